@@ -1,0 +1,35 @@
+# make demo   the whole system on this machine, on generated data
+# make test   format, lints, docs, layers and every test
+# make bench  the measured numbers, ours and our peers'
+# make tools  what the above need beyond Rust, installed or named
+
+SHELL := /bin/bash
+# One target folder outside the checkout: clones share it, and a clean checkout compiles only what is new.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/onggi/target
+export CARGO_TERM_PROGRESS_WHEN ?= auto
+CARGO ?= cargo
+
+.PHONY: demo test lint unit bench tools
+
+demo: tools
+	@echo "compiling onggi (the first time takes a while, later seconds) ..."
+	$(CARGO) build --locked --bin onggi
+	"$(CARGO_TARGET_DIR)/debug/onggi" demo $(ARGS)
+
+test: tools lint unit
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --features cli/failpoints -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+unit:
+	.ci/peers
+	$(CARGO) test --locked --workspace --features cli/failpoints
+
+bench: tools
+	.ci/peers bench
+	$(CARGO) bench --locked --package benches --profile dist
+
+tools:
+	@.ci/tools

@@ -1,0 +1,167 @@
+//! What can be typed: one struct a verb, with help that teaches.
+//!
+//! The texts here are the manual that `--help` prints, so each verb says what it is for, gives an example and names its
+//! neighbour. Meaning is never defaulted silently: a default that matters (the day, the lake) is printed when a run starts.
+
+use std::path::PathBuf;
+
+use catalog::Date;
+use clap::{Args, Parser, Subcommand};
+
+/// A daily lakehouse in one binary: crawl, land, model, summarise, sync and search.
+#[derive(Debug, Parser)]
+#[command(
+    name = "onggi",
+    version,
+    about = "A daily lakehouse in one binary",
+    long_about = "Onggi crawls web pages and APIs, lands the raw records untouched in Delta tables, cleans and \
+        aggregates them with plain SQL, summarises and embeds what changed, keeps serving tables and search indexes in \
+        step, and answers questions.\n\nStart with `onggi demo`: the whole line on this machine, with nothing to configure.",
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done, but some tasks were given up \
+        (dead letters, a blocked host).\nEvery verb explains itself: `onggi help run`.",
+    max_term_width = 110,
+    arg_required_else_help = true,
+    subcommand_required = true
+)]
+pub struct Cli {
+    /// Options that every verb takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options that every verb takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The project: the folder that holds onggi.toml
+    #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "ONGGI_PROJECT")]
+    pub project: PathBuf,
+    /// The lake: a folder or a URL; instead of the one in onggi.toml
+    #[arg(long, global = true, value_name = "URL", env = "ONGGI_LAKE")]
+    pub lake: Option<String>,
+    /// Print JSON on standard output, one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// What to log on standard error, such as `info` or `extract=debug`
+    #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "ONGGI_LOG")]
+    pub log: String,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the whole system on this machine, on generated data
+    #[command(long_about = "Starts a local copy of a restaurant-review site on generated data, makes a project in \
+        ./onggi-demo, crawls it with headless Chromium, builds the models, summarises, embeds and syncs, asks three \
+        questions in Korean, and runs the same day again to show that nothing happens twice.")]
+    Demo(Demo),
+    /// Make a new project in a folder
+    Init(Init),
+    /// Say what is reachable, what is missing, and how to get it
+    Doctor,
+    /// Say what a run would do, and why, without doing it
+    Plan(RunArgs),
+    /// Extract, build, summarise and sync one day
+    #[command(long_about = "Runs one day: fetches what is due, builds what changed, summarises and embeds new texts \
+        and syncs the serving side. A run can be stopped at any time and repeated: what is done is not done again, and a \
+        second run of a finished day does nothing.\n\nExamples:\n  onggi run\n  onggi run --dt 2026-10-01\n  onggi run --select +marts.places")]
+    Run(RunArgs),
+    /// Show the steps of the last runs: done, running (how far), failed and why
+    Status(Status),
+    /// Plan every model against the tables it reads, with no data, and report every error
+    Check,
+    /// Ask the lake in SQL
+    #[command(long_about = "Asks the lake in SQL (DataFusion's dialect). Only the tables that the statement names are \
+        opened, at their newest version.\n\nExamples:\n  onggi sql \"select count(*) from staging.reviews\"\n  onggi sql --json \"select name, reviews from marts.places order by reviews desc limit 5\"\n  onggi sql \"show tables\"")]
+    Sql(Sql),
+    /// Find places by keyword and by meaning
+    #[command(long_about = "Searches the serving side: every word of the question in names, summaries and reviews, and \
+        the question as a whole by vector similarity, fused into one list with the reason for each answer.\n\nExamples:\n  onggi search \"비 오는 날 혼자 먹기 좋은 국밥\"\n  onggi search --keyword \"국\"")]
+    Search(Search),
+}
+
+/// `onggi demo`
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// How many places the site has
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    pub places: usize,
+    /// How many reviews the site has
+    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    pub reviews: usize,
+    /// What the site's data are generated from: the same seed gives the same site
+    #[arg(long, default_value_t = 7, value_name = "S")]
+    pub seed: u64,
+    /// Where the demo's project is made
+    #[arg(long, default_value = "onggi-demo", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Continue on the lake of the last demo instead of a fresh one
+    #[arg(long)]
+    pub keep: bool,
+    /// Keep the site running after the runs, until Ctrl-C
+    #[arg(long)]
+    pub serve: bool,
+}
+
+/// `onggi init`
+#[derive(Debug, Clone, Args)]
+pub struct Init {
+    /// What the project starts from
+    #[arg(long, default_value = "reviews", value_parser = ["reviews"])]
+    pub template: String,
+    /// The project's name; the folder's if not given
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// `onggi plan` and `onggi run`
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The day, such as 2026-10-01; today in the project's time zone if not given
+    #[arg(long, value_name = "DATE")]
+    pub dt: Option<Date>,
+    /// Only these steps: a name, `+name` with all it needs, `name+` with all that needs it, `tag:…`, `path:…`
+    #[arg(long, value_name = "SELECTOR")]
+    pub select: Vec<String>,
+    /// Say what would be done, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Tasks fetched at the same time; instead of the number in onggi.toml
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub jobs: Option<u16>,
+}
+
+/// `onggi status`
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    /// A run's name, as `onggi run` printed it; the last runs if not given
+    pub run: Option<String>,
+    /// How many runs
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub last: usize,
+}
+
+/// `onggi sql`
+#[derive(Debug, Clone, Args)]
+pub struct Sql {
+    /// The statement; `-` reads it from standard input
+    pub statement: String,
+}
+
+/// `onggi search`
+#[derive(Debug, Clone, Args)]
+pub struct Search {
+    /// What to look for
+    pub query: String,
+    /// Find every place whose text has exactly this
+    #[arg(long)]
+    pub keyword: bool,
+    /// How many answers; all of them for --keyword if not given
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}

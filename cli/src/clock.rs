@@ -1,0 +1,15 @@
+//! The one place that reads the clock.
+
+use catalog::{Date, Timestamp};
+use jiff::tz::TimeZone;
+
+/// This instant.
+pub fn now() -> Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "cli is the one reader of the clock; everyone else is handed the time")]
+    Timestamp::now()
+}
+
+/// The day that it is now in the project's time zone.
+pub fn today(zone: &TimeZone) -> Date {
+    now().to_zoned(zone.clone()).date()
+}

@@ -1,0 +1,368 @@
+//! `onggi.toml`, read once, here and nowhere else.
+//!
+//! A misspelt key is an error with its line and the key that was probably meant. Secrets are only ever references
+//! (`env:NAME`, `file:PATH`); the value they point at has no printable form.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use catalog::{Diagnostic, TableName};
+use serde::Deserialize;
+
+use crate::exit::{Failure, Problems};
+use crate::toml_error;
+
+/// The file's name in a project's folder.
+pub const FILE: &str = "onggi.toml";
+
+/// What a project says about itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What it is called and where its parts lie.
+    pub project: ProjectSection,
+    /// Where its tables are.
+    #[serde(default)]
+    pub lake: LakeSection,
+    /// How reviewers are made unrecognisable.
+    pub identity: IdentitySection,
+    /// How fast and with what it crawls.
+    #[serde(default)]
+    pub crawl: CrawlSection,
+    /// Where hosts really are, for tests and mirrors: the host as the sources name it → where to go instead.
+    #[serde(default)]
+    pub hosts: BTreeMap<String, HostSection>,
+    /// Summaries and embeddings: the table that is made → what it is made from.
+    #[serde(default)]
+    pub enrich: BTreeMap<TableName, EnrichSection>,
+    /// Serving: the mart → the sinks that follow it.
+    #[serde(default)]
+    pub sync: BTreeMap<TableName, SyncSection>,
+    /// Bounds on this machine's resources.
+    #[serde(default)]
+    pub limits: LimitsSection,
+}
+
+/// `[project]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectSection {
+    /// The project's name: a lake belongs to one project.
+    pub name: String,
+    /// The time zone in which a day begins and ends.
+    pub timezone: String,
+    /// Folder of the source files.
+    pub sources: PathBuf,
+    /// Folder of the models.
+    pub models: PathBuf,
+}
+
+/// `[lake]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LakeSection {
+    /// A folder, relative to the project, or a URL.
+    pub uri: String,
+}
+
+impl Default for LakeSection {
+    fn default() -> Self {
+        Self { uri: "lake".to_owned() }
+    }
+}
+
+/// `[identity]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentitySection {
+    /// Where the key of the identity hash is: `env:NAME` or `file:PATH`. It never lies in the lake.
+    pub key: SecretRef,
+}
+
+/// `[crawl]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CrawlSection {
+    /// The browser; found on the PATH if not given.
+    pub chromium: Option<PathBuf>,
+    /// Tasks fetched at the same time.
+    pub jobs: u16,
+    /// What the crawler calls itself; add a way to reach you.
+    pub user_agent: Option<String>,
+}
+
+impl Default for CrawlSection {
+    fn default() -> Self {
+        Self { chromium: None, jobs: 2, user_agent: None }
+    }
+}
+
+/// `[hosts."…"]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostSection {
+    /// Where to go instead, such as `http://127.0.0.1:8917`.
+    pub url: url::Url,
+    /// Requests a second; the source's own rate if not given.
+    pub rate: Option<f64>,
+}
+
+/// `[enrich."staging.…"]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrichSection {
+    /// The table whose texts are summarised.
+    pub from: TableName,
+    /// The column that names an entity.
+    pub key: String,
+    /// The list column with an entity's texts.
+    pub texts: String,
+    /// Who summarises and embeds.
+    #[serde(default)]
+    pub provider: Provider,
+}
+
+/// Who summarises and embeds.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// On this machine: no network, no key, no download.
+    #[default]
+    Local,
+}
+
+/// `[sync."marts.…"]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncSection {
+    /// The column that names a row.
+    pub key: String,
+    /// The serving stores that follow the table.
+    pub sinks: Vec<SinkKind>,
+    /// The column that names what an answer is about, where that isn't the row itself.
+    pub entity: Option<String>,
+    /// The column that an answer is headed with.
+    pub title: Option<String>,
+    /// The columns that keyword search reads.
+    #[serde(default)]
+    pub text: Vec<String>,
+    /// The column that vector search compares.
+    pub vector: Option<String>,
+}
+
+/// A kind of serving store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// Serving tables, in SQLite.
+    Sqlite,
+    /// The keyword index.
+    Keywords,
+    /// The vector index.
+    Vectors,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Memory that queries may take before they spill to disk.
+    pub memory_mib: usize,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        // Fits a small server beside a browser; queries beyond it spill.
+        Self { memory_mib: 2048 }
+    }
+}
+
+/// Where a secret is: `env:NAME` or `file:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum SecretRef {
+    /// In an environment variable.
+    Env(String),
+    /// In a file, relative to the project.
+    File(PathBuf),
+}
+
+impl TryFrom<String> for SecretRef {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            // The text itself may be a secret that someone pasted: it is not repeated.
+            _ => Err("expected a reference to a secret, `env:NAME` or `file:PATH`, found something else".to_owned()),
+        }
+    }
+}
+
+impl SecretRef {
+    /// Reads the secret's bytes, without the white space around them.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names the reference, never the value.
+    pub fn read(&self, project: &Path) -> anyhow::Result<Vec<u8>> {
+        let text = match self {
+            Self::Env(name) => {
+                #[expect(clippy::disallowed_methods, reason = "cli is the one reader of the environment")]
+                let value = std::env::var(name);
+                value.map_err(|_| {
+                    Failure::usage(
+                        format!("expected a secret in the environment variable `{name}`, found none"),
+                        format!("set `{name}`, or point the reference in {FILE} elsewhere"),
+                    )
+                })?
+            }
+            Self::File(path) => std::fs::read_to_string(project.join(path)).map_err(|error| {
+                Failure::usage(
+                    format!("expected a secret in the file `{}`: {error}", project.join(path).display()),
+                    "restore the file: with another key the same reviewer gets another hash",
+                )
+            })?,
+        };
+        Ok(text.trim().as_bytes().to_vec())
+    }
+}
+
+impl Config {
+    /// Reads the configuration of the project in `folder`.
+    ///
+    /// # Errors
+    /// A [`Failure`] if there is none, [`Problems`] with file, line and column if it is wrong.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join(FILE);
+        let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::usage(
+                format!("expected a project in `{}`, found no {FILE}", folder.display()),
+                "name the project's folder with `--project DIR`, or make a project with `onggi --project DIR init`",
+            ),
+            _ => Failure::failed(format!("reading `{}`: {error}", path.display()), "check the file's permissions"),
+        })?;
+        Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// Parses the text of an `onggi.toml`; `file` is how errors call it.
+    ///
+    /// # Errors
+    /// [`Problems`] with file, line and column.
+    pub fn parse(file: &str, text: &str) -> anyhow::Result<Self> {
+        let config: Self =
+            toml::from_str(text).map_err(|error| Problems(vec![toml_error::diagnostic(file, text, &error)]))?;
+        let problems = config.problems(file, text);
+        if problems.is_empty() { Ok(config) } else { Err(Problems(problems).into()) }
+    }
+
+    /// The time zone, which [`Config::parse`] has proved to exist.
+    pub fn timezone(&self) -> jiff::tz::TimeZone {
+        jiff::tz::TimeZone::get(&self.project.timezone).unwrap_or(jiff::tz::TimeZone::UTC)
+    }
+
+    /// What the types cannot say.
+    fn problems(&self, file: &str, text: &str) -> Vec<Diagnostic> {
+        let mut problems = Vec::new();
+        let mut problem = |needle: &str, message: String, hint: &str| {
+            let (line, column) = toml_error::find(text, needle);
+            problems.push(Diagnostic { file: file.to_owned(), line, column, message, hint: Some(hint.to_owned()) });
+        };
+        if jiff::tz::TimeZone::get(&self.project.timezone).is_err() {
+            problem(
+                "timezone",
+                format!("expected a time zone such as `Asia/Seoul`, found `{}`", self.project.timezone),
+                "the names are those of the IANA time zone database",
+            );
+        }
+        if !(1..=64).contains(&self.crawl.jobs) {
+            problem("jobs", format!("expected 1 to 64 jobs, found {}", self.crawl.jobs), "2 suits a small machine");
+        }
+        for (host, section) in &self.hosts {
+            if section.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+                problem(host, format!("expected a rate above 0 for `{host}`"), "leave it out to keep the source's own");
+            }
+        }
+        for (table, sync) in &self.sync {
+            if sync.sinks.is_empty() {
+                problem(
+                    &table.to_string(),
+                    format!("expected at least one sink for `{table}`"),
+                    "`sqlite`, `keywords` and `vectors` are there",
+                );
+            }
+            if sync.sinks.contains(&SinkKind::Vectors) && sync.vector.is_none() {
+                problem(
+                    &table.to_string(),
+                    format!("expected `vector = \"column\"` for the sink `vectors` of `{table}`"),
+                    "name the column that holds the embedding",
+                );
+            }
+            if sync.sinks.contains(&SinkKind::Keywords) && sync.text.is_empty() {
+                problem(
+                    &table.to_string(),
+                    format!("expected `text = [columns]` for the sink `keywords` of `{table}`"),
+                    "name the columns that keyword search reads",
+                );
+            }
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+[project]
+name = "reviews"
+timezone = "Asia/Seoul"
+sources = "sources"
+models = "sql"
+
+[identity]
+key = "file:.onggi/identity.key"
+"#;
+
+    fn error(text: &str) -> String {
+        crate::exit::render(&Config::parse("onggi.toml", text).unwrap_err())
+    }
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let config = Config::parse("onggi.toml", GOOD).unwrap();
+        assert_eq!(config.lake.uri, "lake");
+        assert_eq!(config.crawl.jobs, 2);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_place_and_its_neighbour() {
+        let text = GOOD.replace("timezone", "timezon");
+        insta::assert_snapshot!(error(&text), @r"
+        error: onggi.toml:4:1: expected one of `name`, `timezone`, `sources`, `models`, found `timezon`
+        hint: did you mean `timezone`?
+        error: 1 error in the project's files
+        ");
+    }
+
+    #[test]
+    fn a_pasted_secret_is_refused_and_not_repeated() {
+        let text = GOOD.replace("file:.onggi/identity.key", "s3cr3t-value");
+        let error = error(&text);
+        assert!(error.contains("env:NAME"), "{error}");
+        assert!(!error.contains("s3cr3t"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_time_zone_is_refused() {
+        let text = GOOD.replace("Asia/Seoul", "Asia/Soul");
+        assert!(error(&text).contains("found `Asia/Soul`"));
+    }
+
+    #[test]
+    fn a_sink_without_its_column_is_refused() {
+        let text = format!("{GOOD}\n[sync.\"marts.places\"]\nkey = \"place_id\"\nsinks = [\"vectors\"]\n");
+        assert!(error(&text).contains("vector = \"column\""));
+    }
+}

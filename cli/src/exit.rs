@@ -1,0 +1,129 @@
+//! How a command ends: the exit codes, and the three lines that an error is.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use catalog::Diagnostic;
+
+/// How a command ended, as scripts see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything that was asked for is done.
+    Done = 0,
+    /// Something failed; nothing that was visible before is worse than before.
+    Failed = 1,
+    /// The command line, the configuration, a source or a model is wrong: nothing was started.
+    Usage = 2,
+    /// Done, but some tasks were given up: dead letters or a blocked host.
+    Partial = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// A failure of the command itself, with its own exit code and way out.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The exit code it leads to.
+    pub exit: Exit,
+    /// What went wrong.
+    pub message: String,
+    /// What a person can try next.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// Wrong usage or configuration: exit code 2.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// Something failed: exit code 1.
+    pub fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, message: message.into(), hint: Some(hint.into()) }
+    }
+}
+
+/// Errors in files that people wrote, all of them at once: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{} in the project's files", count(.0.len()))]
+pub struct Problems(pub Vec<Diagnostic>);
+
+fn count(errors: usize) -> String {
+    if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") }
+}
+
+/// The exit code that an error leads to.
+pub fn code(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.exit;
+        }
+        if cause.is::<Problems>() {
+            return Exit::Usage;
+        }
+        if let Some(catalog::Error::OtherProject { .. }) = cause.downcast_ref() {
+            return Exit::Usage;
+        }
+    }
+    Exit::Failed
+}
+
+/// What a person can try next: the innermost hint there is, since it is the most precise.
+pub fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().filter_map(hint_of).last()
+}
+
+fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(failure) = cause.downcast_ref::<Failure>() {
+        return failure.hint.clone();
+    }
+    if let Some(error) = cause.downcast_ref::<catalog::Error>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<extract::Error>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<extract::FetchError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<transform::Error>() {
+        return error.hint();
+    }
+    cause.downcast_ref::<load::Error>().and_then(load::Error::hint)
+}
+
+/// An error as it is printed: `error:` what, `cause:` why (once for each deeper reason), `hint:` what to do next.
+pub fn render(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for (depth, cause) in error.chain().enumerate() {
+        if let Some(Problems(diagnostics)) = cause.downcast_ref::<Problems>() {
+            for diagnostic in diagnostics {
+                text += &format!("error: {diagnostic}\n");
+                if let Some(hint) = &diagnostic.hint {
+                    text += &format!("hint: {hint}\n");
+                }
+            }
+        }
+        let label = if depth == 0 { "error" } else { "cause" };
+        text += &format!("{label}: {}\n", cause.to_string().trim_end());
+    }
+    if let Some(hint) = hint(error) {
+        text += &format!("hint: {hint}\n");
+    }
+    text
+}
+
+/// Prints an error on standard error; as one JSON object on standard output too where `--json` was asked for.
+pub fn print(error: &anyhow::Error, json: bool) {
+    let _ = std::io::stderr().write_all(render(error).as_bytes());
+    if json {
+        let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+        let object = serde_json::json!({ "error": error.to_string(), "causes": causes, "hint": hint(error) });
+        let _ = writeln!(std::io::stdout(), "{object}");
+    }
+}

@@ -1,0 +1,157 @@
+//! How far a run is, on standard error: bars on a terminal, plain lines in a log, nothing with `--quiet`.
+//!
+//! Never silent for more than two seconds: a bar ticks by itself, and the plain form prints a line for the step under way
+//! at that pace. Nothing here decides anything.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// The longest silence of the plain form.
+const LINE_EVERY: Duration = Duration::from_secs(2);
+
+/// Shows the steps of a run as they happen.
+pub struct Progress {
+    form: Form,
+    step: Mutex<Option<Step>>,
+}
+
+enum Form {
+    Bars,
+    Lines,
+    Quiet,
+}
+
+struct Step {
+    bar: ProgressBar,
+    name: String,
+    started: Instant,
+    last_line: Instant,
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Amount {
+    /// Units done.
+    pub done: u64,
+    /// Units there are, once that is known.
+    pub total: Option<u64>,
+    /// Records seen so far, where the step sees any.
+    pub records: u64,
+}
+
+impl Progress {
+    /// Bars where standard error is a terminal, else lines; nothing at all if `quiet`.
+    pub fn new(quiet: bool) -> Self {
+        let form = match quiet {
+            true => Form::Quiet,
+            false if std::io::stderr().is_terminal() => Form::Bars,
+            false => Form::Lines,
+        };
+        Self { form, step: Mutex::new(None) }
+    }
+
+    /// A line that stands above the bars.
+    pub fn line(&self, text: &str) {
+        match self.form {
+            Form::Quiet => {}
+            Form::Lines => stderr(text),
+            Form::Bars => match self.step.lock().ok().as_deref() {
+                Some(Some(step)) => step.bar.suspend(|| stderr(text)),
+                _ => stderr(text),
+            },
+        }
+    }
+
+    /// A step begins.
+    pub fn start(&self, verb: &str, name: &str) {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if matches!(self.form, Form::Bars) {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.set_style(style("{spinner} {prefix:<34} {elapsed:>5} {msg}"));
+            bar.set_prefix(format!("{verb} {name}"));
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        let now = Instant::now();
+        if let Ok(mut step) = self.step.lock() {
+            *step = Some(Step { bar, name: format!("{verb} {name}"), started: now, last_line: now });
+        }
+    }
+
+    /// The step is this far.
+    pub fn amount(&self, amount: Amount, unit: &str) {
+        let Ok(mut guard) = self.step.lock() else { return };
+        let Some(step) = guard.as_mut() else { return };
+        let seconds = step.started.elapsed().as_secs_f64();
+        let rate = if seconds > 0.5 { format!(" · {:.0}/s", amount.records as f64 / seconds) } else { String::new() };
+        let records = if amount.records > 0 { format!(" · {} records{rate}", thousands(amount.records)) } else { String::new() };
+        let of = amount.total.map_or_else(String::new, |total| format!("/{total}"));
+        let text = format!("{}{of} {unit}{records}", amount.done);
+        match self.form {
+            Form::Quiet => {}
+            Form::Bars => {
+                if let Some(total) = amount.total {
+                    if step.bar.length() != Some(total) {
+                        step.bar.set_style(style("{spinner} {prefix:<34} {elapsed:>5} {bar:24} {msg}"));
+                        step.bar.set_length(total);
+                    }
+                    step.bar.set_position(amount.done);
+                }
+                step.bar.set_message(text);
+            }
+            Form::Lines if step.last_line.elapsed() >= LINE_EVERY => {
+                step.last_line = Instant::now();
+                stderr(&format!("  {} {text} · {seconds:.0}s", step.name));
+            }
+            Form::Lines => {}
+        }
+    }
+
+    /// The step is over; `text` is what became of it.
+    pub fn end(&self, text: &str) {
+        let step = self.step.lock().ok().and_then(|mut step| step.take());
+        let seconds = step.as_ref().map_or(0.0, |step| step.started.elapsed().as_secs_f64());
+        if let Some(step) = step {
+            step.bar.finish_and_clear();
+        }
+        if !matches!(self.form, Form::Quiet) {
+            stderr(&format!("  {text}{}", if seconds >= 0.05 { format!(" ({seconds:.1}s)") } else { String::new() }));
+        }
+    }
+}
+
+/// A number with its thousands apart: 20,000.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
+}
+
+fn stderr(text: &str) {
+    // A closed standard error is no reason to stop a run.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (20000, "20,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! From what the TOML reader says to a place in the file and a suggestion.
+
+use catalog::Diagnostic;
+
+/// The diagnostic of a TOML error: where it is, what was expected, and the key that was probably meant.
+pub fn diagnostic(file: &str, text: &str, error: &toml::de::Error) -> Diagnostic {
+    let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+    let raw = error.message();
+    let (message, hint) = match unknown(raw) {
+        Some((found, expected)) => {
+            let list = expected.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let one_of = if expected.len() == 1 { "expected" } else { "expected one of" };
+            (format!("{one_of} {list}, found `{found}`"), closest(&found, &expected))
+        }
+        None => (raw.lines().next().unwrap_or_default().to_owned(), None),
+    };
+    Diagnostic { file: file.to_owned(), line, column, message, hint }
+}
+
+/// Where `needle` first stands in the text, as line and column; the start of the file if it doesn't.
+pub fn find(text: &str, needle: &str) -> (usize, usize) {
+    position(text, text.find(needle).unwrap_or(0))
+}
+
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(offset)];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) + 1;
+    (line, column)
+}
+
+/// Takes serde's "unknown field `a`, expected one of `b`, `c`" apart.
+fn unknown(message: &str) -> Option<(String, Vec<String>)> {
+    let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
+    let mut names = rest.split('`').skip(1).step_by(2).map(str::to_owned);
+    let found = names.next()?;
+    let expected: Vec<String> = names.collect();
+    (!expected.is_empty()).then_some((found, expected))
+}
+
+fn closest(found: &str, expected: &[String]) -> Option<String> {
+    expected
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(found, name), name))
+        .filter(|(distance, _)| *distance <= 3)
+        .min()
+        .map(|(_, name)| format!("did you mean `{name}`?"))
+}
