@@ -1,0 +1,400 @@
+//! The queue of one machine: a SQLite file that several processes share.
+//!
+//! The hard part is that any of them may be killed at any moment. Every method is one `BEGIN IMMEDIATE` transaction, so a
+//! kill leaves all of it or nothing; a message whose holder is a dead process of this machine is freed by the next
+//! receive (see `process.rs`); and a file that SQLite can't read is set aside as `….corrupt` and begun anew, because all
+//! that it held is planned again from the lake.
+//!
+//! The file is in WAL mode with `synchronous = normal`: a commit survives the process, and after a power cut the last
+//! ones may be missing, which is again nothing but work planned twice.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use catalog::{Date, SourceName, Timestamp};
+use rusqlite::types::{Type, Value};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params, params_from_iter,
+};
+
+use super::process::Process;
+use super::{Counts, DeadLetter, Held, Message, NO_WORD, Queue, ReceiptHandle, ReceiveOptions, Release, later};
+use crate::error::Error;
+use crate::task::{Task, TaskId};
+
+/// How long a method waits while other processes write. Writes take milliseconds; this is for a disk that hangs.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// `user_version` of the file. A step per version is kept in [`MIGRATIONS`].
+const VERSION: i64 = 1;
+
+/// From version n to n + 1.
+const MIGRATIONS: [&str; VERSION as usize] = ["
+    create table message (
+        sent           integer primary key autoincrement,
+        source         text    not null,
+        dt             text    not null,
+        task           text    not null,
+        keys           text    not null,            -- JSON
+        visible_at     integer not null,            -- microseconds since 1970
+        receives       integer not null default 0,
+        token          text,                        -- of the newest receipt handle
+        holder_machine text,
+        holder_pid     integer,
+        holder_started integer,
+        error          text,                        -- the last one
+        dead_at        integer,                     -- microseconds since 1970
+        unique (source, dt, task)
+    ) strict;
+    create index message_in_order on message (source, dt, dead_at, receives, sent);
+"];
+
+/// A queue in a SQLite file. Clones share the connection; other processes open the file for themselves.
+#[derive(Clone, Debug)]
+pub struct EmbeddedQueue(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    file: PathBuf,
+    me: Process,
+    connection: Mutex<Connection>,
+}
+
+impl EmbeddedQueue {
+    /// Opens the file, creating it and its folder if need be. A file that is no queue any more is set aside.
+    pub async fn open(file: impl Into<PathBuf>) -> Result<Self, Error> {
+        Self::open_as(file.into(), Process::current()).await
+    }
+
+    async fn open_as(file: PathBuf, me: Process) -> Result<Self, Error> {
+        blocking(move || {
+            let connection = open_or_begin_anew(&file)?;
+            Ok(Self(Arc::new(Inner { file, me, connection: Mutex::new(connection) })))
+        })
+        .await
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.0.file
+    }
+
+    /// Runs one transaction off the async threads.
+    async fn transact<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>, &Process) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            let mut connection = inner.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let done = (|| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let value = work(&transaction, &inner.me)?;
+                transaction.commit()?;
+                Ok(value)
+            })();
+            done.map_err(|source| Error::Queue { file: inner.file.clone(), source })
+        })
+        .await
+    }
+
+    /// Runs one statement on the message whose newest receipt is `handle`; its own values are `?5` and on.
+    async fn with_held(
+        &self,
+        handle: &ReceiptHandle,
+        statement: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Held, Error> {
+        let place = [handle.source.to_string(), handle.dt.to_string(), handle.task.to_string(), handle.token.clone()];
+        self.transact(move |transaction, _| {
+            let sql = format!("{statement} where source = ?1 and dt = ?2 and task = ?3 and token = ?4");
+            let changed =
+                transaction.execute(&sql, params_from_iter(place.into_iter().map(Value::from).chain(values)))?;
+            Ok(if changed == 1 { Held::Yes } else { Held::Lost })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Queue for EmbeddedQueue {
+    async fn send(&self, tasks: &[Task], now: Timestamp) -> Result<usize, Error> {
+        let tasks = tasks.to_vec();
+        self.transact(move |transaction, _| {
+            let mut insert = transaction.prepare(
+                "insert into message (source, dt, task, keys, visible_at) values (?1, ?2, ?3, ?4, ?5)
+                 on conflict (source, dt, task) do nothing",
+            )?;
+            let mut new = 0;
+            for task in &tasks {
+                let keys = serde_json::to_string(&task.keys)
+                    .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+                let (source, dt) = (task.source.to_string(), task.dt.to_string());
+                new += insert.execute(params![source, dt, task.id.as_str(), keys, now.as_microsecond()])?;
+            }
+            Ok(new)
+        })
+        .await
+    }
+
+    async fn receive(
+        &self,
+        source: &SourceName,
+        dt: Date,
+        options: &ReceiveOptions,
+        now: Timestamp,
+    ) -> Result<Option<Message>, Error> {
+        let (source, options) = (source.clone(), *options);
+        self.transact(move |transaction, me| {
+            let (source_text, dt_text, at) = (source.to_string(), dt.to_string(), now.as_microsecond());
+            free_messages_of_the_dead(transaction, me, &source_text, &dt_text, at)?;
+            transaction.execute(
+                "update message set dead_at = ?3, token = null
+                 where source = ?1 and dt = ?2 and dead_at is null and visible_at <= ?3 and receives >= ?4",
+                params![source_text, dt_text, at, options.max_receives],
+            )?;
+            let next = transaction
+                .query_row(
+                    "update message
+                     set receives = receives + 1, visible_at = ?4, token = lower(hex(randomblob(16))),
+                         holder_machine = ?5, holder_pid = ?6, holder_started = ?7
+                     where sent = (select sent from message
+                                   where source = ?1 and dt = ?2 and dead_at is null and visible_at <= ?3
+                                   order by receives, sent limit 1)
+                     returning task, keys, receives, token",
+                    params![
+                        source_text,
+                        dt_text,
+                        at,
+                        later(now, options.visibility_timeout),
+                        me.machine,
+                        me.pid,
+                        i64::try_from(me.started).unwrap_or(i64::MAX)
+                    ],
+                    |row| {
+                        let task = task(row, &source, dt)?;
+                        let receipt_handle = ReceiptHandle {
+                            source: source.clone(),
+                            dt,
+                            task: task.id.clone(),
+                            token: row.get("token")?,
+                        };
+                        Ok(Message { task, receipt_handle, receive_count: row.get("receives")? })
+                    },
+                )
+                .optional()?;
+            Ok(next)
+        })
+        .await
+    }
+
+    async fn change_visibility(
+        &self,
+        handle: &ReceiptHandle,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Result<Held, Error> {
+        self.with_held(handle, "update message set visible_at = ?5", vec![later(now, timeout).into()]).await
+    }
+
+    async fn release(&self, handle: &ReceiptHandle, release: &Release, now: Timestamp) -> Result<Held, Error> {
+        let statement = "update message set visible_at = ?5, token = null, error = coalesce(?6, error), receives = max(receives - ?7, 0)";
+        let error = release.error.clone().map_or(Value::Null, Value::from);
+        self.with_held(
+            handle,
+            statement,
+            vec![later(now, release.after).into(), error, i64::from(release.uncounted).into()],
+        )
+        .await
+    }
+
+    async fn delete(&self, handle: &ReceiptHandle) -> Result<Held, Error> {
+        self.with_held(handle, "delete from message", Vec::new()).await
+    }
+
+    async fn bury(&self, handle: &ReceiptHandle, error: &str, now: Timestamp) -> Result<Held, Error> {
+        let statement = "update message set token = null, error = ?5, dead_at = ?6";
+        self.with_held(handle, statement, vec![error.to_owned().into(), now.as_microsecond().into()]).await
+    }
+
+    async fn counts(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<Counts, Error> {
+        let (source, dt) = (source.to_string(), dt.to_string());
+        self.transact(move |transaction, _| {
+            transaction.query_row(
+                "select count(*) filter (where dead_at is null and visible_at <= ?3),
+                        count(*) filter (where dead_at is null and visible_at > ?3),
+                        count(*) filter (where dead_at is not null)
+                 from message where source = ?1 and dt = ?2",
+                params![source, dt, now.as_microsecond()],
+                |row| {
+                    let count = |column| row.get(column).map(|count: u32| count as usize);
+                    Ok(Counts { visible: count(0)?, in_flight: count(1)?, dead: count(2)? })
+                },
+            )
+        })
+        .await
+    }
+
+    async fn dead_letters(&self, source: &SourceName, dt: Date) -> Result<Vec<DeadLetter>, Error> {
+        let source = source.clone();
+        self.transact(move |transaction, _| {
+            let mut select = transaction.prepare(
+                "select task, keys, receives, coalesce(error, ?3) as error, dead_at from message
+                 where source = ?1 and dt = ?2 and dead_at is not null order by task",
+            )?;
+            let rows = select.query_map(params![source.to_string(), dt.to_string(), NO_WORD], |row| {
+                let dead_at = Timestamp::from_microsecond(row.get("dead_at")?).map_err(|error| unreadable(4, error))?;
+                Ok(DeadLetter {
+                    task: task(row, &source, dt)?,
+                    receive_count: row.get("receives")?,
+                    error: row.get("error")?,
+                    dead_at,
+                })
+            })?;
+            rows.collect()
+        })
+        .await
+    }
+
+    async fn redrive(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<usize, Error> {
+        let (source, dt) = (source.to_string(), dt.to_string());
+        self.transact(move |transaction, _| {
+            transaction.execute(
+                "update message set dead_at = null, receives = 0, visible_at = ?3 where source = ?1 and dt = ?2 and dead_at is not null",
+                params![source, dt, now.as_microsecond()],
+            )
+        })
+        .await
+    }
+}
+
+/// Makes visible what a process of this machine held when it died.
+fn free_messages_of_the_dead(
+    transaction: &Transaction<'_>,
+    me: &Process,
+    source: &str,
+    dt: &str,
+    at: i64,
+) -> rusqlite::Result<()> {
+    let mut select = transaction.prepare(
+        "select distinct holder_pid, holder_started from message
+         where source = ?1 and dt = ?2 and dead_at is null and visible_at > ?3 and token is not null and holder_machine = ?4",
+    )?;
+    let holders = select.query_map(params![source, dt, at, me.machine], |row| {
+        let started: i64 = row.get(1)?;
+        Ok(Process {
+            machine: me.machine.clone(),
+            pid: row.get(0)?,
+            started: u64::try_from(started).unwrap_or_default(),
+        })
+    })?;
+    for holder in holders {
+        let holder = holder?;
+        if me.knows_dead(&holder) {
+            let started = i64::try_from(holder.started).unwrap_or(i64::MAX);
+            let freed = transaction.execute(
+                "update message set visible_at = ?3, token = null
+                 where source = ?1 and dt = ?2 and token is not null
+                   and holder_machine = ?4 and holder_pid = ?5 and holder_started = ?6",
+                params![source, dt, at, me.machine, holder.pid, started],
+            )?;
+            tracing::info!(source, dt, pid = holder.pid, freed, "took back the messages of a process that is gone");
+        }
+    }
+    Ok(())
+}
+
+fn task(row: &Row<'_>, source: &SourceName, dt: Date) -> rusqlite::Result<Task> {
+    let keys: String = row.get("keys")?;
+    let keys = serde_json::from_str(&keys).map_err(|error| unreadable(1, error))?;
+    Ok(Task { source: source.clone(), dt, id: TaskId::from_stored(row.get("task")?), keys })
+}
+
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}
+
+/// One process at a time opens the file, so that two of them don't set it aside twice, the second time a good one.
+fn open_or_begin_anew(file: &Path) -> Result<Connection, Error> {
+    let at = |source| Error::QueueFolder { file: file.to_owned(), source };
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(at)?;
+    }
+    let lock = fs::File::create(with_suffix(file, ".lock")).map_err(at)?;
+    lock.lock().map_err(at)?;
+    match connect(file) {
+        Err(Error::Queue { source, .. }) if is_damaged(&source) => {
+            let aside = with_suffix(file, ".corrupt");
+            tracing::warn!(file = %file.display(), aside = %aside.display(), error = %source, "the queue can't be read: set aside, begun anew");
+            fs::rename(file, &aside).map_err(at)?;
+            for rest in ["-wal", "-shm"] {
+                match fs::remove_file(with_suffix(file, rest)) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(error)),
+                    _ => {}
+                }
+            }
+            connect(file)
+        }
+        done => done,
+    }
+}
+
+fn connect(file: &Path) -> Result<Connection, Error> {
+    let at = |source| Error::Queue { file: file.to_owned(), source };
+    let mut connection = Connection::open(file).map_err(at)?;
+    let prepared = (|| {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+        let sound: String = connection.query_row("pragma quick_check(1)", [], |row| row.get(0))?;
+        if sound != "ok" {
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+                Some(sound),
+            ));
+        }
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found: i64 = transaction.query_row("pragma user_version", [], |row| row.get(0))?;
+        if let Some(steps) = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..)) {
+            for step in steps {
+                transaction.execute_batch(step)?;
+            }
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        transaction.commit()?;
+        Ok(found)
+    })();
+    match prepared {
+        Ok(found) if (0..=VERSION).contains(&found) => Ok(connection),
+        Ok(found) => Err(Error::QueueVersion { file: file.to_owned(), expected: VERSION, found }),
+        Err(source) => Err(at(source)),
+    }
+}
+
+fn is_damaged(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Runs what blocks where blocking is allowed.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => Err(Error::Cancelled),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+use tempfile::TempDir;
+
+use super::*;
+use crate::queue::contract::{Fixture, queue_contract};
+use crate::task::Key;
+
+struct OnDisk(TempDir);
+
+impl OnDisk {
+    fn file(&self) -> PathBuf {
+        self.0.path().join("deep/queue.sqlite")
+    }
+}
+
+impl Fixture for OnDisk {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    async fn open(&self) -> Arc<dyn Queue> {
+        Arc::new(EmbeddedQueue::open(self.file()).await.unwrap())
+    }
+}
+
+queue_contract!(OnDisk);
+
+const OPTIONS: ReceiveOptions = ReceiveOptions { visibility_timeout: Duration::from_secs(120), max_receives: 3 };
+
+fn source() -> SourceName {
+    "naver_reviews".parse().unwrap()
+}
+
+fn dt() -> Date {
+    "2026-10-01".parse().unwrap()
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_790_000_000).unwrap()
+}
+
+fn task(key: &str) -> Task {
+    Task::new(&source(), dt(), vec![Key { value: key.into(), since: Some("2026-09-30".into()) }])
+}
+
+async fn receive(queue: &EmbeddedQueue) -> Option<Message> {
+    queue.receive(&source(), dt(), &OPTIONS, now()).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_sent_is_there_after_the_file_is_opened_again() {
+    let disk = OnDisk::new();
+    let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
+    queue.send(&[task("망원동 '국밥'")], now()).await.unwrap();
+    drop(queue);
+    let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
+    assert_eq!(receive(&queue).await.unwrap().task, task("망원동 '국밥'"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_a_dead_process_of_this_machine_held_is_free_at_once() {
+    let disk = OnDisk::new();
+    let gone = Process { started: 1, ..Process::current() };
+    let queue = EmbeddedQueue::open_as(disk.file(), gone.clone()).await.unwrap();
+    queue.send(&[task("a"), task("b")], now()).await.unwrap();
+    let held = receive(&queue).await.unwrap();
+    let elsewhere = EmbeddedQueue::open_as(disk.file(), Process { machine: "elsewhere".into(), ..gone }).await.unwrap();
+    assert_eq!(receive(&elsewhere).await.unwrap().task, task("b"));
+
+    let heir = EmbeddedQueue::open(disk.file()).await.unwrap();
+    let message = receive(&heir).await.unwrap();
+    assert_eq!((message.task, message.receive_count), (task("a"), 2), "the kill counts as a receive");
+    assert!(receive(&heir).await.is_none(), "who holds `b` can't be asked from here: it waits for its timeout");
+    assert_eq!(queue.delete(&held.receipt_handle).await.unwrap(), Held::Lost);
+}
+
+#[tokio::test]
+async fn what_a_living_process_holds_stays_held() {
+    let disk = OnDisk::new();
+    let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
+    queue.send(&[task("a")], now()).await.unwrap();
+    receive(&queue).await.unwrap();
+    let second = EmbeddedQueue::open(disk.file()).await.unwrap();
+    assert!(receive(&second).await.is_none());
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_queue_is_set_aside_and_begun_anew() {
+    for damage in [
+        "garbage that is longer than the header of a database file, which has a hundred bytes, so that it is read as one, and then some",
+        "short",
+    ] {
+        let disk = OnDisk::new();
+        fs::create_dir_all(disk.file().parent().unwrap()).unwrap();
+        fs::write(disk.file(), damage).unwrap();
+        let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
+        assert_eq!(queue.send(&[task("a")], now()).await.unwrap(), 1);
+        assert_eq!(fs::read_to_string(with_suffix(&disk.file(), ".corrupt")).unwrap(), damage);
+    }
+}
+
+#[tokio::test]
+async fn a_queue_with_torn_pages_is_set_aside_and_begun_anew() {
+    let disk = OnDisk::new();
+    let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
+    let tasks: Vec<Task> = (0..500).map(|n| task(&n.to_string())).collect();
+    queue.send(&tasks, now()).await.unwrap();
+    drop(queue);
+    let mut bytes = fs::read(disk.file()).unwrap();
+    for byte in &mut bytes[4096..] {
+        *byte = 0xA5;
+    }
+    fs::write(disk.file(), bytes).unwrap();
+    let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
+    assert_eq!(queue.counts(&source(), dt(), now()).await.unwrap(), Counts::default());
+    assert!(with_suffix(&disk.file(), ".corrupt").exists());
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_left_alone() {
+    let disk = OnDisk::new();
+    drop(EmbeddedQueue::open(disk.file()).await.unwrap());
+    Connection::open(disk.file()).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    let error = EmbeddedQueue::open(disk.file()).await.unwrap_err();
+    assert!(matches!(error, Error::QueueVersion { expected: VERSION, found: 7, .. }), "{error}");
+    assert!(error.hint().is_some() && !error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_folder_that_can_not_be_made_is_one_clear_error() {
+    let disk = OnDisk::new();
+    fs::write(disk.0.path().join("deep"), "a file where the folder should be").unwrap();
+    let error = EmbeddedQueue::open(disk.file()).await.unwrap_err();
+    assert!(matches!(error, Error::QueueFolder { .. }), "{error}");
+}

@@ -1,0 +1,226 @@
+//! A queue in memory, for tests and for lakes in memory: what it holds dies with the process.
+//!
+//! It is written as plainly as possible, because it is also the specification that the contract suite compares with.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use catalog::{Date, SourceName, Timestamp};
+
+use super::{Counts, DeadLetter, Held, Message, NO_WORD, Queue, ReceiptHandle, ReceiveOptions, Release, later};
+use crate::error::Error;
+use crate::task::{Task, TaskId};
+
+/// A queue in memory. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryQueue(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    messages: BTreeMap<Place, Entry>,
+    /// Counts sends and receives: it orders messages and makes handles that never repeat.
+    sequence: u64,
+}
+
+type Place = (SourceName, Date, TaskId);
+
+#[derive(Debug)]
+struct Entry {
+    task: Task,
+    sent: u64,
+    visible_at: i64,
+    receives: u32,
+    token: Option<String>,
+    error: Option<String>,
+    dead_at: Option<Timestamp>,
+}
+
+impl MemoryQueue {
+    /// An empty queue.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change below is complete before the guard drops, so a panic elsewhere can't leave half a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Performs a change on the message whose newest receipt is `handle`.
+    fn with_held(&self, handle: &ReceiptHandle, change: impl FnOnce(&mut Entry)) -> Held {
+        let mut state = self.state();
+        match state.messages.get_mut(&place(handle)) {
+            Some(entry) if entry.token.as_ref() == Some(&handle.token) => {
+                change(entry);
+                Held::Yes
+            }
+            _ => Held::Lost,
+        }
+    }
+}
+
+impl State {
+    fn next(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    fn of<'a>(&'a mut self, source: &'a SourceName, dt: Date) -> impl Iterator<Item = &'a mut Entry> {
+        self.messages.values_mut().filter(move |entry| entry.task.source == *source && entry.task.dt == dt)
+    }
+}
+
+#[async_trait]
+impl Queue for MemoryQueue {
+    async fn send(&self, tasks: &[Task], now: Timestamp) -> Result<usize, Error> {
+        let mut state = self.state();
+        let mut new = 0;
+        for task in tasks {
+            let place = (task.source.clone(), task.dt, task.id.clone());
+            if state.messages.contains_key(&place) {
+                continue;
+            }
+            let sent = state.next();
+            let visible_at = now.as_microsecond();
+            state.messages.insert(
+                place,
+                Entry { task: task.clone(), sent, visible_at, receives: 0, token: None, error: None, dead_at: None },
+            );
+            new += 1;
+        }
+        Ok(new)
+    }
+
+    async fn receive(
+        &self,
+        source: &SourceName,
+        dt: Date,
+        options: &ReceiveOptions,
+        now: Timestamp,
+    ) -> Result<Option<Message>, Error> {
+        let mut state = self.state();
+        let token = format!("receipt-{}", state.next());
+        let at = now.as_microsecond();
+        for entry in state.of(source, dt) {
+            if entry.dead_at.is_none() && entry.visible_at <= at && entry.receives >= options.max_receives {
+                entry.token = None;
+                entry.dead_at = Some(now);
+            }
+        }
+        let next = state
+            .of(source, dt)
+            .filter(|entry| entry.dead_at.is_none() && entry.visible_at <= at)
+            .min_by_key(|entry| (entry.receives, entry.sent));
+        Ok(next.map(|entry| {
+            entry.receives += 1;
+            entry.visible_at = later(now, options.visibility_timeout);
+            entry.token = Some(token.clone());
+            let receipt_handle = ReceiptHandle { source: source.clone(), dt, task: entry.task.id.clone(), token };
+            Message { task: entry.task.clone(), receipt_handle, receive_count: entry.receives }
+        }))
+    }
+
+    async fn change_visibility(
+        &self,
+        handle: &ReceiptHandle,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Result<Held, Error> {
+        Ok(self.with_held(handle, |entry| entry.visible_at = later(now, timeout)))
+    }
+
+    async fn release(&self, handle: &ReceiptHandle, release: &Release, now: Timestamp) -> Result<Held, Error> {
+        Ok(self.with_held(handle, |entry| {
+            entry.visible_at = later(now, release.after);
+            entry.token = None;
+            if release.uncounted {
+                entry.receives = entry.receives.saturating_sub(1);
+            }
+            if release.error.is_some() {
+                entry.error.clone_from(&release.error);
+            }
+        }))
+    }
+
+    async fn delete(&self, handle: &ReceiptHandle) -> Result<Held, Error> {
+        let mut state = self.state();
+        let place = place(handle);
+        if state.messages.get(&place).is_none_or(|entry| entry.token.as_ref() != Some(&handle.token)) {
+            return Ok(Held::Lost);
+        }
+        state.messages.remove(&place);
+        Ok(Held::Yes)
+    }
+
+    async fn bury(&self, handle: &ReceiptHandle, error: &str, now: Timestamp) -> Result<Held, Error> {
+        Ok(self.with_held(handle, |entry| {
+            entry.token = None;
+            entry.error = Some(error.to_owned());
+            entry.dead_at = Some(now);
+        }))
+    }
+
+    async fn counts(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<Counts, Error> {
+        let mut counts = Counts::default();
+        for entry in self.state().of(source, dt) {
+            if entry.dead_at.is_some() {
+                counts.dead += 1;
+            } else if entry.visible_at <= now.as_microsecond() {
+                counts.visible += 1;
+            } else {
+                counts.in_flight += 1;
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn dead_letters(&self, source: &SourceName, dt: Date) -> Result<Vec<DeadLetter>, Error> {
+        let mut state = self.state();
+        let dead = state.of(source, dt).filter_map(|entry| {
+            Some(DeadLetter {
+                task: entry.task.clone(),
+                receive_count: entry.receives,
+                error: entry.error.clone().unwrap_or_else(|| NO_WORD.to_owned()),
+                dead_at: entry.dead_at?,
+            })
+        });
+        Ok(dead.collect())
+    }
+
+    async fn redrive(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<usize, Error> {
+        let mut state = self.state();
+        let mut redriven = 0;
+        for entry in state.of(source, dt) {
+            if entry.dead_at.take().is_some() {
+                entry.receives = 0;
+                entry.visible_at = now.as_microsecond();
+                redriven += 1;
+            }
+        }
+        Ok(redriven)
+    }
+}
+
+fn place(handle: &ReceiptHandle) -> Place {
+    (handle.source.clone(), handle.dt, handle.task.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::contract::{Fixture, queue_contract};
+
+    impl Fixture for MemoryQueue {
+        fn new() -> Self {
+            Self::default()
+        }
+
+        async fn open(&self) -> Arc<dyn Queue> {
+            Arc::new(self.clone())
+        }
+    }
+
+    queue_contract!(MemoryQueue);
+}
