@@ -1,0 +1,114 @@
+//! Why a summary, an embedding, a sync or a search did not happen: one variant per different next action.
+
+use std::path::PathBuf;
+
+use catalog::TableName;
+
+use crate::target::SinkKind;
+
+/// What every call of this crate may answer instead of a value.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Any error, as something below us gives it.
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a call of this crate failed. `Display` says what this layer was doing; `source` says why below.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the message names the fields")]
+pub enum Error {
+    /// The lake did not do what was asked; its own error says what to do.
+    #[error("using the lake")]
+    Lake(#[from] catalog::Error),
+
+    /// A target or an enrichment names something its table does not have. Nothing was read or written.
+    #[error("`{table}`: {message}")]
+    Config { table: TableName, message: String, hint: Option<String> },
+
+    /// The rows break a rule that the serving side rests on. Nothing was published.
+    #[error("`{table}`: {message}")]
+    Data { table: TableName, message: String },
+
+    /// Arrow could not read or cast a batch of this table.
+    #[error("reading rows of `{table}`")]
+    Arrow { table: TableName, source: Cause },
+
+    /// A language model did not answer, or answered nonsense.
+    #[error("asking `{model}`: {message}")]
+    Model { model: String, message: String, retryable: bool },
+
+    /// A sink did not take or give rows. What it held before still stands.
+    #[error("{doing} the {sink} sink at {}", path.display())]
+    Sink { sink: SinkKind, doing: &'static str, path: PathBuf, source: Cause },
+
+    /// A file of the serving folder could not be read or written.
+    #[error("{doing} {}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+
+    /// The query has nothing that could be searched for.
+    #[error("expected a query with letters or digits, found `{query}`")]
+    EmptyQuery { query: String },
+
+    /// Another writer was faster each time; the same call may succeed later.
+    #[error("`{table}` was changed by others on each of {tries} tries")]
+    Contended { table: TableName, tries: u32 },
+
+    /// A worker thread ended without an answer: a bug, or the process is shutting down.
+    #[error("a background thread stopped")]
+    Stopped(#[source] tokio::task::JoinError),
+}
+
+impl Error {
+    /// What a person can try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Lake(source) => source.hint(),
+            Self::Config { hint, .. } => hint.clone(),
+            Self::Data { table, .. } => Some(format!(
+                "add a check to the model of `{table}` (`not_null`, `unique`), so that such rows are never published"
+            )),
+            Self::Sink { path, .. } => Some(format!(
+                "the lake is the truth: when {} is damaged, delete it and the next sync builds it again",
+                path.display()
+            )),
+            Self::Io { path, .. } => {
+                Some(format!("check that {} can be written and that the disk is not full", path.display()))
+            }
+            Self::EmptyQuery { .. } => Some("give a word, or a part of one".into()),
+            Self::Contended { .. } => Some("wait for the other run to end, then run again".into()),
+            Self::Arrow { .. } | Self::Model { .. } | Self::Stopped(_) => None,
+        }
+    }
+
+    /// Whether the same call may succeed later with nothing changed.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Lake(source) => source.is_retryable(),
+            Self::Model { retryable, .. } => *retryable,
+            Self::Contended { .. } => true,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn sink(
+        sink: SinkKind,
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<Cause>,
+    ) -> Self {
+        Self::Sink { sink, doing, path: path.into(), source: source.into() }
+    }
+
+    pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { doing, path: path.into(), source }
+    }
+
+    pub(crate) fn arrow(table: &TableName, source: impl Into<Cause>) -> Self {
+        Self::Arrow { table: table.clone(), source: source.into() }
+    }
+}
+
+/// Runs what blocks (hashing, index files, `SQLite`) away from the threads that drive I/O.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::Stopped)?
+}

@@ -1,0 +1,285 @@
+//! Serving tables in one `SQLite` file, for whatever reads SQL: `marts.places` is the table `marts_places`.
+//!
+//! Columns come from the mart's schema: integers, reals, text; dates and times as text; lists as JSON text (declared `JSON_TEXT`).
+//! `_row_hash` says what each row was made from, `_onggi_cursor` how far each table is. Rows, hashes, cursor and, where the schema
+//! changed, the new table move in **one transaction**. The file is in WAL mode, so readers read on while a sync writes.
+
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use catalog::{TableName, failpoint};
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+
+use super::{Apply, Rows, Sink};
+use crate::error::{Error, Result, blocking};
+use crate::target::{Cursor, SinkKind, SyncTarget};
+use crate::value::RowHash;
+
+pub(crate) mod layout;
+
+use layout::{HASH, Layout, Migration, exists, quote};
+
+/// How long a statement waits for another writer before it fails (milliseconds).
+const BUSY_TIMEOUT_MS: u64 = 10_000;
+
+/// The file with all serving tables.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    path: PathBuf,
+}
+
+impl Sqlite {
+    /// Nothing is touched before the first call.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// The name of a table inside the file.
+    pub fn table_name(table: &TableName) -> String {
+        table.to_string().replace('.', "_")
+    }
+
+    fn error(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> Error + use<> {
+        let path = self.path.clone();
+        move |source| Error::sink(SinkKind::Sqlite, doing, path.clone(), source)
+    }
+
+    /// Read-only; `None` when there is no file yet, or none that can be read.
+    pub(crate) fn read(&self) -> Result<Option<Connection>> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open_with_flags(
+                &self.path,
+                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+            )?;
+            connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+            connection.query_row("select count(*) from sqlite_master", [], |_| Ok(()))?;
+            Ok(connection)
+        };
+        match open() {
+            Ok(connection) => Ok(Some(connection)),
+            Err(e) if is_damaged(&e) => Ok(None),
+            Err(e) => Err(self.error("opening")(e)),
+        }
+    }
+
+    fn write(&self) -> Result<Connection> {
+        if let Some(dir) = self.path.parent() {
+            std::fs::create_dir_all(dir).map_err(|e| Error::io("creating", dir, e))?;
+        }
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open(&self.path)?;
+            connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+            connection.query_row("pragma journal_mode = wal", [], |_| Ok(()))?;
+            connection.execute_batch(
+                "pragma synchronous = full;
+                 create table if not exists _onggi_cursor (table_name text primary key, version integer not null, shape text not null)",
+            )?;
+            Ok(connection)
+        };
+        match open() {
+            Err(e) if is_damaged(&e) => {
+                tracing::warn!(path = %self.path.display(), "the serving database is damaged and is built again from the lake");
+                for end in ["", "-wal", "-shm"] {
+                    let mut file = self.path.clone().into_os_string();
+                    file.push(end);
+                    match std::fs::remove_file(&file) {
+                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("removing", file, e)),
+                        _ => {}
+                    }
+                }
+                open()
+            }
+            opened => opened,
+        }
+        .map_err(self.error("opening"))
+    }
+}
+
+fn is_damaged(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+#[async_trait]
+impl Sink for Sqlite {
+    fn kind(&self) -> SinkKind {
+        SinkKind::Sqlite
+    }
+
+    fn describe(&self) -> String {
+        format!("serving tables in {}", self.path.display())
+    }
+
+    async fn targets(&self) -> Result<Vec<TableName>> {
+        let this = self.clone();
+        blocking(move || {
+            let Some(connection) = this.read()? else { return Ok(Vec::new()) };
+            let names = || -> rusqlite::Result<Vec<String>> {
+                if !exists(&connection, "_onggi_cursor")? {
+                    return Ok(Vec::new());
+                }
+                connection
+                    .prepare("select table_name from _onggi_cursor order by 1")?
+                    .query_map([], |r| r.get(0))?
+                    .collect()
+            };
+            Ok(names().map_err(this.error("reading"))?.iter().filter_map(|name| name.parse().ok()).collect())
+        })
+        .await
+    }
+
+    async fn cursor(&self, table: &TableName) -> Result<Option<Cursor>> {
+        let (this, table) = (self.clone(), table.clone());
+        blocking(move || {
+            let Some(connection) = this.read()? else { return Ok(None) };
+            let find = || -> rusqlite::Result<Option<(i64, String)>> {
+                if !exists(&connection, "_onggi_cursor")? || !exists(&connection, &Self::table_name(&table))? {
+                    return Ok(None);
+                }
+                let sql = "select version, shape from _onggi_cursor where table_name = ?1";
+                connection.query_row(sql, [table.to_string()], |r| Ok((r.get(0)?, r.get(1)?))).optional()
+            };
+            let found = find().map_err(this.error("reading"))?;
+            Ok(found.map(|(version, shape)| Cursor { version: version.cast_unsigned(), shape }))
+        })
+        .await
+    }
+
+    async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Vec<(String, RowHash)>> {
+        let (this, layout) = (self.clone(), Layout::new(target, schema));
+        blocking(move || {
+            let Some(connection) = this.read()? else { return Ok(Vec::new()) };
+            let find = || -> rusqlite::Result<Vec<(String, String)>> {
+                if layout.migration(&connection)? == Migration::Create {
+                    return Ok(Vec::new());
+                }
+                let sql = format!("select cast({} as text), {HASH} from {}", quote(&layout.key), quote(&layout.table));
+                connection.prepare(&sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
+            };
+            let rows = find().map_err(this.error("reading"))?;
+            // A hash that can't be read belongs to a row that is written again.
+            Ok(rows
+                .into_iter()
+                .map(|(key, hash)| (key, RowHash::from_hex(&hash).unwrap_or(RowHash([0; 16]))))
+                .collect())
+        })
+        .await
+    }
+
+    async fn begin(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Box<dyn Apply>> {
+        let (this, layout, table) = (self.clone(), Layout::new(target, schema), target.table.clone());
+        blocking(move || {
+            let connection = this.write()?;
+            connection
+                .execute_batch("begin immediate")
+                .and_then(|()| layout.migrate(&connection))
+                .map_err(this.error("preparing"))?;
+            let open = Some((connection, layout));
+            Ok(Box::new(Change { sink: this, table, open }) as Box<dyn Apply>)
+        })
+        .await
+    }
+
+    async fn content(&self, table: &TableName) -> Result<Vec<String>> {
+        let (this, name) = (self.clone(), Self::table_name(table));
+        blocking(move || {
+            let Some(connection) = this.read()? else { return Ok(Vec::new()) };
+            let rows = || -> rusqlite::Result<Vec<String>> {
+                if !exists(&connection, &name)? {
+                    return Ok(Vec::new());
+                }
+                let mut statement = connection.prepare(&format!("select * from {}", quote(&name)))?;
+                let mut columns: Vec<(String, usize)> =
+                    statement.column_names().enumerate().map(|(i, n)| (n.to_owned(), i)).collect();
+                columns.sort();
+                let mut lines = Vec::new();
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    let cells = columns
+                        .iter()
+                        .map(|(n, i)| Ok((n.as_str(), row.get::<_, Cell>(*i)?)))
+                        .collect::<rusqlite::Result<Vec<_>>>()?;
+                    lines.push(format!("{cells:?}"));
+                }
+                Ok(lines)
+            };
+            let lines = rows().map_err(this.error("reading"))?;
+            Ok(lines.iter().map(|line| crate::value::content_hash([line.as_bytes()])).collect())
+        })
+        .await
+    }
+
+    async fn doctor(&self) -> Result<String> {
+        let this = self.clone();
+        blocking(move || {
+            let connection = this.write()?;
+            let answer: String =
+                connection.query_row("pragma quick_check", [], |r| r.get(0)).map_err(this.error("checking"))?;
+            Ok(format!("{}: {answer}", this.describe()))
+        })
+        .await
+    }
+}
+
+/// An open transaction; it ends with its connection.
+struct Change {
+    sink: Sqlite,
+    table: TableName,
+    open: Option<(Connection, Layout)>,
+}
+
+impl Change {
+    async fn work(
+        &mut self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection, &Layout) -> Result<(), crate::error::Cause> + Send + 'static,
+    ) -> Result<()> {
+        let path = self.sink.path.clone();
+        let Some((connection, layout)) = self.open.take() else {
+            return Err(Error::sink(SinkKind::Sqlite, doing, path, "an earlier step of this change failed"));
+        };
+        let open = blocking(move || match work(&connection, &layout) {
+            Ok(()) => Ok((connection, layout)),
+            Err(source) => Err(Error::sink(SinkKind::Sqlite, doing, path, source)),
+        })
+        .await?;
+        self.open = Some(open);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Apply for Change {
+    async fn upsert(&mut self, rows: Rows) -> Result<()> {
+        self.work("writing", move |connection, layout| layout.upsert(connection, &rows)).await
+    }
+
+    async fn delete(&mut self, keys: Vec<String>) -> Result<()> {
+        self.work("writing", move |connection, layout| Ok(layout.delete(connection, &keys)?)).await
+    }
+
+    async fn commit(mut self: Box<Self>, cursor: Cursor) -> Result<()> {
+        let table = self.table.to_string();
+        self.work("committing", move |connection, _| {
+            let version = i64::try_from(cursor.version)?;
+            connection.execute(
+                "insert or replace into _onggi_cursor (table_name, version, shape) values (?1, ?2, ?3)",
+                (table, version, cursor.shape),
+            )?;
+            failpoint!("load.sqlite.before");
+            connection.execute_batch("commit")?;
+            failpoint!("load.sqlite.after");
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Where the file lies in a serving folder.
+pub(crate) fn path(serving: &Path) -> PathBuf {
+    serving.join("serving.sqlite")
+}

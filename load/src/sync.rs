@@ -1,0 +1,262 @@
+//! Makes every sink of a target equal to its mart.
+//!
+//! Order of events: compare cursors with the newest version (nothing to do: nothing is read) → lock the serving folder, look again →
+//! read the mart **once**, hash each row as each sink sees it, and hand each sink only the rows that differ → tell it which keys are
+//! gone → let it make all of that visible together with its cursor. A kill between two sinks leaves the first done and the second as
+//! it was; the next sync does the second. Memory holds one batch and one hash per key, however large the mart.
+
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Schema, SchemaRef};
+use catalog::{Lake, TableName, Version, failpoint};
+use futures::StreamExt;
+use std::sync::Arc;
+
+use crate::diff::{Change, Diff};
+use crate::error::{Error, Result, blocking};
+use crate::read;
+use crate::serving::Serving;
+use crate::sink::{Apply, Rows, Sink};
+use crate::target::{Cursor, SinkKind, SyncTarget, Wanted};
+use crate::value::{RowHash, Value, row_hashes};
+
+/// What a sync tells while it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncProgress {
+    /// Another process is syncing this folder; we wait.
+    Waiting,
+    /// Rows of the mart compared so far.
+    Rows {
+        /// So many.
+        done: u64,
+        /// Of so many.
+        total: u64,
+    },
+    /// A sink shows the new version.
+    Committed(SinkKind),
+}
+
+/// What a sync did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Synced {
+    /// The version that every sink of the target now shows.
+    pub version: Version,
+    /// Rows written, summed over the sinks.
+    pub upserted: u64,
+    /// Rows removed, summed over the sinks.
+    pub deleted: u64,
+    /// Rows that were there already, summed over the sinks. Zero when nothing had to be read.
+    pub unchanged: u64,
+    /// The same for each sink that was behind; none when all were up to date.
+    pub sinks: Vec<SinkSynced>,
+}
+
+/// What a sync did to one sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkSynced {
+    /// Which.
+    pub sink: SinkKind,
+    /// Rows written.
+    pub upserted: u64,
+    /// Rows removed.
+    pub deleted: u64,
+    /// Rows that were there already.
+    pub unchanged: u64,
+}
+
+impl Synced {
+    /// Whether every sink showed this version before, so that nothing was read.
+    pub fn is_up_to_date(&self) -> bool {
+        self.sinks.is_empty()
+    }
+}
+
+/// A sink that is behind, with the change it is about to make.
+struct Behind {
+    sink: Arc<dyn Sink>,
+    wanted: Wanted,
+}
+
+/// Brings each sink of `target` to the newest version of its mart.
+pub async fn sync(
+    lake: &Lake,
+    target: &SyncTarget,
+    serving: &Serving,
+    progress: &(dyn Fn(SyncProgress) + Send + Sync),
+) -> Result<Synced> {
+    failpoint!("load.sync.before");
+    let snapshot = lake.table(&target.table).await?.snapshot().await?;
+    if behind(target, serving, &snapshot.schema(), snapshot.version()).await?.is_empty() {
+        return Ok(up_to_date(snapshot.version()));
+    }
+    let _locked = serving.lock(&|| progress(SyncProgress::Waiting)).await?;
+    let snapshot = lake.table(&target.table).await?.snapshot().await?;
+    let schema = snapshot.schema();
+    let behind = behind(target, serving, &schema, snapshot.version()).await?;
+    if behind.is_empty() {
+        return Ok(up_to_date(snapshot.version()));
+    }
+
+    let mut works = Vec::with_capacity(behind.len());
+    for Behind { sink, wanted } in behind {
+        let part: SchemaRef = Arc::new(project(&schema, &wanted.columns));
+        let diff = Diff::new(sink.hashes(target, &part).await?);
+        let apply = sink.begin(target, &part).await?;
+        works.push(Work { kind: sink.kind(), wanted, diff: Some(diff), apply });
+    }
+    let columns: Vec<&str> = schema
+        .fields()
+        .iter()
+        .map(|f| f.name().as_str())
+        .filter(|name| works.iter().any(|work| work.wanted.columns.iter().any(|c| c == name)))
+        .collect();
+    let total = snapshot.row_count()?;
+    let mut done = 0;
+    let mut stream = snapshot.scan(Some(&columns)).await?;
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|e| Error::arrow(&target.table, e))?;
+        for work in &mut works {
+            work.take(target, &batch).await?;
+        }
+        done += batch.num_rows() as u64;
+        progress(SyncProgress::Rows { done, total });
+    }
+
+    let mut synced = up_to_date(snapshot.version());
+    for work in works {
+        let done = work.commit(snapshot.version()).await?;
+        progress(SyncProgress::Committed(done.sink));
+        synced.upserted += done.upserted;
+        synced.deleted += done.deleted;
+        synced.unchanged += done.unchanged;
+        synced.sinks.push(done);
+    }
+    failpoint!("load.sync.after");
+    Ok(synced)
+}
+
+fn up_to_date(version: Version) -> Synced {
+    Synced { version, upserted: 0, deleted: 0, unchanged: 0, sinks: Vec::new() }
+}
+
+/// The sinks whose cursor is not at this version and shape, in the fixed order.
+async fn behind(target: &SyncTarget, serving: &Serving, schema: &Schema, version: Version) -> Result<Vec<Behind>> {
+    let mut found = Vec::new();
+    for kind in SinkKind::ALL.into_iter().filter(|kind| target.sinks.contains(kind)) {
+        let wanted = target.wanted(kind, schema)?;
+        let sink = serving.sink(kind);
+        let there = sink.cursor(&target.table).await?;
+        if there != Some(Cursor { version, shape: wanted.shape.clone() }) {
+            found.push(Behind { sink, wanted });
+        }
+    }
+    Ok(found)
+}
+
+fn project(schema: &Schema, columns: &[String]) -> Schema {
+    Schema::new(schema.fields().iter().filter(|f| columns.contains(f.name())).cloned().collect::<Vec<_>>())
+}
+
+/// One sink's part of a sync.
+struct Work {
+    kind: SinkKind,
+    wanted: Wanted,
+    diff: Option<Diff>,
+    apply: Box<dyn Apply>,
+}
+
+impl Work {
+    /// Compares one batch of the mart and writes what differs.
+    async fn take(&mut self, target: &SyncTarget, batch: &RecordBatch) -> Result<()> {
+        let (batch, wanted, table, key) =
+            (batch.clone(), self.wanted.clone(), target.table.clone(), target.key.clone());
+        let Some(mut diff) = self.diff.take() else { return Ok(()) };
+        let (diff, rows) = blocking(move || {
+            let rows = hashed(&batch, &wanted, &table, &key)?;
+            let mut differs = Vec::with_capacity(rows.keys.len());
+            for (key, hash) in rows.keys.iter().zip(&rows.hashes) {
+                match diff.see(key, *hash) {
+                    Change::Duplicate => {
+                        return Err(Error::Data {
+                            table,
+                            message: format!("expected each key once, found `{key}` twice"),
+                        });
+                    }
+                    change => differs.push(change == Change::Upsert),
+                }
+            }
+            let rows = select(rows, &differs).map_err(|e| Error::arrow(&table, e))?;
+            Ok((diff, rows))
+        })
+        .await?;
+        self.diff = Some(diff);
+        if !rows.keys.is_empty() {
+            self.apply.upsert(rows).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(mut self, version: Version) -> Result<SinkSynced> {
+        let difference = self.diff.take().map(Diff::finish);
+        let (upserted, unchanged, gone) =
+            difference.map_or((0, 0, Vec::new()), |d| (d.upserted, d.unchanged, d.deleted));
+        let deleted = gone.len() as u64;
+        if !gone.is_empty() {
+            self.apply.delete(gone).await?;
+        }
+        self.apply.commit(Cursor { version, shape: self.wanted.shape }).await?;
+        Ok(SinkSynced { sink: self.kind, upserted, deleted, unchanged })
+    }
+}
+
+/// The rows of a batch that a sink wants, with keys and hashes.
+pub(crate) fn hashed(batch: &RecordBatch, wanted: &Wanted, table: &TableName, key: &str) -> Result<Rows> {
+    let arrow = |e| Error::arrow(table, e);
+    let indices = wanted
+        .columns
+        .iter()
+        .map(|name| batch.schema().index_of(name))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(arrow)?;
+    let mut part = batch.project(&indices).map_err(arrow)?;
+    if let Some(required) = &wanted.required {
+        let column = read::column(&part, required, table)?;
+        if column.null_count() > 0 {
+            let there = arrow::compute::is_not_null(column).map_err(arrow)?;
+            part = filter_record_batch(&part, &there).map_err(arrow)?;
+        }
+    }
+    let column = read::column(&part, key, table)?;
+    let keys = (0..part.num_rows())
+        .map(|row| match Value::of(column, row).map_err(arrow)?.as_key() {
+            Some(found) if !found.is_empty() && found.len() <= MAX_KEY_BYTES => Ok(found),
+            Some(found) => Err(Error::Data {
+                table: table.clone(),
+                message: format!("expected key `{key}` of 1 to {MAX_KEY_BYTES} bytes, found {}", found.len()),
+            }),
+            None => {
+                Err(Error::Data { table: table.clone(), message: format!("expected a key in `{key}`, found null") })
+            }
+        })
+        .collect::<Result<Vec<String>>>()?;
+    let hashes: Vec<RowHash> = row_hashes(&wanted.seed, &part).map_err(arrow)?;
+    Ok(Rows { batch: part, keys, hashes })
+}
+
+/// Every sink can hold keys of this length.
+const MAX_KEY_BYTES: usize = 1024;
+
+fn select(rows: Rows, keep: &[bool]) -> Result<Rows, arrow::error::ArrowError> {
+    if keep.iter().all(|k| *k) {
+        return Ok(rows);
+    }
+    let batch = filter_record_batch(&rows.batch, &BooleanArray::from(keep.to_vec()))?;
+    let mut flags = keep.iter();
+    let keys = rows.keys.into_iter().filter(|_| flags.next() == Some(&true)).collect();
+    let mut flags = keep.iter();
+    let hashes = rows.hashes.into_iter().filter(|_| flags.next() == Some(&true)).collect();
+    Ok(Rows { batch, keys, hashes })
+}
+
+#[cfg(test)]
+mod tests;

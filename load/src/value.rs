@@ -1,0 +1,341 @@
+//! One cell of a row, free of its Arrow encoding: what is hashed, what is written to a database, what a search prints.
+//!
+//! The hard part is that the same row comes back in another dress: `Utf8` today and `Utf8View` tomorrow, a list with another
+//! item name, `Int32` where a model now says `Int64`. A row's hash must not notice, or a sync would rewrite a whole mart because a
+//! library was raised. So hashing goes through [`Value`], columns are taken in the order of their names, and nulls are left out
+//! (a new column that is null everywhere changes nothing).
+
+use std::fmt;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{
+    DataType, Date32Type, Date64Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use jiff::{Timestamp, ToSpan, civil};
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+/// One cell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// Any integer width.
+    Int(i128),
+    /// Any float width.
+    Float(f64),
+    /// Any string encoding.
+    Text(String),
+    /// Any binary encoding.
+    Bytes(Vec<u8>),
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// Nanoseconds since 1970-01-01T00:00:00Z, whatever the unit was.
+    Time(i128),
+    /// A list of 32-bit floats: an embedding, kept flat because it is long.
+    Vector(Vec<f32>),
+    /// Any other list.
+    List(Vec<Value>),
+    /// What has no form of its own here (decimals, structs, maps), as Arrow prints it.
+    Other(String),
+}
+
+impl Value {
+    /// The cell of `array` in `row`.
+    pub fn of(array: &dyn Array, row: usize) -> Result<Self, ArrowError> {
+        if array.is_null(row) {
+            return Ok(Self::Null);
+        }
+        macro_rules! prim {
+            ($t:ty) => {
+                array.as_primitive::<$t>().value(row)
+            };
+        }
+        Ok(match array.data_type() {
+            DataType::Null => Self::Null,
+            DataType::Boolean => Self::Bool(array.as_boolean().value(row)),
+            DataType::Int8 => Self::Int(prim!(Int8Type).into()),
+            DataType::Int16 => Self::Int(prim!(Int16Type).into()),
+            DataType::Int32 => Self::Int(prim!(Int32Type).into()),
+            DataType::Int64 => Self::Int(prim!(Int64Type).into()),
+            DataType::UInt8 => Self::Int(prim!(UInt8Type).into()),
+            DataType::UInt16 => Self::Int(prim!(UInt16Type).into()),
+            DataType::UInt32 => Self::Int(prim!(UInt32Type).into()),
+            DataType::UInt64 => Self::Int(prim!(UInt64Type).into()),
+            DataType::Float16 => Self::Float(prim!(Float16Type).to_f64()),
+            DataType::Float32 => Self::Float(prim!(Float32Type).into()),
+            DataType::Float64 => Self::Float(prim!(Float64Type)),
+            DataType::Utf8 => Self::Text(array.as_string::<i32>().value(row).to_owned()),
+            DataType::LargeUtf8 => Self::Text(array.as_string::<i64>().value(row).to_owned()),
+            DataType::Utf8View => Self::Text(array.as_string_view().value(row).to_owned()),
+            DataType::Binary => Self::Bytes(array.as_binary::<i32>().value(row).to_vec()),
+            DataType::LargeBinary => Self::Bytes(array.as_binary::<i64>().value(row).to_vec()),
+            DataType::BinaryView => Self::Bytes(array.as_binary_view().value(row).to_vec()),
+            DataType::Date32 => Self::Date(prim!(Date32Type)),
+            DataType::Date64 => Self::Time(i128::from(prim!(Date64Type)) * 1_000_000),
+            DataType::Timestamp(unit, _) => Self::Time(match unit {
+                TimeUnit::Second => i128::from(prim!(TimestampSecondType)) * 1_000_000_000,
+                TimeUnit::Millisecond => i128::from(prim!(TimestampMillisecondType)) * 1_000_000,
+                TimeUnit::Microsecond => i128::from(prim!(TimestampMicrosecondType)) * 1_000,
+                TimeUnit::Nanosecond => i128::from(prim!(TimestampNanosecondType)),
+            }),
+            DataType::List(_) => Self::list(array.as_list::<i32>().value(row).as_ref())?,
+            DataType::LargeList(_) => Self::list(array.as_list::<i64>().value(row).as_ref())?,
+            DataType::FixedSizeList(..) => Self::list(array.as_fixed_size_list().value(row).as_ref())?,
+            DataType::Dictionary(..) => {
+                let dictionary = array.as_any_dictionary();
+                match Self::of(dictionary.keys(), row)? {
+                    Self::Int(key) => {
+                        let key = usize::try_from(key).map_err(|e| ArrowError::CastError(e.to_string()))?;
+                        Self::of(dictionary.values().as_ref(), key)?
+                    }
+                    _ => Self::Null,
+                }
+            }
+            _ => {
+                let options = FormatOptions::default();
+                Self::Other(ArrayFormatter::try_new(array, &options)?.value(row).to_string())
+            }
+        })
+    }
+
+    fn list(items: &dyn Array) -> Result<Self, ArrowError> {
+        if items.data_type() == &DataType::Float32 && items.null_count() == 0 {
+            return Ok(Self::Vector(items.as_primitive::<Float32Type>().values().to_vec()));
+        }
+        Ok(Self::List((0..items.len()).map(|i| Self::of(items, i)).collect::<Result<_, _>>()?))
+    }
+
+    /// The text of a cell that holds one, or of a key: strings as they are, integers in digits.
+    pub fn as_key(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text.clone()),
+            Self::Int(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The texts of a cell: one for a string, its items for a list of strings, none for anything else. Blank ones are left out.
+    pub fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Text(text) if !text.trim().is_empty() => vec![text.clone()],
+            Self::List(items) => items.iter().flat_map(Self::texts).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The cell as JSON: dates and times as text, bytes in hexadecimal.
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Null => Json::Null,
+            Self::Bool(b) => Json::Bool(*b),
+            Self::Int(n) => i64::try_from(*n).map_or_else(
+                |_| u64::try_from(*n).map_or_else(|_| Json::String(n.to_string()), Json::from),
+                Json::from,
+            ),
+            Self::Float(f) => Json::from(*f),
+            Self::Text(t) | Self::Other(t) => Json::String(t.clone()),
+            Self::Bytes(b) => Json::String(hex(b)),
+            Self::Date(_) | Self::Time(_) => Json::String(self.moment().unwrap_or_default()),
+            Self::Vector(v) => Json::Array(v.iter().map(|x| shortest(*x)).collect()),
+            Self::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),
+        }
+    }
+
+    /// The text of a date (`2026-10-01`) or of a time (`2026-10-01T00:00:00Z`).
+    pub(crate) fn moment(&self) -> Option<String> {
+        match self {
+            Self::Date(days) => {
+                civil::date(1970, 1, 1).checked_add(i64::from(*days).days()).ok().map(|date| date.to_string())
+            }
+            Self::Time(nanos) => Timestamp::from_nanosecond(*nanos).ok().map(|time| time.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Appends the one byte form of this value: a tag, a length where it varies, the content.
+    fn canonical(&self, out: &mut Vec<u8>) {
+        let sized = |out: &mut Vec<u8>, tag: u8, bytes: &[u8]| {
+            out.push(tag);
+            out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            out.extend_from_slice(bytes);
+        };
+        match self {
+            Self::Null => out.push(b'0'),
+            Self::Bool(b) => out.extend_from_slice(&[b'b', u8::from(*b)]),
+            Self::Int(n) => sized(out, b'i', &n.to_le_bytes()),
+            Self::Float(f) => canonical_float(*f, out),
+            Self::Text(t) => sized(out, b's', t.as_bytes()),
+            Self::Bytes(b) => sized(out, b'x', b),
+            Self::Date(d) => sized(out, b'd', &d.to_le_bytes()),
+            Self::Time(t) => sized(out, b't', &t.to_le_bytes()),
+            Self::Other(t) => sized(out, b'o', t.as_bytes()),
+            Self::Vector(v) => {
+                sized(out, b'[', &(v.len() as u64).to_le_bytes());
+                v.iter().for_each(|x| canonical_float(f64::from(*x), out));
+            }
+            Self::List(items) => {
+                sized(out, b'[', &(items.len() as u64).to_le_bytes());
+                items.iter().for_each(|item| item.canonical(out));
+            }
+        }
+    }
+}
+
+fn canonical_float(f: f64, out: &mut Vec<u8>) {
+    let f = if f == 0.0 {
+        0.0
+    } else if f.is_nan() {
+        f64::NAN
+    } else {
+        f
+    };
+    out.push(b'f');
+    out.extend_from_slice(&f.to_bits().to_le_bytes());
+}
+
+/// A 32-bit float with the digits it has, not those of its 64-bit neighbour.
+fn shortest(x: f32) -> Json {
+    x.to_string().parse::<f64>().map_or(Json::Null, Json::from)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// SHA-256 over parts, each with its length, so that no two lists of parts look alike. In hexadecimal.
+pub(crate) fn content_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hex(&hasher.finalize())
+}
+
+/// 63 bits of a content hash, as a positive number: what a transaction's version can hold.
+pub(crate) fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> i64 {
+    let text = content_hash(parts);
+    u64::from_str_radix(&text[..16], 16).map_or(0, |bits| (bits >> 1).cast_signed())
+}
+
+/// 128 bits of SHA-256 over a row's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowHash(pub [u8; 16]);
+
+impl RowHash {
+    /// Over a seed and (column, value) pairs, which must come in the order of the names.
+    pub fn of<'a>(seed: &str, columns: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(seed.as_bytes());
+        for (name, value) in columns {
+            if *value != Value::Null {
+                bytes.push(0);
+                bytes.extend_from_slice(name.as_bytes());
+                bytes.push(0);
+                value.canonical(&mut bytes);
+            }
+        }
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&Sha256::digest(&bytes)[..16]);
+        Self(hash)
+    }
+
+    /// As 32 hexadecimal digits.
+    pub fn to_hex(self) -> String {
+        hex(&self.0)
+    }
+
+    /// From 32 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32).map(|bits| Self(bits.to_be_bytes()))
+    }
+}
+
+/// The hash of each row of a batch, over all its columns.
+pub fn row_hashes(seed: &str, batch: &RecordBatch) -> Result<Vec<RowHash>, ArrowError> {
+    let schema = batch.schema();
+    let mut columns: Vec<(&str, &dyn Array)> = schema
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .map(|(field, array)| (field.name().as_str(), array.as_ref()))
+        .collect();
+    columns.sort_by_key(|(name, _)| *name);
+    (0..batch.num_rows())
+        .map(|row| {
+            let values = columns
+                .iter()
+                .map(|(name, array)| Ok((*name, Value::of(*array, row)?)))
+                .collect::<Result<Vec<_>, ArrowError>>()?;
+            Ok(RowHash::of(seed, values.iter().map(|(name, value)| (*name, value))))
+        })
+        .collect()
+}
+
+/// What kind of column this is, whatever its encoding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Bool,
+    Int,
+    Float,
+    Text,
+    Bytes,
+    Date,
+    Time,
+    List(Box<Kind>),
+    Other(String),
+}
+
+impl Kind {
+    pub(crate) fn of(data_type: &DataType) -> Self {
+        match data_type {
+            DataType::Boolean => Self::Bool,
+            t if t.is_integer() => Self::Int,
+            t if t.is_floating() => Self::Float,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Self::Bytes,
+            DataType::Date32 => Self::Date,
+            DataType::Timestamp(..) | DataType::Date64 => Self::Time,
+            DataType::List(f)
+            | DataType::LargeList(f)
+            | DataType::FixedSizeList(f, _)
+            | DataType::ListView(f)
+            | DataType::LargeListView(f) => Self::List(Box::new(Self::of(f.data_type()))),
+            DataType::Dictionary(_, values) => Self::of(values),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Bool => "a boolean",
+            Self::Int => "an integer",
+            Self::Float => "a float",
+            Self::Text => "text",
+            Self::Bytes => "bytes",
+            Self::Date => "a date",
+            Self::Time => "a time",
+            Self::List(item) if **item == Self::Float => "a list of floats",
+            Self::List(item) if **item == Self::Text => "a list of text",
+            Self::List(_) => "a list",
+            Self::Other(name) => name,
+        };
+        f.write_str(name)
+    }
+}
+
+#[cfg(test)]
+mod tests;
