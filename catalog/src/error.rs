@@ -1,0 +1,262 @@
+//! What can go wrong with a lake, one variant for each different next action.
+//!
+//! A lost race is not here: it is a value, [`Committed`](crate::Committed). `Display` says what
+//! happened and never repeats its source; [`Error::hint`] says what to do.
+
+use std::error::Error as StdError;
+use std::io;
+
+use datafusion::error::DataFusionError;
+use deltalake::DeltaTableError;
+
+use crate::name::{Layer, TableName};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Source = Box<dyn StdError + Send + Sync + 'static>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name that is none.
+    #[error("`{found}` is not a {what}: expected {expected}")]
+    InvalidName {
+        /// What was to be named.
+        what: &'static str,
+        /// What was given.
+        found: String,
+        /// The rule.
+        expected: &'static str,
+    },
+    /// A lake URL this build can't open.
+    #[error("cannot open the lake `{uri}`: {reason}")]
+    UnsupportedLake {
+        /// The URL as given.
+        uri: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The lake's place refuses writes: permissions, a read-only or a full disk.
+    #[error("cannot write to the lake {uri}")]
+    Unwritable {
+        /// The lake.
+        uri: String,
+        /// What the store said.
+        #[source]
+        source: Source,
+    },
+    /// The lake belongs to another project.
+    #[error("the lake {uri} belongs to another project: expected `{expected}`, found `{found}`")]
+    OtherProject {
+        /// The lake.
+        uri: String,
+        /// The project that opens it.
+        expected: String,
+        /// The project it was made for.
+        found: String,
+    },
+    /// No such table.
+    #[error("no table {0}")]
+    NoSuchTable(TableName),
+    /// The table never had, or no longer has, this version.
+    #[error("table {table} has no version {version}")]
+    NoSuchVersion {
+        /// The table.
+        table: TableName,
+        /// The version asked for.
+        version: u64,
+    },
+    /// Data or a declaration that doesn't fit the table.
+    #[error("table {table}, column `{column}`: expected {expected}, found {found}")]
+    SchemaMismatch {
+        /// The table.
+        table: TableName,
+        /// The first column that doesn't fit.
+        column: String,
+        /// What the table has.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A raw table was to be replaced.
+    #[error("table {0} only grows: expected an append, found a replace")]
+    AppendOnly(TableName),
+    /// A file of the lake is torn or garbage. Nothing older is shown in its place.
+    #[error("{what}: `{file}` is damaged: {detail}")]
+    Damaged {
+        /// The table or the part of the lake.
+        what: String,
+        /// The file, from the lake's root.
+        file: String,
+        /// What is wrong with it.
+        detail: String,
+        /// How to get out of it.
+        hint: String,
+    },
+    /// Others kept committing first. Nothing was committed.
+    #[error("table {table}: others committed first, {attempts} times in a row")]
+    Contended {
+        /// The table.
+        table: TableName,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The store broke off, and it can't be said whether the commit stands. Asking again decides it.
+    #[error("table {table}: it is not known whether the commit stands")]
+    Unknown {
+        /// The table.
+        table: TableName,
+        /// What broke.
+        #[source]
+        source: Source,
+    },
+    /// The rows handed in could not be made.
+    #[error("table {table}: its input failed")]
+    Input {
+        /// The table that was being written.
+        table: TableName,
+        /// What the query or the source said.
+        #[source]
+        source: DataFusionError,
+    },
+    /// A read of a table failed.
+    #[error("cannot read table {table}")]
+    Read {
+        /// The table.
+        table: TableName,
+        /// What broke.
+        #[source]
+        source: Source,
+    },
+    /// The object store failed in some other way.
+    #[error("{what} failed")]
+    Storage {
+        /// What was being done.
+        what: String,
+        /// What the store said.
+        #[source]
+        source: Source,
+    },
+    /// A failpoint was to be armed that does not exist, or in a build without them.
+    #[error("cannot arm failpoint `{name}`: {reason}")]
+    Failpoint {
+        /// The name given.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+}
+
+impl Error {
+    /// What to do next, where that can be said.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::InvalidName { .. } => return None,
+            Self::UnsupportedLake { .. } => {
+                "a lake is a local folder (`lake`, `file:///data/lake`) or `memory://name`".into()
+            }
+            Self::Unwritable { source, .. } => match io_kind(source.as_ref()) {
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    "the disk is full: make room and run again, nothing that was committed is lost".into()
+                }
+                _ => "give this user write access to the folder, or choose another lake with `--lake`".into(),
+            },
+            Self::OtherProject { found, .. } => {
+                format!("choose another lake with `--lake`, or name the project `{found}` in onggi.toml")
+            }
+            Self::NoSuchTable(_) => "`onggi run` makes the tables of a project".into(),
+            Self::NoSuchVersion { .. } => "leave the version out to read the newest".into(),
+            Self::SchemaMismatch { table, .. } if table.layer() == Layer::Raw => {
+                "a raw table only gains nullable columns: give the changed field a new name".into()
+            }
+            Self::SchemaMismatch { table, .. } => format!(
+                "a built table can be made again: remove the folder `{}/{}` from the lake and run",
+                table.layer(),
+                table.name()
+            ),
+            Self::AppendOnly(_) => "build from the raw table into staging or marts instead".into(),
+            Self::Damaged { hint, .. } => hint.clone(),
+            Self::Contended { .. } | Self::Unknown { .. } => {
+                "run again: what is already in the lake is found there and not written twice".into()
+            }
+            Self::Input { .. } | Self::Failpoint { .. } => return None,
+            Self::Read { .. } | Self::Storage { .. } => "look at the cause; if it passes by itself, run again".into(),
+        })
+    }
+
+    /// Whether the same call may succeed later with nothing changed by hand.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Contended { .. } | Self::Unknown { .. } | Self::Storage { .. })
+    }
+
+    /// Wraps what the store said while `what` was done to the lake at `uri`.
+    pub(crate) fn store(uri: &str, what: impl Into<String>, source: object_store::Error) -> Self {
+        if refuses_writes(&source) {
+            return Self::Unwritable { uri: uri.to_owned(), source: source.into() };
+        }
+        Self::Storage { what: what.into(), source: source.into() }
+    }
+
+    /// Wraps what the Delta library said about `table`.
+    pub(crate) fn delta(uri: &str, table: &TableName, source: DeltaTableError) -> Self {
+        if refuses_writes(&source) {
+            return Self::Unwritable { uri: uri.to_owned(), source: source.into() };
+        }
+        Self::Read { table: table.clone(), source: source.into() }
+    }
+}
+
+/// Everything below `error`, itself first.
+pub(crate) fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |e| (*e).source())
+}
+
+/// The first I/O error's kind in the chain.
+fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    chain(error).find_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind)
+}
+
+/// Whether the place itself refuses writes, so that trying again is no use.
+pub(crate) fn refuses_writes(error: &(dyn StdError + 'static)) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        io_kind(error),
+        Some(
+            Kind::PermissionDenied
+                | Kind::ReadOnlyFilesystem
+                | Kind::NotADirectory
+                | Kind::StorageFull
+                | Kind::QuotaExceeded
+        )
+    ) || chain(error).any(|e| {
+        matches!(
+            e.downcast_ref::<object_store::Error>(),
+            Some(object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_a_missing_right() {
+        let full = |kind| object_store::Error::Generic { store: "test", source: io::Error::from(kind).into() };
+        let error = Error::store("file:///lake/", "put", full(io::ErrorKind::StorageFull));
+        assert!(matches!(error, Error::Unwritable { .. }), "{error:?}");
+        assert!(error.hint().unwrap().contains("disk is full"));
+        let error = Error::store("file:///lake/", "put", full(io::ErrorKind::ReadOnlyFilesystem));
+        assert!(error.hint().unwrap().contains("--lake"));
+        let error = Error::store("file:///lake/", "put", full(io::ErrorKind::TimedOut));
+        assert!(matches!(error, Error::Storage { .. }) && error.is_retryable());
+    }
+
+    #[test]
+    fn messages_never_repeat_their_source() {
+        let source = object_store::Error::Generic { store: "test", source: "boom".into() };
+        assert_eq!(Error::store("x", "writing `a`", source).to_string(), "writing `a` failed");
+    }
+}

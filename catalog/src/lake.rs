@@ -1,0 +1,237 @@
+//! A lake: one URL, the tables below it, and the objects beside them.
+//!
+//! The first project to open a lake writes its name into `_onggi/lake.json`, create-only; from then
+//! on the lake is refused to every other project, so that two of them can't mix their tables.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::prelude::SessionContext;
+use deltalake::{DeltaTable, DeltaTableBuilder};
+use futures::StreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::error::{Error, Result};
+use crate::name::{Layer, TableName};
+use crate::objects::{Objects, PutNew};
+use crate::path;
+use crate::store::{self, Place};
+use crate::table::{Snapshot, Table, TableSpec};
+
+/// A lake. Clones are the same lake.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    place: Place,
+    /// The store seen from the lake's root.
+    store: Arc<dyn ObjectStore>,
+    objects: Objects,
+    /// The newest snapshot seen of each table: the next look reads only what came after it.
+    newest: Mutex<HashMap<TableName, Snapshot>>,
+    session: SessionContext,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lake({} on {})", self.place.url, self.place.root)
+    }
+}
+
+/// `_onggi/lake.json`
+#[derive(Debug, Serialize, Deserialize)]
+struct LakeFile {
+    project: String,
+    /// Raised when a lake can't be read by older programs any more.
+    format: u32,
+}
+
+const FORMAT: u32 = 1;
+
+impl Lake {
+    /// Opens the lake at `uri`: a local path, `file://…` or `memory://name`. The first project to
+    /// open it makes it its own; another one gets [`Error::OtherProject`].
+    pub async fn open(uri: &str, project: &str) -> Result<Self> {
+        let lake = Self::on(store::open(uri)?);
+        lake.claim(project).await?;
+        Ok(lake)
+    }
+
+    fn on(place: Place) -> Self {
+        let store: Arc<dyn ObjectStore> = if place.prefix.as_ref().is_empty() {
+            Arc::clone(&place.root)
+        } else {
+            Arc::new(PrefixStore::new(Arc::clone(&place.root), place.prefix.clone()))
+        };
+        let objects = Objects::new(Arc::clone(&store), place.url.as_str());
+        let inner = Inner { place, store, objects, newest: Mutex::default(), session: SessionContext::new() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A lake on a store that a test made.
+    #[cfg(test)]
+    pub(crate) async fn on_store(store: Arc<impl ObjectStore>) -> Self {
+        let url = Url::parse("memory://on-store/").unwrap();
+        let root = Arc::new(store::CheckedLog::new(store));
+        let lake = Self::on(Place { url, root, prefix: Path::default(), folder: None, syncs: None });
+        lake.claim("demo").await.unwrap();
+        lake
+    }
+
+    /// The lake's URL, ending in `/`.
+    pub fn uri(&self) -> &Url {
+        &self.inner.place.url
+    }
+
+    /// `<lake>/_onggi` if the lake is a local folder: where embedded parts (queue, indexes) live.
+    pub fn local_dir(&self) -> Option<PathBuf> {
+        self.inner.place.folder.as_ref().map(|folder| folder.join(path::LOCAL_HOUSE))
+    }
+
+    /// What is not a table.
+    pub fn objects(&self) -> &Objects {
+        &self.inner.objects
+    }
+
+    /// How often a file or folder of a local lake has been synced through this value.
+    pub fn syncs(&self) -> Option<u64> {
+        self.inner.place.syncs.as_ref().map(store::SyncCount::get)
+    }
+
+    /// All tables, sorted by name.
+    pub async fn tables(&self) -> Result<Vec<TableName>> {
+        let mut names = Vec::new();
+        for layer in Layer::ALL {
+            let listed = self.inner.store.list_with_delimiter(Some(&Path::from(layer.as_str()))).await;
+            let folders = match listed {
+                Ok(listed) => listed.common_prefixes,
+                Err(object_store::Error::NotFound { .. }) => continue,
+                Err(e) => return Err(Error::store(self.uri().as_str(), "listing the tables", e)),
+            };
+            for name in folders.iter().filter_map(|p| TableName::new(layer, p.filename()?).ok()) {
+                if self.has_log(&name).await? {
+                    names.push(name);
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Makes the table unless it is there, and gives it the nullable columns it does not have yet.
+    /// Any other difference is [`Error::SchemaMismatch`]. Several at once end in one table.
+    pub async fn create(&self, spec: &TableSpec) -> Result<Table> {
+        crate::table::create(self, spec).await
+    }
+
+    /// The table, or [`Error::NoSuchTable`].
+    pub async fn table(&self, name: &TableName) -> Result<Table> {
+        self.find(name).await?.ok_or_else(|| Error::NoSuchTable(name.clone()))
+    }
+
+    /// The table, if there is one.
+    pub async fn find(&self, name: &TableName) -> Result<Option<Table>> {
+        if self.remembered(name).is_none() && !self.has_log(name).await? {
+            return Ok(None);
+        }
+        Table::open(self, name).await.map(Some)
+    }
+
+    /// Makes the lake `project`'s, or makes sure that it is.
+    async fn claim(&self, project: &str) -> Result<()> {
+        let at = path::lake();
+        let mine = LakeFile { project: project.to_owned(), format: FORMAT };
+        let found = match self.objects().get(&at).await? {
+            Some(bytes) => bytes,
+            None => {
+                let bytes = serde_json::to_vec(&mine)
+                    .map_err(|e| Error::Storage { what: "writing the lake file".into(), source: e.into() })?;
+                match self.objects().put_new(&at, bytes.into()).await? {
+                    PutNew::Created => return Ok(()),
+                    PutNew::Existed => self.objects().get(&at).await?.unwrap_or_default(),
+                }
+            }
+        };
+        let found: LakeFile = serde_json::from_slice(&found).map_err(|e| Error::Damaged {
+            what: format!("lake {}", self.uri()),
+            file: at.to_string(),
+            detail: e.to_string(),
+            hint: format!(
+                "if the lake is this project's, write `{{\"project\":\"{project}\",\"format\":{FORMAT}}}` into it"
+            ),
+        })?;
+        if found.format > FORMAT {
+            return Err(Error::UnsupportedLake {
+                uri: self.uri().to_string(),
+                reason: format!("expected format {FORMAT} or older, found {}", found.format),
+            });
+        }
+        if found.project != project {
+            return Err(Error::OtherProject {
+                uri: self.uri().to_string(),
+                expected: project.to_owned(),
+                found: found.project,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the table's log has anything in it.
+    pub(crate) async fn has_log(&self, name: &TableName) -> Result<bool> {
+        match self.inner.store.list(Some(&path::log(name))).next().await {
+            None | Some(Err(object_store::Error::NotFound { .. })) => Ok(false),
+            Some(Ok(_)) => Ok(true),
+            Some(Err(e)) => Err(Error::store(self.uri().as_str(), format!("looking for {name}"), e)),
+        }
+    }
+
+    /// The Delta library's handle on a table, nothing loaded yet.
+    pub(crate) fn handle(&self, name: &TableName) -> Result<DeltaTable> {
+        let url = self
+            .uri()
+            .join(&format!("{}/", path::table(name)))
+            .map_err(|e| Error::UnsupportedLake { uri: self.uri().to_string(), reason: e.to_string() })?;
+        DeltaTableBuilder::from_url(url.clone())
+            .and_then(|builder| builder.with_storage_backend(Arc::clone(&self.inner.place.root), url).build())
+            .map_err(|e| Error::delta(self.uri().as_str(), name, e))
+    }
+
+    /// The store from the lake's root.
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.store
+    }
+
+    /// The store from `/`, and the lake's root in it.
+    pub(crate) fn root_store(&self) -> (&Arc<dyn ObjectStore>, &Path) {
+        (&self.inner.place.root, &self.inner.place.prefix)
+    }
+
+    /// Plans plain reads.
+    pub(crate) fn session(&self) -> &SessionContext {
+        &self.inner.session
+    }
+
+    pub(crate) fn remembered(&self, name: &TableName) -> Option<Snapshot> {
+        self.inner.newest.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Keeps `snapshot` if it is the newest seen.
+    pub(crate) fn remember(&self, snapshot: &Snapshot) {
+        let mut newest = self.inner.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = newest.entry(snapshot.table().clone()).or_insert_with(|| snapshot.clone());
+        if kept.version() < snapshot.version() {
+            *kept = snapshot.clone();
+        }
+    }
+
+    pub(crate) fn forget(&self, name: &TableName) {
+        self.inner.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}

@@ -1,0 +1,160 @@
+//! Every path in the lake, built here and nowhere else.
+//!
+//! ```text
+//! <lake>/raw/naver_reviews/            a table: _delta_log/ and Parquet under dt=…/
+//! <lake>/_onggi/lake.json              whose lake this is
+//! <lake>/_onggi/plans/…                what a run of a source set out to fetch
+//! <lake>/_onggi/staged/…               finished keys of tasks that have not landed yet
+//! <lake>/_onggi/runs/<run>/…           what a run reports while it goes on
+//! ```
+
+use std::fmt;
+
+use jiff::civil::Date;
+use object_store::path::{Path, PathPart};
+
+use crate::name::{RunId, SourceName, TableName};
+
+/// Where the house's own things lie.
+const HOUSE: &str = "_onggi";
+
+/// The place of an object under `<lake>/_onggi/`, or of a folder of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectPath(Path);
+
+impl ObjectPath {
+    fn under<'a>(parts: impl IntoIterator<Item = PathPart<'a>>) -> Self {
+        Self(std::iter::once(PathPart::from(HOUSE)).chain(parts).collect())
+    }
+
+    /// The path from the lake's root, `_onggi/…`.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref()
+    }
+
+    /// The last part, without its ending: `00007` of `_onggi/…/00007.json`.
+    pub fn stem(&self) -> &str {
+        let name = self.0.filename().unwrap_or_default();
+        name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+    }
+
+    pub(crate) fn as_path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What a store listed. Only this crate lists, and only under `_onggi/`.
+    pub(crate) fn listed(path: Path) -> Self {
+        Self(path)
+    }
+}
+
+impl fmt::Display for ObjectPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Whose lake this is.
+pub fn lake() -> ObjectPath {
+    ObjectPath::under([PathPart::from("lake.json")])
+}
+
+/// The `n`th part of what a source set out to fetch for a day.
+pub fn plan(source: &SourceName, dt: Date, n: usize) -> ObjectPath {
+    let (day, file) = (dt.to_string(), format!("{n:05}.json"));
+    ObjectPath::under(["plans", source.as_str(), &day, &file].map(PathPart::from))
+}
+
+/// All of [`plan`] for a source and a day.
+pub fn plans(source: &SourceName, dt: Date) -> ObjectPath {
+    let day = dt.to_string();
+    ObjectPath::under(["plans", source.as_str(), &day].map(PathPart::from))
+}
+
+/// The finished output of one key of a task. Ids may hold any character; it is escaped.
+pub fn staged(source: &SourceName, dt: Date, task: &str, key: &str) -> ObjectPath {
+    let (day, file) = (dt.to_string(), format!("{key}.arrow"));
+    ObjectPath::under(["staged", source.as_str(), &day, task, &file].map(PathPart::from))
+}
+
+/// All of [`staged`] of one task.
+pub fn staged_task(source: &SourceName, dt: Date, task: &str) -> ObjectPath {
+    let day = dt.to_string();
+    ObjectPath::under(["staged", source.as_str(), &day, task].map(PathPart::from))
+}
+
+/// All of [`staged`].
+pub fn staged_all() -> ObjectPath {
+    ObjectPath::under([PathPart::from("staged")])
+}
+
+/// One event of a run, by its place in the run's story.
+pub fn run_event(run: &RunId, seq: u64) -> ObjectPath {
+    let file = format!("{seq:08}.json");
+    ObjectPath::under(["runs", run.as_str(), &file].map(PathPart::from))
+}
+
+/// All events of one run.
+pub fn run(run: &RunId) -> ObjectPath {
+    ObjectPath::under(["runs", run.as_str()].map(PathPart::from))
+}
+
+/// All events of all runs.
+pub fn runs() -> ObjectPath {
+    ObjectPath::under([PathPart::from("runs")])
+}
+
+/// A free place for a part of the house that keeps its own small objects: `_onggi/state/<part>/<name>.json`.
+pub fn state(part: &str, name: &str) -> ObjectPath {
+    let file = format!("{name}.json");
+    ObjectPath::under(["state", part, &file].map(PathPart::from))
+}
+
+/// All of [`state`] of one part.
+pub fn states(part: &str) -> ObjectPath {
+    ObjectPath::under(["state", part].map(PathPart::from))
+}
+
+/// A table's folder, from the lake's root.
+pub(crate) fn table(name: &TableName) -> Path {
+    Path::from_iter([name.layer().as_str(), name.name()])
+}
+
+/// A table's log, from the lake's root.
+pub(crate) fn log(name: &TableName) -> Path {
+    Path::from_iter([name.layer().as_str(), name.name(), "_delta_log"])
+}
+
+/// The file of one commit, from the lake's root.
+pub(crate) fn commit(name: &TableName, version: u64) -> Path {
+    Path::from_iter([name.layer().as_str(), name.name(), "_delta_log", &format!("{version:020}.json")])
+}
+
+/// The folder of the embedded parts in a local lake.
+pub(crate) const LOCAL_HOUSE: &str = HOUSE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_where_the_map_says() {
+        let source = SourceName::new("naver_reviews").unwrap();
+        let dt = Date::constant(2026, 10, 1);
+        let run_id: RunId = "r1".parse().unwrap();
+        assert_eq!(plan(&source, dt, 3).as_str(), "_onggi/plans/naver_reviews/2026-10-01/00003.json");
+        assert_eq!(staged(&source, dt, "t1", "k1").as_str(), "_onggi/staged/naver_reviews/2026-10-01/t1/k1.arrow");
+        assert_eq!(run_event(&run_id, 12).as_str(), "_onggi/runs/r1/00000012.json");
+        assert_eq!(run_event(&run_id, 12).stem(), "00000012");
+        let table_name: TableName = "raw.naver_reviews".parse().unwrap();
+        assert_eq!(commit(&table_name, 7).as_ref(), "raw/naver_reviews/_delta_log/00000000000000000007.json");
+    }
+
+    #[test]
+    fn odd_ids_stay_one_part() {
+        let source = SourceName::new("s").unwrap();
+        let path = staged(&source, Date::constant(2026, 10, 1), "../../x", "망원동 국밥/1#2");
+        assert_eq!(path.as_str().matches('/').count(), 5, "{path}");
+        assert!(!path.as_str().contains(".."), "{path}");
+    }
+}

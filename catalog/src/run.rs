@@ -1,0 +1,411 @@
+//! What a run does, as it happens and afterwards.
+//!
+//! While a run goes on each [`Event`] is a small object under `_onggi/runs/<run>/`, so that any
+//! machine that sees the lake can tell where it is. [`RunState`] is the fold of those events: it is
+//! never stored, so it can't disagree with them. When the run ends, [`record`] puts it into the
+//! tables `ops.runs` and `ops.steps`, once, where SQL can ask about it.
+//!
+//! Events that may be lost with the power (progress) don't wait for the disk; starts and ends do.
+
+mod process;
+mod record;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::{Timestamp, civil::Date};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+use crate::name::RunId;
+use crate::{ObjectPath, path};
+
+pub use process::Process;
+pub use record::record;
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// It goes on.
+    Running,
+    /// All of it was done.
+    Done,
+    /// It ended, and something was set aside or left out; the steps say what.
+    Partial,
+    /// It ended because something failed.
+    Failed,
+    /// It never ended, and its process is gone.
+    Dead,
+}
+
+/// How a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepStatus {
+    /// Its turn has not come.
+    Waiting,
+    /// It goes on.
+    Running,
+    /// It did its work.
+    Done,
+    /// There was nothing to do.
+    Unchanged,
+    /// It failed.
+    Failed,
+    /// It did its work but for what it set aside.
+    Partial,
+    /// What it needs failed.
+    Skipped,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepKind {
+    /// Extracts a source.
+    Extract,
+    /// Builds a model.
+    Build,
+    /// Summarises and embeds.
+    Enrich,
+    /// Brings a sink up to a mart.
+    Sync,
+}
+
+/// Gives an enum of plain words its text, the same that serde writes.
+macro_rules! words {
+    ($name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        impl $name {
+            /// The word for it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+words!(RunStatus { Running = "running", Done = "done", Partial = "partial", Failed = "failed", Dead = "dead" });
+words!(StepStatus {
+    Waiting = "waiting", Running = "running", Done = "done", Unchanged = "unchanged",
+    Failed = "failed", Partial = "partial", Skipped = "skipped",
+});
+words!(StepKind { Extract = "extract", Build = "build", Enrich = "enrich", Sync = "sync" });
+
+/// A step that a run is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepPlan {
+    /// Unique within the run, such as `extract:naver_reviews`.
+    pub id: String,
+    /// What it does.
+    pub kind: StepKind,
+    /// What it does it to: a source, a model, a sink.
+    pub name: String,
+    /// Why it is to be done, in the words of `onggi plan`.
+    pub why: Option<String>,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepEnd {
+    /// One of the statuses of ended steps.
+    pub status: StepStatus,
+    /// What failed.
+    pub error: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// What was done, counted: `fetched`, `landed`, `set_aside`, `checks`, …
+    pub counts: BTreeMap<String, i64>,
+    /// A better reason than the plan's, if there is one.
+    pub why: Option<String>,
+}
+
+/// One thing that happened in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run began. Written by [`RunLog::start`].
+    Started {
+        /// The run.
+        run: RunId,
+        /// Its day.
+        dt: Date,
+        /// What runs it.
+        process: Process,
+    },
+    /// Steps became known.
+    Planned {
+        /// In the order they are shown.
+        steps: Vec<StepPlan>,
+    },
+    /// A step began.
+    StepStarted {
+        /// The step's id.
+        id: String,
+    },
+    /// A step got on.
+    Progress {
+        /// The step's id.
+        id: String,
+        /// How far.
+        done: u64,
+        /// Of how many, if known.
+        total: Option<u64>,
+        /// What is counted, such as `reviews`.
+        unit: String,
+    },
+    /// A step ended.
+    StepEnded {
+        /// The step's id.
+        id: String,
+        /// How.
+        #[serde(flatten)]
+        end: StepEnd,
+    },
+    /// The run ended.
+    Ended {
+        /// How.
+        status: RunStatus,
+        /// What was done in all.
+        totals: BTreeMap<String, i64>,
+        /// What failed outside of any step.
+        error: Option<String>,
+    },
+}
+
+impl Event {
+    /// Whether it may be lost with the power.
+    fn is_passing(&self) -> bool {
+        matches!(self, Self::Progress { .. } | Self::StepStarted { .. })
+    }
+}
+
+/// An event and its time, as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamped {
+    at: Timestamp,
+    #[serde(flatten)]
+    event: Event,
+}
+
+/// A step as its events tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepState {
+    /// Unique within the run.
+    pub id: String,
+    /// What it does.
+    pub kind: StepKind,
+    /// What it does it to.
+    pub name: String,
+    /// How it stands.
+    pub status: StepStatus,
+    /// How far it is.
+    pub done: u64,
+    /// Of how many, if known.
+    pub total: Option<u64>,
+    /// What is counted.
+    pub unit: Option<String>,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// What failed.
+    pub error: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// What was done, counted.
+    pub counts: BTreeMap<String, i64>,
+    /// Why it was to be done.
+    pub why: Option<String>,
+}
+
+/// A run as its events tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunState {
+    /// The run.
+    pub run: RunId,
+    /// Its day.
+    pub dt: Date,
+    /// How it stands.
+    pub status: RunStatus,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Its steps, in the order they became known.
+    pub steps: Vec<StepState>,
+    /// What was done in all.
+    pub totals: BTreeMap<String, i64>,
+    /// What failed outside of any step.
+    pub error: Option<String>,
+    /// What runs it.
+    pub process: Process,
+}
+
+impl RunState {
+    /// The fold of a run's events; `None` before its start is known.
+    fn fold(events: impl IntoIterator<Item = Stamped>) -> Option<Self> {
+        let mut state: Option<Self> = None;
+        for Stamped { at, event } in events {
+            match (event, &mut state) {
+                (Event::Started { run, dt, process }, state @ None) => {
+                    *state = Some(Self {
+                        run,
+                        dt,
+                        status: RunStatus::Running,
+                        started_at: at,
+                        ended_at: None,
+                        steps: Vec::new(),
+                        totals: BTreeMap::new(),
+                        error: None,
+                        process,
+                    });
+                }
+                (event, Some(state)) => state.take(event, at),
+                (_, None) => {}
+            }
+        }
+        state
+    }
+
+    fn take(&mut self, event: Event, at: Timestamp) {
+        match event {
+            Event::Started { .. } => {}
+            Event::Planned { steps } => {
+                for step in steps {
+                    if self.steps.iter().all(|known| known.id != step.id) {
+                        self.steps.push(StepState::waiting(step));
+                    }
+                }
+            }
+            Event::StepStarted { id } => {
+                if let Some(step) = self.step(&id) {
+                    step.status = StepStatus::Running;
+                    step.started_at = Some(at);
+                }
+            }
+            Event::Progress { id, done, total, unit } => {
+                if let Some(step) = self.step(&id) {
+                    (step.done, step.total, step.unit) = (done, total, Some(unit));
+                }
+            }
+            Event::StepEnded { id, end } => {
+                if let Some(step) = self.step(&id) {
+                    let StepEnd { status, error, hint, counts, why } = end;
+                    (step.status, step.error, step.hint, step.counts) = (status, error, hint, counts);
+                    step.ended_at = Some(at);
+                    step.why = why.or(step.why.take());
+                }
+            }
+            Event::Ended { status, totals, error } => {
+                (self.status, self.totals, self.error) = (status, totals, error);
+                self.ended_at = Some(at);
+            }
+        }
+    }
+
+    fn step(&mut self, id: &str) -> Option<&mut StepState> {
+        self.steps.iter_mut().find(|step| step.id == id)
+    }
+}
+
+impl StepState {
+    fn waiting(StepPlan { id, kind, name, why }: StepPlan) -> Self {
+        Self {
+            id,
+            kind,
+            name,
+            status: StepStatus::Waiting,
+            done: 0,
+            total: None,
+            unit: None,
+            started_at: None,
+            ended_at: None,
+            error: None,
+            hint: None,
+            counts: BTreeMap::new(),
+            why,
+        }
+    }
+}
+
+/// Where a run that goes on reports. Clones report to the same run.
+#[derive(Debug, Clone)]
+pub struct RunLog {
+    lake: Lake,
+    run: RunId,
+    next: Arc<AtomicU64>,
+}
+
+impl RunLog {
+    /// Begins the story of a run.
+    pub async fn start(lake: &Lake, run: RunId, dt: Date, process: Process, now: Timestamp) -> Result<Self> {
+        let log = Self { lake: lake.clone(), run: run.clone(), next: Arc::default() };
+        log.event(Event::Started { run, dt, process }, now).await?;
+        Ok(log)
+    }
+
+    /// The run.
+    pub fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// Tells what happened.
+    pub async fn event(&self, event: Event, now: Timestamp) -> Result<()> {
+        let at = path::run_event(&self.run, self.next.fetch_add(1, Ordering::Relaxed));
+        let passing = event.is_passing();
+        let bytes = serde_json::to_vec(&Stamped { at: now, event })
+            .map_err(|e| Error::Storage { what: format!("writing `{at}`"), source: e.into() })?;
+        let objects = self.lake.objects();
+        if passing { objects.note(&at, bytes.into()).await } else { objects.put(&at, bytes.into()).await }
+    }
+
+    /// The run as told so far.
+    pub async fn state(&self) -> Result<Option<RunState>> {
+        read(&self.lake, &self.run).await
+    }
+}
+
+/// The run as its events tell it; `None` if there is no such run.
+pub async fn read(lake: &Lake, run: &RunId) -> Result<Option<RunState>> {
+    let events = lake.objects().list(&path::run(run)).await?;
+    let events = futures::stream::iter(events).map(|at| event_at(lake, at)).buffered(16);
+    let events: Vec<Stamped> = events.try_filter_map(|event| async { Ok(event) }).try_collect().await?;
+    let mut state = RunState::fold(events);
+    if let Some(state) = &mut state
+        && state.status == RunStatus::Running
+        && state.process.is_gone()
+    {
+        state.status = RunStatus::Dead;
+    }
+    Ok(state)
+}
+
+/// The newest `n` runs, the newest first.
+pub async fn recent(lake: &Lake, n: usize) -> Result<Vec<RunState>> {
+    let mut runs: Vec<RunId> =
+        lake.objects().folders(&path::runs()).await?.iter().filter_map(|name| name.parse().ok()).collect();
+    runs.sort_unstable_by(|a, b| b.cmp(a));
+    let states = futures::stream::iter(runs).map(|run| async move { read(lake, &run).await }).buffered(4);
+    states.try_filter_map(|state| async { Ok(state) }).take(n).try_collect().await
+}
+
+/// An event; one that the power cut short is as if it had not been told.
+async fn event_at(lake: &Lake, at: ObjectPath) -> Result<Option<Stamped>> {
+    let Some(bytes) = lake.objects().get(&at).await? else { return Ok(None) };
+    let event = serde_json::from_slice(&bytes);
+    Ok(event.inspect_err(|error| tracing::debug!(%at, %error, "not an event")).ok())
+}
+
+#[cfg(test)]
+mod tests;

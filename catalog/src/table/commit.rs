@@ -1,0 +1,248 @@
+//! Files become rows that readers see: once, or not at all.
+//!
+//! Each round loads the newest snapshot, reads the mark of this piece of work in it, and commits on
+//! *that very snapshot*, with no retry below: if anybody committed in between, the next round looks
+//! again. So nothing is ever decided on a version that is not the newest, and what a replace removes
+//! is always what is there.
+//!
+//! When the store breaks off, the commit may stand all the same. The next look decides: each commit
+//! carries a mark of this attempt, and a commit with our mark is ours. A version number is given
+//! once, so an answer that comes late can't make a second commit of the same files.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake::kernel::{Action, Transaction};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result, chain, refuses_writes};
+use crate::name::Layer;
+use crate::schema::DT;
+use crate::store::SyncFailed;
+use crate::{Version, failpoint};
+
+use super::create::lost_race;
+use super::snapshot::{Snapshot, day_of};
+use super::{CommitInfo, Committed, Scope, Txn, Written, encode, log};
+
+/// Rounds lost to other writers before giving up: with its pauses about a minute.
+const ROUNDS: u32 = 64;
+
+/// Rounds in which the store broke off before saying that the outcome is unknown.
+const BROKEN_ROUNDS: u32 = 4;
+
+/// What a commit does to the rows that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Append,
+    Replace(Scope),
+}
+
+/// What to do, given what the newest snapshot shows.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Commit,
+    Duplicate,
+    Conflict,
+}
+
+/// `base` is the work's mark when the writing began, `found` its mark now.
+fn step(change: Change, txn: &Txn, base: Option<i64>, found: Option<i64>) -> Step {
+    if txn.is_done(found) {
+        Step::Duplicate
+    } else if matches!(change, Change::Replace(_)) && found != base {
+        // Another doing of this work came in while we wrote: it read inputs as new as ours, or newer.
+        Step::Conflict
+    } else {
+        Step::Commit
+    }
+}
+
+/// Commits the files, or says why not; then they are removed.
+pub(crate) async fn commit(written: Written, change: Change, txn: &Txn, info: &CommitInfo) -> Result<Committed> {
+    check(&written, change)?;
+    let name = written.base.table().clone();
+    let base = written.base.txn(&txn.app_id).await?;
+    let mut broken = 0;
+    for round in 0..ROUNDS {
+        let snapshot = Snapshot::newest(&written.lake, &name).await?;
+        let found = snapshot.txn(&txn.app_id).await?;
+        match step(change, txn, base, found) {
+            Step::Duplicate => {
+                encode::remove(&written.lake, &written.base, &written.files).await;
+                return Ok(Committed::Duplicate(snapshot.version()));
+            }
+            Step::Conflict => {
+                encode::remove(&written.lake, &written.base, &written.files).await;
+                return Ok(Committed::Conflict(snapshot.version()));
+            }
+            Step::Commit => {}
+        }
+        failpoint!("catalog.commit.before");
+        let error = match attempt(&written, &snapshot, change, txn, info).await {
+            Ok(version) => {
+                failpoint!("catalog.commit.after");
+                return Ok(Committed::Done(version));
+            }
+            Err(error) => error,
+        };
+        if let Some(version) = ours(&written, &snapshot, &error).await? {
+            tracing::debug!(%name, version, %error, "the commit stands although its call failed");
+            return Ok(Committed::Done(version));
+        }
+        if !lost_race(&error) {
+            broken += 1;
+            if refuses_writes(&error) || broken == BROKEN_ROUNDS {
+                return Err(given_up(&written, error));
+            }
+        }
+        tokio::time::sleep(pause(round)).await;
+    }
+    encode::remove(&written.lake, &written.base, &written.files).await;
+    Err(Error::Contended { table: name, attempts: ROUNDS })
+}
+
+/// What can be seen wrong before anything is tried.
+fn check(written: &Written, change: Change) -> Result<()> {
+    let Change::Replace(scope) = change else { return Ok(()) };
+    let table = written.base.table();
+    if table.layer() == Layer::Raw {
+        return Err(Error::AppendOnly(table.clone()));
+    }
+    let Scope::Day(day) = scope else { return Ok(()) };
+    let mismatch = |expected: String, found: String| {
+        Err(Error::SchemaMismatch { table: table.clone(), column: DT.to_owned(), expected, found })
+    };
+    if !written.base.is_partitioned() {
+        return mismatch("a table split by day".into(), "one piece".into());
+    }
+    match written.files.adds.iter().map(day_of).find(|found| *found != Some(day)) {
+        None => Ok(()),
+        Some(other) => mismatch(day.to_string(), other.map_or_else(|| "null".into(), |d| d.to_string())),
+    }
+}
+
+/// One try to commit on `snapshot`.
+async fn attempt(
+    written: &Written,
+    snapshot: &Snapshot,
+    change: Change,
+    txn: &Txn,
+    info: &CommitInfo,
+) -> Result<Version, DeltaTableError> {
+    let state = snapshot.delta().snapshot()?;
+    let mut actions: Vec<Action> = written.files.adds.iter().cloned().map(Action::Add).collect();
+    let (mode, predicate) = match change {
+        Change::Append => (SaveMode::Append, None),
+        Change::Replace(scope) => {
+            for view in state.snapshot().try_log_data()?.iter() {
+                let inside = match scope {
+                    Scope::All => true,
+                    Scope::Day(day) => day_of(&view.add_action()) == Some(day),
+                };
+                if inside {
+                    actions.push(Action::Remove(view.remove_action(true)));
+                }
+            }
+            let predicate = match scope {
+                Scope::All => None,
+                Scope::Day(day) => Some(format!("{DT} = '{day}'")),
+            };
+            (SaveMode::Overwrite, predicate)
+        }
+    };
+    let partition_by = snapshot.is_partitioned().then(|| vec![DT.to_owned()]);
+    let operation = DeltaOperation::Write { mode, partition_by, predicate };
+    // The library adds the commit's info and the mark.
+    let metadata = metadata(written, info, actions.len() + 2);
+    let mark = Transaction::new_with_last_update(&txn.app_id, txn.version, Some(info.now.as_millisecond()));
+    let properties = CommitProperties::default()
+        .with_application_transaction(mark)
+        .with_metadata(metadata)
+        .with_max_retries(0)
+        .with_cleanup_expired_logs(Some(false));
+    let commit = CommitBuilder::from(properties)
+        .with_actions(actions)
+        .build(Some(state as &dyn TableReference), snapshot.delta().log_store(), operation)
+        .await?;
+    Ok(commit.version())
+}
+
+/// What every commit says about itself. Keys that Delta reserves would be dropped, hence the prefix.
+fn metadata(written: &Written, info: &CommitInfo, actions: usize) -> Vec<(String, Value)> {
+    let lineage: serde_json::Map<_, _> =
+        info.lineage.iter().map(|(table, version)| (table.to_string(), json!(version))).collect();
+    vec![
+        ("elt.run_id".to_owned(), json!(info.run)),
+        ("elt.committed_at".to_owned(), json!(info.now)),
+        ("elt.lineage".to_owned(), Value::Object(lineage)),
+        ("elt.commit".to_owned(), json!(written.mark)),
+        ("elt.actions".to_owned(), json!(actions)),
+    ]
+}
+
+/// After a failed try: the version of our commit, if it stands all the same.
+async fn ours(written: &Written, tried_on: &Snapshot, error: &DeltaTableError) -> Result<Option<Version>> {
+    let name = written.base.table();
+    let unknown = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unknown { table: name.clone(), source };
+    if chain(error).any(|e| e.downcast_ref::<SyncFailed>().is_some()) {
+        // It may be visible and not durable. Only a later run can tell.
+        return Err(unknown(error.to_string().into()));
+    }
+    if refuses_writes(error) {
+        return Ok(None);
+    }
+    let newest = Snapshot::newest(&written.lake, name).await.map_err(|e| unknown(e.into()))?;
+    log::find_mark(&written.lake, name, &written.mark, tried_on.version(), newest.version()).await
+}
+
+fn given_up(written: &Written, error: DeltaTableError) -> Error {
+    let name = written.base.table();
+    if refuses_writes(&error) {
+        return Error::delta(written.lake.uri().as_str(), name, error);
+    }
+    Error::Unknown { table: name.clone(), source: error.into() }
+}
+
+/// Longer with each round, and never the same for two writers.
+fn pause(round: u32) -> Duration {
+    let most = 1_000.min(4 << round.min(8));
+    Duration::from_millis(1 + RandomState::new().hash_one(round) % most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TxnRule;
+
+    #[test]
+    fn decisions() {
+        let append = Txn { app_id: "a".into(), version: 3, rule: TxnRule::AtLeast };
+        let build = Txn { app_id: "b".into(), version: 3, rule: TxnRule::Equal };
+        let replace = Change::Replace(Scope::All);
+        for (change, txn, base, found, expected) in [
+            (Change::Append, &append, None, None, Step::Commit),
+            (Change::Append, &append, Some(2), Some(2), Step::Commit),
+            (Change::Append, &append, None, Some(2), Step::Commit),
+            (Change::Append, &append, None, Some(3), Step::Duplicate),
+            (Change::Append, &append, Some(7), Some(7), Step::Duplicate),
+            (replace, &build, None, None, Step::Commit),
+            (replace, &build, Some(9), Some(9), Step::Commit),
+            (replace, &build, Some(2), Some(2), Step::Commit),
+            (replace, &build, Some(9), Some(3), Step::Duplicate),
+            (replace, &build, None, Some(9), Step::Conflict),
+            (replace, &build, Some(2), Some(9), Step::Conflict),
+        ] {
+            assert_eq!(step(change, txn, base, found), expected, "{change:?} {txn:?} {base:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_stay_short() {
+        assert!(pause(0) <= Duration::from_millis(5));
+        assert!((0..ROUNDS).all(|round| pause(round) <= Duration::from_millis(1_001)));
+    }
+}

@@ -1,0 +1,215 @@
+//! A table as of one version: immutable, cheap to clone, readable as often as one likes.
+//!
+//! Looking for the newest version starts from the newest one this lake value has seen, so it costs
+//! one listing and the commits that came since. If the log can't be read, nothing older is shown in
+//! its place: the error says which file is damaged.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::datasource::TableProvider;
+use datafusion::execution::SendableRecordBatchStream;
+use deltalake::kernel::Add;
+use deltalake::table::state::DeltaTableState;
+use deltalake::{DeltaTable, DeltaTableError};
+use jiff::civil::Date;
+
+use crate::Version;
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+use crate::name::TableName;
+use crate::schema::DT;
+
+use super::log;
+
+/// A table as of one version.
+#[derive(Clone)]
+pub struct Snapshot {
+    lake: Lake,
+    name: TableName,
+    table: Arc<DeltaTable>,
+    provider: Arc<dyn TableProvider>,
+    version: Version,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+impl Snapshot {
+    /// The newest version.
+    pub(crate) async fn newest(lake: &Lake, name: &TableName) -> Result<Self> {
+        if let Some(known) = lake.remembered(name) {
+            let mut table = DeltaTable::clone(&known.table);
+            match table.update_incremental(None).await {
+                Ok(()) if table.version() == Some(known.version) => return Ok(known),
+                Ok(()) => return Self::keep(lake, name, table).await,
+                // The log is not what it was: look at all of it.
+                Err(error) => tracing::debug!(%name, %error, "reading the whole log again"),
+            }
+            lake.forget(name);
+        }
+        let mut table = lake.handle(name)?;
+        match table.load().await {
+            Ok(()) => Self::keep(lake, name, table).await,
+            Err(error) => Err(Self::broken(lake, name, error).await),
+        }
+    }
+
+    /// The table as of `version`.
+    pub(crate) async fn at(lake: &Lake, name: &TableName, version: Version) -> Result<Self> {
+        let newest = Self::newest(lake, name).await?;
+        if version == newest.version {
+            return Ok(newest);
+        }
+        if version > newest.version {
+            return Err(Error::NoSuchVersion { table: name.clone(), version });
+        }
+        let mut table = lake.handle(name)?;
+        match table.load_version(version).await {
+            Ok(()) if table.version() == Some(version) => Self::new(lake, name, table).await,
+            Ok(()) => Err(Error::NoSuchVersion { table: name.clone(), version }),
+            Err(error) => Err(Self::broken(lake, name, error).await),
+        }
+    }
+
+    async fn keep(lake: &Lake, name: &TableName, table: DeltaTable) -> Result<Self> {
+        let snapshot = Self::new(lake, name, table).await?;
+        lake.remember(&snapshot);
+        Ok(snapshot)
+    }
+
+    async fn new(lake: &Lake, name: &TableName, table: DeltaTable) -> Result<Self> {
+        let provider = table.table_provider().with_session(Arc::new(lake.session().state())).build().await;
+        let provider = provider.map_err(|e| Error::Read { table: name.clone(), source: e.into() })?;
+        let version = table.version().ok_or_else(|| Error::NoSuchTable(name.clone()))?;
+        Ok(Self {
+            lake: lake.clone(),
+            name: name.clone(),
+            table: Arc::new(table),
+            provider: Arc::new(provider),
+            version,
+        })
+    }
+
+    /// What to say of a log that can't be read.
+    async fn broken(lake: &Lake, name: &TableName, error: DeltaTableError) -> Error {
+        match log::diagnose(lake, name).await {
+            Some(damage) => damage,
+            None => Error::delta(lake.uri().as_str(), name, error),
+        }
+    }
+
+    /// The table's name.
+    pub fn table(&self) -> &TableName {
+        &self.name
+    }
+
+    /// The version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The columns as [`Snapshot::provider`] gives them: `dt` included, strings as views.
+    pub fn schema(&self) -> SchemaRef {
+        self.provider.schema()
+    }
+
+    /// The mark that the newest commit of a piece of work left, if any.
+    pub async fn txn(&self, app_id: &str) -> Result<Option<i64>> {
+        let found = self.state()?.transaction_version(self.table.log_store().as_ref(), app_id).await;
+        match found {
+            Ok(found) => Ok(found),
+            Err(error) => Err(Self::broken(&self.lake, &self.name, error).await),
+        }
+    }
+
+    /// The table for DataFusion, pinned to this version.
+    #[expect(clippy::unused_async, reason = "a store that must be asked first can be added without changing callers")]
+    pub async fn provider(&self) -> Result<Arc<dyn TableProvider>> {
+        Ok(Arc::clone(&self.provider))
+    }
+
+    /// Reads rows without SQL: all columns, or the named ones in that order.
+    pub async fn scan(&self, columns: Option<&[&str]>) -> Result<SendableRecordBatchStream> {
+        let failed = |e: datafusion::error::DataFusionError| Error::Read { table: self.name.clone(), source: e.into() };
+        let frame = self.lake.session().read_table(Arc::clone(&self.provider)).map_err(failed)?;
+        let frame = match columns {
+            Some(columns) => frame.select_columns(columns).map_err(failed)?,
+            None => frame,
+        };
+        frame.execute_stream().await.map_err(failed)
+    }
+
+    /// The days it has rows of, sorted; empty for a table without days.
+    pub async fn days(&self) -> Result<Vec<Date>> {
+        let mut days: Vec<_> = self.files()?.iter().filter_map(day_of).collect();
+        days.sort_unstable();
+        days.dedup();
+        Ok(days)
+    }
+
+    /// The number of rows, from the log.
+    pub fn row_count(&self) -> Result<u64> {
+        let views = self.state()?.snapshot().try_log_data().map_err(|e| self.failed(e))?;
+        Ok(views.iter().map(|view| view.num_records().unwrap_or(0) as u64).sum())
+    }
+
+    /// The number of files, from the log.
+    pub fn file_count(&self) -> Result<usize> {
+        Ok(self.state()?.snapshot().try_log_data().map_err(|e| self.failed(e))?.num_files())
+    }
+
+    /// The size of its files, from the log.
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(self.files()?.iter().map(|file| u64::try_from(file.size).unwrap_or(0)).sum())
+    }
+
+    /// Its files, from the lake's root, sorted: for readers that are no part of this program.
+    pub fn file_paths(&self) -> Result<Vec<String>> {
+        let folder = crate::path::table(&self.name);
+        let mut paths: Vec<_> = self.files()?.into_iter().map(|file| format!("{folder}/{}", file.path)).collect();
+        paths.sort_unstable();
+        Ok(paths)
+    }
+
+    /// The smallest reader and writer version that Delta's protocol asks for.
+    pub fn protocol(&self) -> Result<(i32, i32)> {
+        let protocol = self.state()?.protocol();
+        Ok((protocol.min_reader_version(), protocol.min_writer_version()))
+    }
+
+    pub(crate) fn state(&self) -> Result<&DeltaTableState> {
+        self.table.snapshot().map_err(|e| self.failed(e))
+    }
+
+    pub(crate) fn delta(&self) -> &DeltaTable {
+        &self.table
+    }
+
+    /// The columns as they are kept.
+    pub(crate) fn stored_schema(&self) -> SchemaRef {
+        self.table.snapshot().map_or_else(|_| self.schema(), |state| state.snapshot().arrow_schema())
+    }
+
+    pub(crate) fn is_partitioned(&self) -> bool {
+        self.table.snapshot().is_ok_and(|state| !state.metadata().partition_columns().is_empty())
+    }
+
+    /// What the log says of each file.
+    pub(crate) fn files(&self) -> Result<Vec<Add>> {
+        let views = self.state()?.snapshot().try_log_data().map_err(|e| self.failed(e))?;
+        Ok(views.iter().map(|view| view.add_action()).collect())
+    }
+
+    fn failed(&self, error: DeltaTableError) -> Error {
+        Error::delta(self.lake.uri().as_str(), &self.name, error)
+    }
+}
+
+/// The day a file's rows belong to.
+pub(crate) fn day_of(file: &Add) -> Option<Date> {
+    file.partition_values.get(DT)?.as_deref()?.parse().ok()
+}
