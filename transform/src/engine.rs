@@ -1,0 +1,332 @@
+//! The query engine: DataFusion in this process, with a memory limit and a place to spill.
+//!
+//! A query opens only the tables that it names, pinned to their newest version, so that a question about one table costs one
+//! look at one log. It can ask and nothing else. A panic inside a query is that query's error and nobody else's.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use catalog::{Lake, Snapshot, TableName};
+use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream, execute_stream_partitioned};
+use datafusion::prelude::SQLOptions;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+
+use crate::error::{Error, Result, nearest};
+use crate::model::{Model, Models};
+use crate::session::{Options, Session};
+use crate::statement::{Statement, Wrong};
+
+/// What the engine may use.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Memory for sorts, joins and groups, in bytes; what needs more goes to disk.
+    pub memory_bytes: usize,
+    /// The folder for what does not fit in memory. It is made when missing; without it queries run in memory only.
+    pub spill_dir: PathBuf,
+    /// Most bytes in that folder.
+    pub spill_bytes: u64,
+    /// How many parts of a query run at once.
+    pub partitions: usize,
+}
+
+impl EngineOptions {
+    /// Two GiB of memory, twenty of disk, all cores.
+    pub fn new(spill_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            memory_bytes: 2 << 30,
+            spill_dir: spill_dir.into(),
+            spill_bytes: 20 << 30,
+            partitions: std::thread::available_parallelism().map_or(2, usize::from),
+        }
+    }
+}
+
+/// Runs queries and builds. Clones share one memory limit.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    runtime: Arc<RuntimeEnv>,
+    partitions: usize,
+    memory_bytes: usize,
+}
+
+impl Engine {
+    /// Sets the limits up. Nothing is read.
+    pub fn new(options: &EngineOptions) -> Result<Self> {
+        // A query that needs no disk should work where nothing can be written.
+        let disk = match std::fs::create_dir_all(&options.spill_dir).and_then(|()| writable(&options.spill_dir)) {
+            Ok(()) => DiskManagerMode::Directories(vec![options.spill_dir.clone()]),
+            Err(error) => {
+                tracing::warn!(dir = %options.spill_dir.display(), %error, "queries can't spill: memory is their only limit");
+                DiskManagerMode::Disabled
+            }
+        };
+        let consumers_named = std::num::NonZeroUsize::MIN.saturating_add(4);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(
+                FairSpillPool::new(options.memory_bytes),
+                consumers_named,
+            )))
+            .with_disk_manager_builder(
+                DiskManagerBuilder::default().with_mode(disk).with_max_temp_directory_size(options.spill_bytes),
+            )
+            // Tables are read through their logs; a cached listing would only ever be stale.
+            .with_object_list_cache_limit(0)
+            .build_arc()
+            .map_err(|source| Error::Engine { source })?;
+        Ok(Self { runtime, partitions: options.partitions.max(1), memory_bytes: options.memory_bytes })
+    }
+
+    /// Answers one question over the tables of the lake and the views among the models. `explain`, `show` and `describe` are
+    /// questions too; anything that writes is refused.
+    pub async fn query(&self, lake: &Lake, models: &Models, sql: &str) -> Result<Answer> {
+        let statement = Statement::parse(sql).map_err(Wrong::into_error)?;
+        if let Some(found) = statement.beyond_asking() {
+            return Err(Error::NotAQuery { found });
+        }
+        if statement.uses_dt() {
+            return Err(Error::Sql {
+                message: "`$dt` has no value here".to_owned(),
+                hint: Some("write the day: `date '2026-10-01'`".to_owned()),
+            });
+        }
+        let information_schema = statement.needs_information_schema();
+        let mut tables = BTreeSet::new();
+        for (name, _) in statement.tables().filter(|(name, _)| !name.starts_with("information_schema.")) {
+            match name.parse::<TableName>() {
+                Ok(table) => drop(tables.insert(table)),
+                Err(_) => return Err(unknown_table(lake, models, name, None).await),
+            }
+        }
+        if information_schema {
+            let there = lake.tables().await.map_err(Error::lake("listing its tables"))?;
+            tables.extend(there.iter().cloned());
+            // A view can be shown when everything below it is there.
+            tables.extend(
+                models
+                    .iter()
+                    .filter(|model| models.resolve([model.name().clone()]).0.iter().all(|table| there.contains(table)))
+                    .map(|model| model.name().clone()),
+            );
+        }
+        let session = self.open(lake, models, tables, None, Options { information_schema, ..self.options() }).await?;
+        let what = "the query";
+        isolated(what, async {
+            let plan = session.plan(statement.plain()).await.map_err(|error| Error::planning(&error))?;
+            SQLOptions::new()
+                .with_allow_ddl(false)
+                .with_allow_dml(false)
+                .with_allow_statements(false)
+                .verify_plan(&plan)
+                .map_err(|error| Error::planning(&error))?;
+            let state = session.context().state();
+            let physical = state.create_physical_plan(&plan).await.map_err(|error| Error::query(what, error))?;
+            let schema = physical.schema();
+            let stream =
+                execute_stream(physical, session.context().task_ctx()).map_err(|error| Error::query(what, error))?;
+            let failure = Failure::default();
+            let stream = guarded(stream, what, &failure);
+            Ok(Answer { schema, stream, failure })
+        })
+        .await
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        let share_bytes = self.memory_bytes / self.partitions / 16;
+        Options {
+            partitions: self.partitions,
+            information_schema: false,
+            sort_reserve_bytes: share_bytes.min(10 << 20),
+            // A sort can't spill half a batch: of rows of a KiB, a batch should be a small part of what it may hold.
+            batch_rows: (share_bytes / 1024).clamp(1024, 8192),
+            hash_joins: true,
+        }
+    }
+
+    /// A session in which `tables` stand at their newest version, views among them expanded.
+    pub(crate) async fn open(
+        &self,
+        lake: &Lake,
+        models: &Models,
+        tables: BTreeSet<TableName>,
+        reader: Option<&Model>,
+        options: Options,
+    ) -> Result<Session> {
+        let (stored, views) = models.resolve(tables);
+        let mut snapshots = BTreeMap::new();
+        for name in stored {
+            let found = lake.find(&name).await.map_err(Error::lake(format!("opening `{name}`")))?;
+            let Some(table) = found else { return Err(unknown_table(lake, models, &name.to_string(), reader).await) };
+            snapshots.insert(name.clone(), table.snapshot().await.map_err(Error::lake(format!("reading `{name}`")))?);
+        }
+        self.session(snapshots, &views, options).await
+    }
+
+    /// A session over snapshots that are open already.
+    pub(crate) async fn session(
+        &self,
+        snapshots: BTreeMap<TableName, Snapshot>,
+        views: &[&Model],
+        options: Options,
+    ) -> Result<Session> {
+        let session = Session::new(Arc::clone(&self.runtime), options).map_err(|source| Error::Engine { source })?;
+        for (name, snapshot) in &snapshots {
+            let provider = snapshot.provider().await.map_err(Error::lake(format!("reading `{name}`")))?;
+            session.add(name, provider).map_err(|source| Error::Engine { source })?;
+        }
+        for view in views {
+            let plan = session.plan(view.statement().plain()).await.map_err(|error| Error::planning(&error))?;
+            session.add_view(view.name(), plan, view.text()).map_err(|source| Error::Engine { source })?;
+        }
+        Ok(session)
+    }
+}
+
+/// Makes sure that files can be made in a folder.
+fn writable(dir: &std::path::Path) -> std::io::Result<()> {
+    if std::fs::metadata(dir)?.permissions().readonly() {
+        return Err(std::io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
+}
+
+/// The error for a table that is not there, with the nearest one that is.
+pub(crate) async fn unknown_table(lake: &Lake, models: &Models, name: &str, reader: Option<&Model>) -> Error {
+    let hint = if name.parse().is_ok_and(|table| models.get(&table).is_some()) {
+        Some(format!("it has not been built yet: `onggi run --select +{name}` builds it"))
+    } else {
+        let mut known: BTreeSet<String> = models.iter().map(|model| model.name().to_string()).collect();
+        known.extend(lake.tables().await.unwrap_or_default().iter().map(ToString::to_string));
+        let bare = ["marts", "staging", "raw", "ops"].iter().find_map(|layer| known.get(&format!("{layer}.{name}")));
+        match bare.map(String::as_str).or_else(|| nearest(name, known.iter().map(String::as_str))) {
+            Some(meant) => Some(format!("did you mean `{meant}`?")),
+            None if reader.is_some() => Some("it is the table of a source that has not run yet".to_owned()),
+            None if known.is_empty() => Some("the lake is empty: `onggi run` fills it".to_owned()),
+            None => Some(format!("there are {}", known.into_iter().take(12).collect::<Vec<_>>().join(", "))),
+        }
+    };
+    Error::NoSuchTable { table: name.to_owned(), model: reader.map(|model| model.name().clone()), hint }
+}
+
+/// The rows of an answer, as they come.
+pub struct Answer {
+    schema: SchemaRef,
+    stream: SendableRecordBatchStream,
+    failure: Failure,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    /// The columns.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The next rows; `None` when there are no more.
+    pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        let next = self.stream.next().await?;
+        Some(next.map_err(|error| self.failure.take().unwrap_or_else(|| Error::query("the query", error))))
+    }
+
+    /// All rows at once.
+    pub async fn collect(mut self) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next().await {
+            batches.push(batch?);
+        }
+        Ok(batches)
+    }
+}
+
+/// The first error of a group of streams, kept as our own: what reads the streams may wrap it in words of its own.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Failure(Arc<Mutex<Option<Error>>>);
+
+impl Failure {
+    pub(crate) fn take(&self) -> Option<Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Keeps `error` if it is the first, and gives the stream something to end with.
+    pub(crate) fn keep(&self, error: Error) -> DataFusionError {
+        let message = error.to_string();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        DataFusionError::Execution(message)
+    }
+}
+
+/// The stream, except that a panic in it is an error of it.
+pub(crate) fn guarded(stream: SendableRecordBatchStream, what: &str, failure: &Failure) -> SendableRecordBatchStream {
+    let schema = stream.schema();
+    let (what, failure) = (what.to_owned(), failure.clone());
+    let stream = AssertUnwindSafe(stream).catch_unwind().map(move |next| match next {
+        Ok(Ok(batch)) => Ok(batch),
+        Ok(Err(error)) => Err(failure.keep(Error::query(what.clone(), error))),
+        Err(panic) => Err(failure.keep(Error::Panicked { what: what.clone(), panic: panic_text(panic.as_ref()) })),
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, stream))
+}
+
+/// The answer of `work`, except that a panic in it is an error.
+pub(crate) async fn isolated<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| Err(Error::Panicked { what: what.to_owned(), panic: panic_text(panic.as_ref()) }))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "it said nothing".to_owned())
+}
+
+/// Starts a plan: one stream for each of its parts.
+pub(crate) async fn start(
+    session: &Session,
+    plan: &LogicalPlan,
+    what: &str,
+    failure: &Failure,
+) -> Result<Vec<SendableRecordBatchStream>> {
+    let physical =
+        session.context().state().create_physical_plan(plan).await.map_err(|error| Error::query(what, error))?;
+    tracing::debug!(what, parts = physical.output_partitioning().partition_count(), "running");
+    let streams = execute_stream_partitioned(physical, session.context().task_ctx())
+        .map_err(|error| Error::query(what, error))?;
+    Ok(streams.into_iter().map(|stream| guarded(stream, what, failure)).collect())
+}
+
+/// Runs a statement of this crate's own and gives its rows.
+pub(crate) async fn rows(session: &Session, sql: &str, what: &str) -> Result<Vec<RecordBatch>> {
+    let failure = Failure::default();
+    isolated(what, async {
+        let statement = Statement::parse(sql).map_err(Wrong::into_error)?;
+        let plan = session.plan(statement.plain()).await.map_err(|error| Error::query(what, error))?;
+        let physical =
+            session.context().state().create_physical_plan(&plan).await.map_err(|error| Error::query(what, error))?;
+        let stream =
+            execute_stream(physical, session.context().task_ctx()).map_err(|error| Error::query(what, error))?;
+        guarded(stream, what, &failure)
+            .try_collect::<Vec<_>>()
+            .await
+            .map_err(|error| failure.take().unwrap_or_else(|| Error::query(what, error)))
+    })
+    .await
+}

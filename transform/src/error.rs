@@ -1,0 +1,176 @@
+//! Why something could not be planned, asked or built: one variant per different next action.
+
+use std::fmt;
+
+use catalog::{Date, Diagnostic, TableName};
+use datafusion::common::DataFusionError;
+
+/// What went wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the message names the fields")]
+pub enum Error {
+    /// The models don't hold together. Nothing is built until they are edited.
+    #[error("{}", diagnosed(.0))]
+    Models(Vec<Diagnostic>),
+
+    /// The statement can't be planned. The same text fails again.
+    #[error("{message}")]
+    Sql { message: String, hint: Option<String> },
+
+    /// The statement does more than ask.
+    #[error("expected a query, found `{found}`")]
+    NotAQuery { found: String },
+
+    /// A table that is named but is neither in the lake nor a model.
+    #[error("no table `{table}`{}", for_model(.model))]
+    NoSuchTable { table: String, model: Option<TableName>, hint: Option<String> },
+
+    /// Nothing of that name.
+    #[error("no model `{model}`")]
+    NoSuchModel { model: TableName, hint: Option<String> },
+
+    /// A row of another day in the partition of a day: the model doesn't filter by `$dt` as it should.
+    #[error("expected every `dt` of `{model}` to be {expected}, found {found}")]
+    WrongDay { model: TableName, expected: Date, found: String },
+
+    /// Rows broke a check. They were thrown away; what was visible before still is.
+    #[error("{}", failed_checks(model, dt.as_ref(), failures))]
+    CheckFailed { model: TableName, dt: Option<Date>, failures: Vec<CheckFailure> },
+
+    /// The query needs more memory or disk than it may have.
+    #[error("running {what} took more memory or disk than it may")]
+    Exhausted { what: String, source: DataFusionError },
+
+    /// The query failed while it ran.
+    #[error("running {what}")]
+    Query { what: String, source: DataFusionError },
+
+    /// The query panicked. Its rows are gone, nothing else is.
+    #[error("running {what} panicked: {panic}")]
+    Panicked { what: String, panic: String },
+
+    /// The engine could not start.
+    #[error("starting the query engine")]
+    Engine { source: DataFusionError },
+
+    /// Someone else kept changing the table while it was being built. Later it may be free.
+    #[error("`{model}` was changed by another run while it was being built")]
+    Contended { model: TableName },
+
+    /// The lake didn't do what it was asked.
+    #[error("using the lake for {what}")]
+    Lake { what: String, source: catalog::Error },
+}
+
+/// This crate's results.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One check that found bad rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckFailure {
+    /// The check as its model's head says it.
+    pub check: String,
+    /// The query that returns the bad rows.
+    pub sql: String,
+    /// How many there are.
+    pub count: u64,
+    /// Up to five of them, as a table of text.
+    pub rows: String,
+}
+
+impl fmt::Display for CheckFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = if self.count == 1 { "row" } else { "rows" };
+        write!(f, "{} found {} bad {noun}\n  {}", self.check, self.count, self.sql)?;
+        self.rows.lines().try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}
+
+impl Error {
+    /// What a person can try next; `cli` prints it after `hint: `.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Models(found) => match found.as_slice() {
+                [one] => one.hint.clone(),
+                _ => Some("`onggi check` shows each with its place".to_owned()),
+            },
+            Self::Sql { hint, .. } | Self::NoSuchTable { hint, .. } | Self::NoSuchModel { hint, .. } => hint.clone(),
+            Self::NotAQuery { .. } => Some(
+                "`select`, `explain`, `show` and `describe` are understood; tables are written by models".to_owned(),
+            ),
+            Self::WrongDay { .. } => Some("filter by `dt = $dt`, or leave `dt` out and it is added".to_owned()),
+            Self::CheckFailed { model, .. } => Some(format!(
+                "nothing was published: readers still see the former `{model}`; correct the model, the check or what it reads, and run again"
+            )),
+            Self::Exhausted { .. } => {
+                Some("raise the memory or spill limit of the engine, or read fewer days".to_owned())
+            }
+            Self::Contended { .. } => Some("run again when the other run has ended".to_owned()),
+            Self::Lake { source, .. } => source.hint(),
+            Self::Query { .. } | Self::Panicked { .. } | Self::Engine { .. } => None,
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Contended { .. } => true,
+            Self::Lake { source, .. } => source.is_retryable(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn lake(what: impl fmt::Display) -> impl FnOnce(catalog::Error) -> Self {
+        let what = what.to_string();
+        move |source| Self::Lake { what, source }
+    }
+
+    /// An error of the engine while it ran `what`.
+    pub(crate) fn query(what: impl Into<String>, source: DataFusionError) -> Self {
+        let what = what.into();
+        match source.find_root() {
+            DataFusionError::ResourcesExhausted(_) => Self::Exhausted { what, source },
+            _ => Self::Query { what, source },
+        }
+    }
+
+    /// An error of the engine while it planned: about the text, not about the data.
+    pub(crate) fn planning(source: &DataFusionError) -> Self {
+        let problem = crate::verify::explain(source);
+        Self::Sql { message: problem.message, hint: problem.hint }
+    }
+}
+
+fn for_model(model: &Option<TableName>) -> String {
+    model.as_ref().map_or_else(String::new, |model| format!(", which `{model}` reads"))
+}
+
+fn diagnosed(found: &[Diagnostic]) -> String {
+    found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn failed_checks(model: &TableName, dt: Option<&Date>, failures: &[CheckFailure]) -> String {
+    let noun = if failures.len() == 1 { "check" } else { "checks" };
+    let day = dt.map_or_else(String::new, |dt| format!(" for {dt}"));
+    let mut text = format!("{} {noun} of `{model}` failed{day}", failures.len());
+    for failure in failures {
+        text.push('\n');
+        text.push_str(&failure.to_string());
+    }
+    text
+}
+
+/// The nearest of `known` to a misspelt `name`, if one is near enough to be meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = name.to_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
+        .filter(|(score, candidate)| {
+            *score > 0.82
+                || strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()) <= 1 + wanted.chars().count() / 6
+        })
+        .max_by(|one, two| one.0.total_cmp(&two.0).then_with(|| two.1.cmp(one.1)))
+        .map(|(_, candidate)| candidate)
+}
