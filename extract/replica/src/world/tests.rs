@@ -121,7 +121,7 @@ fn visits_shown_after_midnight_differ_from_utc() {
     let world = world(4, vec![800]);
     let differ = (0..800).filter(|number| {
         let review = world.review(0, *number);
-        crate::dates::utc(review.visited)[..10] != crate::dates::day(review.visited).to_string()
+        dates::utc(review.visited)[..10] != dates::day(review.visited).to_string()
     });
     assert!(differ.count() > 20);
 }
