@@ -232,7 +232,7 @@ impl Builder<'_> {
         }
         let session = self.open_referenced(model).await?;
         let provider = written.provider().map_err(Error::lake(format!("checking `{}`", model.name())))?;
-        session.add(model.name(), provider).map_err(|source| Error::Engine { source })?;
+        session.add(model.name(), provider).map_err(Error::engine)?;
         check::run(&session, model).await
     }
 
@@ -251,7 +251,7 @@ impl Builder<'_> {
             }
             None => provider,
         };
-        session.add(model.name(), provider).map_err(|source| Error::Engine { source })?;
+        session.add(model.name(), provider).map_err(Error::engine)?;
         self.fail_on(model, check::run(&session, model).await?)
     }
 

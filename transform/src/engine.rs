@@ -85,7 +85,7 @@ impl Engine {
             // Tables are read through their logs; a cached listing would only ever be stale.
             .with_object_list_cache_limit(0)
             .build_arc()
-            .map_err(|source| Error::Engine { source })?;
+            .map_err(Error::engine)?;
         Ok(Self { runtime, partitions: options.partitions.max(1), memory_bytes: options.memory_bytes })
     }
 
@@ -181,14 +181,14 @@ impl Engine {
         views: &[&Model],
         options: Options,
     ) -> Result<Session> {
-        let session = Session::new(Arc::clone(&self.runtime), options).map_err(|source| Error::Engine { source })?;
+        let session = Session::new(Arc::clone(&self.runtime), options).map_err(Error::engine)?;
         for (name, snapshot) in &snapshots {
             let provider = snapshot.provider().await.map_err(Error::lake(format!("reading `{name}`")))?;
-            session.add(name, provider).map_err(|source| Error::Engine { source })?;
+            session.add(name, provider).map_err(Error::engine)?;
         }
         for view in views {
             let plan = session.plan(view.statement().plain()).await.map_err(|error| Error::planning(&error))?;
-            session.add_view(view.name(), plan, view.text()).map_err(|source| Error::Engine { source })?;
+            session.add_view(view.name(), plan, view.text()).map_err(Error::engine)?;
         }
         Ok(session)
     }
@@ -329,4 +329,36 @@ pub(crate) async fn rows(session: &Session, sql: &str, what: &str) -> Result<Vec
             .map_err(|error| failure.take().unwrap_or_else(|| Error::query(what, error)))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Schema;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_the_error_of_its_query() {
+        let schema = Arc::new(Schema::empty());
+        let stream = futures::stream::iter([1, 2]).map(|number| match number {
+            1 => Ok(RecordBatch::new_empty(Arc::new(Schema::empty()))),
+            _ => panic!("offset overflow"),
+        });
+        let failure = Failure::default();
+        let mut stream = guarded(Box::pin(RecordBatchStreamAdapter::new(schema, stream)), "the query", &failure);
+        assert!(stream.next().await.unwrap().is_ok());
+        assert!(stream.next().await.unwrap().is_err());
+        assert!(stream.next().await.is_none());
+        let error = failure.take().unwrap();
+        assert_eq!(error.to_string(), "running the query panicked: offset overflow");
+
+        let error = isolated::<()>("planning", async { panic!("{} terms", 2_000) }).await.unwrap_err();
+        assert_eq!(error.to_string(), "running planning panicked: 2000 terms");
+    }
+
+    #[test]
+    fn an_engine_starts_where_nothing_can_be_written() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Engine::new(&EngineOptions::new(file.path().join("below a file"))).is_ok());
+    }
 }

@@ -23,7 +23,7 @@ pub enum Error {
     NotAQuery { found: String },
 
     /// A table that is named but is neither in the lake nor a model.
-    #[error("no table `{table}`{}", for_model(.model))]
+    #[error("no table `{table}`{}", for_model(.model.as_ref()))]
     NoSuchTable { table: String, model: Option<TableName>, hint: Option<String> },
 
     /// Nothing of that name.
@@ -40,11 +40,11 @@ pub enum Error {
 
     /// The query needs more memory or disk than it may have.
     #[error("running {what} took more memory or disk than it may")]
-    Exhausted { what: String, source: DataFusionError },
+    Exhausted { what: String, source: Box<DataFusionError> },
 
     /// The query failed while it ran.
     #[error("running {what}")]
-    Query { what: String, source: DataFusionError },
+    Query { what: String, source: Box<DataFusionError> },
 
     /// The query panicked. Its rows are gone, nothing else is.
     #[error("running {what} panicked: {panic}")]
@@ -52,7 +52,7 @@ pub enum Error {
 
     /// The engine could not start.
     #[error("starting the query engine")]
-    Engine { source: DataFusionError },
+    Engine { source: Box<DataFusionError> },
 
     /// Someone else kept changing the table while it was being built. Later it may be free.
     #[error("`{model}` was changed by another run while it was being built")]
@@ -60,7 +60,7 @@ pub enum Error {
 
     /// The lake didn't do what it was asked.
     #[error("using the lake for {what}")]
-    Lake { what: String, source: catalog::Error },
+    Lake { what: String, source: Box<catalog::Error> },
 }
 
 /// This crate's results.
@@ -123,15 +123,20 @@ impl Error {
 
     pub(crate) fn lake(what: impl fmt::Display) -> impl FnOnce(catalog::Error) -> Self {
         let what = what.to_string();
-        move |source| Self::Lake { what, source }
+        move |source| Self::Lake { what, source: Box::new(source) }
+    }
+
+    /// An error of the engine before it ran anything.
+    pub(crate) fn engine(source: DataFusionError) -> Self {
+        Self::Engine { source: Box::new(source) }
     }
 
     /// An error of the engine while it ran `what`.
     pub(crate) fn query(what: impl Into<String>, source: DataFusionError) -> Self {
         let what = what.into();
         match source.find_root() {
-            DataFusionError::ResourcesExhausted(_) => Self::Exhausted { what, source },
-            _ => Self::Query { what, source },
+            DataFusionError::ResourcesExhausted(_) => Self::Exhausted { what, source: Box::new(source) },
+            _ => Self::Query { what, source: Box::new(source) },
         }
     }
 
@@ -142,8 +147,8 @@ impl Error {
     }
 }
 
-fn for_model(model: &Option<TableName>) -> String {
-    model.as_ref().map_or_else(String::new, |model| format!(", which `{model}` reads"))
+fn for_model(model: Option<&TableName>) -> String {
+    model.map_or_else(String::new, |model| format!(", which `{model}` reads"))
 }
 
 fn diagnosed(found: &[Diagnostic]) -> String {

@@ -84,7 +84,7 @@ fn documentation(function: &Function) -> Documentation {
 /// What a function of one text answers. `None` is SQL's null.
 #[derive(Clone, Copy)]
 enum Apply {
-    Text(fn(&str) -> Option<Cow<'_, str>>),
+    Text(fn(&str) -> Cow<'_, str>),
     Float(fn(&str) -> Option<f64>),
     Int(fn(&str) -> Option<i64>),
 }
@@ -149,7 +149,7 @@ impl ScalarUDFImpl for TextFunction {
             let input = cast(&arrays[0], &DataType::Utf8)?;
             let input = input.as_string::<i32>();
             Ok(match self.apply {
-                Apply::Text(apply) => Arc::new(input.iter().map(|text| text.and_then(apply)).collect::<StringArray>()),
+                Apply::Text(apply) => Arc::new(input.iter().map(|text| text.map(apply)).collect::<StringArray>()),
                 Apply::Float(apply) => {
                     Arc::new(input.iter().map(|text| text.and_then(apply)).collect::<Float64Array>())
                 }

@@ -28,7 +28,7 @@
 //! ```
 //!
 //! In reading order: [`Models`] and its heads, `statement` (what SQL leans on), [`Graph`], `verify` (every error without data),
-//! [`Engine`], [`plan`] (what would be done and why), [`Builder`] (rows → checks → commit), `merge` (the newest row of each key),
+//! [`Engine`], [`plan()`] (what would be done and why), [`Builder`] (rows → checks → commit), `merge` (the newest row of each key),
 //! `check`, and [`functions`].
 //!
 //! The order of a build is: rows in files that nobody sees → checks → the record of what went in → one commit with the

@@ -69,8 +69,7 @@ pub(crate) async fn extent(model: &Model, facts: &Facts<'_>) -> Result<Extent> {
 fn driver(model: &Model, facts: &Facts<'_>) -> Option<TableName> {
     let mut split = facts.parents.iter().filter(|(_, (table, _))| table.is_partitioned()).map(|(name, _)| name);
     let (one, more) = (split.next()?, split.next());
-    (more.is_none() && model.statement().dt_qualifiers().len() == 1 && model.parents().contains(one))
-        .then(|| one.clone())
+    (more.is_none() && model.statement().dt_equalities() == 1 && model.parents().contains(one)).then(|| one.clone())
 }
 
 fn paths(snapshot: &Snapshot) -> catalog::Result<BTreeSet<String>> {

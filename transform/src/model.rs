@@ -348,19 +348,12 @@ fn parse_model(file: ModelFile, problems: &mut Vec<Diagnostic>) -> Option<Model>
         );
         return None;
     }
-    let materialize = match &head.materialize {
-        Some((materialize, _)) => materialize.clone(),
-        None => {
-            if !broken_head {
-                report(
-                    top,
-                    format!("`{name}` doesn't say how it is kept"),
-                    Some("add `-- materialize: view`, `partition`, `table` or `latest by <key> order by <column>`"),
-                );
-            }
-            Materialization::View
-        }
-    };
+    let materialize = head.materialize.as_ref().map(|(materialize, _)| materialize.clone());
+    if materialize.is_none() && !broken_head {
+        let hint = "add `-- materialize: view`, `partition`, `table` or `latest by <key> order by <column>`";
+        report(top, format!("`{name}` doesn't say how it is kept"), Some(hint));
+    }
+    let materialize = materialize.unwrap_or(Materialization::View);
     for (parameter, at) in statement.unknown_parameters() {
         report(at, format!("unknown parameter `{parameter}`"), Some("`$dt`, the day of the run, is the only one"));
     }

@@ -339,7 +339,8 @@ mod tests {
 
     #[test]
     fn each_change_has_its_reason_and_its_fingerprint() {
-        let changes: [(fn(&mut Record), Action, &str); 7] = [
+        type Change = fn(&mut Record);
+        let changes: [(Change, Action, &str); 7] = [
             (|_| {}, Action::Keep, "up to date"),
             (|it| it.checks = "d".into(), Action::Recheck, "checks changed"),
             (|it| it.sql = "t".into(), Action::Build, "sql changed"),

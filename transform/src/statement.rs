@@ -80,8 +80,8 @@ pub(crate) struct Statement {
     relations: Vec<(String, Place)>,
     functions: Vec<(String, Place)>,
     parameters: Vec<(String, Place)>,
-    /// How often `$dt` stands as one side of `column = $dt`, with the column's qualifier.
-    equalities: Vec<Option<String>>,
+    /// How often `$dt` stands as one side of `column = $dt`.
+    equalities: usize,
 }
 
 /// The days that `$dt` stands for.
@@ -120,7 +120,7 @@ impl Statement {
             relations: Vec::new(),
             functions: Vec::new(),
             parameters: Vec::new(),
-            equalities: Vec::new(),
+            equalities: 0,
         };
         let mut reader = Reader::default();
         if let Some(sql) = statement.sql() {
@@ -186,12 +186,12 @@ impl Statement {
     /// The place of a `$dt` that is not one side of `column = $dt`, if there is such a one.
     pub(crate) fn dt_beyond_equality(&self) -> Option<Place> {
         let mentioned: Vec<_> = self.parameters.iter().filter(|(name, _)| name == "$dt").collect();
-        (mentioned.len() > self.equalities.len()).then(|| mentioned.first().map(|(_, place)| *place)).flatten()
+        (mentioned.len() > self.equalities).then(|| mentioned.first().map(|(_, place)| *place)).flatten()
     }
 
-    /// What stands before the dot of each column that is compared with `$dt`.
-    pub(crate) fn dt_qualifiers(&self) -> &[Option<String>] {
-        &self.equalities
+    /// How often `column = $dt` stands in it.
+    pub(crate) fn dt_equalities(&self) -> usize {
+        self.equalities
     }
 
     /// Parameters other than `$dt`.
@@ -212,8 +212,8 @@ impl Statement {
             .map(|(name, place)| (name.as_str(), *place))
     }
 
-    /// Where a column or function of this name is mentioned first.
-    pub(crate) fn find_word(&self, text: &str, word: &str) -> Option<Place> {
+    /// Where a column or function of this name is mentioned first in a text.
+    pub(crate) fn find_word(text: &str, word: &str) -> Option<Place> {
         let mut tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?.into_iter();
         tokens.find_map(|token| match token.token {
             Token::Word(Word { value, .. }) if value.eq_ignore_ascii_case(word) => Some(place(token.span)),
@@ -354,7 +354,7 @@ struct Reader {
     relations: Vec<(String, Place)>,
     functions: Vec<(String, Place)>,
     parameters: Vec<(String, Place)>,
-    equalities: Vec<Option<String>>,
+    equalities: usize,
     defined: Vec<String>,
     /// Names that turned out to be table functions.
     called: Vec<Place>,
@@ -374,18 +374,6 @@ fn is_dt(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) if name == "$dt")
 }
 
-/// The qualifier of a column, if the expression is one.
-fn column_qualifier(expr: &Expr) -> Option<Option<String>> {
-    match expr {
-        Expr::Identifier(_) => Some(None),
-        Expr::CompoundIdentifier(idents) => {
-            let (_, before) = idents.split_last()?;
-            Some(Some(before.iter().map(ident_name).collect::<Vec<_>>().join(".")))
-        }
-        _ => None,
-    }
-}
-
 /// The column of `column = $dt`, whichever side it is on.
 fn equals_dt(expr: &Expr) -> Option<&Expr> {
     let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = expr else { return None };
@@ -396,7 +384,7 @@ fn equals_dt(expr: &Expr) -> Option<&Expr> {
     } else {
         return None;
     };
-    column_qualifier(column).map(|_| column.as_ref())
+    matches!(column.as_ref(), Expr::Identifier(_) | Expr::CompoundIdentifier(_)).then(|| column.as_ref())
 }
 
 impl Visitor for Reader {
@@ -408,10 +396,10 @@ impl Visitor for Reader {
                 if !with.recursive {
                     // Its own name is not yet defined inside it; what is found here is found again below, and is kept once.
                     let (parameters, equalities, functions) =
-                        (self.parameters.len(), self.equalities.len(), self.functions.len());
+                        (self.parameters.len(), self.equalities, self.functions.len());
                     cte.visit(self)?;
                     self.parameters.truncate(parameters);
-                    self.equalities.truncate(equalities);
+                    self.equalities = equalities;
                     self.functions.truncate(functions);
                 }
                 self.defined.push(ident_name(&cte.alias.name));
@@ -445,13 +433,11 @@ impl Visitor for Reader {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Some(column) = equals_dt(expr) {
-            self.equalities.push(column_qualifier(column).flatten());
-        }
+        self.equalities += usize::from(equals_dt(expr).is_some());
         match expr {
             Expr::Function(function) => self.functions.push(object_name(&function.name)),
             Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) => {
-                self.parameters.push((name.clone(), place(*span)))
+                self.parameters.push((name.clone(), place(*span)));
             }
             _ => {}
         }
@@ -598,7 +584,7 @@ mod tests {
             "SELECT DATE '2026-10-01' AS d FROM raw.a x WHERE x.dt = DATE '2026-10-01' AND DATE '2026-10-01' > y"
         );
         assert_eq!(statement.dt_beyond_equality(), Some(Place { line: 1, column: 8 }));
-        assert_eq!(statement.dt_qualifiers(), [Some("x".to_owned())]);
+        assert_eq!(statement.dt_equalities(), 1);
         let statement = Statement::parse("with t as (select * from raw.a where $dt = dt) select * from t").unwrap();
         assert_eq!(statement.dt_beyond_equality(), None);
         let days = vec!["2026-10-01".parse().unwrap(), "2026-10-02".parse().unwrap()];

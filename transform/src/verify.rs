@@ -43,10 +43,10 @@ impl Models {
         };
         let mut known: BTreeMap<TableName, SchemaRef> = BTreeMap::new();
         for table in self.external_tables() {
-            if let Some(schema) = schemas(&table) {
-                if session.add(&table, Arc::new(EmptyTable::new(Arc::clone(&schema)))).is_ok() {
-                    known.insert(table, schema);
-                }
+            if let Some(schema) = schemas(&table)
+                && session.add(&table, Arc::new(EmptyTable::new(Arc::clone(&schema)))).is_ok()
+            {
+                known.insert(table, schema);
             }
         }
         let mut found = Vec::new();
@@ -122,7 +122,7 @@ fn check_model(
     let view = *model.materialization() == Materialization::View;
     if !view {
         for field in schema.fields().iter().filter(|field| !is_storable(field.data_type())) {
-            let at = model.statement().find_word(model.text(), field.name()).unwrap_or_else(|| start_of_sql(model));
+            let at = Statement::find_word(model.text(), field.name()).unwrap_or_else(|| start_of_sql(model));
             let message =
                 format!("column `{}` is of type {}, which no table keeps", field.name(), plain(field.data_type()));
             found.push(model.diagnostic(
@@ -163,9 +163,9 @@ fn plan_all(model: &Model, session: &Session) -> Result<LogicalPlan, Vec<Wrong>>
         for mut wrong in error.iter().map(explain) {
             // Some clauses lose the place of a column; its name has one.
             if let (None, Some(column)) = (wrong.place, missing_column(&wrong.message)) {
-                wrong.place = model.statement().find_word(model.text(), column);
+                wrong.place = Statement::find_word(model.text(), column);
             }
-            if found.iter().any(|before| *before == wrong) {
+            if found.contains(&wrong) {
                 continue;
             }
             // Once something is blanked, other errors may be nothing but its echo.
@@ -321,11 +321,7 @@ fn mentioned(model: &Model, message: &str) -> Option<Place> {
             "date",
             "timestamp",
         ];
-        if known.contains(&word.to_lowercase().as_str()) {
-            None
-        } else {
-            model.statement().find_word(model.text(), word)
-        }
+        if known.contains(&word.to_lowercase().as_str()) { None } else { Statement::find_word(model.text(), word) }
     })
 }
 

@@ -1,5 +1,7 @@
 //! Models over a small lake: what builds do to tables, and what the models that come along make of rows.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed expectation ends a test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use catalog::{CommitInfo, Date, Lake, Table, TableName, TableSpec, Txn, TxnRule};
-use serde_json::Value;
+use serde_json::{Value, json};
 use transform::{Action, Builder, Engine, EngineOptions, Error, ModelFile, Models, Outcome, plan, templates};
 
 const DAY: &str = "2026-10-01";
@@ -156,11 +158,11 @@ impl House {
         let _ = table.append(vec![batch], txn, &info).await.unwrap();
     }
 
-    async fn things(&self, dt: &str, rows: &[(&str, i64, &str)]) {
-        let lines: String = rows
-            .iter()
-            .map(|(id, n, at)| format!("{{\"id\":\"{id}\",\"n\":{n},\"words\":[\"{id}\",\"w{n}\"],\"_fetched_at\":\"{at}\",\"dt\":\"{dt}\"}}\n"))
-            .collect();
+    async fn things(&self, dt: &str, rows: &[Thing<'_>]) {
+        let line = |(id, n, at): &Thing<'_>| {
+            json!({"id": id, "n": n, "words": [id, format!("w{n}")], "_fetched_at": at, "dt": dt}).to_string()
+        };
+        let lines = rows.iter().map(line).collect::<Vec<_>>().join("\n");
         self.land("raw.things", &lines).await;
     }
 
@@ -237,6 +239,9 @@ fn models(files: &[(&str, &str)]) -> Models {
     Models::parse(files).map_err(Error::Models).unwrap()
 }
 
+/// An id, a number, and when it was fetched.
+type Thing<'a> = (&'a str, i64, &'a str);
+
 const LATEST: &str = "-- materialize: latest by id order by at\n-- key: id\nselect n, id, words, _fetched_at as at, dt from raw.things where dt = $dt";
 const DAILY: &str =
     "-- materialize: partition\n-- key: id\n-- check: between(n, 0, 100)\nselect id, n from raw.things where dt = $dt";
@@ -244,7 +249,7 @@ const DAILY: &str =
 #[tokio::test]
 async fn latest_does_not_depend_on_the_order_in_which_days_arrive() {
     let models = models(&[("x/staging/things.sql", LATEST)]);
-    let days: [(&str, &[(&str, i64, &str)]); 3] = [
+    let days: [(&str, &[Thing]); 3] = [
         // `tie` has the same time on two days: the other columns decide, whichever came first.
         (
             "2026-09-29",
@@ -543,6 +548,18 @@ async fn questions_are_answered_and_nothing_else() {
         ["korean_floor", "korean_money", "korean_number", "korean_visit_date"]
     );
 
+    // As long as a chain may be, on the stack of a test.
+    let chain = (0..490).map(|number| format!("id = 'x{number}'")).collect::<Vec<_>>().join(" or ");
+    let half = chain.split(" or ").take(240).collect::<Vec<_>>().join(" or ");
+    assert!(matches!(
+        house.ask(&project, &format!("select id from staging.things where {chain}")).await,
+        Err(Error::Sql { .. })
+    ));
+    assert_eq!(
+        house.rows(&project, &format!("select id from staging.things where {half}")).await,
+        Vec::<String>::new()
+    );
+
     let mut said = Vec::new();
     for sql in [
         "select * from staging.thing",
@@ -557,10 +574,7 @@ async fn questions_are_answered_and_nothing_else() {
         "select * from staging.things where dt = $dt",
         "select cast(id as int) from staging.things",
     ] {
-        let error = match house.ask(&project, sql).await {
-            Ok(_) => panic!("{sql} was answered"),
-            Err(error) => error,
-        };
+        let Err(error) = house.ask(&project, sql).await else { panic!("{sql} was answered") };
         said.push(format!("{sql}\n  error: {error}\n  hint: {}", error.hint().unwrap_or_else(|| "-".to_owned())));
     }
     insta::assert_snapshot!(said.join("\n"), @r"
@@ -673,4 +687,12 @@ fn jsonl(folder: &Path) -> Vec<(String, String)> {
         .iter()
         .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap()))
         .collect()
+}
+
+#[test]
+fn work_may_move_between_threads() {
+    fn sends<T: Send>(_: impl FnOnce(&'static House, &'static Models, &'static Builder<'static>) -> T) {}
+    sends(|_, _, builder| builder.build(Box::leak(Box::new(name("staging.a")))));
+    sends(|house, models, _| house.engine.query(&house.lake, models, "select 1"));
+    sends(|house, models, _| plan(&house.lake, models, Box::leak(Box::default()), day(DAY), Box::leak(Box::default())));
 }

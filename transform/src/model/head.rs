@@ -146,7 +146,7 @@ pub(crate) fn parse(file: &str, text: &str, problems: &mut Vec<Diagnostic>) -> H
         }
         reader.take_setting(&word, &mut head);
     }
-    head.description = described.join("\n").trim().to_owned();
+    described.join("\n").trim().clone_into(&mut head.description);
     head
 }
 
