@@ -53,10 +53,10 @@ pub struct Attempt {
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// No wait of our own is longer: a run is a daily thing.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const LONGEST_WAIT: Duration = Duration::from_mins(2);
 
 /// A host that asks for more patience than this is left alone until the next run.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
+const LONGEST_PATIENCE: Duration = Duration::from_mins(10);
 
 /// What to do after `error`.
 pub fn decide(error: &FetchError, attempt: &Attempt) -> Decision {

@@ -60,5 +60,7 @@ pub mod source;
 
 pub use cancel::Cancel;
 pub use error::Error;
+pub use fetch::FetchError;
+pub use source::Source;
 pub use task::{Key, Task};
 pub use worker::{Extracted, Extractor, Progress, Tuning, extract};

@@ -31,7 +31,7 @@ pub async fn plan(
     lake: &Lake,
     source: &SourceName,
     dt: Date,
-    keys: Vec<Key>,
+    keys: &[Key],
     keys_per_task: usize,
 ) -> Result<Vec<Task>, Error> {
     let mut tasks = Vec::new();
@@ -58,6 +58,17 @@ pub async fn plan(
             return Ok(tasks);
         }
     }
+}
+
+/// The tasks that are planned for a source's day so far. Nothing is planned by asking.
+pub async fn planned(lake: &Lake, source: &SourceName, dt: Date) -> Result<Vec<Task>, Error> {
+    let mut tasks = Vec::new();
+    let mut number = 1;
+    while let Some(plan) = read(lake, source, dt, number).await? {
+        tasks.extend(plan.tasks);
+        number += 1;
+    }
+    Ok(tasks)
 }
 
 async fn read(lake: &Lake, source: &SourceName, dt: Date, number: usize) -> Result<Option<Plan>, Error> {
@@ -128,11 +139,11 @@ mod tests {
     async fn a_plan_is_made_once_and_read_ever_after() {
         let lake = lake("once").await;
         let dt = day("2026-10-01");
-        let first = plan(&lake, &source(), dt, keys(&["c", "a", "b"]), 2).await.unwrap();
+        let first = plan(&lake, &source(), dt, &keys(&["c", "a", "b"]), 2).await.unwrap();
         assert_eq!(values(&first), [vec!["a", "b"], vec!["c"]]);
-        let again = plan(&lake, &source(), dt, keys(&["b", "c", "a"]), 1).await.unwrap();
+        let again = plan(&lake, &source(), dt, &keys(&["b", "c", "a"]), 1).await.unwrap();
         assert_eq!(again, first, "another order or size changes nothing");
-        let none = plan(&lake, &source(), dt, Vec::new(), 2).await.unwrap();
+        let none = plan(&lake, &source(), dt, &[], 2).await.unwrap();
         assert_eq!(none, first, "what was planned stays to be done");
         assert_eq!(lake.objects().list(&path::plans(&source(), dt)).await.unwrap().len(), 1);
     }
@@ -141,18 +152,18 @@ mod tests {
     async fn keys_that_come_later_are_a_further_plan() {
         let lake = lake("later").await;
         let dt = day("2026-10-01");
-        plan(&lake, &source(), dt, keys(&["a", "c"]), 2).await.unwrap();
-        let tasks = plan(&lake, &source(), dt, keys(&["a", "b", "c", "d"]), 2).await.unwrap();
+        plan(&lake, &source(), dt, &keys(&["a", "c"]), 2).await.unwrap();
+        let tasks = plan(&lake, &source(), dt, &keys(&["a", "b", "c", "d"]), 2).await.unwrap();
         assert_eq!(values(&tasks), [vec!["a", "c"], vec!["b", "d"]]);
         assert_eq!(lake.objects().list(&path::plans(&source(), dt)).await.unwrap().len(), 2);
-        let other_day = plan(&lake, &source(), day("2026-10-02"), keys(&["a"]), 2).await.unwrap();
+        let other_day = plan(&lake, &source(), day("2026-10-02"), &keys(&["a"]), 2).await.unwrap();
         assert_eq!(values(&other_day), [vec!["a"]]);
     }
 
     #[tokio::test]
     async fn no_keys_are_no_plan() {
         let lake = lake("none").await;
-        assert!(plan(&lake, &source(), day("2026-10-01"), Vec::new(), 2).await.unwrap().is_empty());
+        assert!(plan(&lake, &source(), day("2026-10-01"), &[], 2).await.unwrap().is_empty());
         assert!(lake.objects().list(&path::plans(&source(), day("2026-10-01"))).await.unwrap().is_empty());
     }
 
@@ -164,7 +175,7 @@ mod tests {
             let mut keys = keys(&["a", "b", "c", "d", "e"]);
             keys.rotate_left(n % 5);
             let lake = lake.clone();
-            async move { plan(&lake, &source(), dt, keys, 1 + n % 3).await.unwrap() }
+            async move { plan(&lake, &source(), dt, &keys, 1 + n % 3).await.unwrap() }
         });
         let planned = futures::future::join_all(runs).await;
         assert!(planned.iter().all(|tasks| *tasks == planned[0]));
@@ -175,9 +186,9 @@ mod tests {
     async fn a_lost_plan_is_planned_again_to_the_same_ids() {
         let lake = lake("lost").await;
         let dt = day("2026-10-01");
-        let first = plan(&lake, &source(), dt, keys(&["a", "b", "c"]), 2).await.unwrap();
+        let first = plan(&lake, &source(), dt, &keys(&["a", "b", "c"]), 2).await.unwrap();
         lake.objects().delete_prefix(&path::plans(&source(), dt)).await.unwrap();
-        assert_eq!(plan(&lake, &source(), dt, keys(&["c", "b", "a"]), 2).await.unwrap(), first);
+        assert_eq!(plan(&lake, &source(), dt, &keys(&["c", "b", "a"]), 2).await.unwrap(), first);
     }
 
     #[tokio::test]
@@ -185,7 +196,7 @@ mod tests {
         let lake = lake("torn").await;
         let dt = day("2026-10-01");
         lake.objects().put(&path::plan(&source(), dt, 1), Bytes::from_static(b"{\"tasks\": [")).await.unwrap();
-        let error = plan(&lake, &source(), dt, keys(&["a"]), 2).await.unwrap_err();
+        let error = plan(&lake, &source(), dt, &keys(&["a"]), 2).await.unwrap_err();
         assert!(matches!(error, Error::Plan { .. }), "{error}");
         assert!(error.hint().unwrap().contains("00001.json"));
     }

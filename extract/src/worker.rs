@@ -31,7 +31,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, one_line};
 use crate::fetch::{Fetch, Fetchers};
 use crate::identity::IdentityKey;
-use crate::plan::{Due, due, plan};
+use crate::plan::{self, Due, due, plan};
 use crate::politeness::RobotsDecision;
 use crate::queue::{DeadLetter, Queue, ReceiveOptions};
 use crate::source::Source;
@@ -81,7 +81,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { visibility_timeout: Duration::from_secs(120), poll_interval: Duration::from_millis(250) }
+        Self { visibility_timeout: Duration::from_mins(2), poll_interval: Duration::from_millis(250) }
     }
 }
 
@@ -139,6 +139,33 @@ pub async fn is_due(lake: &Lake, source: &Source, dt: Date) -> Result<Due, Error
     }
 }
 
+/// How many of these keys a run of the day would ask for: a look at the plans and the table that plans nothing itself.
+pub async fn keys_left(lake: &Lake, source: &Source, dt: Date, keys: Vec<Key>) -> Result<usize, Error> {
+    let planned = plan::planned(lake, source.name(), dt).await?;
+    let known: HashSet<String> = planned.iter().flat_map(|task| &task.keys).map(|key| key.value.clone()).collect();
+    let new = keys.iter().filter(|key| !known.contains(&key.value)).count();
+    let left = match lake.find(source.table()).await? {
+        Some(table) => undone(&table, planned).await?,
+        None => planned,
+    };
+    Ok(new + left.iter().map(|task| task.keys.len()).sum::<usize>())
+}
+
+/// Those tasks whose txn is not in the table's newest snapshot.
+async fn undone(table: &Table, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
+    if tasks.is_empty() {
+        return Ok(tasks);
+    }
+    let snapshot = table.snapshot().await?;
+    let mut undone = Vec::new();
+    for task in tasks {
+        if snapshot.txn(&task.app_id()).await?.is_none_or(|version| version < TXN_VERSION) {
+            undone.push(task);
+        }
+    }
+    Ok(undone)
+}
+
 /// Extracts a source's day: everything that is planned for it is in the table afterwards, except what [`Extracted`] names.
 /// To do it again costs a look at the table.
 pub async fn extract(ctx: &Extractor, source: &Source, dt: Date, keys: Vec<Key>) -> Result<Extracted, Error> {
@@ -159,7 +186,7 @@ pub async fn extract_with(
     let spec = source.table_spec();
     let schema = Arc::clone(&spec.schema);
     let table = ctx.lake.create(&spec).await?;
-    let tasks = plan(&ctx.lake, source.name(), dt, keys, source.keys_per_task()).await?;
+    let tasks = plan(&ctx.lake, source.name(), dt, &keys, source.keys_per_task()).await?;
     let crew = Arc::new(Crew {
         ctx: ctx.clone(),
         source: source.clone(),
@@ -252,17 +279,7 @@ impl Crew {
 
     /// Those whose txn is not in the newest snapshot.
     async fn undone(&self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-        if tasks.is_empty() {
-            return Ok(tasks);
-        }
-        let snapshot = self.table.snapshot().await?;
-        let mut undone = Vec::new();
-        for task in tasks {
-            if snapshot.txn(&task.app_id()).await?.is_none_or(|version| version < TXN_VERSION) {
-                undone.push(task);
-            }
-        }
-        Ok(undone)
+        undone(&self.table, tasks).await
     }
 
     async fn is_done(&self, task: &Task) -> Result<bool, Error> {

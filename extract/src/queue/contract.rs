@@ -49,7 +49,7 @@ macro_rules! queue_contract {
 }
 pub(super) use queue_contract;
 
-const V: Duration = Duration::from_secs(120);
+const V: Duration = Duration::from_mins(2);
 const OPTIONS: ReceiveOptions = ReceiveOptions { visibility_timeout: V, max_receives: 3 };
 
 fn source() -> SourceName {

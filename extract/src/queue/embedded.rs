@@ -32,7 +32,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 const VERSION: i64 = 1;
 
 /// From version n to n + 1.
-const MIGRATIONS: [&str; VERSION as usize] = ["
+const MIGRATIONS: [&str; 1] = ["
     create table message (
         sent           integer primary key autoincrement,
         source         text    not null,

@@ -55,7 +55,7 @@ struct Stat {
     started: u64,
 }
 
-/// Fields 3 and 22 of `/proc/<pid>/stat` (proc_pid_stat(5)). The command in field 2 may hold spaces and brackets itself.
+/// Fields 3 and 22 of `/proc/<pid>/stat` (`man 5 proc_pid_stat`). The command in field 2 may hold spaces and brackets itself.
 fn stat(pid: u32) -> Option<Stat> {
     parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }

@@ -24,7 +24,7 @@ impl Fixture for OnDisk {
 
 queue_contract!(OnDisk);
 
-const OPTIONS: ReceiveOptions = ReceiveOptions { visibility_timeout: Duration::from_secs(120), max_receives: 3 };
+const OPTIONS: ReceiveOptions = ReceiveOptions { visibility_timeout: Duration::from_mins(2), max_receives: 3 };
 
 fn source() -> SourceName {
     "naver_reviews".parse().unwrap()
@@ -44,6 +44,11 @@ fn task(key: &str) -> Task {
 
 async fn receive(queue: &EmbeddedQueue) -> Option<Message> {
     queue.receive(&source(), dt(), &OPTIONS, now()).await.unwrap()
+}
+
+#[test]
+fn each_version_has_the_step_that_makes_it() {
+    assert_eq!(i64::try_from(MIGRATIONS.len()), Ok(VERSION));
 }
 
 #[tokio::test]

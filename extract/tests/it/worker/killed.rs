@@ -17,7 +17,7 @@ async fn child_that_hangs_on_a_key() {
     let Some(file) = std::env::var_os(FILE) else { return };
     let queue = Arc::new(EmbeddedQueue::open(std::path::PathBuf::from(file)).await.unwrap());
     let bench =
-        Bench::new("killed-child").await.with_queue(queue).with_jobs(2).with_visibility(Duration::from_secs(600));
+        Bench::new("killed-child").await.with_queue(queue).with_jobs(2).with_visibility(Duration::from_mins(10));
     bench.site.script("a", Answer::Hang);
     bench.site.script("c", Answer::Hang);
     bench.site.announce();
@@ -46,7 +46,7 @@ async fn a_killed_worker_gives_its_messages_back_at_once() {
     child.kill().unwrap();
 
     let queue = Arc::new(EmbeddedQueue::open(&file).await.unwrap());
-    let bench = Bench::new("killed-heir").await.with_queue(queue.clone()).with_visibility(Duration::from_secs(600));
+    let bench = Bench::new("killed-heir").await.with_queue(queue.clone()).with_visibility(Duration::from_mins(10));
     assert_eq!(bench.counts().await, (1, 2, 0), "two were in its hands");
     let began = std::time::Instant::now();
     bench.extract(KEYS).await.unwrap();
