@@ -5,7 +5,7 @@
 //!
 //! # The life of a task
 //!
-//! A [`Source`](source::Source) is a TOML file. Its keys – search words, places – are split into [`Task`](task::Task)s, and a
+//! A [`Source`] is a TOML file. Its keys – search words, places – are split into [`Task`]s, and a
 //! task goes through six steps:
 //!
 //! ```text
