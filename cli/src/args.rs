@@ -8,6 +8,10 @@ use std::path::PathBuf;
 use catalog::Date;
 use clap::{Args, Parser, Subcommand};
 
+/// What is logged unless asked otherwise: our own warnings. Libraries warn of what we resolve ourselves, such as a lost
+/// race for a table's creation.
+const LOG: &str = "off,onggi=warn,catalog=warn,extract=warn,transform=warn,load=warn";
+
 /// A daily lakehouse in one binary: crawl, land, model, summarise, sync and search.
 #[derive(Debug, Parser)]
 #[command(
@@ -48,7 +52,7 @@ pub struct Global {
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// What to log on standard error, such as `info` or `extract=debug`
-    #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "ONGGI_LOG")]
+    #[arg(long, global = true, value_name = "FILTER", default_value = LOG, env = "ONGGI_LOG", hide_default_value = true)]
     pub log: String,
 }
 

@@ -139,8 +139,8 @@ pub struct SyncSection {
     pub key: String,
     /// The serving stores that follow the table.
     pub sinks: Vec<SinkKind>,
-    /// The column that names what an answer is about, where that isn't the row itself.
-    pub entity: Option<String>,
+    /// What a row is about, where that isn't the row itself: a review is about a place.
+    pub entity: Option<EntitySection>,
     /// The column that an answer is headed with.
     pub title: Option<String>,
     /// The columns that keyword search reads.
@@ -148,6 +148,16 @@ pub struct SyncSection {
     pub text: Vec<String>,
     /// The column that vector search compares.
     pub vector: Option<String>,
+}
+
+/// `entity = { column = "…", table = "…" }`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntitySection {
+    /// The column that holds the other row's key.
+    pub column: String,
+    /// The synced table that the other row is in.
+    pub table: TableName,
 }
 
 /// A kind of serving store.

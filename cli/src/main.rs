@@ -1,2 +1,96 @@
-//! Placeholder.
-fn main() {}
+//! The `onggi` command: the only place that knows every room of the house.
+//!
+//! It alone reads the command line, the configuration, the environment and the clock, and it alone prints: results on
+//! standard output, everything else on standard error. The other crates are handed values and hand back values.
+
+mod args;
+mod clock;
+mod config;
+mod exit;
+mod progress;
+mod project;
+mod report;
+mod run;
+mod steps;
+mod table;
+mod template;
+mod toml_error;
+mod verb;
+mod wire;
+
+use std::process::ExitCode;
+
+use args::{Cli, Verb};
+use clap::Parser;
+use exit::Exit;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, the rest is wrong usage; clap knows which stream each belongs on.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    start_log(&cli.global.log);
+    #[cfg(feature = "failpoints")]
+    arm_failpoint();
+    let json = cli.global.json;
+    match work(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            exit::print(&error, json);
+            exit::code(&error).into()
+        }
+    }
+}
+
+fn work(cli: Cli) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Planning a deeply nested statement recurses; the default of 2 MiB is not enough for it.
+        .thread_stack_size(8 << 20)
+        .build()?;
+    let exit = runtime.block_on(async {
+        // On a worker thread, whose stack is the one set above.
+        tokio::spawn(dispatch(cli)).await?
+    });
+    // Whatever still runs in the background has nothing left to say.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let global = cli.global;
+    match cli.verb {
+        Verb::Demo(args) => verb::demo::demo(&global, &args).await,
+        Verb::Init(args) => verb::init::init(&global, &args),
+        Verb::Doctor => verb::doctor::doctor(&global).await,
+        Verb::Plan(args) => verb::plan::plan(&global, &args).await,
+        Verb::Run(args) if args.dry_run => verb::plan::plan(&global, &args).await,
+        Verb::Run(args) => verb::run::run(&global, &args).await,
+        Verb::Status(args) => verb::status::status(&global, &args).await,
+        Verb::Check => verb::check::check(&global).await,
+        Verb::Sql(args) => verb::sql::sql(&global, &args).await,
+        Verb::Search(args) => verb::search::search(&global, &args).await,
+    }
+}
+
+/// Log lines go to standard error, beside progress, so that standard output stays data.
+fn start_log(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true).try_init();
+}
+
+/// `ONGGI_FAILPOINT=name[:nth[:log file]]`: where a test wants this process to die.
+#[cfg(feature = "failpoints")]
+fn arm_failpoint() {
+    #[expect(clippy::disallowed_methods, reason = "cli is the one reader of the environment")]
+    let Ok(value) = std::env::var("ONGGI_FAILPOINT") else { return };
+    let mut parts = value.splitn(3, ':');
+    let name = parts.next().unwrap_or_default();
+    let nth = parts.next().and_then(|nth| nth.parse().ok()).unwrap_or(1);
+    catalog::failpoint::arm(name, nth, parts.next().map(Into::into));
+}

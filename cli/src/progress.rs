@@ -65,6 +65,13 @@ impl Progress {
         }
     }
 
+    /// What went wrong with a step; `--quiet` prints it too.
+    pub fn error(&self, text: &str) {
+        for line in text.lines() {
+            stderr(line);
+        }
+    }
+
     /// A step begins.
     pub fn start(&self, verb: &str, name: &str) {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());

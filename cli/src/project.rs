@@ -1,0 +1,104 @@
+//! A project: its configuration, its sources and its models, read and checked together.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use catalog::Diagnostic;
+use extract::Source;
+use transform::{ModelFile, Models};
+
+use crate::config::{self, Config};
+use crate::exit::{Failure, Problems};
+
+/// A project as it stands in its folder.
+pub struct Project {
+    /// The folder of its onggi.toml.
+    pub folder: PathBuf,
+    /// Its onggi.toml.
+    pub config: Config,
+    /// Its sources, by name.
+    pub sources: Vec<Source>,
+    /// Its models.
+    pub models: Models,
+}
+
+impl Project {
+    /// Reads the project in `folder`.
+    ///
+    /// # Errors
+    /// [`Problems`] with every error in every file, not only the first.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        let config = Config::read(folder)?;
+        let mut problems = Vec::new();
+        let sources = sources(folder, &config, &mut problems)?;
+        let models = match Models::parse(model_files(folder, &config)?) {
+            Ok(models) => Some(models),
+            Err(more) => {
+                problems.extend(more);
+                None
+            }
+        };
+        match models {
+            Some(models) if problems.is_empty() => Ok(Self { folder: folder.to_owned(), config, sources, models }),
+            _ => Err(Problems(problems).into()),
+        }
+    }
+
+    /// Where the lake is: `given` on the command line, else what the configuration says, relative to the project.
+    pub fn lake_uri(&self, given: Option<&str>) -> String {
+        match given {
+            Some(uri) => uri.to_owned(),
+            None if self.config.lake.uri.contains("://") => self.config.lake.uri.clone(),
+            None => self.folder.join(&self.config.lake.uri).display().to_string(),
+        }
+    }
+}
+
+fn sources(folder: &Path, config: &Config, problems: &mut Vec<Diagnostic>) -> anyhow::Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    for (path, text) in files(&folder.join(&config.project.sources), "toml")? {
+        match Source::parse(&path, &text) {
+            Ok(source) => match sources.iter().find(|other| other.name() == source.name()) {
+                Some(_) => problems.push(Diagnostic {
+                    file: path,
+                    line: 1,
+                    column: 1,
+                    message: format!("expected a source's name to be its own, found a second `{}`", source.name()),
+                    hint: Some("give one of the two another name".to_owned()),
+                }),
+                None => sources.push(source),
+            },
+            Err(more) => problems.extend(more),
+        }
+    }
+    Ok(sources)
+}
+
+fn model_files(folder: &Path, config: &Config) -> anyhow::Result<Vec<ModelFile>> {
+    let root = folder.join(&config.project.models);
+    Ok(files(&root, "sql")?.into_iter().map(|(path, text)| ModelFile { path, text }).collect())
+}
+
+/// Every file below `folder` with this ending, in the order of their paths.
+fn files(folder: &Path, ending: &str) -> anyhow::Result<Vec<(String, String)>> {
+    if !folder.is_dir() {
+        let message = format!("expected a folder at `{}`, found none", folder.display());
+        return Err(Failure::usage(message, format!("make it, or correct its path in {}", config::FILE)).into());
+    }
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("listing `{}`", folder.display()))? {
+            let path = entry.with_context(|| format!("listing `{}`", folder.display()))?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == ending) {
+                let text =
+                    std::fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))?;
+                found.push((path.display().to_string(), text));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

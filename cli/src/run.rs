@@ -1,0 +1,470 @@
+//! A run: the steps of one day in their order, each recorded as it happens.
+//!
+//! A step that fails stops what reads from it and nothing else. A step that is up to date costs a look. Nothing here knows
+//! how a step does its work; it knows what to do with how the work ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use catalog::run::{self, Event, Process, RunLog, RunStatus, StepEnd, StepKind, StepPlan, StepStatus};
+use catalog::{Date, Lake, RunId, failpoint};
+use extract::source::Keys;
+use extract::{Cancel, Extractor, Key, Source};
+use load::{Enrichment, SyncTarget};
+use transform::{Builder, Engine};
+
+use crate::clock;
+use crate::exit;
+use crate::progress::{Amount, Progress, thousands};
+use crate::project::Project;
+use crate::report::{RunReport, Status};
+use crate::steps::{self, Step};
+use crate::wire;
+
+/// How many answers of a language model are stored at once: what a kill can cost.
+const ENRICH_BATCH: usize = 64;
+/// How many progress events a step leaves in the lake at most a second: enough to look at, too few to weigh.
+const EVENT_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What a run is asked to do.
+pub struct Request<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// Its lake.
+    pub lake: &'a Lake,
+    /// The day.
+    pub dt: Date,
+    /// Which steps; all if empty.
+    pub select: &'a [String],
+    /// Tasks fetched at the same time.
+    pub jobs: usize,
+    /// Where it shows how far it is.
+    pub progress: Arc<Progress>,
+}
+
+/// How a step ended, before it becomes an event.
+#[derive(Default)]
+struct Ended {
+    status: Option<StepStatus>,
+    counts: BTreeMap<String, i64>,
+    /// What is printed after the step's name.
+    text: String,
+    why: Option<String>,
+}
+
+impl Ended {
+    fn new(status: StepStatus, text: impl Into<String>) -> Self {
+        Self { status: Some(status), text: text.into(), ..Self::default() }
+    }
+
+    fn count(mut self, name: &str, count: impl TryInto<i64>) -> Self {
+        self.counts.insert(name.to_owned(), count.try_into().unwrap_or(i64::MAX));
+        self
+    }
+}
+
+/// Does one day, and says what it did. Errors of steps are in the run's record; the report's status tells of them.
+///
+/// # Errors
+/// Only what keeps the run from beginning or from being recorded.
+pub async fn run(request: &Request<'_>) -> anyhow::Result<RunReport> {
+    let started = Instant::now();
+    let plan = steps::plan(request.project, request.select)?;
+    let now = clock::now();
+    let id = RunId::at(now, std::process::id());
+    let log = RunLog::start(request.lake, id.clone(), request.dt, Process::current(), now).await?;
+    let planned = plan.iter().map(|(step, _)| step_plan(step)).collect();
+    log.event(Event::Planned { steps: planned }, clock::now()).await?;
+
+    let mut runner = Runner::new(request, log.clone(), id.clone()).await?;
+    let mut broken: BTreeSet<String> = BTreeSet::new();
+    let mut status = Status::Done;
+    for (step, above) in &plan {
+        let blocker = above.iter().find(|name| broken.contains(*name));
+        let ended = match blocker {
+            Some(name) => {
+                let text = format!("skipped: `{name}` failed");
+                request.progress.line(&format!("  {} {}  {text}", step.verb(), step.name()));
+                broken.insert(step.id());
+                StepEnd { why: Some(text), ..step_end(StepStatus::Skipped) }
+            }
+            None => runner.step(step).await?,
+        };
+        match ended.status {
+            StepStatus::Failed => {
+                broken.insert(step.id());
+                status = Status::Failed;
+            }
+            StepStatus::Partial => status = status.max(Status::Partial),
+            _ => {}
+        }
+        log.event(Event::StepEnded { id: event_id(step), end: ended }, clock::now()).await?;
+        if runner.cancel.is_cancelled() {
+            status = Status::Failed;
+            break;
+        }
+    }
+    runner.close().await;
+    end(request, &log, id, status, started).await
+}
+
+/// Writes how the run ended: the last event, then the tables `ops.runs` and `ops.steps`.
+async fn end(
+    request: &Request<'_>,
+    log: &RunLog,
+    id: RunId,
+    status: Status,
+    started: Instant,
+) -> anyhow::Result<RunReport> {
+    let state = log.state().await?.context("the run's own events are gone")?;
+    let counts = state.steps.iter().map(|step| &step.counts);
+    let report = RunReport::new(id, request.dt, status, counts, started.elapsed().as_secs_f64());
+    let run_status = match status {
+        Status::Done => RunStatus::Done,
+        Status::Partial => RunStatus::Partial,
+        Status::Failed => RunStatus::Failed,
+    };
+    log.event(Event::Ended { status: run_status, totals: report.totals(), error: None }, clock::now()).await?;
+    if let Some(state) = log.state().await? {
+        failpoint!("run.record.before");
+        run::record(request.lake, &state).await?;
+        failpoint!("run.record.after");
+    }
+    Ok(report)
+}
+
+fn event_id(step: &Step<'_>) -> String {
+    format!("{}:{}", step.verb(), step.name())
+}
+
+fn step_plan(step: &Step<'_>) -> StepPlan {
+    let kind = match step {
+        Step::Extract(_) => StepKind::Extract,
+        Step::Build(_) => StepKind::Build,
+        Step::Enrich(_) => StepKind::Enrich,
+        Step::Sync(_) => StepKind::Sync,
+    };
+    StepPlan { id: event_id(step), kind, name: step.name(), why: None }
+}
+
+fn step_end(status: StepStatus) -> StepEnd {
+    StepEnd { status, error: None, hint: None, counts: BTreeMap::new(), why: None }
+}
+
+/// The components of a run, each made when the first step needs it.
+struct Runner<'a> {
+    request: &'a Request<'a>,
+    log: RunLog,
+    id: RunId,
+    engine: Engine,
+    extractor: Option<Extractor>,
+    cancel: Cancel,
+    reporter: Reporter,
+}
+
+impl<'a> Runner<'a> {
+    async fn new(request: &'a Request<'a>, log: RunLog, id: RunId) -> anyhow::Result<Self> {
+        let cancel = Cancel::new();
+        tokio::spawn(cancel_on_signal(cancel.clone(), Arc::clone(&request.progress)));
+        Ok(Self {
+            request,
+            reporter: Reporter::start(log.clone(), Arc::clone(&request.progress)),
+            log,
+            id,
+            engine: wire::engine(request.project)?,
+            extractor: None,
+            cancel,
+        })
+    }
+
+    /// Does one step; its failure is an answer, since other steps may go on.
+    async fn step(&mut self, step: &Step<'_>) -> anyhow::Result<StepEnd> {
+        let (verb, name) = (step.verb(), step.name());
+        self.log.event(Event::StepStarted { id: event_id(step) }, clock::now()).await?;
+        self.request.progress.start(verb, &name);
+        self.reporter.enter(event_id(step));
+        let ended = match step {
+            Step::Extract(source) => self.extract(source).await,
+            Step::Build(model) => self.build(model.name()).await,
+            Step::Enrich(enrichment) => self.enrich(enrichment).await,
+            Step::Sync(target) => self.sync(target).await,
+        };
+        self.reporter.leave();
+        Ok(match ended {
+            Ok(ended) => {
+                self.request.progress.end(&format!("{verb:<7} {name:<26} {}", ended.text));
+                StepEnd {
+                    counts: ended.counts,
+                    why: ended.why,
+                    ..step_end(ended.status.unwrap_or(StepStatus::Done))
+                }
+            }
+            Err(error) => {
+                self.request.progress.end(&format!("{verb:<7} {name:<26} failed"));
+                self.request.progress.error(&exit::render(&error));
+                let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+                StepEnd { error: Some(causes.join(": ")), hint: exit::hint(&error), ..step_end(StepStatus::Failed) }
+            }
+        })
+    }
+
+    async fn extract(&mut self, source: &Source) -> anyhow::Result<Ended> {
+        let Request { project, lake, dt, .. } = *self.request;
+        if let extract::plan::Due::Fresh { newest, next } = extract::worker::is_due(lake, source, dt).await? {
+            let why = format!("not due: fetched on {newest}, due on {next}");
+            return Ok(Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Unchanged, why) });
+        }
+        let keys = keys(&self.engine, lake, project, source).await?;
+        if keys.is_empty() {
+            return Ok(Ended::new(StepStatus::Unchanged, "no keys: there is nothing to ask for"));
+        }
+        let extractor = self.extractor().await?;
+        let extracted = extract::extract(&extractor, source, dt, keys).await?;
+        if self.cancel.is_cancelled() {
+            return Err(extract::Error::Cancelled.into());
+        }
+        let status = match () {
+            () if extracted.is_partial() => StepStatus::Partial,
+            () if extracted.tasks == 0 => StepStatus::Unchanged,
+            () => StepStatus::Done,
+        };
+        let mut text = match extracted.fetched {
+            0 if status == StepStatus::Unchanged => "all fetched already".to_owned(),
+            fetched => format!("{} records", thousands(fetched)),
+        };
+        if extracted.set_aside > 0 {
+            text += &format!(", {} set aside", thousands(extracted.set_aside));
+        }
+        if extracted.duplicates > 0 {
+            text += &format!(", {} seen twice", thousands(extracted.duplicates));
+        }
+        let mut why = Vec::new();
+        for (host, evidence) in &extracted.blocked {
+            why.push(format!("blocked by `{host}`: {evidence}"));
+        }
+        for letter in &extracted.dead {
+            let keys: Vec<&str> = letter.task.keys.iter().map(|key| key.value.as_str()).collect();
+            why.push(format!("gave up on {}: {}", keys.join(", "), letter.error));
+        }
+        for reason in &why {
+            text += &format!("\n    {reason}");
+        }
+        let mut ended = Ended::new(status, text)
+            .count("fetched", extracted.fetched)
+            .count("landed", extracted.landed)
+            .count("set_aside", extracted.set_aside)
+            .count("duplicates", extracted.duplicates)
+            .count("requests", extracted.requests)
+            .count("dead", extracted.dead.len())
+            .count("robots_denied", extracted.robots.iter().filter(|it| !it.allowed).count());
+        ended.why = (!why.is_empty()).then(|| why.join("; "));
+        Ok(ended)
+    }
+
+    async fn extractor(&mut self) -> anyhow::Result<Extractor> {
+        if let Some(extractor) = &self.extractor {
+            return Ok(extractor.clone());
+        }
+        let Request { project, lake, jobs, .. } = *self.request;
+        let reporter = self.reporter.clone();
+        let extractor = Extractor {
+            lake: lake.clone(),
+            queue: Arc::new(wire::queue(project, lake).await?),
+            fetchers: Arc::new(wire::fetchers(&project.config, jobs)?),
+            identity: wire::identity(project, lake).await?,
+            run: self.id.clone(),
+            now: clock::now,
+            jobs,
+            seed: u64::from(std::process::id()),
+            progress: Arc::new(move |it: extract::Progress| {
+                reporter.tell(
+                    Amount { done: it.done_keys, total: Some(it.total_keys), records: it.records },
+                    "keys",
+                );
+            }),
+            cancel: self.cancel.clone(),
+            tuning: extract::Tuning::default(),
+        };
+        Ok(self.extractor.insert(extractor).clone())
+    }
+
+    async fn build(&self, model: &catalog::TableName) -> anyhow::Result<Ended> {
+        let Request { project, lake, dt, .. } = *self.request;
+        let builder =
+            Builder { engine: &self.engine, lake, models: &project.models, dt, run: &self.id, now: clock::now() };
+        Ok(match builder.build(model).await? {
+            transform::Outcome::View { checks } => Ended::new(StepStatus::Unchanged, "a view").count("checks", checks),
+            transform::Outcome::Unchanged { checks, .. } => {
+                Ended::new(StepStatus::Unchanged, "up to date").count("unchanged", 1).count("checks", checks)
+            }
+            transform::Outcome::Built { rows, checks, why, .. } => {
+                let why = why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let text = format!("{} rows, {checks} checks ({why})", thousands(rows));
+                let ended = Ended::new(StepStatus::Done, text).count("built", 1).count("checks", checks).count("rows", rows);
+                Ended { why: Some(why), ..ended }
+            }
+        })
+    }
+
+    async fn enrich(&self, enrichment: &Enrichment) -> anyhow::Result<Ended> {
+        let reporter = self.reporter.clone();
+        let context = load::Context {
+            run: self.id.clone(),
+            dt: self.request.dt,
+            now: clock::now(),
+            batch: ENRICH_BATCH,
+            jobs: std::thread::available_parallelism().map_or(2, Into::into),
+            progress: &move |it: load::Progress| {
+                let amount = Amount { done: it.done, total: Some(it.total), records: 0 };
+                reporter.tell(amount, if it.kind == load::AnswerKind::Summary { "summaries" } else { "embeddings" });
+            },
+        };
+        let enriched = load::enrich(self.request.lake, enrichment, wire::llm().as_ref(), &context).await?;
+        let counted = |ended: Ended| {
+            ended.count("summarised", enriched.summarised).count("embedded", enriched.embedded).count("reused", enriched.reused)
+        };
+        Ok(match enriched.outcome {
+            load::Outcome::Unchanged(_) => counted(Ended::new(StepStatus::Unchanged, "up to date")).count("unchanged", 1),
+            load::Outcome::Built(_) => {
+                let text = format!(
+                    "{} summaries, {} embeddings, {} known already",
+                    thousands(enriched.summarised),
+                    thousands(enriched.embedded),
+                    thousands(enriched.reused)
+                );
+                counted(Ended::new(StepStatus::Done, text)).count("built", 1)
+            }
+        })
+    }
+
+    async fn sync(&self, target: &SyncTarget) -> anyhow::Result<Ended> {
+        let Request { project, lake, .. } = *self.request;
+        let reporter = self.reporter.clone();
+        let progress = Arc::clone(&self.request.progress);
+        let tell = move |it: load::SyncProgress| match it {
+            load::SyncProgress::Waiting => progress.line("  waiting for another sync of this lake"),
+            load::SyncProgress::Rows { done, total } => {
+                reporter.tell(Amount { done, total: Some(total), records: 0 }, "rows");
+            }
+            load::SyncProgress::Committed(_) => {}
+        };
+        let synced = load::sync(lake, target, &wire::serving(project, lake), &tell).await?;
+        let changed = synced.upserted + synced.deleted;
+        let status = if synced.is_up_to_date() { StepStatus::Unchanged } else { StepStatus::Done };
+        let text = match (status, changed) {
+            (StepStatus::Unchanged, _) => "up to date".to_owned(),
+            (_, 0) => "no row changed".to_owned(),
+            _ => {
+                let sinks: Vec<String> = synced.sinks.iter().map(|it| it.sink.to_string()).collect();
+                format!("{} written, {} deleted in {}", thousands(synced.upserted), thousands(synced.deleted), sinks.join(", "))
+            }
+        };
+        Ok(Ended::new(status, text).count("synced", changed).count("deleted", synced.deleted))
+    }
+
+    async fn close(&mut self) {
+        if let Some(extractor) = self.extractor.take() {
+            extractor.fetchers.close().await;
+        }
+    }
+}
+
+/// The keys of a source: those of its file, or what its query finds in the lake.
+///
+/// # Errors
+/// If the query cannot be answered.
+pub async fn keys(engine: &Engine, lake: &Lake, project: &Project, source: &Source) -> anyhow::Result<Vec<Key>> {
+    let sql = match source.keys() {
+        Keys::List(keys) => return Ok(keys.iter().map(|key| Key::new(key.as_str())).collect()),
+        Keys::Query(sql) => sql,
+    };
+    let answer = engine.query(lake, &project.models, sql).await;
+    let batches = match answer {
+        Ok(answer) => answer.collect().await,
+        Err(error) => Err(error),
+    }
+    .with_context(|| format!("asking the lake for the keys of `{}`", source.name()))?;
+    let mut keys = Vec::new();
+    for batch in batches {
+        let text = |column: usize| -> anyhow::Result<arrow::array::ArrayRef> {
+            Ok(arrow::compute::cast(batch.column(column), &arrow::datatypes::DataType::Utf8)?)
+        };
+        let values = text(0)?;
+        let since = if batch.num_columns() > 1 { Some(text(1)?) } else { None };
+        use arrow::array::AsArray;
+        for row in 0..batch.num_rows() {
+            if !arrow::array::Array::is_null(&values, row) {
+                let mut key = Key::new(values.as_string::<i32>().value(row));
+                key.since = since.as_ref().and_then(|since| {
+                    (!arrow::array::Array::is_null(since, row)).then(|| since.as_string::<i32>().value(row).to_owned())
+                });
+                keys.push(key);
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// Ctrl-C and SIGTERM hand back what is under way; a second one is the system's business.
+async fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>) {
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    progress.line("stopping: what is under way is handed back; run again to go on");
+    cancel.cancel();
+}
+
+/// Takes how far a step is to the screen at once and to the lake now and then.
+#[derive(Clone)]
+struct Reporter {
+    progress: Arc<Progress>,
+    latest: Arc<std::sync::Mutex<Option<(String, Option<(Amount, &'static str)>)>>>,
+}
+
+impl Reporter {
+    fn start(log: RunLog, progress: Arc<Progress>) -> Self {
+        let reporter = Self { progress, latest: Arc::default() };
+        let latest = Arc::downgrade(&reporter.latest);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(EVENT_EVERY).await;
+                let Some(latest) = latest.upgrade() else { return };
+                let taken = latest.lock().ok().and_then(|mut it| {
+                    let (id, amount) = it.as_mut()?;
+                    amount.take().map(|amount| (id.clone(), amount))
+                });
+                if let Some((id, (amount, unit))) = taken {
+                    let event = Event::Progress { id, done: amount.done, total: amount.total, unit: unit.to_owned() };
+                    // Progress is for looking at: a run does not fail for it.
+                    let _ = log.event(event, clock::now()).await;
+                }
+            }
+        });
+        reporter
+    }
+
+    fn enter(&self, id: String) {
+        if let Ok(mut latest) = self.latest.lock() {
+            *latest = Some((id, None));
+        }
+    }
+
+    fn leave(&self) {
+        if let Ok(mut latest) = self.latest.lock() {
+            *latest = None;
+        }
+    }
+
+    fn tell(&self, amount: Amount, unit: &'static str) {
+        self.progress.amount(amount, unit);
+        if let Ok(mut latest) = self.latest.lock()
+            && let Some((_, held)) = latest.as_mut()
+        {
+            *held = Some((amount, unit));
+        }
+    }
+}

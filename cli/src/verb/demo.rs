@@ -1,0 +1,160 @@
+//! `onggi demo`: the whole system on this machine, on generated data, with nothing to configure.
+//!
+//! The demo is a project like any other, made by the same code as `onggi init`. Nothing is different about it but its
+//! `[hosts]` table, which points the sources at a local server that behaves as the real site does.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use replica::{Replica, ReplicaOptions};
+
+use crate::args::{Demo, Global};
+use crate::clock;
+use crate::config::{self, Config};
+use crate::exit::{Exit, Failure};
+use crate::progress::{Progress, thousands};
+use crate::project::Project;
+use crate::report::{RunReport, Status};
+use crate::run::{Request, run};
+use crate::template;
+use crate::verb::{run as run_verb, search};
+use crate::wire;
+
+/// What the demo asks.
+const QUESTIONS: [&str; 3] = ["비 오는 날 혼자 먹기 좋은 국밥", "아이와 함께 가기 좋은 넓은 파스타집", "회식하기 좋은 고깃집"];
+/// The name of the demo's project, which its lake remembers.
+const NAME: &str = "demo";
+/// The hosts that the sources name.
+const HOSTS: [&str; 2] = ["pcmap.place.naver.com", "pcmap-api.place.naver.com"];
+/// Requests a second to the local server: as good as no pace.
+const RATE: f64 = 10_000.0;
+/// The port that the demo's `[hosts]` names, so that its project goes on working with `--serve`.
+const PORT: u16 = 8917;
+
+/// Runs the day twice and asks three questions.
+///
+/// # Errors
+/// If the server, the project or a run cannot begin.
+pub async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
+    let loud = !global.json && !global.quiet;
+    if !args.keep {
+        remove_former(&args.dir)?;
+    }
+    let options = ReplicaOptions {
+        seed: args.seed,
+        places: args.places,
+        reviews: args.reviews as u64,
+        today: clock::today(&jiff::tz::TimeZone::get("Asia/Seoul")?),
+        ..ReplicaOptions::default()
+    };
+    let site = start(options).await?;
+    if !args.dir.join(config::FILE).exists() {
+        template::write(&args.dir, NAME)?;
+    }
+    point_at(&args.dir, site.url())?;
+    let project = Project::read(&args.dir)?;
+    let lake = wire::lake(&project, global).await?;
+    let dt = clock::today(&project.config.timezone());
+    if loud {
+        println!(
+            "a site of {} places and {} reviews is at {} (generated from seed {})",
+            thousands(args.places as u64),
+            thousands(args.reviews as u64),
+            site.url(),
+            args.seed
+        );
+        println!("the project is in {}, its lake at {}", args.dir.display(), lake.uri());
+    }
+
+    let mut worst = Status::Done;
+    for number in 1..=2 {
+        if loud {
+            println!("\n{}", if number == 1 { "the first run of the day:" } else { "the same day again:" });
+        }
+        let report = one_run(global, &project, &lake, dt).await?;
+        run_verb::print(&report, global)?;
+        std::io::stdout().flush()?;
+        worst = worst.max(report.status);
+        if number == 1 && loud {
+            answer(&project, &lake).await?;
+        }
+    }
+    if loud {
+        farewell(&args.dir, global.lake.as_deref());
+    }
+    if args.serve {
+        println!("the site stays at {} until Ctrl-C", site.url());
+        tokio::signal::ctrl_c().await?;
+    }
+    site.stop().await;
+    Ok(worst.into())
+}
+
+async fn one_run(
+    global: &Global,
+    project: &Project,
+    lake: &catalog::Lake,
+    dt: catalog::Date,
+) -> anyhow::Result<RunReport> {
+    let request = Request {
+        project,
+        lake,
+        dt,
+        select: &[],
+        jobs: usize::from(project.config.crawl.jobs),
+        progress: Arc::new(Progress::new(global.quiet)),
+    };
+    run(&request).await
+}
+
+async fn answer(project: &Project, lake: &catalog::Lake) -> anyhow::Result<()> {
+    let opened = wire::search(project, lake)?;
+    for question in QUESTIONS {
+        println!("\nonggi search \"{question}\"");
+        let hits = opened.search(question, 3, wire::llm().as_ref()).await?;
+        print!("{}", search::text(question, &hits));
+    }
+    Ok(())
+}
+
+/// The usual port, or any free one if that is taken.
+async fn start(options: ReplicaOptions) -> anyhow::Result<Replica> {
+    match Replica::start(ReplicaOptions { port: PORT, ..options.clone() }).await {
+        Ok(site) => Ok(site),
+        Err(_) => Replica::start(ReplicaOptions { port: 0, ..options }).await.context("starting the local site"),
+    }
+}
+
+/// A fresh demo begins without the former one's lake; a folder that is no demo's is left alone.
+fn remove_former(folder: &Path) -> anyhow::Result<()> {
+    if !folder.join(config::FILE).exists() {
+        return Ok(());
+    }
+    let config = Config::read(folder)?;
+    if config.project.name != NAME {
+        let message = format!("expected the demo's own folder, found the project `{}` in `{}`", config.project.name, folder.display());
+        return Err(Failure::usage(message, "name another folder with `--dir`").into());
+    }
+    std::fs::remove_dir_all(folder).with_context(|| format!("removing the former demo in `{}`", folder.display()))
+}
+
+/// Points the sources' hosts at the local server, in the project's own configuration.
+fn point_at(folder: &Path, url: &str) -> anyhow::Result<()> {
+    const MARK: &str = "\n# The demo's local site.\n";
+    let path = folder.join(config::FILE);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))?;
+    let own = text.split(MARK).next().unwrap_or_default();
+    let hosts: String = HOSTS.map(|host| format!("[hosts.\"{host}\"]\nurl = \"{url}\"\nrate = {RATE:.1}\n")).concat();
+    std::fs::write(&path, format!("{own}{MARK}{hosts}")).with_context(|| format!("writing `{}`", path.display()))
+}
+
+fn farewell(folder: &Path, lake: Option<&str>) {
+    let folder = folder.display();
+    let lake = lake.map_or_else(String::new, |lake| format!(" --lake {lake}"));
+    println!("\ngo on with the same project:");
+    println!("  onggi --project {folder}{lake} status");
+    println!("  onggi --project {folder}{lake} search --keyword \"국\"");
+    println!("  onggi --project {folder}{lake} sql \"select area, count(*) as places from marts.places group by area order by places desc limit 5\"");
+}

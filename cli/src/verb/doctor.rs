@@ -1,0 +1,140 @@
+//! `onggi doctor`: what is reachable, what is missing, and how to get it.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::args::Global;
+use crate::config::SecretRef;
+use crate::exit::{Exit, render};
+use crate::project::Project;
+use crate::table;
+use crate::wire;
+
+/// How long a host may take to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What was looked at, and what became of it.
+struct Finding {
+    what: &'static str,
+    /// Whether a run works without it.
+    fine: bool,
+    text: String,
+    hint: Option<String>,
+}
+
+impl Finding {
+    fn fine(what: &'static str, text: impl Into<String>) -> Self {
+        Self { what, fine: true, text: text.into(), hint: None }
+    }
+
+    fn missing(what: &'static str, text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what, fine: false, text: text.into(), hint: Some(hint.into()) }
+    }
+}
+
+/// Looks at everything a run needs, and changes nothing that a run would not.
+///
+/// # Errors
+/// Never for what is missing: that is an answer, with exit code 1.
+pub async fn doctor(global: &Global) -> anyhow::Result<Exit> {
+    let mut findings = vec![browser(None).await, font()];
+    match Project::read(&global.project) {
+        Err(error) => findings.push(Finding::missing("project", first_line(&error), hint(&error))),
+        Ok(project) => {
+            findings[0] = browser(project.config.crawl.chromium.as_deref()).await;
+            let text = format!(
+                "`{}`: {} sources, {} models",
+                project.config.project.name,
+                project.sources.len(),
+                project.models.len()
+            );
+            findings.push(Finding::fine("project", text));
+            findings.push(identity(&project));
+            match wire::lake(&project, global).await {
+                Err(error) => findings.push(Finding::missing("lake", first_line(&error), hint(&error))),
+                Ok(lake) => {
+                    let tables = lake.tables().await.map_or(0, |tables| tables.len());
+                    findings.push(Finding::fine("lake", format!("{}, {tables} tables", lake.uri())));
+                }
+            }
+            for (host, section) in &project.config.hosts {
+                findings.push(reachable(host, &section.url).await);
+            }
+        }
+    }
+    let well = findings.iter().all(|finding| finding.fine);
+    if global.json {
+        for it in &findings {
+            println!("{}", serde_json::json!({ "what": it.what, "fine": it.fine, "text": it.text, "hint": it.hint }));
+        }
+    } else {
+        let rows: Vec<Vec<String>> = findings
+            .iter()
+            .map(|it| vec![format!("{} {}", if it.fine { "✓" } else { "✗" }, it.what), it.text.clone()])
+            .collect();
+        print!("{}", table::align(&rows));
+        for hint in findings.iter().filter_map(|finding| finding.hint.as_ref()) {
+            println!("hint: {hint}");
+        }
+    }
+    Ok(if well { Exit::Done } else { Exit::Failed })
+}
+
+fn first_line(error: &anyhow::Error) -> String {
+    let text = render(error);
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+fn hint(error: &anyhow::Error) -> String {
+    crate::exit::hint(error).unwrap_or_else(|| "`onggi check` shows more".to_owned())
+}
+
+async fn browser(setting: Option<&std::path::Path>) -> Finding {
+    match extract::fetch::find_chromium(setting).await {
+        Ok(path) => {
+            let version = Command::new(&path).arg("--version").stderr(Stdio::null()).output();
+            let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+            Finding::fine("browser", format!("{} ({})", version.unwrap_or_default(), path.display()))
+        }
+        Err(error) => Finding::missing("browser", error.to_string(), error.hint().unwrap_or_default()),
+    }
+}
+
+fn font() -> Finding {
+    let listed = Command::new("fc-list").arg(":lang=ko").stderr(Stdio::null()).output();
+    match listed {
+        Ok(output) if !output.stdout.is_empty() => Finding::fine("korean font", "installed"),
+        Ok(_) => Finding::missing("korean font", "none found", "Debian, Ubuntu: `apt-get install fonts-nanum`"),
+        Err(_) => Finding::fine("korean font", "not known: `fc-list` is not here"),
+    }
+}
+
+fn identity(project: &Project) -> Finding {
+    let reference = &project.config.identity.key;
+    if let SecretRef::File(path) = reference
+        && !project.folder.join(path).exists()
+    {
+        return Finding::fine("identity key", format!("`{}` is made by the first run", path.display()));
+    }
+    match reference.read(&project.folder) {
+        Ok(_) => Finding::fine("identity key", "there"),
+        Err(error) => Finding::missing("identity key", first_line(&error), hint(&error)),
+    }
+}
+
+async fn reachable(host: &str, url: &url::Url) -> Finding {
+    let (name, port) = (url.host_str().unwrap_or_default().to_owned(), url.port_or_known_default().unwrap_or(443));
+    let connected = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect((name.as_str(), port))).await;
+    match connected {
+        Ok(Ok(_)) => Finding::fine("host", format!("{host} answers at {url}")),
+        Ok(Err(error)) => {
+            let text = format!("{host} does not answer at {url}: {error}");
+            Finding::missing("host", text, "start the server, or correct `[hosts]` in onggi.toml")
+        }
+        Err(_) => {
+            let text = format!("{host} does not answer at {url} within {}s", PATIENCE.as_secs());
+            Finding::missing("host", text, "start the server, or correct `[hosts]` in onggi.toml")
+        }
+    }
+}

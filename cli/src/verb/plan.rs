@@ -1,0 +1,148 @@
+//! `onggi plan` and `onggi run --dry-run`: what a run would do, and why, with nothing done.
+
+use std::collections::BTreeSet;
+
+use catalog::{Date, Lake, TableName};
+use extract::plan::Due;
+use serde::Serialize;
+
+use crate::args::{Global, RunArgs};
+use crate::clock;
+use crate::exit::{Exit, Problems};
+use crate::project::Project;
+use crate::run;
+use crate::steps::{self, Step};
+use crate::table;
+use crate::verb::check;
+use crate::wire;
+
+/// One line of a plan.
+#[derive(Serialize)]
+struct Line {
+    step: &'static str,
+    name: String,
+    action: &'static str,
+    why: String,
+}
+
+/// Prints each step that a run would do, and why.
+///
+/// # Errors
+/// If a file is wrong or the lake cannot be read.
+pub async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
+    let project = Project::read(&global.project)?;
+    let problems = check::problems(&project);
+    if !problems.is_empty() {
+        return Err(Problems(problems).into());
+    }
+    let lake = wire::lake(&project, global).await?;
+    let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
+    let lines = lines(&project, &lake, dt, &args.select).await?;
+    if global.json {
+        for line in &lines {
+            println!("{}", serde_json::to_string(line)?);
+        }
+        return Ok(Exit::Done);
+    }
+    println!("what `onggi run --dt {dt}` would do on {}:", lake.uri());
+    let rows: Vec<Vec<String>> = lines
+        .iter()
+        .map(|line| vec![format!("  {}", line.step), line.name.clone(), line.action.to_owned(), line.why.clone()])
+        .collect();
+    print!("{}", table::align(&rows));
+    let idle = lines.iter().all(|line| line.action == "keep");
+    println!("{}", if idle { "nothing is to be done" } else { "nothing was done; `onggi run` does it" });
+    Ok(Exit::Done)
+}
+
+async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[String]) -> anyhow::Result<Vec<Line>> {
+    let plan = steps::plan(project, select)?;
+    let mut coming: BTreeSet<TableName> = BTreeSet::new();
+    let mut lines = Vec::new();
+    for (step, _) in &plan {
+        let (action, why) = match step {
+            Step::Extract(source) => {
+                let (action, why) = extraction(project, lake, source, dt, &coming).await?;
+                if action != "keep" {
+                    coming.insert(source.table().clone());
+                }
+                (action, why)
+            }
+            Step::Build(model) => {
+                let names = BTreeSet::from([model.name().clone()]);
+                let planned = transform::plan(lake, &project.models, &names, dt, &coming).await?;
+                let Some(planned) = planned.into_iter().next() else { continue };
+                let why = planned.why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let action = match planned.action {
+                    transform::Action::Build => "build",
+                    transform::Action::Recheck => "recheck",
+                    transform::Action::Keep => "keep",
+                    transform::Action::Blocked => "blocked",
+                };
+                if planned.action == transform::Action::Build {
+                    coming.insert(model.name().clone());
+                }
+                (action, why)
+            }
+            Step::Enrich(enrichment) => {
+                if coming.contains(&enrichment.from) {
+                    coming.insert(enrichment.into.clone());
+                    ("build", format!("{} will change; only new texts are sent to the model", enrichment.from))
+                } else if lake.find(&enrichment.from).await?.is_none() {
+                    ("blocked", format!("{} is not there", enrichment.from))
+                } else if lake.find(&enrichment.into).await?.is_none() {
+                    coming.insert(enrichment.into.clone());
+                    ("build", "never built".to_owned())
+                } else {
+                    ("keep", "up to date, unless a model's version changed".to_owned())
+                }
+            }
+            Step::Sync(target) => {
+                let sinks: Vec<&str> = target.sinks.iter().map(|sink| sink.name()).collect();
+                if coming.contains(&target.table) {
+                    ("sync", format!("{} will change; changed rows go to {}", target.table, sinks.join(", ")))
+                } else if lake.find(&target.table).await?.is_none() {
+                    ("blocked", format!("{} is not there", target.table))
+                } else if !wire::serving(project, lake).dir().exists() {
+                    ("sync", format!("there is no serving side yet; all rows go to {}", sinks.join(", ")))
+                } else {
+                    ("keep", format!("compares versions with {}", sinks.join(", ")))
+                }
+            }
+        };
+        lines.push(Line { step: step.verb(), name: step.name(), action, why });
+    }
+    Ok(lines)
+}
+
+async fn extraction(
+    project: &Project,
+    lake: &Lake,
+    source: &extract::Source,
+    dt: Date,
+    coming: &BTreeSet<TableName>,
+) -> anyhow::Result<(&'static str, String)> {
+    if let Due::Fresh { newest, next } = extract::worker::is_due(lake, source, dt).await? {
+        return Ok(("keep", format!("fetched on {newest}, due on {next}")));
+    }
+    let reads = match source.keys() {
+        extract::source::Keys::List(_) => Vec::new(),
+        extract::source::Keys::Query(sql) => transform::parents(sql)?.into_iter().collect(),
+    };
+    for table in &reads {
+        if coming.contains(table) {
+            return Ok(("fetch", format!("its keys come from {table}, which will change")));
+        }
+        if lake.find(table).await?.is_none() {
+            return Ok(("blocked", format!("its keys come from {table}, which is not there")));
+        }
+    }
+    let engine = wire::engine(project)?;
+    let keys = run::keys(&engine, lake, project, source).await?;
+    let count = keys.len();
+    let left = extract::worker::keys_left(lake, source, dt, keys).await?;
+    Ok(match left {
+        0 => ("keep", format!("its {count} keys are fetched")),
+        left => ("fetch", format!("{left} of {count} keys are to be fetched")),
+    })
+}

@@ -1,0 +1,121 @@
+//! `onggi status`: the steps of the last runs, from the events that they left in the lake.
+
+use catalog::run::{self, RunState, RunStatus, StepState, StepStatus};
+use catalog::{RunId, Timestamp};
+use jiff::tz::TimeZone;
+
+use crate::args::{Global, Status};
+use crate::clock;
+use crate::exit::{Exit, Failure};
+use crate::progress::thousands;
+use crate::project::Project;
+use crate::table;
+use crate::wire;
+
+/// Prints one run, or the last ones.
+///
+/// # Errors
+/// If the lake cannot be read or there is no such run.
+pub async fn status(global: &Global, args: &Status) -> anyhow::Result<Exit> {
+    let project = Project::read(&global.project)?;
+    let lake = wire::lake(&project, global).await?;
+    let states = match &args.run {
+        Some(name) => {
+            let id: RunId = name.parse()?;
+            let found = run::read(&lake, &id).await?;
+            vec![found.ok_or_else(|| {
+                Failure::usage(format!("expected a run of this lake, found no `{name}`"), "`onggi status` lists the last runs")
+            })?]
+        }
+        None => run::recent(&lake, args.last).await?,
+    };
+    if global.json {
+        for state in &states {
+            println!("{}", serde_json::to_string(state)?);
+        }
+        return Ok(Exit::Done);
+    }
+    if states.is_empty() {
+        println!("no run yet on {}; `onggi run` does the first", lake.uri());
+    }
+    let zone = project.config.timezone();
+    for state in states.iter().rev() {
+        print!("{}", text(state, clock::now(), &zone));
+    }
+    Ok(Exit::Done)
+}
+
+/// A run as people read it.
+fn text(state: &RunState, now: Timestamp, zone: &TimeZone) -> String {
+    let started = state.started_at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
+    let end = state.ended_at.unwrap_or(now);
+    let took = took(state.started_at, end);
+    let mut text = match state.status {
+        RunStatus::Dead => format!("run {}  {}  dead: its process is gone; run the day again to go on  started {started}\n", state.run, state.dt),
+        status => format!("run {}  {}  {status}  started {started}, {took}\n", state.run, state.dt),
+    };
+    let dead = state.status == RunStatus::Dead;
+    let rows: Vec<Vec<String>> = state.steps.iter().map(|step| row(step, now, dead)).collect();
+    text += &table::align(&rows);
+    for step in &state.steps {
+        if let Some(error) = &step.error {
+            text += &format!("  {} failed: {}\n", step.name, error.trim_end().replace('\n', "\n    "));
+            if let Some(hint) = &step.hint {
+                text += &format!("    hint: {hint}\n");
+            }
+        }
+    }
+    if let Some(error) = &state.error {
+        text += &format!("  {error}\n");
+    }
+    text.push('\n');
+    text
+}
+
+fn row(step: &StepState, now: Timestamp, dead: bool) -> Vec<String> {
+    let mark = match step.status {
+        StepStatus::Waiting => "·",
+        StepStatus::Running if dead => "✗",
+        StepStatus::Running => "▶",
+        StepStatus::Done => "✓",
+        StepStatus::Unchanged => "=",
+        StepStatus::Failed => "✗",
+        StepStatus::Partial => "!",
+        StepStatus::Skipped => "-",
+    };
+    let word = match step.status {
+        StepStatus::Running if dead => "killed".to_owned(),
+        status => status.to_string(),
+    };
+    let time = step.started_at.map(|started| took(started, step.ended_at.unwrap_or(if dead { started } else { now })));
+    vec![
+        format!("  {mark} {}", step.kind),
+        step.name.clone(),
+        word,
+        time.filter(|_| !dead || step.ended_at.is_some()).unwrap_or_default(),
+        detail(step),
+    ]
+}
+
+/// How far a step is, or what it did and why.
+fn detail(step: &StepState) -> String {
+    let mut parts = Vec::new();
+    if step.status == StepStatus::Running && step.unit.is_some() {
+        let of = step.total.map_or_else(String::new, |total| format!(" of {}", thousands(total)));
+        parts.push(format!("{}{of} {}", thousands(step.done), step.unit.as_deref().unwrap_or_default()));
+    }
+    for name in ["fetched", "set_aside", "duplicates", "dead", "rows", "summarised", "embedded", "synced"] {
+        if let Some(count) = step.counts.get(name).filter(|count| **count > 0) {
+            parts.push(format!("{} {}", name.replace('_', " "), thousands(count.unsigned_abs())));
+        }
+    }
+    if let Some(why) = &step.why {
+        parts.push(why.clone());
+    }
+    parts.join(" · ")
+}
+
+fn took(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to.duration_since(from).as_secs_f64().max(0.0);
+    if seconds >= 60.0 { format!("{}m{:02}s", seconds as u64 / 60, seconds as u64 % 60) } else { format!("{seconds:.1}s") }
+}

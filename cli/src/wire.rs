@@ -1,0 +1,134 @@
+//! From settings to components: everything that a verb holds is made here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use catalog::{Lake, TableName};
+use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
+use extract::identity::IdentityKey;
+use extract::politeness::{HostSetting, Hosts};
+use extract::queue::EmbeddedQueue;
+use extract::source::Rate;
+use load::{Entity, Llm, Local, Search, Serving, SinkKind, SyncTarget, VectorColumn};
+use transform::{Engine, EngineOptions};
+
+use crate::args::Global;
+use crate::clock;
+use crate::config::{self, Config, SecretRef, SyncSection};
+use crate::exit::Failure;
+use crate::project::Project;
+use crate::template;
+
+/// The lake of a project, or the one that the command line names.
+///
+/// # Errors
+/// If it cannot be opened, or belongs to another project.
+pub async fn lake(project: &Project, global: &Global) -> anyhow::Result<Lake> {
+    let uri = project.lake_uri(global.lake.as_deref());
+    Ok(Lake::open(&uri, &project.config.project.name).await?)
+}
+
+/// The folder of the embedded parts: beside a local lake's tables, in the project for any other lake.
+pub fn state_dir(project: &Project, lake: &Lake) -> PathBuf {
+    lake.local_dir().unwrap_or_else(|| project.folder.join(".onggi/state"))
+}
+
+/// The SQL engine, within the project's limits.
+///
+/// # Errors
+/// If it cannot start.
+pub fn engine(project: &Project) -> anyhow::Result<Engine> {
+    let mut options = EngineOptions::new(std::env::temp_dir().join("onggi-spill"));
+    options.memory_bytes = project.config.limits.memory_mib << 20;
+    Ok(Engine::new(&options)?)
+}
+
+/// The queue of a project's tasks.
+///
+/// # Errors
+/// If its folder cannot be used.
+pub async fn queue(project: &Project, lake: &Lake) -> anyhow::Result<EmbeddedQueue> {
+    Ok(EmbeddedQueue::open(state_dir(project, lake).join("queue.sqlite")).await?)
+}
+
+/// The identity key. One that a file reference points at is made if it is missing *and* the lake has no records yet: a key
+/// that was lost must not be replaced in silence, since the same reviewer would then count as another.
+///
+/// # Errors
+/// If the key is missing or can be guessed.
+pub async fn identity(project: &Project, lake: &Lake) -> anyhow::Result<IdentityKey> {
+    let reference = &project.config.identity.key;
+    if let SecretRef::File(path) = reference {
+        let path = project.folder.join(path);
+        if !path.exists() && lake.tables().await?.is_empty() {
+            template::identity_key(&path)?;
+        }
+    }
+    let bytes = reference.read(&project.folder)?;
+    IdentityKey::from_bytes(&bytes).map_err(|weak| {
+        let hint = weak.hint().unwrap_or_default();
+        Failure::usage(format!("the identity key of the project cannot be used: {weak}"), hint).into()
+    })
+}
+
+/// The ways of fetching; no browser is started before one is needed.
+///
+/// # Errors
+/// If a host of the configuration is none.
+pub fn fetchers(config: &Config, jobs: usize) -> anyhow::Result<Fetchers> {
+    let mut hosts = Hosts::new();
+    for (host, section) in &config.hosts {
+        let rate = section.rate.map(|rate| Rate { interval: std::time::Duration::from_secs_f64(1.0 / rate) });
+        hosts.insert(host, HostSetting { url: Some(section.url.clone()), rate }).map_err(|message| {
+            Failure::usage(message, format!("correct `[hosts.\"{host}\"]` in {}", config::FILE))
+        })?;
+    }
+    Ok(Fetchers::new(FetchSettings {
+        hosts,
+        user_agent: config.crawl.user_agent.clone().unwrap_or_else(|| USER_AGENT.to_owned()),
+        chromium: config.crawl.chromium.clone(),
+        tabs: jobs,
+        now: clock::now,
+    }))
+}
+
+/// Who summarises and embeds.
+pub fn llm() -> Arc<dyn Llm> {
+    Arc::new(Local::default())
+}
+
+/// The embedded sinks.
+pub fn serving(project: &Project, lake: &Lake) -> Serving {
+    Serving::new(state_dir(project, lake).join("serving"))
+}
+
+/// The serving side, opened for questions.
+///
+/// # Errors
+/// A [`Failure`] if nothing was synced yet.
+pub fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
+    let serving = serving(project, lake);
+    if !serving.dir().exists() {
+        let message = format!("expected a serving side below `{}`, found none", serving.dir().display());
+        return Err(Failure::failed(message, "`onggi run` builds and syncs it").into());
+    }
+    Ok(Search::open(serving.dir())?)
+}
+
+/// A `[sync]` section as the serving side takes it.
+pub fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
+    let sinks = section.sinks.iter().map(|sink| match sink {
+        config::SinkKind::Sqlite => SinkKind::Sqlite,
+        config::SinkKind::Keywords => SinkKind::Keywords,
+        config::SinkKind::Vectors => SinkKind::Vectors,
+    });
+    SyncTarget {
+        table: table.clone(),
+        key: section.key.clone(),
+        sinks: sinks.collect(),
+        texts: section.text.clone(),
+        title: section.title.clone(),
+        entity: section.entity.as_ref().map(|it| Entity { column: it.column.clone(), table: it.table.clone() }),
+        vector: section.vector.as_ref().map(|column| VectorColumn { column: column.clone(), model: llm().embedder().id() }),
+    }
+}

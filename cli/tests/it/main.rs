@@ -1,0 +1,3 @@
+//! What a person types, and what becomes of it: whole commands against a local copy of the crawled site.
+
+mod tidy;

@@ -1,0 +1,85 @@
+//! The rules of the house as sentences of absence, read from `cargo metadata`: who may name whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// What each crate of ours may name of ours.
+const OURS: &[(&str, &[&str])] = &[
+    ("catalog", &[]),
+    ("replica", &[]),
+    ("extract", &["catalog"]),
+    ("transform", &["catalog"]),
+    ("load", &["catalog"]),
+    ("cli", &["catalog", "extract", "load", "replica", "transform"]),
+    ("benches", &["catalog", "extract", "load", "replica", "transform"]),
+];
+
+/// Crates from outside that only these of ours may name: each is one room's business.
+const OUTSIDE: &[(&str, &[&str])] = &[
+    ("object_store", &["catalog"]),
+    ("deltalake", &["catalog"]),
+    ("parquet", &["catalog"]),
+    ("chromiumoxide", &["extract"]),
+    ("reqwest", &["extract"]),
+    ("tantivy", &["load"]),
+    ("usearch", &["load"]),
+    ("async-openai", &["load"]),
+    ("rusqlite", &["extract", "load"]),
+    ("axum", &["replica"]),
+    ("clap", &["cli", "replica"]),
+    ("indicatif", &["cli"]),
+    ("anyhow", &["benches", "cli"]),
+    ("tracing-subscriber", &["cli"]),
+];
+
+/// The normal dependencies of each crate of ours.
+fn named() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo metadata answers");
+    metadata
+        .packages
+        .iter()
+        .map(|package| {
+            let normal = package.dependencies.iter().filter(|it| it.kind == DependencyKind::Normal);
+            (package.name.to_string(), normal.map(|it| it.name.clone()).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn every_crate_names_only_what_it_may_of_ours() {
+    let named = named();
+    let ours: BTreeSet<&str> = OURS.iter().map(|(name, _)| *name).collect();
+    let found: BTreeSet<&str> = named.keys().map(String::as_str).collect();
+    assert_eq!(found, ours, "a new crate needs a line in this table");
+    for (name, may) in OURS {
+        let names: BTreeSet<&str> = named[*name].iter().map(String::as_str).filter(|it| ours.contains(it)).collect();
+        let may: BTreeSet<&str> = may.iter().copied().collect();
+        assert!(names.is_subset(&may), "{name} names {names:?}, it may name {may:?}");
+    }
+}
+
+#[test]
+fn each_outside_crate_is_one_rooms_business() {
+    let named = named();
+    for (outside, may) in OUTSIDE {
+        for (name, dependencies) in &named {
+            assert!(
+                !dependencies.contains(*outside) || may.contains(&name.as_str()),
+                "{name} names {outside}, which is the business of {may:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_tables_above_bite() {
+    // The twin of the tests above: a misspelt name in a table would pass for the wrong reason.
+    let named = named();
+    assert!(named["cli"].contains("extract") && named["catalog"].contains("object_store"));
+    assert!(named["extract"].contains("chromiumoxide") && named["load"].contains("tantivy"));
+}
