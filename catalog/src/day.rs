@@ -3,7 +3,7 @@
 //! `dt` is a civil date in the project's time zone; Arrow's `Date32` is days since 1970-01-01.
 //! Nothing here knows a time zone: a day stays the day it was said to be.
 
-use jiff::{ToSpan, civil::Date};
+use jiff::{SignedDuration, civil::Date};
 
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
@@ -19,7 +19,7 @@ pub fn days_since_epoch(day: Date) -> i32 {
 
 /// The date of a `Date32`; `None` outside the years -9999 to 9999.
 pub fn date_of(days: i32) -> Option<Date> {
-    EPOCH.checked_add(i64::from(days).days()).ok()
+    EPOCH.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok()
 }
 
 #[cfg(test)]

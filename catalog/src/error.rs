@@ -209,8 +209,16 @@ impl Error {
 }
 
 /// Everything below `error`, itself first.
-pub(crate) fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |e| (*e).source())
+}
+
+/// The first `T` in the chain. An I/O error hides what it was made of from its source, hence the second look.
+pub(crate) fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    chain(error).find_map(|e| {
+        let inside = || e.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+        e.downcast_ref().or_else(inside)
+    })
 }
 
 /// The first I/O error's kind in the chain.

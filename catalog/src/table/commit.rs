@@ -18,7 +18,7 @@ use deltalake::kernel::{Action, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result, chain, refuses_writes};
+use crate::error::{Error, Result, find, refuses_writes};
 use crate::name::Layer;
 use crate::schema::DT;
 use crate::store::SyncFailed;
@@ -119,7 +119,7 @@ fn check(written: &Written, change: Change) -> Result<()> {
     if !written.base.is_partitioned() {
         return mismatch("a table split by day".into(), "one piece".into());
     }
-    match written.files.adds.iter().map(day_of).find(|found| *found != Some(day)) {
+    match written.files.adds.iter().map(|add| day_of(&add.partition_values)).find(|found| *found != Some(day)) {
         None => Ok(()),
         Some(other) => mismatch(day.to_string(), other.map_or_else(|| "null".into(), |d| d.to_string())),
     }
@@ -141,7 +141,7 @@ async fn attempt(
             for view in state.snapshot().try_log_data()?.iter() {
                 let inside = match scope {
                     Scope::All => true,
-                    Scope::Day(day) => day_of(&view.add_action()) == Some(day),
+                    Scope::Day(day) => day_of(&view.partition_values_map()) == Some(day),
                 };
                 if inside {
                     actions.push(Action::Remove(view.remove_action(true)));
@@ -188,7 +188,7 @@ fn metadata(written: &Written, info: &CommitInfo, actions: usize) -> Vec<(String
 async fn ours(written: &Written, tried_on: &Snapshot, error: &DeltaTableError) -> Result<Option<Version>> {
     let name = written.base.table();
     let unknown = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unknown { table: name.clone(), source };
-    if chain(error).any(|e| e.downcast_ref::<SyncFailed>().is_some()) {
+    if find::<SyncFailed>(error).is_some() {
         // It may be visible and not durable. Only a later run can tell.
         return Err(unknown(error.to_string().into()));
     }

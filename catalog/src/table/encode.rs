@@ -229,6 +229,8 @@ async fn write(mut writer: DeltaWriter, work: Arc<Work>) -> Result<Vec<Add>, del
             return Err(error);
         }
         work.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        // Encoding waits for nothing: without this one encoder would take all that is held.
+        tokio::task::yield_now().await;
     }
     if work.has_failed() {
         let _ = writer.abort().await;

@@ -52,13 +52,15 @@ impl Pending {
         let partitioned = base.is_partitioned();
         let in_files: Vec<_> = schema.fields().iter().filter(|f| !(partitioned && f.name() == DT)).cloned().collect();
         let partition = partitioned.then(|| Arc::new(Field::new(DT, DataType::Date32, true)));
-        let files_schema = TableSchema::new(Arc::new(Schema::new(in_files)), partition.into_iter().collect());
+        let files_schema = TableSchema::builder(Arc::new(Schema::new(in_files)))
+            .with_table_partition_cols(partition.into_iter().collect::<Vec<_>>())
+            .build();
         let mut files = Vec::with_capacity(adds.len());
         for add in adds {
             let location = Path::parse(format!("{folder}/{}", add.path)).map_err(|e| failed(e.into()))?;
             let mut file = PartitionedFile::new("file", u64::try_from(add.size).unwrap_or(0));
             file.object_meta.location = location;
-            let day = partitioned.then(|| ScalarValue::Date32(day_of(add).map(days_since_epoch)));
+            let day = partitioned.then(|| ScalarValue::Date32(day_of(&add.partition_values).map(days_since_epoch)));
             files.push(file.with_partition_values(day.into_iter().collect()));
         }
         Ok(Self { schema, files_schema, files, store: Arc::clone(root), store_url })

@@ -4,12 +4,13 @@
 //! one listing and the commits that came since. If the log can't be read, nothing older is shown in
 //! its place: the error says which file is damaged.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
-use deltalake::kernel::Add;
+use deltalake::kernel::LogDataHandler;
 use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaTable, DeltaTableError};
 use jiff::civil::Date;
@@ -127,7 +128,6 @@ impl Snapshot {
     }
 
     /// The table for DataFusion, pinned to this version.
-    #[expect(clippy::unused_async, reason = "a store that must be asked first can be added without changing callers")]
     pub async fn provider(&self) -> Result<Arc<dyn TableProvider>> {
         Ok(Arc::clone(&self.provider))
     }
@@ -145,7 +145,7 @@ impl Snapshot {
 
     /// The days it has rows of, sorted; empty for a table without days.
     pub async fn days(&self) -> Result<Vec<Date>> {
-        let mut days: Vec<_> = self.files()?.iter().filter_map(day_of).collect();
+        let mut days: Vec<_> = self.views()?.iter().filter_map(|view| day_of(&view.partition_values_map())).collect();
         days.sort_unstable();
         days.dedup();
         Ok(days)
@@ -153,24 +153,23 @@ impl Snapshot {
 
     /// The number of rows, from the log.
     pub fn row_count(&self) -> Result<u64> {
-        let views = self.state()?.snapshot().try_log_data().map_err(|e| self.failed(e))?;
-        Ok(views.iter().map(|view| view.num_records().unwrap_or(0) as u64).sum())
+        Ok(self.views()?.iter().map(|view| view.num_records().unwrap_or(0) as u64).sum())
     }
 
     /// The number of files, from the log.
     pub fn file_count(&self) -> Result<usize> {
-        Ok(self.state()?.snapshot().try_log_data().map_err(|e| self.failed(e))?.num_files())
+        Ok(self.views()?.num_files())
     }
 
     /// The size of its files, from the log.
     pub fn bytes(&self) -> Result<u64> {
-        Ok(self.files()?.iter().map(|file| u64::try_from(file.size).unwrap_or(0)).sum())
+        Ok(self.views()?.iter().map(|view| u64::try_from(view.size()).unwrap_or(0)).sum())
     }
 
     /// Its files, from the lake's root, sorted: for readers that are no part of this program.
     pub fn file_paths(&self) -> Result<Vec<String>> {
         let folder = crate::path::table(&self.name);
-        let mut paths: Vec<_> = self.files()?.into_iter().map(|file| format!("{folder}/{}", file.path)).collect();
+        let mut paths: Vec<_> = self.views()?.iter().map(|view| format!("{folder}/{}", view.path())).collect();
         paths.sort_unstable();
         Ok(paths)
     }
@@ -198,10 +197,9 @@ impl Snapshot {
         self.table.snapshot().is_ok_and(|state| !state.metadata().partition_columns().is_empty())
     }
 
-    /// What the log says of each file.
-    pub(crate) fn files(&self) -> Result<Vec<Add>> {
-        let views = self.state()?.snapshot().try_log_data().map_err(|e| self.failed(e))?;
-        Ok(views.iter().map(|view| view.add_action()).collect())
+    /// What the log says of its files.
+    fn views(&self) -> Result<LogDataHandler<'_>> {
+        self.state()?.snapshot().try_log_data().map_err(|e| self.failed(e))
     }
 
     fn failed(&self, error: DeltaTableError) -> Error {
@@ -209,7 +207,7 @@ impl Snapshot {
     }
 }
 
-/// The day a file's rows belong to.
-pub(crate) fn day_of(file: &Add) -> Option<Date> {
-    file.partition_values.get(DT)?.as_deref()?.parse().ok()
+/// The day a file's rows belong to, by its partition values.
+pub(crate) fn day_of(partition: &HashMap<String, Option<String>>) -> Option<Date> {
+    partition.get(DT)?.as_deref()?.parse().ok()
 }

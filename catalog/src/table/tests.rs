@@ -9,7 +9,7 @@ mod race;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, Date32Array, Float32Builder, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    ArrayRef, Date32Array, Float32Builder, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::array_value_to_string;

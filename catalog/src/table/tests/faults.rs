@@ -161,14 +161,14 @@ async fn a_lost_answer_is_found_in_the_log() {
     assert_eq!((case.rows().await.len(), case.fired()), (2, 1));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_commit_that_was_not_stored_is_tried_again() {
     let case = Case::new(Fault::BeforeStored, 2).await;
     assert_eq!(case.append().await.unwrap(), Committed::Done(1));
     assert_eq!((case.rows().await.len(), case.fired()), (2, 2));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_cannot_be_decided_is_called_unknown_and_a_later_run_decides() {
     let case = Case::new(Fault::BeforeStored, 99).await;
     let error = case.append().await.unwrap_err();

