@@ -35,7 +35,7 @@ use crate::statement::Days;
 use crate::verify::output_schema;
 
 /// How often a build looks again when another run changed the table under it.
-const ATTEMPTS: usize = 2;
+const ATTEMPTS: usize = 4;
 /// A text longer than an id makes statistics large and prunes nothing: these endings are ids.
 const SHORT_TEXTS: [&str; 4] = ["_id", "_hash", "_key", "_type"];
 
