@@ -51,6 +51,18 @@ pub struct Enrichment {
     pub texts: String,
 }
 
+impl Enrichment {
+    /// The table written, as models that read it can expect it.
+    pub fn table_spec(&self) -> TableSpec {
+        TableSpec {
+            name: self.into.clone(),
+            schema: schema(&self.key),
+            partitioned: false,
+            stats_columns: vec![self.key.clone()],
+        }
+    }
+}
+
 /// What an enrichment needs to know of the run it is part of.
 pub struct Context<'a> {
     /// Stamped on the commits.
@@ -129,14 +141,7 @@ struct Row {
 
 /// Brings the result table up to its input. See the module for the order of events.
 pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context: &Context<'_>) -> Result<Enriched> {
-    let into = lake
-        .create(&TableSpec {
-            name: enrichment.into.clone(),
-            schema: schema(&enrichment.key),
-            partitioned: false,
-            stats_columns: vec![enrichment.key.clone()],
-        })
-        .await?;
+    let into = lake.create(&enrichment.table_spec()).await?;
     let from = lake.table(&enrichment.from).await?.snapshot().await?;
     let app_id = format!("enrich/{}", enrichment.into);
     let print = fingerprint_of(enrichment, from.version(), llm);

@@ -261,7 +261,9 @@ impl Search {
                 }
             }
             if documents.is_empty() && !term.fallback.is_empty() {
-                term.fallback.into_iter().rev().for_each(|word| queue.push_front(word));
+                for word in term.fallback.into_iter().rev() {
+                    queue.push_front(word);
+                }
                 continue;
             }
             let documents = documents.into_iter().map(|((at, _), (document, choice))| (at, document, choice)).collect();

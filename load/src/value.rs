@@ -178,11 +178,15 @@ impl Value {
             Self::Other(t) => sized(out, b'o', t.as_bytes()),
             Self::Vector(v) => {
                 sized(out, b'[', &(v.len() as u64).to_le_bytes());
-                v.iter().for_each(|x| canonical_float(f64::from(*x), out));
+                for x in v {
+                    canonical_float(f64::from(*x), out);
+                }
             }
             Self::List(items) => {
                 sized(out, b'[', &(items.len() as u64).to_le_bytes());
-                items.iter().for_each(|item| item.canonical(out));
+                for item in items {
+                    item.canonical(out);
+                }
             }
         }
     }

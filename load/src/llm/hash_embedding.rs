@@ -100,7 +100,7 @@ pub fn embed(text: &str) -> Vec<f32> {
         for block in sum.chunks_mut(64) {
             let bits = split_mix(&mut state);
             for (i, slot) in block.iter_mut().enumerate() {
-                *slot += if bits >> i & 1 == 1 { weight } else { -weight };
+                *slot += if (bits >> i) & 1 == 1 { weight } else { -weight };
             }
         }
     }

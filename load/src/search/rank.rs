@@ -132,7 +132,9 @@ mod tests {
         let mut evidence = Evidence::new(1_000, sizes.to_vec());
         for matches in terms {
             let term = evidence.term(1.0);
-            matches.iter().for_each(|&(entity, document, own)| term.matches(entity, document, own, 1.0));
+            for &(entity, document, own) in *matches {
+                term.matches(entity, document, own, 1.0);
+            }
         }
         score(&evidence).into_iter().map(|s| s.total).collect()
     }

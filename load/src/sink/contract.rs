@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tempfile::TempDir;
 
-use super::*;
+use super::{Apply, Rows, Sink};
 use crate::serving::Serving;
 use crate::sync::hashed;
-use crate::target::Wanted;
-use crate::target::{Cursor, SinkKind, SyncTarget};
+use crate::target::{Cursor, SinkKind, SyncTarget, Wanted};
 use crate::testing::{Place, name, place, place_target, places};
+use crate::value::RowHash;
 
 /// One sink in a folder of its own, fed with places.
 struct Case {
@@ -249,7 +250,7 @@ async fn sqlite_can_be_read_by_others_and_follows_the_schema() {
 
     // A new column is added in place; a column that goes means a new table, filled in the same step.
     let batch = places(&three());
-    let more = arrow::array::RecordBatch::try_from_iter_with_nullable(
+    let more = RecordBatch::try_from_iter_with_nullable(
         batch.schema().fields().iter().zip(batch.columns()).map(|(f, c)| (f.name().clone(), c.clone(), true)).chain([
             (
                 "phone".to_owned(),

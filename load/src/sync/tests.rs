@@ -192,5 +192,14 @@ async fn twenty_thousand_reviews_take_seconds_and_then_milliseconds() {
     assert!(go(&world, &place_target()).await.is_up_to_date());
     assert!(go(&world, &review_target()).await.is_up_to_date());
     println!("first sync {first:?}, second {:?}", start.elapsed());
+    let start = Instant::now();
+    let search = crate::Search::open(world.serving().dir()).unwrap();
+    let opened = start.elapsed();
+    let found = search.keyword("요").unwrap();
+    let keyword = start.elapsed() - opened;
+    let question = "친구와 조용한 분위기에서 먹기 좋은 파스타";
+    let hits = search.search(question, 10, &crate::Local::default()).await.unwrap();
+    println!("open {opened:?}, keyword in every text {keyword:?}, question {:?}", start.elapsed() - opened - keyword);
+    assert_eq!((found.len(), hits.len()), (200, 10));
     assert!(first.as_secs() < 60, "far above what it takes, so that a busy machine does not fail it: {first:?}");
 }

@@ -93,13 +93,12 @@ impl KeywordIndex {
         candidates.sort_unstable();
         let mut found = Vec::new();
         for address in candidates {
-            let document = match seen.0.get(&address) {
-                Some(document) => Rc::clone(document),
-                None => {
-                    let document = Rc::new(self.read(address)?);
-                    seen.0.insert(address, Rc::clone(&document));
-                    document
-                }
+            let document = if let Some(document) = seen.0.get(&address) {
+                Rc::clone(document)
+            } else {
+                let document = Rc::new(self.read(address)?);
+                seen.0.insert(address, Rc::clone(&document));
+                document
             };
             if document.passage_with(needle).is_some() {
                 found.push(document);
