@@ -1,0 +1,311 @@
+//! Asking the outside for one key's responses.
+//!
+//! A [`Fetch`] performs the requests of a key in order and hands over each response as it comes; who receives them says
+//! when it is enough. It decides nothing about records: it doesn't know what an item is, only whether an answer is one at
+//! all. What differs between sites is in the source's recipe, what differs between ways of asking is here:
+//!
+//! - `fetch/http.rs`: plain requests, page by page;
+//! - `fetch/browser.rs`: a page in a headless Chromium that asks by itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use catalog::Timestamp;
+use serde_json::Value;
+
+use crate::identity;
+use crate::items::{self, Unreadable, excerpt};
+use crate::politeness::{Hosts, Politeness, RobotsDecision};
+use crate::source::{FetchKind, Source};
+use crate::task::Key;
+
+mod browser;
+mod http;
+
+pub use browser::{Browser, BrowserSettings, find_chromium};
+pub use http::Http;
+
+/// One key to fetch.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchRequest<'a> {
+    /// Its source: recipe, pace, robots.
+    pub source: &'a Source,
+    /// The key.
+    pub key: &'a Key,
+}
+
+/// One response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// The address that was asked, with the host as the source names it.
+    pub url: String,
+    /// What it said.
+    pub body: Body,
+}
+
+/// What a response said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// A JSON answer.
+    Answer(Value),
+    /// An HTML document.
+    Document(String),
+}
+
+impl Response {
+    /// A JSON answer.
+    pub fn answer(url: impl Into<String>, answer: Value) -> Self {
+        Self { url: url.into(), body: Body::Answer(answer) }
+    }
+
+    /// An HTML document.
+    pub fn document(url: impl Into<String>, html: impl Into<String>) -> Self {
+        Self { url: url.into(), body: Body::Document(html.into()) }
+    }
+}
+
+/// Whether to go on with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Flow {
+    /// There may be more.
+    Continue,
+    /// It is enough.
+    Stop,
+}
+
+/// A way of asking.
+///
+/// Contract: responses are handed over in the order of the requests, each once, and never after `on` said [`Flow::Stop`].
+/// An answer is handed over only if it is readable; what isn't is asked for again, a few times, and is then an error. An
+/// error may come after responses: they are real, but they are not all.
+///
+/// A future that is dropped stops at once and leaves nothing behind.
+#[async_trait]
+pub trait Fetch: Send + Sync {
+    /// Performs one key's requests in order, handing over each response as it comes; stops early when `on` says [`Flow::Stop`].
+    async fn fetch(
+        &self,
+        request: &FetchRequest<'_>,
+        on: &mut (dyn FnMut(Response) -> Flow + Send),
+    ) -> Result<(), FetchError>;
+}
+
+/// Why a key could not be fetched: one variant per different next action.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the message names the fields")]
+pub enum FetchError {
+    /// It is about us: leave the host alone.
+    #[error("`{host}` shows a block page: {evidence}")]
+    Blocked { host: String, evidence: String },
+
+    /// The site does not want it: don't ask.
+    #[error("robots.txt does not allow `{url}`: {rule}")]
+    RobotsDenied { url: String, rule: String },
+
+    /// Ask later.
+    #[error("`{host}` asks to slow down{}", .retry_after.map(|wait| format!(" for {} s", wait.as_secs())).unwrap_or_default())]
+    RateLimited { host: String, retry_after: Option<Duration> },
+
+    /// It did not work this time.
+    #[error("`{url}` could not be fetched: {reason}")]
+    Transient { url: String, reason: String },
+
+    /// It will not work.
+    #[error("`{url}` can't be fetched: {reason}")]
+    Permanent { url: String, reason: String },
+
+    /// No browser starts here.
+    #[error("no Chromium could be started: {tried}")]
+    NoBrowser { tried: String },
+
+    /// Somebody asked to stop.
+    #[error("stopped while fetching")]
+    Cancelled,
+}
+
+impl FetchError {
+    /// What a person can try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Blocked { host, .. } => Some(format!("wait an hour, then run again with a lower rate for `{host}`; what was fetched so far is kept")),
+            Self::RobotsDenied { .. } => {
+                Some("ask the site's owner; with an agreement, write `robots = { ignore = \"why\" }` into the source file".to_owned())
+            }
+            Self::RateLimited { host, .. } => Some(format!("set a lower rate for `{host}` under [hosts]")),
+            Self::NoBrowser { .. } => {
+                Some("install one (Debian, Ubuntu: `apt-get install chromium`; macOS: `brew install --cask chromium`), or set `chromium = \"/path/to/it\"` under [crawl]".to_owned())
+            }
+            Self::Permanent { .. } => Some("compare the source file with what the site sends today".to_owned()),
+            Self::Transient { .. } | Self::Cancelled => None,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::RateLimited { .. } | Self::Transient { .. })
+    }
+}
+
+/// What the fetchers need to know.
+#[derive(Clone, Debug)]
+pub struct FetchSettings {
+    /// Where the sources' hosts really are, and how fast each may be asked.
+    pub hosts: Hosts,
+    /// Who we say we are; the first word is what robots.txt may call us by. See [`USER_AGENT`].
+    pub user_agent: String,
+    /// Chromium, if it is not to be looked for under its usual names.
+    pub chromium: Option<PathBuf>,
+    /// Pages open at the same time.
+    pub tabs: usize,
+    /// The only clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// Who we say we are unless a setting says otherwise: a name, and where to complain.
+pub const USER_AGENT: &str = concat!("Onggi/", env!("CARGO_PKG_VERSION"), " (+https://github.com/onggi/onggi)");
+
+/// All ways of asking, sharing one [`Politeness`].
+pub struct Fetchers {
+    politeness: Arc<Politeness>,
+    http: Arc<Http>,
+    browser: Arc<Browser>,
+}
+
+impl Fetchers {
+    /// Makes them. No browser is started before one is needed.
+    pub fn new(settings: FetchSettings) -> Self {
+        let politeness = Arc::new(Politeness::new(settings.hosts, &settings.user_agent, settings.now));
+        let http = Arc::new(Http::new(Arc::clone(&politeness)));
+        let browser_settings =
+            BrowserSettings { chromium: settings.chromium, tabs: settings.tabs, ..BrowserSettings::default() };
+        let browser = Arc::new(Browser::new(browser_settings, Arc::clone(&politeness)));
+        Self { politeness, http, browser }
+    }
+
+    /// The fetcher of a kind.
+    pub fn get(&self, kind: FetchKind) -> Arc<dyn Fetch> {
+        match kind {
+            FetchKind::Http => Arc::clone(&self.http) as Arc<dyn Fetch>,
+            FetchKind::Browser => Arc::clone(&self.browser) as Arc<dyn Fetch>,
+        }
+    }
+
+    /// What robots.txt said so far.
+    pub fn robots_decisions(&self) -> Vec<RobotsDecision> {
+        self.politeness.robots_decisions()
+    }
+
+    /// The manners all of them share.
+    pub fn politeness(&self) -> &Arc<Politeness> {
+        &self.politeness
+    }
+
+    /// The browser, for who wants to look at its process.
+    pub fn browser(&self) -> &Arc<Browser> {
+        &self.browser
+    }
+
+    /// Ends the browser and waits until its processes are gone. Also without it they end with ours.
+    pub async fn close(&self) {
+        self.browser.close().await;
+    }
+}
+
+/// How often an answer that is none is asked for again, and the first wait; it doubles.
+const RETRIES: u32 = 3;
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// A host that asks for more patience than this, while a key is half read, has the key put back instead.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+fn wait_before(retry: u32) -> Duration {
+    FIRST_WAIT * 2_u32.pow(retry.min(6))
+}
+
+/// Bytes → a readable answer.
+fn read_answer(source: &Source, bytes: &[u8]) -> Result<Value, Unreadable> {
+    let answer = items::parse_json(bytes)?;
+    items::in_answer(source.items(), &answer)?;
+    Ok(answer)
+}
+
+/// The first characters of a body, as evidence in a message: one line, nothing personal.
+fn evidence(bytes: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(600)]);
+    let line: String = start.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shape = if line.starts_with(['{', '[']) { without_values(&line) } else { line };
+    let masked = identity::mask(&shape).unwrap_or(shape);
+    format!("{} bytes: {}", bytes.len(), excerpt(&masked, 120))
+}
+
+/// JSON, or the beginning of it, with every text that is not a member's name left out: it may be somebody's.
+fn without_values(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(open) = rest.find('"') {
+        out.push_str(&rest[..open]);
+        let text = &rest[open + 1..];
+        let mut escaped = false;
+        let close = text.bytes().position(|byte| {
+            let ends = byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            ends
+        });
+        let Some(close) = close else {
+            out.push_str("\"…");
+            return out;
+        };
+        let is_name = text[close + 1..].trim_start().starts_with(':');
+        out.push_str(if is_name { &rest[open..open + close + 2] } else { "\"…\"" });
+        rest = &text[close + 1..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_one_masked_line() {
+        assert_eq!(evidence(b"<html>\n  call 010-1234-5678\n</html>"), "35 bytes: <html> call [phone] </html>");
+        assert_eq!(evidence(&[0xff, b'a']), "2 bytes: \u{fffd}a");
+        let json = br#"[{"items": [{"id": 7, "nickname" :"kim \"k\"", "tags": ["a", "b"], "body": "cut o"#;
+        let expected = r#"[{"items": [{"id": 7, "nickname" :"…", "tags": ["…", "…"], "body": "…"#;
+        assert_eq!(evidence(json), format!("{} bytes: {expected}", json.len()));
+    }
+
+    #[test]
+    fn retry_after_is_read() {
+        let now = "2026-09-30T23:58:30Z".parse().unwrap();
+        assert_eq!(retry_after(" 7 ", now), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Thu, 01 Oct 2026 00:00:00 GMT", now), Some(Duration::from_secs(90)));
+        assert_eq!(retry_after("Wed, 30 Sep 2026 00:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after("soon", now), None);
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let error = FetchError::RateLimited { host: "a.example".to_owned(), retry_after: Some(Duration::from_secs(9)) };
+        assert_eq!(error.to_string(), "`a.example` asks to slow down for 9 s");
+        assert!(error.is_retryable());
+        let error = FetchError::NoBrowser { tried: "chromium".to_owned() };
+        assert!(!error.is_retryable());
+        assert!(error.hint().is_some_and(|hint| hint.contains("apt-get install chromium")));
+    }
+}

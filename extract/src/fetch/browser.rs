@@ -1,0 +1,178 @@
+//! A page in a headless Chromium that asks by itself.
+//!
+//! The hard part is that it stays cheap and that nothing is missed. Nothing is read from the page: the answers that the
+//! page fetches are taken on their way in (every one that is stopped there is counted, read and let go on), and the first
+//! document is taken as it came, for it carries the first items. Between two clicks the page is kept small: what was taken
+//! leaves its tree. So the ten-thousandth item costs what the tenth did.
+//!
+//! - `browser/process.rs`: the process, which ends with ours however ours ends;
+//! - `browser/tab.rs`: one tab, and what is taken from it;
+//! - `browser/visit.rs`: one key: open the page, click until there is no more;
+//! - `browser/page.js`: the little that runs inside the page.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use super::{Fetch, FetchError, FetchRequest, Flow, Response};
+use crate::politeness::Politeness;
+use crate::source::{BrowserRecipe, Recipe, Source};
+
+mod process;
+mod tab;
+mod visit;
+
+use process::Running;
+pub use process::find_chromium;
+use tab::Tab;
+use visit::{Trouble, Visit};
+
+/// How the browser is run. Everything but the path may be left alone.
+#[derive(Clone, Debug)]
+pub struct BrowserSettings {
+    /// Chromium, if it is not to be looked for under its usual names.
+    pub chromium: Option<PathBuf>,
+    /// Tabs open at the same time. A tab is 80 to 150 MB.
+    pub tabs: usize,
+    /// A tab is replaced after so many keys: pages leave traces in the process that shows them …
+    pub keys_per_tab: u32,
+    /// … or after so many answers, whichever comes first.
+    pub answers_per_tab: u64,
+    /// The browser is replaced after so many tabs.
+    pub tabs_per_browser: u32,
+}
+
+impl Default for BrowserSettings {
+    fn default() -> Self {
+        Self { chromium: None, tabs: 2, keys_per_tab: 25, answers_per_tab: 500, tabs_per_browser: 200 }
+    }
+}
+
+/// A headless Chromium, started when the first key needs it and shared by all that follow.
+pub struct Browser {
+    settings: BrowserSettings,
+    politeness: Arc<Politeness>,
+    permits: Semaphore,
+    running: tokio::sync::Mutex<Option<Arc<Running>>>,
+    idle: Mutex<Vec<Tab>>,
+}
+
+impl Browser {
+    /// Starts nothing yet.
+    pub fn new(settings: BrowserSettings, politeness: Arc<Politeness>) -> Self {
+        let permits = Semaphore::new(settings.tabs.max(1));
+        Self { settings, politeness, permits, running: tokio::sync::Mutex::default(), idle: Mutex::default() }
+    }
+
+    /// The process group of the running browser, for who measures it.
+    pub async fn process_group(&self) -> Option<u32> {
+        self.running.lock().await.as_ref().filter(|running| running.is_alive()).map(|running| running.process_group())
+    }
+
+    /// Ends the browser and waits until its processes are gone.
+    pub async fn close(&self) {
+        self.lock_idle().clear();
+        let running = self.running.lock().await.take();
+        if let Some(running) = running {
+            running.close().await;
+        }
+    }
+
+    async fn running(&self) -> Result<Arc<Running>, FetchError> {
+        let mut slot = self.running.lock().await;
+        if let Some(running) = slot.as_ref()
+            && running.is_alive()
+            && running.tabs_opened() < self.settings.tabs_per_browser
+        {
+            return Ok(Arc::clone(running));
+        }
+        // The old one ends when the last of its tabs is done.
+        *slot = None;
+        self.lock_idle().clear();
+        let running = Arc::new(Running::launch(self.settings.chromium.as_deref()).await?);
+        *slot = Some(Arc::clone(&running));
+        Ok(running)
+    }
+
+    async fn tab(&self, source: &Source, recipe: &BrowserRecipe) -> Result<Tab, Trouble> {
+        let running = self.running().await.map_err(Trouble::Site)?;
+        let found = {
+            let mut idle = self.lock_idle();
+            let at = idle.iter().position(|tab| tab.is_for(source) && tab.is_in(&running));
+            at.map(|at| idle.swap_remove(at))
+        };
+        match found {
+            Some(tab) => Ok(tab),
+            None => Tab::open(running, source, recipe, &self.politeness).await.map_err(Trouble::Tab),
+        }
+    }
+
+    /// Keeps a tab for the next key, unless it is worn.
+    fn put_back(&self, tab: Tab) {
+        if tab.keys() < self.settings.keys_per_tab && tab.answers() < self.settings.answers_per_tab {
+            let mut idle = self.lock_idle();
+            if idle.len() < self.settings.tabs {
+                idle.push(tab);
+            }
+        }
+    }
+
+    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Tab>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Browser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Browser").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Fetch for Browser {
+    async fn fetch(
+        &self,
+        request: &FetchRequest<'_>,
+        on: &mut (dyn FnMut(Response) -> Flow + Send),
+    ) -> Result<(), FetchError> {
+        let source = request.source;
+        let Recipe::Browser(recipe) = source.recipe() else {
+            return Err(FetchError::Permanent {
+                url: source.name().to_string(),
+                reason: "it is no source for a browser".to_owned(),
+            });
+        };
+        let visit = Visit::new(source, recipe, &request.key.value, &self.politeness);
+        // Nobody starts a browser for a page that may not be read.
+        visit.check_before().await?;
+        let Ok(_permit) = self.permits.acquire().await else { return Err(FetchError::Cancelled) };
+        let mut crashes = 0;
+        loop {
+            let visited = match self.tab(source, recipe).await {
+                Ok(mut tab) => {
+                    let visited = visit.perform(&mut tab, on).await;
+                    if visited.is_ok() {
+                        self.put_back(tab);
+                    }
+                    // A tab of a visit that failed is not to blame, but what it shows may be half of something.
+                    visited
+                }
+                Err(trouble) => Err(trouble),
+            };
+            match visited {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Site(error)) => return Err(error),
+                Err(Trouble::Tab(reason)) => {
+                    crashes += 1;
+                    tracing::warn!(key = request.key.value, reason, crashes, "a tab or the browser was lost");
+                    if crashes > 1 {
+                        let reason = format!("the browser was lost: {reason}");
+                        return Err(FetchError::Transient { url: visit.url().to_owned(), reason });
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+// What runs inside the page, once for each look and once for each click. It reads no text but that of buttons; what the
+// page shows is of no interest. `c` is the part of the recipe that it needs, plus:
+//   act     "ready": wait until the page is rendered · "look": let it draw, prune, find the button · "click": click it
+//   expect  whether the list is to grow, after an answer with items
+//   wait    how long, in milliseconds
+async (c) => {
+  // The page we are about to leave must not be taken for the one that comes.
+  if (window.__onggi_left) return { state: 'leaving' };
+
+  const until = (done, ms) => new Promise((resolve) => {
+    if (done()) return resolve(true);
+    const finish = (value) => {
+      observer.disconnect();
+      clearInterval(clock);
+      clearTimeout(end);
+      resolve(value);
+    };
+    const check = () => { if (done()) finish(true); };
+    const observer = new MutationObserver(check);
+    observer.observe(document, { childList: true, subtree: true, attributes: true });
+    // Not everything that counts is a mutation: a document that is complete, a style that changed elsewhere.
+    const clock = setInterval(check, 50);
+    const end = setTimeout(() => finish(false), ms);
+  });
+
+  const rendered = () => document.readyState === 'complete' && document.querySelector(c.ready) !== null;
+  if (c.act === 'ready') {
+    // A page that is loaded and has come to rest will not get better.
+    let moved = performance.now();
+    const motion = new MutationObserver(() => { moved = performance.now(); });
+    motion.observe(document, { childList: true, subtree: true });
+    const resting = () => document.readyState === 'complete' && performance.now() - moved > c.rest;
+    await until(() => rendered() || resting(), c.wait);
+    motion.disconnect();
+    if (document.querySelector(c.ready)) {
+      // Nobody looks at the items: they need no layout.
+      const style = document.createElement('style');
+      style.textContent = `${c.prune} { display: none !important }`;
+      document.head.append(style);
+      return { state: 'ready' };
+    }
+    // No list, so no review: this is what the site says instead.
+    const text = document.body ? document.body.innerText : '';
+    return { state: 'half', length: text.length, text: text.slice(0, 600) };
+  }
+
+  const list = () => document.querySelector(c.list);
+  const button = () => {
+    const after = list();
+    if (!after) return null;
+    const root = after.closest(c.within) || document.body;
+    let found = null;
+    for (const candidate of root.querySelectorAll(c.button)) {
+      if (after.contains(candidate)) continue;
+      if (!(after.compareDocumentPosition(candidate) & Node.DOCUMENT_POSITION_FOLLOWING)) continue;
+      if (!c.texts.includes(candidate.textContent.replace(/\s+/g, ' ').trim())) continue;
+      if (candidate.checkVisibility && !candidate.checkVisibility()) continue;
+      found = candidate;
+    }
+    return found;
+  };
+  const free = (node) => node && !node.disabled && node.getAttribute('aria-disabled') !== 'true' && node.getAttribute('aria-busy') !== 'true';
+
+  if (c.act === 'look') {
+    const mark = window.__onggi_mark;
+    const drawn = () => {
+      const now = list();
+      return !now || !mark || now.childElementCount !== mark.count || now.lastElementChild !== mark.last || !button();
+    };
+    const grown = c.expect ? await until(drawn, c.wait) : true;
+    const taken = document.querySelectorAll(c.prune);
+    for (let at = 0; at < taken.length - c.keep; at += 1) {
+      // A picture that waits to be loaded keeps itself alive, and with it the item it hangs in.
+      for (const picture of taken[at].querySelectorAll('img, source, video, audio')) {
+        picture.removeAttribute('srcset');
+        picture.removeAttribute('src');
+      }
+      taken[at].remove();
+    }
+    let node = button();
+    if (!node && c.grace > 0) {
+      await until(() => button() !== null, c.grace);
+      node = button();
+    }
+    if (node && !free(node)) await until(() => free(button()), c.wait);
+    return { state: button() ? 'more' : 'end', grown };
+  }
+
+  const node = button();
+  if (!node) return { state: 'end' };
+  const now = list();
+  window.__onggi_mark = { count: now.childElementCount, last: now.lastElementChild };
+  node.click();
+  return { state: 'clicked' };
+}

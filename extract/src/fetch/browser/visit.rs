@@ -1,0 +1,409 @@
+//! One key: open the page, take the document, click until there is no more.
+//!
+//! ```text
+//! open ──▶ document ──▶ rendered? ──▶ look ──▶ click ──▶ answer ──▶ look …
+//!   ▲         │             │           │ no button        │ none, garbage, 429, 5xx
+//!   └─────────┴── half ◀────┘           ▼                  ▼
+//!            (reloads)                 end            click again (3 tries), then open again
+//! ```
+//!
+//! A click is made only after the answer to the one before was taken and drawn: a click on a button that moves, or while
+//! the page is busy, is lost. A page that is opened again hands over again what it had; items are merged by key later.
+
+use std::time::Duration;
+
+use serde_json::json;
+use url::Url;
+
+use super::tab::{Captured, Tab, What};
+use crate::fetch::{FetchError, Flow, LONGEST_WAIT, RETRIES, Response, evidence, wait_before};
+use crate::items::{self, Unreadable};
+use crate::politeness::{Outcome, Politeness, host_of};
+use crate::source::{BrowserRecipe, Place, Source};
+
+const PAGE_JS: &str = include_str!("page.js");
+
+/// After an answer without items the page may still take its button away.
+const IDLE_SETTLE: Duration = Duration::from_millis(150);
+
+/// A button that is gone may come back while the page draws; not waited for when the site's total is reached.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// A loaded page that does not change for so long, and has no list, is half rendered.
+const REST: Duration = Duration::from_millis(1_500);
+
+/// Why a visit ended early.
+pub(super) enum Trouble {
+    /// It is about the site or about us.
+    Site(FetchError),
+    /// The tab or the browser was lost.
+    Tab(String),
+}
+
+/// Why a page is opened again.
+struct Half(FetchError);
+
+/// One key at one page.
+pub(super) struct Visit<'a> {
+    source: &'a Source,
+    recipe: &'a BrowserRecipe,
+    politeness: &'a Politeness,
+    /// As the source names it.
+    url: String,
+    host: String,
+}
+
+/// What came so far, as far as the end of the list is concerned.
+#[derive(Default)]
+struct Seen {
+    items: u64,
+    total: Option<u64>,
+}
+
+impl Seen {
+    fn add(&mut self, items: usize, total: Option<u64>) {
+        self.items += items as u64;
+        self.total = total.or(self.total);
+    }
+
+    fn is_all(&self) -> bool {
+        self.total.is_some_and(|total| self.items >= total)
+    }
+}
+
+/// What a captured answer is.
+enum Verdict {
+    Answer(Response, usize, Option<u64>),
+    /// Wait so long and ask again.
+    Again(Duration, FetchError),
+    End(FetchError),
+}
+
+impl<'a> Visit<'a> {
+    pub(super) fn new(source: &'a Source, recipe: &'a BrowserRecipe, key: &str, politeness: &'a Politeness) -> Self {
+        let url = recipe.url.render(&Place { key, page: 1, start: 1, size: 1 });
+        let host = Url::parse(&url).map(|url| host_of(&url)).unwrap_or_default();
+        Self { source, recipe, politeness, url, host }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether the page may be read at all.
+    pub(super) async fn check_before(&self) -> Result<(), FetchError> {
+        self.politeness.allowed(self.source, &self.url).await
+    }
+
+    pub(super) async fn perform(
+        &self,
+        tab: &mut Tab,
+        on: &mut (dyn FnMut(Response) -> Flow + Send),
+    ) -> Result<(), Trouble> {
+        let mut seen = Seen::default();
+        for load in 0.. {
+            let error = match self.once(tab, &mut seen, on).await? {
+                Ok(()) => return Ok(()),
+                Err(Half(error)) => error,
+            };
+            if load >= self.recipe.reloads {
+                return Err(Trouble::Site(error));
+            }
+            tracing::debug!(url = self.url, load, %error, "opening the page again");
+            let wait = if let FetchError::RateLimited { retry_after, .. } = &error {
+                retry_after.unwrap_or(Duration::from_secs(1))
+            } else {
+                wait_before(load)
+            };
+            tokio::time::sleep(wait).await;
+            seen = Seen::default();
+        }
+        Ok(())
+    }
+
+    /// Opens the page and reads it to its end, or says why it has to be opened again.
+    async fn once(
+        &self,
+        tab: &mut Tab,
+        seen: &mut Seen,
+        on: &mut (dyn FnMut(Response) -> Flow + Send),
+    ) -> Result<Result<(), Half>, Trouble> {
+        let really = self.politeness.admit(self.source, &self.url).await.map_err(Trouble::Site)?;
+        tab.go(really.as_str()).await.map_err(Trouble::Tab)?;
+        let html = match self.document(tab, &really).await? {
+            Ok(html) => html,
+            Err(half) => return Ok(Err(half)),
+        };
+        if let Some(document) = &self.recipe.document {
+            let page = match items::in_document(document, &html) {
+                Ok(page) => page,
+                Err(unreadable) => return Ok(Err(self.half(format!("{unreadable}; {}", evidence(html.as_bytes()))))),
+            };
+            seen.add(page.items.len(), page.total);
+        }
+        if let Err(half) = self.rendered(tab).await? {
+            return Ok(Err(half));
+        }
+        self.politeness.report(&self.url, &Outcome::Answered);
+        if on(Response::document(self.url.clone(), html)) == Flow::Stop {
+            return Ok(Ok(()));
+        }
+        self.click_through(tab, seen, on).await
+    }
+
+    /// The first document, as it came.
+    async fn document(&self, tab: &mut Tab, really: &Url) -> Result<Result<String, Half>, Trouble> {
+        let deadline = tokio::time::Instant::now() + self.recipe.ready_timeout;
+        let captured = loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            match tab.next(left).await.map_err(Trouble::Tab)? {
+                Some(captured) if captured.what == What::Document => break captured,
+                Some(_) => {}
+                None => {
+                    return Ok(Err(
+                        self.half(format!("no document within {} s", self.recipe.ready_timeout.as_secs_f64()))
+                    ));
+                }
+            }
+        };
+        if Url::parse(&captured.url).is_ok_and(|url| url.origin() != really.origin()) {
+            let reason = format!(
+                "expected the page, found a redirect to another host: {}",
+                self.politeness.hosts().name(&captured.url, really)
+            );
+            return Err(Trouble::Site(FetchError::Permanent { url: self.url.clone(), reason }));
+        }
+        let bytes = match captured.body {
+            Ok(bytes) => bytes,
+            Err(reason) => return Ok(Err(self.half(reason))),
+        };
+        let html = String::from_utf8_lossy(&bytes).into_owned();
+        // A page with items is no block page, whatever its reviews quote.
+        let has_items = self
+            .recipe
+            .document
+            .as_ref()
+            .is_some_and(|document| items::in_document(document, &html).is_ok_and(|page| !page.items.is_empty()));
+        if !has_items && let Some(phrase) = items::block_phrase(&self.recipe.blocked, &html) {
+            return Err(self.blocked(phrase, captured.status));
+        }
+        match captured.status {
+            200..=299 => Ok(Ok(html)),
+            429 => self.too_many(captured.retry_after).map(Err),
+            503 if captured.retry_after.is_some() => self.too_many(captured.retry_after).map(Err),
+            404 | 410 => {
+                let reason = format!("it answered {}; {}", captured.status, evidence(&bytes));
+                Err(Trouble::Site(FetchError::Permanent { url: self.url.clone(), reason }))
+            }
+            status => Ok(Err(self.half(format!("it answered {status}; {}", evidence(&bytes))))),
+        }
+    }
+
+    /// Waits until the page has what a rendered one has.
+    async fn rendered(&self, tab: &Tab) -> Result<Result<(), Half>, Trouble> {
+        let deadline = tokio::time::Instant::now() + self.recipe.ready_timeout;
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            if left.is_zero() {
+                return Ok(Err(self.half("the page is not rendered in time".to_owned())));
+            }
+            let looked = tab.evaluate(&self.script("ready", left.min(Duration::from_secs(20)), false, false)).await;
+            let state = match looked {
+                Ok(state) => state,
+                // The page that was left took the question with it.
+                Err(reason) if tab.is_alive() => {
+                    tracing::trace!(reason, "asking the page again");
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    continue;
+                }
+                Err(reason) => return Err(Trouble::Tab(reason)),
+            };
+            match state["state"].as_str() {
+                Some("ready") => return Ok(Ok(())),
+                Some("half") => {
+                    let text = state["text"].as_str().unwrap_or_default();
+                    if let Some(phrase) = self.recipe.blocked.iter().find(|phrase| text.contains(phrase.as_str())) {
+                        return Err(self.blocked(phrase, 200));
+                    }
+                    let length = state["length"].as_u64().unwrap_or_default();
+                    return Ok(Err(self.half(format!(
+                        "expected `{}` on the page, found it half rendered with {length} characters",
+                        self.recipe.ready
+                    ))));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    async fn click_through(
+        &self,
+        tab: &mut Tab,
+        seen: &mut Seen,
+        on: &mut (dyn FnMut(Response) -> Flow + Send),
+    ) -> Result<Result<(), Half>, Trouble> {
+        let more = &self.recipe.more;
+        let mut expect = None;
+        let mut failures = 0;
+        let mut last: Option<FetchError> = None;
+        loop {
+            // What came without a click: a page that asks for its first items once more.
+            while let Some(captured) = tab.waiting() {
+                match self.judge(captured) {
+                    Some(Verdict::Answer(answer, count, total)) => {
+                        if self.hand_over(answer, count, total, seen, on) == Flow::Stop {
+                            return Ok(Ok(()));
+                        }
+                    }
+                    Some(Verdict::End(error)) => return Err(Trouble::Site(error)),
+                    Some(Verdict::Again(..)) | None => {}
+                }
+            }
+            let settle = match expect {
+                Some(0) => IDLE_SETTLE,
+                _ => more.settle,
+            };
+            let looked = tab
+                .evaluate(&self.script("look", settle, expect.is_some(), !seen.is_all()))
+                .await
+                .map_err(Trouble::Tab)?;
+            if looked["state"] != "more" {
+                // A page that lost its button together with an answer has not said that this was all.
+                return Ok(match last {
+                    Some(error) => Err(Half(error)),
+                    None => Ok(()),
+                });
+            }
+            self.politeness.pace_again(self.source, &self.url).await.map_err(Trouble::Site)?;
+            let Some(captured) = self.click(tab).await? else {
+                if seen.is_all() {
+                    return Ok(Ok(()));
+                }
+                return Ok(Err(self.half(format!("no answer to two clicks, {} s each", more.timeout.as_secs_f64()))));
+            };
+            expect = None;
+            match self.judge(captured) {
+                Some(Verdict::Answer(answer, count, total)) => {
+                    failures = 0;
+                    last = None;
+                    expect = Some(count);
+                    if self.hand_over(answer, count, total, seen, on) == Flow::Stop {
+                        return Ok(Ok(()));
+                    }
+                }
+                Some(Verdict::Again(wait, error)) => {
+                    failures += 1;
+                    tracing::debug!(url = self.url, failures, %error, "clicking again");
+                    if failures > RETRIES {
+                        return Err(Trouble::Site(error));
+                    }
+                    last = Some(error);
+                    tokio::time::sleep(wait.max(wait_before(failures - 1))).await;
+                }
+                Some(Verdict::End(error)) => return Err(Trouble::Site(error)),
+                // Another document: the page went away under our hands.
+                None => return Ok(Err(self.half("the page left for another".to_owned()))),
+            }
+        }
+    }
+
+    /// Clicks and waits for the answer; once more when none comes.
+    async fn click(&self, tab: &mut Tab) -> Result<Option<Captured>, Trouble> {
+        for _ in 0..2 {
+            let clicked =
+                tab.evaluate(&self.script("click", Duration::ZERO, false, false)).await.map_err(Trouble::Tab)?;
+            if clicked["state"] != "clicked" {
+                return Ok(tab.waiting());
+            }
+            if let Some(captured) = tab.next(self.recipe.more.timeout).await.map_err(Trouble::Tab)? {
+                return Ok(Some(captured));
+            }
+        }
+        Ok(None)
+    }
+
+    fn hand_over(
+        &self,
+        answer: Response,
+        count: usize,
+        total: Option<u64>,
+        seen: &mut Seen,
+        on: &mut (dyn FnMut(Response) -> Flow + Send),
+    ) -> Flow {
+        seen.add(count, total);
+        self.politeness.report(&self.url, &Outcome::Answered);
+        on(answer)
+    }
+
+    /// What an answer is worth; nothing for a document.
+    fn judge(&self, captured: Captured) -> Option<Verdict> {
+        if captured.what == What::Document {
+            return None;
+        }
+        let again =
+            |reason: String| Verdict::Again(Duration::ZERO, FetchError::Transient { url: self.url.clone(), reason });
+        let bytes = match captured.body {
+            Ok(bytes) => bytes,
+            Err(reason) => return Some(again(reason)),
+        };
+        let answer = match captured.status {
+            200..=299 => items::parse_json(&bytes)
+                .and_then(|answer| items::in_answer(self.source.items(), &answer).map(|page| (answer, page))),
+            status => Err(Unreadable::Refused(format!("status {status}"))),
+        };
+        let unreadable = match answer {
+            Ok((answer, page)) => {
+                let url = Url::parse(&self.url)
+                    .map_or_else(|_| captured.url.clone(), |own| self.politeness.hosts().name(&captured.url, &own));
+                return Some(Verdict::Answer(Response::answer(url, answer), page.items.len(), page.total));
+            }
+            Err(unreadable) => unreadable,
+        };
+        if let Some(phrase) = items::block_phrase(&self.recipe.blocked, &String::from_utf8_lossy(&bytes)) {
+            let Trouble::Site(error) = self.blocked(phrase, captured.status) else { return None };
+            return Some(Verdict::End(error));
+        }
+        let permanent =
+            FetchError::Permanent { url: self.url.clone(), reason: format!("{unreadable}; {}", evidence(&bytes)) };
+        Some(match (captured.status, unreadable) {
+            (429, _) => match self.too_many(captured.retry_after) {
+                Ok(Half(error)) => Verdict::Again(captured.retry_after.unwrap_or(Duration::from_secs(1)), error),
+                Err(Trouble::Site(error)) => Verdict::End(error),
+                Err(Trouble::Tab(reason)) => again(reason),
+            },
+            (200..=299, Unreadable::Shape { .. }) => Verdict::End(permanent),
+            (200..=299, Unreadable::Garbage { .. }) => Verdict::Again(Duration::ZERO, permanent),
+            (_, unreadable) => again(format!("{unreadable}; {}", evidence(&bytes))),
+        })
+    }
+
+    fn too_many(&self, wait: Option<Duration>) -> Result<Half, Trouble> {
+        self.politeness.report(&self.url, &Outcome::TooMany { retry_after: wait });
+        let error = FetchError::RateLimited { host: self.host.clone(), retry_after: wait };
+        if wait.unwrap_or_default() > LONGEST_WAIT { Err(Trouble::Site(error)) } else { Ok(Half(error)) }
+    }
+
+    fn blocked(&self, phrase: &str, status: u16) -> Trouble {
+        let evidence = format!("`{phrase}` with status {status}");
+        self.politeness.report(&self.url, &Outcome::Blocked { evidence: evidence.clone() });
+        Trouble::Site(FetchError::Blocked { host: self.host.clone(), evidence })
+    }
+
+    fn half(&self, reason: String) -> Half {
+        Half(FetchError::Transient { url: self.url.clone(), reason })
+    }
+
+    /// The call of `page.js`. Its argument is JSON, and JSON is JavaScript.
+    fn script(&self, act: &str, wait: Duration, expect: bool, grace: bool) -> String {
+        let more = &self.recipe.more;
+        let argument = json!({
+            "act": act, "wait": millis(wait), "rest": millis(REST), "expect": expect, "grace": if grace { millis(GRACE) } else { 0 }, "ready": self.recipe.ready,
+            "list": more.list, "within": more.within, "button": more.button, "texts": more.texts, "prune": more.prune, "keep": more.keep,
+        });
+        format!("({PAGE_JS})({argument})")
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

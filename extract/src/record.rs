@@ -1,0 +1,297 @@
+//! An item → typed columns and an envelope → a `RecordBatch`.
+//!
+//! Mapping never loses an item. What can't be mapped becomes a row as well: with what could be mapped, with its payload,
+//! and with `_error` naming the column, what it should have been and what was found. No value is bent to fit: a number is
+//! not rounded, a text that is no number doesn't become 0.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Date32Array, Float64Builder, Int64Builder, ListBuilder, RecordBatch, StringArray,
+    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Field as ArrowField};
+use arrow::error::ArrowError;
+use catalog::{Date, Timestamp};
+use serde_json::Value;
+
+use crate::identity::{self, IdentityKey};
+use crate::items::{excerpt, kind};
+use crate::source::{Field, FieldType, Found, From, Source};
+use crate::task::Key;
+
+/// One row before it is one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Record {
+    cells: Vec<Cell>,
+    payload: String,
+    /// Why the item could not be mapped, if it could not.
+    pub(crate) error: Option<String>,
+    /// What names the item, if that could be mapped.
+    pub(crate) key: Option<String>,
+    /// Where the item stands in the source's order.
+    pub(crate) order: Option<Timestamp>,
+}
+
+/// The rows of one key share these.
+pub(crate) struct Columns<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) task: &'a str,
+    pub(crate) dt: Date,
+}
+
+/// A record and what its response adds.
+pub(crate) struct Row {
+    pub(crate) record: Record,
+    pub(crate) url: Arc<str>,
+    pub(crate) fetched_at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Cell {
+    Null,
+    Text(String),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Time(i64),
+    List(Vec<String>),
+}
+
+/// Scrubs the item and maps it.
+pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, mut item: Value) -> Record {
+    identity::scrub(&mut item, source, identity);
+    let mut errors = Vec::new();
+    let is_object = item.is_object();
+    if !is_object {
+        errors.push(format!("expected an item to be an object, found {}", found(&item)));
+    }
+    let cells: Vec<Cell> = source
+        .fields()
+        .iter()
+        .map(|field| match cell(field, key, &item) {
+            Ok(Cell::Null) if field.required && is_object => {
+                errors.push(format!(
+                    "expected `{}` to be {}, found nothing at {}",
+                    field.column,
+                    words(field.kind),
+                    place(field)
+                ));
+                Cell::Null
+            }
+            Ok(cell) => cell,
+            Err(message) => {
+                if is_object {
+                    errors.push(message);
+                }
+                Cell::Null
+            }
+        })
+        .collect();
+    let of = |column: &str| {
+        source.fields().iter().position(|field| field.column == column).and_then(|index| cells.get(index))
+    };
+    let name = match of(&source.items().key) {
+        Some(Cell::Text(text)) => Some(text.clone()),
+        Some(Cell::Int(number)) => Some(number.to_string()),
+        _ => None,
+    };
+    let order = match source.items().order.as_ref().and_then(|order| of(&order.column)) {
+        Some(Cell::Time(microsecond)) => Timestamp::from_microsecond(*microsecond).ok(),
+        _ => None,
+    };
+    let error = if errors.is_empty() { None } else { Some(errors.join("; ")) };
+    Record { payload: item.to_string(), cells, error, key: name, order }
+}
+
+/// The rows of one key as a batch of the source's schema.
+pub(crate) fn batch(source: &Source, columns: &Columns<'_>, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
+    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(source.fields().len() + 7);
+    for (index, field) in source.fields().iter().enumerate() {
+        arrays.push(array(field.kind, rows.iter().map(|row| row.record.cells.get(index).unwrap_or(&Cell::Null))));
+    }
+    let text =
+        |of: &dyn Fn(&Row) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
+    let fetched_at: TimestampMicrosecondArray = rows.iter().map(|row| Some(row.fetched_at.as_microsecond())).collect();
+    let days = columns.dt.since(jiff::civil::date(1970, 1, 1)).map_or(0, |span| span.get_days());
+    arrays.push(text(&|_| Some(columns.key.value.clone())));
+    arrays.push(text(&|row| Some(row.record.payload.clone())));
+    arrays.push(text(&|row| row.record.error.clone()));
+    arrays.push(text(&|_| Some(columns.task.to_owned())));
+    arrays.push(text(&|row| Some(row.url.to_string())));
+    arrays.push(Arc::new(fetched_at.with_timezone("UTC")));
+    arrays.push(Arc::new(Date32Array::from(vec![days; rows.len()])));
+    RecordBatch::try_new(source.schema(), arrays)
+}
+
+fn array<'c>(kind: FieldType, cells: impl Iterator<Item = &'c Cell>) -> ArrayRef {
+    match kind {
+        FieldType::String | FieldType::Id | FieldType::Hash => {
+            let mut out = StringBuilder::new();
+            cells.for_each(|cell| out.append_option(if let Cell::Text(text) = cell { Some(text) } else { None }));
+            Arc::new(out.finish())
+        }
+        FieldType::Int64 | FieldType::Count => {
+            let mut out = Int64Builder::new();
+            cells.for_each(|cell| out.append_option(if let Cell::Int(number) = cell { Some(*number) } else { None }));
+            Arc::new(out.finish())
+        }
+        FieldType::Float64 => {
+            let mut out = Float64Builder::new();
+            cells.for_each(|cell| out.append_option(if let Cell::Float(number) = cell { Some(*number) } else { None }));
+            Arc::new(out.finish())
+        }
+        FieldType::Timestamp => {
+            let mut out = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+            cells.for_each(|cell| {
+                out.append_option(if let Cell::Time(microsecond) = cell { Some(*microsecond) } else { None });
+            });
+            Arc::new(out.finish())
+        }
+        FieldType::Bool => {
+            let mut out = BooleanBuilder::new();
+            cells.for_each(|cell| out.append_option(if let Cell::Bool(flag) = cell { Some(*flag) } else { None }));
+            Arc::new(out.finish())
+        }
+        FieldType::ListString => {
+            let mut out =
+                ListBuilder::new(StringBuilder::new()).with_field(ArrowField::new_list_field(DataType::Utf8, true));
+            for cell in cells {
+                if let Cell::List(texts) = cell {
+                    for text in texts {
+                        out.values().append_value(text);
+                    }
+                    out.append(true);
+                } else {
+                    out.append(false);
+                }
+            }
+            Arc::new(out.finish())
+        }
+    }
+}
+
+fn cell(field: &Field, key: &Key, item: &Value) -> Result<Cell, String> {
+    let pointer = match &field.from {
+        From::Key => return convert(field, &Value::String(key.value.clone())),
+        From::Item(pointer) => pointer,
+    };
+    match pointer.find(item) {
+        Found::Absent => Ok(Cell::Null),
+        Found::One(value) => convert(field, value),
+        Found::Many(values) => list(field, values.into_iter()),
+        Found::Wrong { expected, found: value } => {
+            Err(format!("expected {expected} on the way to `{}` at {pointer}, found {}", field.column, found(value)))
+        }
+    }
+}
+
+fn convert(field: &Field, value: &Value) -> Result<Cell, String> {
+    let wrong = || Err(format!("expected `{}` to be {}, found {}", field.column, words(field.kind), found(value)));
+    match (field.kind, value) {
+        (FieldType::String | FieldType::Id | FieldType::Hash, Value::String(text)) => Ok(Cell::Text(text.clone())),
+        (FieldType::Id, Value::Number(number)) => Ok(Cell::Text(number.to_string())),
+        // Sites write "no number" as an empty text.
+        (FieldType::Int64 | FieldType::Float64 | FieldType::Timestamp, Value::String(text))
+            if text.trim().is_empty() =>
+        {
+            Ok(Cell::Null)
+        }
+        (FieldType::Int64, Value::Number(number)) => whole(number).map_or_else(wrong, |number| Ok(Cell::Int(number))),
+        (FieldType::Int64, Value::String(text)) => {
+            ungrouped(text).and_then(|text| text.parse().ok()).map_or_else(wrong, |number| Ok(Cell::Int(number)))
+        }
+        (FieldType::Float64, Value::Number(number)) => {
+            number.as_f64().map_or_else(wrong, |number| Ok(Cell::Float(number)))
+        }
+        (FieldType::Float64, Value::String(text)) => {
+            let number = ungrouped(text)
+                .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)));
+            number
+                .and_then(|text| text.parse().ok())
+                .filter(|number: &f64| number.is_finite())
+                .map_or_else(wrong, |number| Ok(Cell::Float(number)))
+        }
+        (FieldType::Timestamp, Value::String(text)) => {
+            text.trim().parse::<Timestamp>().map_or_else(|_| wrong(), |at| Ok(Cell::Time(at.as_microsecond())))
+        }
+        (FieldType::Bool, Value::Bool(flag)) => Ok(Cell::Bool(*flag)),
+        (FieldType::Count, Value::Array(elements)) => {
+            i64::try_from(elements.len()).map_or_else(|_| wrong(), |count| Ok(Cell::Int(count)))
+        }
+        (FieldType::ListString, Value::Array(elements)) => {
+            list(field, elements.iter().filter(|element| !element.is_null()))
+        }
+        _ => wrong(),
+    }
+}
+
+fn list<'v>(field: &Field, values: impl Iterator<Item = &'v Value>) -> Result<Cell, String> {
+    values
+        .map(|value| match value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(number) => Ok(number.to_string()),
+            other => Err(format!("expected each element of `{}` to be a text, found {}", field.column, found(other))),
+        })
+        .collect::<Result<_, _>>()
+        .map(Cell::List)
+}
+
+/// A JSON number that is whole, also when it was written `3.0`, and only where a float still is exact.
+fn whole(number: &serde_json::Number) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0; // 2⁵³
+    number.as_i64().or_else(|| {
+        let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= EXACT)?;
+        format!("{float:.0}").parse().ok()
+    })
+}
+
+/// `1,821` → `1821`. A comma that doesn't stand before three digits is no thousands separator.
+fn ungrouped(text: &str) -> Option<String> {
+    let text = text.trim();
+    if !text.contains(',') {
+        return Some(text.to_owned());
+    }
+    let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
+    let mut groups = whole.split(',');
+    let first = groups.next()?.trim_start_matches(['-', '+']);
+    let fits = (1..=3).contains(&first.len())
+        && groups.all(|group| group.len() == 3)
+        && whole.trim_start_matches(['-', '+']).bytes().all(|byte| byte.is_ascii_digit() || byte == b',');
+    let fits = fits && fraction.is_none_or(|fraction| fraction.bytes().all(|byte| byte.is_ascii_digit()));
+    fits.then(|| text.replace(',', ""))
+}
+
+fn words(kind: FieldType) -> &'static str {
+    match kind {
+        FieldType::String => "a text",
+        FieldType::Int64 => "a whole number",
+        FieldType::Float64 => "a number",
+        FieldType::Timestamp => "an instant such as 2026-09-13T04:38:00Z",
+        FieldType::Bool => "true or false",
+        FieldType::ListString => "a list of texts",
+        FieldType::Count => "a list",
+        FieldType::Id | FieldType::Hash => "an id",
+    }
+}
+
+fn place(field: &Field) -> String {
+    match &field.from {
+        From::Item(pointer) => format!("`{pointer}`"),
+        From::Key => "`$key`".to_owned(),
+    }
+}
+
+/// `the text "어제"`. The item was scrubbed before, so nothing personal is quoted.
+fn found(value: &Value) -> String {
+    match value {
+        Value::String(_) => format!("the text {}", excerpt(&value.to_string(), 60)),
+        Value::Number(_) | Value::Bool(_) => {
+            format!("{} {}", kind(value).replacen("a ", "the ", 1), excerpt(&value.to_string(), 60))
+        }
+        other => kind(other).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::source::{EMBEDDED, Pointer};
+
+fn reviews() -> Source {
+    Source::parse(EMBEDDED[1].0, EMBEDDED[1].1).unwrap()
+}
+
+fn identity() -> IdentityKey {
+    IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap()
+}
+
+fn mapped(item: Value) -> Record {
+    map(&reviews(), &Key::new("1001"), &identity(), item)
+}
+
+fn field(kind: FieldType) -> Field {
+    Field { column: "c".to_owned(), from: From::Item(Pointer::parse("/v").unwrap()), kind, required: false }
+}
+
+#[test]
+fn values_become_cells_or_errors() {
+    use FieldType::{Bool, Count, Float64, Id, Int64, ListString, String as Text, Timestamp as Time};
+    let text = |text: &str| Ok(Cell::Text(text.to_owned()));
+    let cases = [
+        (Text, json!("맛\0있다"), text("맛\0있다")),
+        (Text, json!("e\u{301}"), text("e\u{301}")),
+        (Text, json!(404), Err("expected `c` to be a text, found the number 404")),
+        (Id, json!(1_265_317_185), text("1265317185")),
+        (Id, json!("1265317185"), text("1265317185")),
+        (Text, json!(""), text("")),
+        (Text, json!(true), Err("expected `c` to be a text, found the boolean true")),
+        (Text, json!({"a": 1}), Err("expected `c` to be a text, found an object")),
+        (Int64, json!(3), Ok(Cell::Int(3))),
+        (Int64, json!(3.0), Ok(Cell::Int(3))),
+        (Int64, json!("1,821"), Ok(Cell::Int(1821))),
+        (Int64, json!("-1,234,567"), Ok(Cell::Int(-1_234_567))),
+        (Int64, json!(" 12 "), Ok(Cell::Int(12))),
+        (Int64, json!(""), Ok(Cell::Null)),
+        (Int64, json!(null), Ok(Cell::Null)),
+        (Int64, json!(3.5), Err("expected `c` to be a whole number, found the number 3.5")),
+        (Int64, json!(1e300), Err("expected `c` to be a whole number, found the number 1e+300")),
+        (Int64, json!(u64::MAX), Err("expected `c` to be a whole number, found the number 18446744073709551615")),
+        (Int64, json!("1,82"), Err("expected `c` to be a whole number, found the text \"1,82\"")),
+        (Int64, json!("1만+"), Err("expected `c` to be a whole number, found the text \"1만+\"")),
+        (Float64, json!("4.43"), Ok(Cell::Float(4.43))),
+        (Float64, json!("1,234.5"), Ok(Cell::Float(1234.5))),
+        (Float64, json!(4), Ok(Cell::Float(4.0))),
+        (Float64, json!("NaN"), Err("expected `c` to be a number, found the text \"NaN\"")),
+        (Float64, json!("1e999"), Err("expected `c` to be a number, found the text \"1e999\"")),
+        (Time, json!("2026-09-13T04:38:00.000Z"), Ok(Cell::Time(1_789_274_280_000_000))),
+        (Time, json!("2026-09-13T13:38:00+09:00"), Ok(Cell::Time(1_789_274_280_000_000))),
+        (
+            Time,
+            json!("2026-09-13T04:38:00"),
+            Err("expected `c` to be an instant such as 2026-09-13T04:38:00Z, found the text \"2026-09-13T04:38:00\""),
+        ),
+        (
+            Time,
+            json!(1_789_274_280),
+            Err("expected `c` to be an instant such as 2026-09-13T04:38:00Z, found the number 1789274280"),
+        ),
+        (Bool, json!(false), Ok(Cell::Bool(false))),
+        (Bool, json!("true"), Err("expected `c` to be true or false, found the text \"true\"")),
+        (Count, json!([1, null, 3]), Ok(Cell::Int(3))),
+        (Count, json!(3), Err("expected `c` to be a list, found the number 3")),
+        (ListString, json!(["a", null, 7]), Ok(Cell::List(vec!["a".to_owned(), "7".to_owned()]))),
+        (ListString, json!([["a"]]), Err("expected each element of `c` to be a text, found a list")),
+    ];
+    for (kind, value, expected) in cases {
+        let item = json!({ "v": value });
+        assert_eq!(cell(&field(kind), &Key::new("k"), &item), expected.map_err(str::to_owned), "{kind:?} {item}");
+    }
+}
+
+#[test]
+fn a_full_review_is_mapped() {
+    let item = json!({
+        "id": "66e3f0aa", "rating": null, "author": {"id": "u1", "nickname": "kim"}, "body": "국밥이 맛있어요", "visited": "9.13.일", "created": "9.14.월",
+        "representativeVisitDateTime": "2026-09-13T04:38:00.000Z", "visitCount": 2, "viewCount": "1,021", "originType": "영수증",
+        "votedKeywords": [{"code": "food_good", "name": "음식이 맛있어요"}, {"code": "kind", "displayName": "친절해요"}],
+        "visitCategories": [{"code": "w", "keywords": [{"name": "데이트"}, {"name": "점심에 방문"}]}, {"keywords": []}],
+        "tags": [], "media": [{"type": "image"}], "reply": {"body": "감사합니다", "created": "9.15.화"},
+    });
+    let record = mapped(item);
+    assert_eq!(
+        (record.error.as_deref(), record.key.as_deref(), record.order.map(|at| at.to_string())),
+        (None, Some("66e3f0aa"), Some("2026-09-13T04:38:00Z".to_owned()))
+    );
+    assert!(!record.payload.contains("kim") && !record.payload.contains("\"u1\""));
+    let key = Key::new("1001");
+    let row =
+        Row { record, url: "https://a.example/r".into(), fetched_at: "2026-10-01T00:00:00.123456Z".parse().unwrap() };
+    let columns = Columns { key: &key, task: "t1", dt: jiff::civil::date(2026, 10, 1) };
+    let batch = batch(&reviews(), &columns, &[row]).unwrap();
+    let names: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names[..4], ["review_id", "place_id", "author_hash", "rating"]);
+    assert_eq!(names[names.len() - 7..], ["_key", "_payload", "_error", "_task", "_url", "_fetched_at", "dt"]);
+    let text = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().value(0).to_owned();
+    let list = |name: &str| {
+        batch
+            .column_by_name(name)
+            .unwrap()
+            .as_list::<i32>()
+            .value(0)
+            .as_string::<i32>()
+            .iter()
+            .map(|text| text.unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((text("place_id"), text("_key"), text("author_hash").len()), ("1001".to_owned(), "1001".to_owned(), 64));
+    assert_eq!(list("keywords"), ["음식이 맛있어요", "친절해요"]);
+    assert_eq!(list("keyword_codes"), ["food_good", "kind"]);
+    assert_eq!(list("situations"), ["데이트", "점심에 방문"]);
+    assert!(list("tags").is_empty() && batch.column_by_name("tags").unwrap().is_valid(0));
+    assert!(batch.column_by_name("rating").unwrap().as_primitive::<Float64Type>().is_null(0));
+    assert_eq!(batch.column_by_name("view_count").unwrap().as_primitive::<Int64Type>().value(0), 1021);
+    assert_eq!(
+        batch.column_by_name("_fetched_at").unwrap().as_primitive::<TimestampMicrosecondType>().value(0),
+        1_790_812_800_123_456
+    );
+    assert_eq!(batch.column_by_name("dt").unwrap().as_primitive::<arrow::datatypes::Date32Type>().value(0), 20_727);
+}
+
+#[test]
+fn what_can_not_be_mapped_keeps_its_payload_and_says_why() {
+    let cases = [
+        (json!({"body": "x"}), "expected `review_id` to be an id, found nothing at `/id|reviewId`", None),
+        (
+            json!({"id": "r", "visitCount": "두 번", "representativeVisitDateTime": "어제"}),
+            "expected `visited_at` to be an instant such as 2026-09-13T04:38:00Z, found the text \"어제\"; expected `visit_count` to be a whole number, found the text \"두 번\"",
+            Some("r"),
+        ),
+        (
+            json!({"id": "r", "reply": "감사"}),
+            "expected an object on the way to `reply_body` at /reply/body, found the text \"감사\"; expected an object on the way to `reply_created` at /reply/created|date, found the text \"감사\"",
+            Some("r"),
+        ),
+        (json!("text 010-1234-5678"), "expected an item to be an object, found the text \"text [phone]\"", None),
+        (json!(null), "expected an item to be an object, found null", None),
+        (json!([]), "expected an item to be an object, found a list", None),
+    ];
+    for (item, error, key) in cases {
+        let payload = item.to_string().replace("010-1234-5678", "[phone]");
+        let record = mapped(item);
+        assert_eq!((record.error.as_deref(), record.key.as_deref(), record.payload), (Some(error), key, payload));
+    }
+}
+
+#[test]
+fn an_empty_batch_has_the_schema() {
+    let key = Key::new("1001");
+    let batch = batch(&reviews(), &Columns { key: &key, task: "t", dt: jiff::civil::date(2026, 10, 1) }, &[]).unwrap();
+    assert_eq!((batch.num_rows(), batch.schema()), (0, reviews().schema()));
+}
+
+proptest! {
+    #[test]
+    fn no_item_breaks_the_mapping(text in ".{0,20}", number in any::<f64>(), depth in 0_usize..20) {
+        let mut value = json!({"id": text, "visitCount": number, "media": text, "votedKeywords": [{"name": number}, text]});
+        for _ in 0..depth {
+            value = json!({"id": "r", "author": value.clone(), "reply": value});
+            if value.to_string().len() > 10_000 { break; }
+        }
+        let record = mapped(value);
+        prop_assert!(record.error.is_some() || record.key.is_some());
+        let row = Row { record, url: "u".into(), fetched_at: Timestamp::UNIX_EPOCH };
+        let key = Key::new("1001");
+        prop_assert_eq!(batch(&reviews(), &Columns { key: &key, task: "t", dt: jiff::civil::date(2026, 10, 1) }, &[row]).unwrap().num_rows(), 1);
+    }
+}

@@ -1,0 +1,275 @@
+//! A source: one outside system, told as a TOML file.
+//!
+//! The file says where the source starts, how it is fetched, which keys it is split by, where the items lie in an answer
+//! and how their fields become typed columns. It is read by hand over the spanned TOML tree (`source/reader.rs`) and not
+//! by `serde`, because a misspelt key three screens down must be reported with its line, its column and the word that was
+//! meant, and together with every other mistake of the file.
+//!
+//! ```
+//! use extract::source::{EMBEDDED, Source};
+//!
+//! for (file, text) in EMBEDDED {
+//!     let source = Source::parse(file, text).expect("the shipped sources are well formed");
+//!     println!("{} every {} days", source.name(), source.every_days());
+//! }
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUnit};
+use catalog::{Diagnostic, SourceName, TableName, TableSpec};
+
+mod field;
+mod parse;
+mod pointer;
+mod reader;
+mod recipe;
+mod template;
+
+pub use field::{Field, FieldType, From};
+pub use pointer::{Found, Pointer};
+pub use recipe::{BrowserRecipe, DocumentRecipe, HttpRecipe, Method, MoreRecipe, Recipe};
+pub(crate) use template::percent_encode_path;
+pub use template::{JsonTemplate, Place, UrlTemplate};
+
+/// The source files that come with the program, as (file name, text): what `onggi init` writes.
+pub const EMBEDDED: [(&str, &str); 2] = [
+    ("naver_places.toml", include_str!("../sources/naver_places.toml")),
+    ("naver_reviews.toml", include_str!("../sources/naver_reviews.toml")),
+];
+
+/// Names of the envelope's columns, in the order in which they follow the mapped fields.
+pub const ENVELOPE: [&str; 7] = ["_key", "_payload", "_error", "_task", "_url", "_fetched_at", "dt"];
+
+/// One outside system: what its TOML file says, checked.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub(crate) name: SourceName,
+    pub(crate) table: TableName,
+    pub(crate) every_days: i64,
+    pub(crate) keys: Keys,
+    pub(crate) keys_per_task: usize,
+    pub(crate) max_receives: u32,
+    pub(crate) rate: Rate,
+    pub(crate) robots: Robots,
+    pub(crate) items: Items,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) scrub: Scrub,
+    pub(crate) recipe: Recipe,
+}
+
+impl Source {
+    /// Reads a source file. `file` is only for the diagnostics. All mistakes are reported, in the order of the file.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        parse::source(file, text)
+    }
+
+    /// The source's name; its table is `raw.<name>`.
+    pub fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    /// The table its records land in.
+    pub fn table(&self) -> &TableName {
+        &self.table
+    }
+
+    /// The table to create before the first record lands.
+    pub fn table_spec(&self) -> TableSpec {
+        let mut stats_columns: Vec<String> = self
+            .fields
+            .iter()
+            .filter(|field| field.column == self.items.key || field.kind.is_short())
+            .map(|field| field.column.clone())
+            .collect();
+        stats_columns.extend(["_key", "_task", "_fetched_at"].map(str::to_owned));
+        TableSpec { name: self.table.clone(), schema: self.schema(), partitioned: true, stats_columns }
+    }
+
+    /// Mapped fields in the order of the file, then the envelope, then `dt`.
+    pub fn schema(&self) -> SchemaRef {
+        let mapped = self.fields.iter().map(|field| ArrowField::new(&field.column, field.kind.data_type(), true));
+        let envelope = ENVELOPE.into_iter().map(|column| match column {
+            "_fetched_at" => {
+                ArrowField::new(column, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false)
+            }
+            "dt" => ArrowField::new(column, DataType::Date32, false),
+            _ => ArrowField::new(column, DataType::Utf8, column == "_error"),
+        });
+        // The table itself keeps every column nullable: a column may be dropped from the file one day.
+        Arc::new(Schema::new(mapped.chain(envelope).map(|field| field.with_nullable(true)).collect::<Vec<_>>()))
+    }
+
+    /// Days between two fetches: a run of a day that is not due does nothing for this source.
+    pub fn every_days(&self) -> i64 {
+        self.every_days
+    }
+
+    /// What the source is split by.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The same source with other keys: a project's configuration may name its own.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// The host it asks.
+    pub fn host(&self) -> String {
+        let url = match &self.recipe {
+            Recipe::Http(recipe) => &recipe.url,
+            Recipe::Browser(recipe) => &recipe.url,
+        };
+        let url = url.render(&Place { key: "x", page: 1, start: 1, size: 1 });
+        url::Url::parse(&url).map(|url| crate::politeness::host_of(&url)).unwrap_or_default()
+    }
+
+    /// How many keys one task holds at most.
+    pub fn keys_per_task(&self) -> usize {
+        self.keys_per_task
+    }
+
+    /// After how many receives a task goes to the dead-letter queue.
+    pub fn max_receives(&self) -> u32 {
+        self.max_receives
+    }
+
+    /// Which fetcher reads it.
+    pub fn fetch_kind(&self) -> FetchKind {
+        match self.recipe {
+            Recipe::Http(_) => FetchKind::Http,
+            Recipe::Browser(_) => FetchKind::Browser,
+        }
+    }
+
+    /// The pace the source asks of itself, per host. A host's own setting wins.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// Whether robots.txt is obeyed.
+    pub fn robots(&self) -> &Robots {
+        &self.robots
+    }
+
+    /// Where items lie in an answer.
+    pub fn items(&self) -> &Items {
+        &self.items
+    }
+
+    /// How an item's fields become columns, in order.
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// What of an item must not reach the lake.
+    pub fn scrub(&self) -> &Scrub {
+        &self.scrub
+    }
+
+    /// How it is fetched.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+}
+
+/// What a source is split by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Written in the file.
+    List(Vec<String>),
+    /// A query over the lake with a column `key` and, for an incremental source, a column `since`.
+    Query(String),
+}
+
+/// Which fetcher reads a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FetchKind {
+    /// Plain requests.
+    Http,
+    /// A headless browser.
+    Browser,
+}
+
+/// How often a host may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// From the start of one request to the start of the next.
+    pub interval: Duration,
+}
+
+impl Rate {
+    /// One request a second: what a host is asked at most when nobody says otherwise.
+    pub const DEFAULT: Self = Self { interval: Duration::from_secs(1) };
+
+    /// Reads `1/s`, `30/min` or `100/h`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected = || format!("expected a rate such as `1/s` or `30/min`, found `{text}`");
+        let (count, unit) = text.split_once('/').ok_or_else(expected)?;
+        let count: f64 = count.trim().parse().map_err(|_| expected())?;
+        let seconds = match unit.trim() {
+            "s" | "sec" | "second" => 1.0,
+            "min" | "minute" => 60.0,
+            "h" | "hour" => 3600.0,
+            _ => return Err(expected()),
+        };
+        // 100,000 a second is a local replica without a pace; one a day is the slowest that still ends.
+        let interval = seconds / count;
+        if !count.is_finite() || count <= 0.0 || !(1e-5..=86_400.0).contains(&interval) {
+            return Err(format!("expected a rate between one a day and 100000 a second, found `{text}`"));
+        }
+        Ok(Self { interval: Duration::from_secs_f64(interval) })
+    }
+}
+
+/// Whether robots.txt is obeyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Robots {
+    /// A disallowed address is not fetched.
+    Obey,
+    /// It is read, recorded and not obeyed, for this reason (a contract, an API that invites machines).
+    Ignore {
+        /// Recorded with every decision.
+        reason: String,
+    },
+}
+
+/// Where items lie in an answer, what names one, and where an incremental source stops.
+#[derive(Clone, Debug)]
+pub struct Items {
+    /// The list of items.
+    pub path: Pointer,
+    /// How many the site says there are.
+    pub total: Option<Pointer>,
+    /// The column that names an item.
+    pub key: String,
+    /// How the answers are ordered, if they are.
+    pub order: Option<Order>,
+}
+
+/// Newest first by a column, so that a key with a watermark can stop early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// A timestamp column.
+    pub column: String,
+    /// How far behind the watermark to read on: items are written late.
+    pub overlap: Duration,
+}
+
+/// What of an item must not reach the lake. Columns of type `hash` name the ids that are replaced by their keyed hash.
+#[derive(Clone, Debug, Default)]
+pub struct Scrub {
+    /// Removed.
+    pub drop: Vec<Pointer>,
+    /// Objects of which only these members stay: what the site adds tomorrow is not kept by accident.
+    pub keep: Vec<(Pointer, Vec<String>)>,
+    /// Texts in which phone numbers and the like are left alone.
+    pub unmasked: Vec<Pointer>,
+}
+
+#[cfg(test)]
+mod tests;

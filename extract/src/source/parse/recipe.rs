@@ -1,0 +1,209 @@
+//! The sections `[http]` and `[browser]`.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::{duration, single};
+use crate::source::reader::{Reader, Section, wrong};
+use crate::source::{
+    BrowserRecipe, DocumentRecipe, FetchKind, HttpRecipe, JsonTemplate, Method, MoreRecipe, Place, Recipe, UrlTemplate,
+};
+
+/// Answers bigger than this are not what a listing sends: 16 MiB, decompressed.
+const MAX_BODY_BYTES: i64 = 16 << 20;
+
+pub(super) fn recipe(r: &mut Reader<'_>, top: &mut Section<'_>, kind: Option<FetchKind>) -> Option<Recipe> {
+    let mut http = top.section(r, "http", "http");
+    let mut browser = top.section(r, "browser", "browser");
+    let (wanted, other, name, other_name) = match kind? {
+        FetchKind::Http => (&http, &browser, "http", "browser"),
+        FetchKind::Browser => (&browser, &http, "browser", "http"),
+    };
+    if !wanted.is_there() {
+        r.problem(
+            top.at(),
+            format!("expected a section `[{name}]` because `fetch = \"{name}\"`, found none"),
+            Some(format!("add `[{name}]`")),
+        );
+        return None;
+    }
+    if other.is_there() {
+        r.problem(
+            other.at(),
+            format!("a section `[{other_name}]` is of no use with `fetch = \"{name}\"`"),
+            Some("remove it, or change `fetch`".to_owned()),
+        );
+        return None;
+    }
+    match kind? {
+        FetchKind::Http => {
+            let recipe = http_recipe(r, &mut http);
+            http.finish(r);
+            recipe.map(Box::new).map(Recipe::Http)
+        }
+        FetchKind::Browser => {
+            let recipe = browser_recipe(r, &mut browser);
+            browser.finish(r);
+            recipe.map(Box::new).map(Recipe::Browser)
+        }
+    }
+}
+
+fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>) -> Option<HttpRecipe> {
+    let method = section.word(r, "method", &[("GET", Method::Get), ("POST", Method::Post)]).unwrap_or(Method::Get);
+    let url = section.need_parsed(r, "url", "\"https://example.org/list?q={key}&page={page}\"", url);
+    let headers_section = section.section(r, "headers", "http.headers");
+    let mut headers = Vec::new();
+    for ((name, at), (value, value_at)) in headers_section.entries() {
+        let DeValue::String(text) = value else {
+            wrong(r, &value_at, name, "a string", value);
+            continue;
+        };
+        let lower = name.to_ascii_lowercase();
+        if lower == "user-agent"
+            || lower == "cookie"
+            || lower == "authorization"
+            || reqwest::header::HeaderName::from_bytes(lower.as_bytes()).is_err()
+        {
+            let hint = "the user agent is set for all sources; cookies and credentials do not belong in a source file";
+            r.problem(&at, format!("expected a header that a source may set, found `{name}`"), Some(hint.to_owned()));
+            continue;
+        }
+        match UrlTemplate::parse(text) {
+            Ok(template) if text.is_ascii() => headers.push((lower, template)),
+            Ok(_) => r.problem(
+                &value_at,
+                "expected a header of ASCII characters, found others",
+                Some("percent-encode them".to_owned()),
+            ),
+            Err(message) => r.problem(&value_at, message, None),
+        }
+    }
+    let body = section.string(r, "body").and_then(|(text, at)| {
+        JsonTemplate::parse(&text)
+            .map_err(|error| r.problem(&at, format!("expected `body` to be JSON: {error}"), None))
+            .ok()
+    });
+    if body.is_some() && method == Method::Get {
+        r.problem(
+            section.at(),
+            "expected no `body` with the method GET, found one",
+            Some("add `method = \"POST\"`".to_owned()),
+        );
+    }
+    let page_size = section.integer(r, "page_size", 1..=10_000).unwrap_or(50);
+    let first_page = section.integer(r, "first_page", 0..=1).unwrap_or(1);
+    let max_pages = section.integer(r, "max_pages", 1..=100_000).unwrap_or(1_000);
+    let timeout = section.parsed(r, "timeout", duration).unwrap_or(Duration::from_secs(20));
+    let max_body_bytes = section.integer(r, "max_body_bytes", 1..=1 << 30).unwrap_or(MAX_BODY_BYTES);
+    let blocked = phrases(r, section);
+    Some(HttpRecipe {
+        method,
+        url: url?,
+        headers,
+        body,
+        page_size: page_size.unsigned_abs(),
+        first_page: first_page.unsigned_abs(),
+        max_pages: max_pages.unsigned_abs(),
+        timeout,
+        max_body_bytes: usize::try_from(max_body_bytes).ok()?,
+        blocked,
+    })
+}
+
+fn browser_recipe(r: &mut Reader<'_>, section: &mut Section<'_>) -> Option<BrowserRecipe> {
+    let url = section.need_parsed(r, "url", "\"https://example.org/place/{key}/review\"", url);
+    let response = section.need_string(r, "response", "\"*/graphql*\"");
+    let operation = section.string(r, "operation").map(|(operation, _)| operation);
+    let blocked = phrases(r, section);
+    let ready = section.need_string(r, "ready", "\"#_review_list\"");
+    let ready_timeout = section.parsed(r, "ready_timeout", duration).unwrap_or(Duration::from_secs(15));
+    let reloads = section.integer(r, "reloads", 0..=10).unwrap_or(4);
+    let max_body_bytes = section.integer(r, "max_body_bytes", 1..=1 << 30).unwrap_or(MAX_BODY_BYTES);
+    let block_urls = section.strings(r, "block_urls").into_iter().map(|(pattern, _)| pattern).collect();
+
+    let mut document_section = section.section(r, "document", "browser.document");
+    let document = if document_section.is_there() {
+        let state = document_section.need_string(r, "state", "\"__APOLLO_STATE__\"");
+        let field = document_section.need_string(r, "field", "\"visitorReviews\"");
+        let path = document_section.need_parsed(r, "path", "\"/items\"", single);
+        let typename = document_section.need_string(r, "typename", "\"VisitorReview\"");
+        document_section.finish(r);
+        Some(DocumentRecipe { state: state?.0, field: field?.0, path: path?, typename: typename?.0 })
+    } else {
+        None
+    };
+
+    if !section.has("more") {
+        section.missing(r, "more", "{ list = \"…\", button = \"…\" }");
+    }
+    let mut more_section = section.section(r, "more", "browser.more");
+    let list = more_section.need_string(r, "list", "\"#_review_list\"");
+    let within = more_section.need_string(r, "within", "\".place_section\"");
+    let button = more_section.need_string(r, "button", "\"a[role=button]\"");
+    let texts: Vec<String> = more_section.strings(r, "texts").into_iter().map(|(text, _)| text).collect();
+    if texts.is_empty() {
+        more_section.missing(r, "texts", "[\"더보기\"]");
+    }
+    let prune = more_section.need_string(r, "prune", "\"#_review_list > li\"");
+    let keep = more_section.integer(r, "keep", 1..=10_000).unwrap_or(2);
+    let timeout = more_section.parsed(r, "timeout", duration).unwrap_or(Duration::from_secs(10));
+    let settle = more_section.parsed(r, "settle", duration).unwrap_or(Duration::from_secs(3));
+    more_section.finish(r);
+
+    Some(BrowserRecipe {
+        url: url?,
+        response: response?.0,
+        operation,
+        blocked,
+        ready: ready?.0,
+        ready_timeout,
+        reloads: u32::try_from(reloads).ok()?,
+        max_body_bytes: usize::try_from(max_body_bytes).ok()?,
+        block_urls,
+        document,
+        more: MoreRecipe {
+            list: list?.0,
+            within: within?.0,
+            button: button?.0,
+            texts,
+            prune: prune?.0,
+            keep: usize::try_from(keep).ok()?,
+            timeout,
+            settle,
+        },
+    })
+}
+
+fn phrases(r: &mut Reader<'_>, section: &mut Section<'_>) -> Vec<String> {
+    let phrases = section.strings(r, "blocked");
+    for (phrase, at) in &phrases {
+        if phrase.chars().count() < 6 {
+            r.problem(
+                at,
+                format!("expected a phrase of at least 6 characters that only a block page has, found `{phrase}`"),
+                None,
+            );
+        }
+    }
+    phrases.into_iter().map(|(phrase, _)| phrase).collect()
+}
+
+fn url(text: &str) -> Result<UrlTemplate, String> {
+    let template = UrlTemplate::parse(text)?;
+    let place = Place { key: "x", page: 1, start: 1, size: 1 };
+    match url::Url::parse(&template.render(&place)) {
+        Ok(url)
+            if matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none() => {}
+        Ok(_) => return Err(format!("expected an http or https address without a user, found `{text}`")),
+        Err(error) => return Err(format!("expected an address, found `{text}`: {error}")),
+    }
+    // A key must not choose the host.
+    let host_end = text.find("://").map_or(0, |scheme| scheme + 3);
+    let host = text[host_end..].split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('{') {
+        return Err(format!("expected a fixed host, found `{host}`"));
+    }
+    Ok(template)
+}

@@ -1,0 +1,119 @@
+//! How a source is fetched: the part of its file that a fetcher reads.
+
+use std::time::Duration;
+
+use super::{JsonTemplate, Pointer, UrlTemplate};
+
+/// How a source is fetched.
+#[derive(Clone, Debug)]
+pub enum Recipe {
+    /// Plain requests, page by page.
+    Http(Box<HttpRecipe>),
+    /// A page in a headless browser, of which the answers it fetches itself are read.
+    Browser(Box<BrowserRecipe>),
+}
+
+impl Recipe {
+    /// Phrases by which a block page is known.
+    pub fn blocked(&self) -> &[String] {
+        match self {
+            Self::Http(recipe) => &recipe.blocked,
+            Self::Browser(recipe) => &recipe.blocked,
+        }
+    }
+}
+
+/// The method of a plain request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Without a body.
+    Get,
+    /// With a JSON body, or none.
+    Post,
+}
+
+/// Plain requests, page by page.
+#[derive(Clone, Debug)]
+pub struct HttpRecipe {
+    /// Its method.
+    pub method: Method,
+    /// Its address.
+    pub url: UrlTemplate,
+    /// Its headers beside `user-agent`, by lower-case name.
+    pub headers: Vec<(String, UrlTemplate)>,
+    /// Its JSON body.
+    pub body: Option<JsonTemplate>,
+    /// Items per page: `{size}`, and how `{start}` grows.
+    pub page_size: u64,
+    /// What `{page}` is on the first request.
+    pub first_page: u64,
+    /// Pages per key at most: the end of a site that never says "no more".
+    pub max_pages: u64,
+    /// How long one answer may take.
+    pub timeout: Duration,
+    /// How big one answer may be, decompressed.
+    pub max_body_bytes: usize,
+    /// Phrases by which a block page is known.
+    pub blocked: Vec<String>,
+}
+
+/// A page in a headless browser.
+#[derive(Clone, Debug)]
+pub struct BrowserRecipe {
+    /// The page's address.
+    pub url: UrlTemplate,
+    /// Addresses of the answers to take, with `*` for anything.
+    pub response: String,
+    /// The GraphQL operation the request must carry.
+    pub operation: Option<String>,
+    /// Phrases by which a block page is known.
+    pub blocked: Vec<String>,
+    /// A CSS selector that a fully rendered page has.
+    pub ready: String,
+    /// How long a page may take to be ready.
+    pub ready_timeout: Duration,
+    /// How often a page that stays half rendered is loaded again.
+    pub reloads: u32,
+    /// How big one answer may be, decompressed.
+    pub max_body_bytes: usize,
+    /// Addresses that are not loaded, as URL patterns.
+    pub block_urls: Vec<String>,
+    /// Items in the first document.
+    pub document: Option<DocumentRecipe>,
+    /// The button that loads more.
+    pub more: MoreRecipe,
+}
+
+/// Items in the first document: an Apollo cache in a script.
+#[derive(Clone, Debug)]
+pub struct DocumentRecipe {
+    /// The variable: `window.<state> = {…}`.
+    pub state: String,
+    /// The field of `ROOT_QUERY` that holds the list, without its arguments.
+    pub field: String,
+    /// Where in that field the list lies.
+    pub path: Pointer,
+    /// The type of an item's cache entries: what is taken when the root query doesn't hold the list.
+    pub typename: String,
+}
+
+/// The button that loads more.
+#[derive(Clone, Debug)]
+pub struct MoreRecipe {
+    /// The list that grows.
+    pub list: String,
+    /// Where the button is looked for: the nearest ancestor of the list with this selector. Only what follows the list counts.
+    pub within: String,
+    /// What a button is.
+    pub button: String,
+    /// Its text is one of these, blanks trimmed.
+    pub texts: Vec<String>,
+    /// Elements that may be removed once their answer was taken.
+    pub prune: String,
+    /// How many of the last of them stay.
+    pub keep: usize,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How long the page may take to draw it.
+    pub settle: Duration,
+}

@@ -1,0 +1,218 @@
+//! Where a key and a page number stand in a request.
+//!
+//! A key is data: in an address it is percent-encoded, in a JSON body it becomes a JSON string. It is never pasted into
+//! text that somebody parses afterwards.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// What a request is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// `{key}`.
+    pub key: &'a str,
+    /// `{page}`: counts from `first_page`.
+    pub page: u64,
+    /// `{start}`: the number of the page's first item, from 1.
+    pub start: u64,
+    /// `{size}`: items per page.
+    pub size: u64,
+}
+
+const NAMES: [&str; 4] = ["key", "page", "start", "size"];
+
+impl Place<'_> {
+    fn number(&self, name: &str) -> Option<u64> {
+        match name {
+            "page" => Some(self.page),
+            "start" => Some(self.start),
+            "size" => Some(self.size),
+            _ => None,
+        }
+    }
+}
+
+/// An address, or a header's value, with `{key}`, `{page}`, `{start}` and `{size}` in it.
+#[derive(Clone, Debug)]
+pub struct UrlTemplate {
+    text: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    Name(String),
+}
+
+impl UrlTemplate {
+    /// Reads a template. The error says what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let Some((name, tail)) = after.split_once('}') else {
+                return Err(format!("expected `}}` after `{{{after}`, found the end"));
+            };
+            if !NAMES.contains(&name) {
+                return Err(format!("expected `{{key}}`, `{{page}}`, `{{start}}` or `{{size}}`, found `{{{name}}}`"));
+            }
+            parts.push(Part::Text(before.to_owned()));
+            parts.push(Part::Name(name.to_owned()));
+            rest = tail;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        Ok(Self { text: text.to_owned(), parts })
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The address for a place.
+    pub fn render(&self, place: &Place<'_>) -> String {
+        let mut out = String::with_capacity(self.text.len() + place.key.len() * 3);
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Name(name) => match place.number(name) {
+                    Some(number) => out.push_str(&number.to_string()),
+                    None => percent_encode(place.key, &mut out),
+                },
+            }
+        }
+        out
+    }
+}
+
+/// Everything but RFC 3986's unreserved characters is encoded, so that a key can't leave its place.
+pub(crate) fn percent_encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
+
+/// A path in one spelling, for comparing: what needs no encoding has none, what needs it has upper-case one. Encoded reserved
+/// characters stay encoded, for `%2F` is no `/`.
+pub(crate) fn percent_encode_path(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let bytes = path.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        let encoded =
+            path.get(at + 1..at + 3).filter(|_| byte == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match encoded {
+            Some(plain) if plain.is_ascii_alphanumeric() || b"-._~".contains(&plain) => out.push(char::from(plain)),
+            Some(other) => {
+                let _ = write!(out, "%{other:02X}");
+            }
+            None if byte.is_ascii_graphic() => out.push(char::from(byte)),
+            None => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+        at += if encoded.is_some() { 3 } else { 1 };
+    }
+    out
+}
+
+/// A JSON body. A text that is exactly `{page}`, `{start}` or `{size}` becomes a number; `{key}` becomes a text. Only these
+/// four words in braces without spaces count: a GraphQL query is full of other braces.
+#[derive(Clone, Debug)]
+pub struct JsonTemplate(Value);
+
+impl JsonTemplate {
+    /// Reads a body.
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text).map(Self)
+    }
+
+    /// The body for a place.
+    pub fn render(&self, place: &Place<'_>) -> Value {
+        render_json(&self.0, place)
+    }
+}
+
+fn render_json(value: &Value, place: &Place<'_>) -> Value {
+    match value {
+        Value::String(text) => render_text(text, place),
+        Value::Array(elements) => elements.iter().map(|element| render_json(element, place)).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, member)| (name.clone(), render_json(member, place)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => other.clone(),
+    }
+}
+
+fn render_text(text: &str, place: &Place<'_>) -> Value {
+    if let Some(number) =
+        text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).and_then(|name| place.number(name))
+    {
+        return number.into();
+    }
+    // One pass from left to right: a key that itself reads `{page}` stays as it is.
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        let (before, from) = rest.split_at(open);
+        out.push_str(before);
+        let name =
+            NAMES.into_iter().find(|name| from[1..].strip_prefix(name).is_some_and(|tail| tail.starts_with('}')));
+        if let Some(name) = name {
+            match place.number(name) {
+                Some(number) => out.push_str(&number.to_string()),
+                None => out.push_str(place.key),
+            }
+            rest = &from[name.len() + 2..];
+        } else {
+            out.push('{');
+            rest = &from[1..];
+        }
+    }
+    out.push_str(rest);
+    Value::String(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn place(key: &str) -> Place<'_> {
+        Place { key, page: 3, start: 101, size: 50 }
+    }
+
+    #[test]
+    fn a_key_can_not_leave_its_place_in_an_address() {
+        let template = UrlTemplate::parse("https://a.example/p/{key}/r?page={page}&start={start}").unwrap();
+        assert_eq!(
+            template.render(&place("../x?y=1#z&{page} 국")),
+            "https://a.example/p/..%2Fx%3Fy%3D1%23z%26%7Bpage%7D%20%EA%B5%AD/r?page=3&start=101"
+        );
+    }
+
+    #[test]
+    fn a_template_with_an_unknown_name_says_which_are_known() {
+        assert!(UrlTemplate::parse("https://a.example/{kye}").unwrap_err().contains("found `{kye}`"));
+        assert!(UrlTemplate::parse("https://a.example/{key").unwrap_err().contains("found the end"));
+    }
+
+    #[test]
+    fn a_body_gets_values_not_text() {
+        let body = JsonTemplate::parse(r#"{"q": "{key}", "start": "{start}", "n": 1, "both": "{key} #{page}", "query": "query f { a{id} b {key } }", "list": ["{size}"]}"#).unwrap();
+        assert_eq!(
+            body.render(&place(r#"국"밥\{page}"#)),
+            json!({"q": r#"국"밥\{page}"#, "start": 101, "n": 1, "both": r#"국"밥\{page} #3"#, "query": "query f { a{id} b {key } }", "list": [50]})
+        );
+    }
+}

@@ -1,0 +1,245 @@
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    Source::parse("s.toml", text)
+        .unwrap_err()
+        .into_iter()
+        .map(|problem| {
+            format!("{problem}{}", problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())
+        })
+        .collect()
+}
+
+fn edited(from: &str, to: &str) -> String {
+    let text = EMBEDDED[1].1;
+    assert!(text.contains(from), "{from}");
+    text.replacen(from, to, 1)
+}
+
+#[test]
+fn the_shipped_sources_are_read() {
+    let places = Source::parse(EMBEDDED[0].0, EMBEDDED[0].1).unwrap();
+    let reviews = Source::parse(EMBEDDED[1].0, EMBEDDED[1].1).unwrap();
+    assert_eq!(
+        (places.every_days(), places.fetch_kind(), places.table().to_string()),
+        (7, FetchKind::Http, "raw.naver_places".to_owned())
+    );
+    assert_eq!(
+        (reviews.every_days(), reviews.fetch_kind(), reviews.table().to_string()),
+        (1, FetchKind::Browser, "raw.naver_reviews".to_owned())
+    );
+    assert_eq!(reviews.keys(), &Keys::Query("select place_id as key from staging.places".to_owned()));
+    assert_eq!(reviews.rate().interval, Duration::from_secs(1));
+    let columns = |source: &Source| {
+        source
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| format!("{} {}", field.name(), field.data_type()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        columns(&places)[..12],
+        [
+            "place_id Utf8",
+            "name Utf8",
+            "category Utf8",
+            "road_address Utf8",
+            "address Utf8",
+            "area Utf8",
+            "x Float64",
+            "y Float64",
+            "visitor_reviews Int64",
+            "blog_reviews Int64",
+            "rating Float64",
+            "micro_reviews List(Utf8)",
+        ]
+    );
+    let names: Vec<String> =
+        columns(&reviews).into_iter().map(|column| column.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(
+        names,
+        [
+            "review_id",
+            "place_id",
+            "author_hash",
+            "rating",
+            "body",
+            "visited",
+            "created",
+            "visited_at",
+            "visit_count",
+            "view_count",
+            "origin_type",
+            "keyword_codes",
+            "keywords",
+            "situations",
+            "tags",
+            "media_count",
+            "reply_body",
+            "reply_created",
+            "_key",
+            "_payload",
+            "_error",
+            "_task",
+            "_url",
+            "_fetched_at",
+            "dt",
+        ]
+    );
+    assert_eq!((places.host(), reviews.host()), ("pcmap-api.place.naver.com".into(), "pcmap.place.naver.com".into()));
+    let spec = reviews.table_spec();
+    assert!(
+        spec.partitioned
+            && spec.stats_columns.contains(&"review_id".to_owned())
+            && !spec.stats_columns.contains(&"body".to_owned())
+    );
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+fn each_mistake_has_its_place_and_a_hint() {
+    let cases = [
+        (
+            edited("every = \"1d\"", "evry = \"1d\""),
+            vec![
+                "expected `every` in the file, found nothing (add `every = \"1d\"`)",
+                "unknown key `evry` in the file (did you mean `every`?)",
+            ],
+        ),
+        (edited("every = \"1d\"", "every = 1"), vec!["expected `every` to be a string, found an integer"]),
+        (
+            edited("every = \"1d\"", "every = \"1 month\""),
+            vec!["expected whole days such as `1d` or `7d`, found `1 month` (write something like `every = \"1d\"`)"],
+        ),
+        (
+            edited("fetch = \"browser\"", "fetch = \"brwser\""),
+            vec!["expected `fetch` to be `http` or `browser`, found `brwser` (did you mean `browser`?)"],
+        ),
+        (
+            edited("fetch = \"browser\"", "fetch = \"http\""),
+            vec!["expected a section `[http]` because `fetch = \"http\"`, found none (add `[http]`)"],
+        ),
+        (edited("rate = \"1/s\"", "rate = \"fast\""), vec!["expected a rate such as `1/s` or `30/min`, found `fast`"]),
+        (
+            edited("robots = \"obey\"", "robots = false"),
+            vec![
+                "expected `robots` to be \"obey\" or { ignore = \"why\" } (ignoring robots.txt needs a reason, which is stored with each run)",
+            ],
+        ),
+        (
+            edited("robots = \"obey\"", "robots = { ignore = \"\" }"),
+            vec!["expected `ignore` to be a text, found an empty one (write something like `ignore = \"why\"`)"],
+        ),
+        (
+            edited("max_receives = 5", "max_receives = 0"),
+            vec!["expected `max_receives` to be between 1 and 100, found 0"],
+        ),
+        (
+            edited("key = \"review_id\"", "key = \"review\""),
+            vec!["expected `key` to name a field, found `review` (did you mean `review_id`?)"],
+        ),
+        (
+            edited("key = \"review_id\"", "key = \"rating\""),
+            vec!["expected `key` to name a field of type `id`, `string` or `int64`, found `rating` of type `float64`"],
+        ),
+        (
+            edited("overlap = \"30d\"", "overlap = \"a month\""),
+            vec![
+                "expected a time such as `500ms`, `20s`, `5min`, `2h` or `30d`, found `a month` (write something like `overlap = \"30d\"`)",
+            ],
+        ),
+        (
+            edited("path = \"/body\"", "path = \"body\""),
+            vec!["expected a JSON pointer that starts with `/`, found `body` (write something like `path = \"/id\"`)"],
+        ),
+        (
+            edited("path = \"/body\"", "pth = \"/body\""),
+            vec![
+                "expected `path` in field `body`, found nothing (add `path = \"/id\"`)",
+                "unknown key `pth` in field `body` (did you mean `path`?)",
+            ],
+        ),
+        (
+            edited("type = \"count\"", "type = \"cuont\""),
+            vec![
+                "expected `type` to be `string`, `id`, `int64`, `float64`, `timestamp`, `bool`, `list<string>`, `count` or `hash`, found `cuont` (did you mean `count`?)",
+            ],
+        ),
+        (
+            edited("type = \"list<string>\" }\nkeywords", "type = \"string\" }\nkeywords"),
+            vec!["expected a path with `*` to have the type `list<string>`, found `string`"],
+        ),
+        (
+            edited("body = { path", "_body = { path"),
+            vec!["expected a column name of a-z, 0-9 and `_` that starts with a letter and is not `dt`, found `_body`"],
+        ),
+        (
+            edited("url = \"https://pcmap.place", "url = \"https://{key}.place"),
+            vec![
+                "expected a fixed host, found `{key}.place.naver.com` (write something like `url = \"https://example.org/place/{key}/review\"`)",
+            ],
+        ),
+        (
+            edited("/restaurant/{key}/", "/restaurant/{place}/"),
+            vec![
+                "expected `{key}`, `{page}`, `{start}` or `{size}`, found `{place}` (write something like `url = \"https://example.org/place/{key}/review\"`)",
+            ],
+        ),
+        (
+            edited("\"과도한 접근 요청\"", "\"제한\""),
+            vec!["expected a phrase of at least 6 characters that only a block page has, found `제한`"],
+        ),
+        (
+            edited("query = ", "list = [\"a\"]\nquery = "),
+            vec!["expected either `list` or `query` in [keys], found both"],
+        ),
+    ];
+    for (text, expected) in cases {
+        let found = problems(&text);
+        let stripped: Vec<&str> =
+            found.iter().map(|problem| problem.splitn(4, ':').nth(3).unwrap().trim_start()).collect();
+        assert_eq!(stripped, expected);
+    }
+}
+
+#[test]
+fn line_and_column_are_those_of_the_mistake() {
+    let text = "name = \"x\"\nfetch = \"http\"\nevery = \"1d\"\nkeys.list = [\"국\"]\n[http]\nurl = \"https://a.example/{key}\"\n[items]\npath = \"/items\"\nkey = \"id\"\n[fields]\nid = { path = \"/국\", typ = \"id\" }\n";
+    assert_eq!(
+        problems(text),
+        [
+            "s.toml:9:7: expected `key` to name a field, found `id` (the fields are nothing)",
+            "s.toml:10:1: expected at least one field in [fields], found none",
+            "s.toml:11:6: expected `type` in field `id`, found nothing (add `type = \"string\"`)",
+            "s.toml:11:21: unknown key `typ` in field `id` (did you mean `type`?)",
+        ]
+    );
+    assert!(Source::parse("s.toml", &text.replace("typ =", "type =")).is_ok());
+}
+
+#[test]
+fn what_is_no_toml_is_said_so() {
+    let found = problems("name = \"x\"\nfetch = \"http\nevery = \"1d\"\n");
+    assert!(found[0].starts_with("s.toml:2:") && found[0].contains("not TOML"), "{found:?}");
+    assert!(problems("").len() >= 4);
+}
+
+#[test]
+fn rates_are_read() {
+    let millis = |text: &str| Rate::parse(text).map(|rate| rate.interval.as_millis()).ok();
+    for (text, expected) in [
+        ("1/s", Some(1000)),
+        ("30/min", Some(2000)),
+        ("0.5/s", Some(2000)),
+        ("1000/s", Some(1)),
+        ("100/h", Some(36_000)),
+        ("0/s", None),
+        ("-1/s", None),
+        ("1", None),
+        ("inf/s", None),
+        ("1/week", None),
+    ] {
+        assert_eq!(millis(text), expected, "{text}");
+    }
+}
