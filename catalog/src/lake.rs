@@ -148,15 +148,14 @@ impl Lake {
     async fn claim(&self, project: &str) -> Result<()> {
         let at = path::lake();
         let mine = LakeFile { project: project.to_owned(), format: FORMAT };
-        let found = match self.objects().get(&at).await? {
-            Some(bytes) => bytes,
-            None => {
-                let bytes = serde_json::to_vec(&mine)
-                    .map_err(|e| Error::Storage { what: "writing the lake file".into(), source: e.into() })?;
-                match self.objects().put_new(&at, bytes.into()).await? {
-                    PutNew::Created => return Ok(()),
-                    PutNew::Existed => self.objects().get(&at).await?.unwrap_or_default(),
-                }
+        let found = if let Some(bytes) = self.objects().get(&at).await? {
+            bytes
+        } else {
+            let bytes = serde_json::to_vec(&mine)
+                .map_err(|e| Error::Storage { what: "writing the lake file".into(), source: e.into() })?;
+            match self.objects().put_new(&at, bytes.into()).await? {
+                PutNew::Created => return Ok(()),
+                PutNew::Existed => self.objects().get(&at).await?.unwrap_or_default(),
             }
         };
         let found: LakeFile = serde_json::from_slice(&found).map_err(|e| Error::Damaged {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use crate::error::{Error, Result};
@@ -91,7 +92,7 @@ impl Objects {
             Err(object_store::Error::NotFound { .. }) => Vec::new(),
             Err(source) => return Err(self.failed("listing", prefix, source)),
         };
-        let names: BTreeSet<_> = folders.iter().filter_map(|p| p.filename()).map(str::to_owned).collect();
+        let names: BTreeSet<_> = folders.iter().filter_map(Path::filename).map(str::to_owned).collect();
         Ok(names.into_iter().collect())
     }
 

@@ -117,17 +117,17 @@ pub fn states(part: &str) -> ObjectPath {
 
 /// A table's folder, from the lake's root.
 pub(crate) fn table(name: &TableName) -> Path {
-    Path::from_iter([name.layer().as_str(), name.name()])
+    [name.layer().as_str(), name.name()].into_iter().collect()
 }
 
 /// A table's log, from the lake's root.
 pub(crate) fn log(name: &TableName) -> Path {
-    Path::from_iter([name.layer().as_str(), name.name(), "_delta_log"])
+    [name.layer().as_str(), name.name(), "_delta_log"].into_iter().collect()
 }
 
 /// The file of one commit, from the lake's root.
 pub(crate) fn commit(name: &TableName, version: u64) -> Path {
-    Path::from_iter([name.layer().as_str(), name.name(), "_delta_log", &format!("{version:020}.json")])
+    [name.layer().as_str(), name.name(), "_delta_log", &format!("{version:020}.json")].into_iter().collect()
 }
 
 /// The folder of the embedded parts in a local lake.

@@ -183,7 +183,6 @@ fn fits(from: &DataType, to: &DataType) -> bool {
     use DataType as T;
     match (from, to) {
         (from, to) if from == to => true,
-        (T::Null, _) => true,
         (T::Dictionary(_, values), to) => fits(values, to),
         (T::List(a) | T::LargeList(a) | T::FixedSizeList(a, _) | T::ListView(a) | T::LargeListView(a), T::List(b)) => {
             fits(a.data_type(), b.data_type())
@@ -194,7 +193,7 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         }
         (from, to) if from.is_integer() && to.is_integer() => true,
         (from, T::Float64) if from.is_integer() => !matches!(from, T::Int64 | T::UInt64),
-        (T::Float16 | T::Float32, T::Float64) | (T::Float16, T::Float32) => true,
+        (T::Null, _) | (T::Float16 | T::Float32, T::Float64) | (T::Float16, T::Float32) => true,
         (from, to) => stored(from).as_ref() == Some(to),
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::lake::Lake;
 use crate::name::{Layer, TableName};
-use crate::table::{CommitInfo, Committed, TableSpec, Txn, TxnRule};
+use crate::table::{CommitInfo, TableSpec, Txn, TxnRule};
 
 use super::{RunState, StepState};
 
@@ -34,9 +34,8 @@ pub async fn record(lake: &Lake, state: &RunState) -> Result<()> {
         let txn = Txn { app_id: format!("run/{}", state.run), version: 1, rule: TxnRule::AtLeast };
         let now = state.ended_at.unwrap_or(state.started_at);
         let info = CommitInfo { run: state.run.clone(), now, lineage: Vec::new() };
-        match table.append(vec![batch], txn, &info).await? {
-            Committed::Done(_) | Committed::Duplicate(_) | Committed::Conflict(_) => {}
-        }
+        // Recorded now or before: either way it is there.
+        let _ = table.append(vec![batch], txn, &info).await?;
     }
     failpoint!("run.record.after");
     Ok(())
@@ -76,7 +75,8 @@ fn step_columns(state: &RunState) -> Columns {
     let steps = &state.steps;
     let each = |value: fn(&StepState) -> Option<&str>| text(steps.iter().map(value));
     let number = |value: fn(&StepState) -> Option<u64>| -> ArrayRef {
-        Arc::new(Int64Array::from_iter(steps.iter().map(|s| value(s).and_then(|n| i64::try_from(n).ok()))))
+        let numbers = steps.iter().map(|s| value(s).and_then(|n| i64::try_from(n).ok()));
+        Arc::new(numbers.collect::<Int64Array>())
     };
     vec![
         ("run", text(steps.iter().map(|_| Some(state.run.as_str())))),
@@ -104,16 +104,17 @@ fn text<T: AsRef<str>>(values: impl IntoIterator<Item = Option<T>>) -> ArrayRef 
 
 fn times(values: impl IntoIterator<Item = Option<Timestamp>>) -> ArrayRef {
     let micros = values.into_iter().map(|at| at.map(Timestamp::as_microsecond));
-    let array = TimestampMicrosecondArray::from_iter(micros);
+    let array: TimestampMicrosecondArray = micros.collect();
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(array.with_data_type(utc))
 }
 
 fn seconds(values: impl IntoIterator<Item = (Option<Timestamp>, Option<Timestamp>)>) -> ArrayRef {
     let spans = values.into_iter().map(|(from, to)| Some(to?.duration_since(from?).as_secs_f64()));
-    Arc::new(Float64Array::from_iter(spans))
+    Arc::new(spans.collect::<Float64Array>())
 }
 
 fn json(counts: &BTreeMap<String, i64>) -> String {
-    serde_json::Value::from_iter(counts.iter().map(|(name, n)| (name.clone(), *n))).to_string()
+    let counts: serde_json::Value = counts.iter().map(|(name, n)| (name.clone(), *n)).collect();
+    counts.to_string()
 }

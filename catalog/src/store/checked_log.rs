@@ -19,7 +19,6 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 /// What a whole commit says about itself.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -38,8 +37,6 @@ pub(crate) fn read_commit(bytes: &[u8]) -> std::result::Result<CommitNote, Strin
     struct Line {
         #[serde(rename = "commitInfo")]
         info: Option<CommitNote>,
-        #[serde(flatten)]
-        _rest: std::collections::HashMap<String, IgnoredAny>,
     }
     let mut note = CommitNote::default();
     let mut lines = 0;

@@ -51,8 +51,8 @@ pub(crate) async fn diagnose(lake: &Lake, name: &TableName) -> Option<Error> {
         let filename = file.filename().unwrap_or_default();
         let version = filename.get(..20).and_then(|digits| digits.parse::<Version>().ok());
         match version {
-            Some(version) if filename.len() == 25 && filename.ends_with(".json") => drop(commits.insert(version)),
-            Some(version) if filename.ends_with(".parquet") => {
+            Some(version) if filename.len() == 25 && file.extension() == Some("json") => drop(commits.insert(version)),
+            Some(version) if file.extension() == Some("parquet") => {
                 let bytes = read(lake, file).await?;
                 if let Some(detail) = parquet_damage(&bytes) {
                     return damaged(file, detail, checkpoint_hint(commits_from_zero(&listed)));

@@ -44,7 +44,8 @@ impl Pending {
         let failed =
             |e: Box<dyn std::error::Error + Send + Sync>| Error::Read { table: base.table().clone(), source: e };
         let (root, prefix) = lake.root_store();
-        let folder = Path::from_iter(prefix.parts().chain(crate::path::table(base.table()).parts()));
+        let table = crate::path::table(base.table());
+        let folder: Path = prefix.parts().chain(table.parts()).collect();
         let url = lake.uri();
         let store_url = ObjectStoreUrl::parse(format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()))
             .map_err(|e| failed(e.into()))?;

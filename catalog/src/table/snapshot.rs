@@ -4,7 +4,8 @@
 //! one listing and the commits that came since. If the log can't be read, nothing older is shown in
 //! its place: the error says which file is damaged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::future::ready;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -128,8 +129,8 @@ impl Snapshot {
     }
 
     /// The table for DataFusion, pinned to this version.
-    pub async fn provider(&self) -> Result<Arc<dyn TableProvider>> {
-        Ok(Arc::clone(&self.provider))
+    pub fn provider(&self) -> impl Future<Output = Result<Arc<dyn TableProvider>>> + Send + use<> {
+        ready(Ok(Arc::clone(&self.provider)))
     }
 
     /// Reads rows without SQL: all columns, or the named ones in that order.
@@ -144,11 +145,11 @@ impl Snapshot {
     }
 
     /// The days it has rows of, sorted; empty for a table without days.
-    pub async fn days(&self) -> Result<Vec<Date>> {
-        let mut days: Vec<_> = self.views()?.iter().filter_map(|view| day_of(&view.partition_values_map())).collect();
-        days.sort_unstable();
-        days.dedup();
-        Ok(days)
+    pub fn days(&self) -> impl Future<Output = Result<Vec<Date>>> + Send + use<> {
+        ready(self.views().map(|views| {
+            let days: BTreeSet<_> = views.iter().filter_map(|view| day_of(&view.partition_values_map())).collect();
+            days.into_iter().collect()
+        }))
     }
 
     /// The number of rows, from the log.
