@@ -13,7 +13,7 @@ CARGO ?= cargo
 
 demo: tools
 	@echo "compiling onggi (the first time takes a while, later seconds) ..."
-	$(CARGO) build --locked --bin onggi
+	$(CARGO) build --locked --workspace --bin onggi
 	"$(CARGO_TARGET_DIR)/debug/onggi" demo $(ARGS)
 
 test: tools lint unit

@@ -27,7 +27,7 @@ const LOG: &str = "off,onggi=warn,catalog=warn,extract=warn,transform=warn,load=
     arg_required_else_help = true,
     subcommand_required = true
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Options that every verb takes.
     #[command(flatten)]
     pub global: Global,
@@ -38,7 +38,7 @@ pub struct Cli {
 
 /// Options that every verb takes.
 #[derive(Debug, Clone, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// The project: the folder that holds onggi.toml
     #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "ONGGI_PROJECT")]
     pub project: PathBuf,
@@ -58,7 +58,7 @@ pub struct Global {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Run the whole system on this machine, on generated data
     #[command(long_about = "Starts a local copy of a restaurant-review site on generated data, makes a project in \
         ./onggi-demo, crawls it with headless Chromium, builds the models, summarises, embeds and syncs, asks three \
@@ -80,18 +80,22 @@ pub enum Verb {
     /// Plan every model against the tables it reads, with no data, and report every error
     Check,
     /// Ask the lake in SQL
-    #[command(long_about = "Asks the lake in SQL (DataFusion's dialect). Only the tables that the statement names are \
-        opened, at their newest version.\n\nExamples:\n  onggi sql \"select count(*) from staging.reviews\"\n  onggi sql --json \"select name, reviews from marts.places order by reviews desc limit 5\"\n  onggi sql \"show tables\"")]
+    #[command(
+        long_about = "Asks the lake in SQL (DataFusion's dialect). Only the tables that the statement names are \
+        opened, at their newest version.\n\nExamples:\n  onggi sql \"select count(*) from staging.reviews\"\n  onggi sql --json \"select name, reviews from marts.places order by reviews desc limit 5\"\n  onggi sql \"show tables\""
+    )]
     Sql(Sql),
     /// Find places by keyword and by meaning
-    #[command(long_about = "Searches the serving side: every word of the question in names, summaries and reviews, and \
-        the question as a whole by vector similarity, fused into one list with the reason for each answer.\n\nExamples:\n  onggi search \"비 오는 날 혼자 먹기 좋은 국밥\"\n  onggi search --keyword \"국\"")]
+    #[command(
+        long_about = "Searches the serving side: every word of the question in names, summaries and reviews, and \
+        the question as a whole by vector similarity, fused into one list with the reason for each answer.\n\nExamples:\n  onggi search \"비 오는 날 혼자 먹기 좋은 국밥\"\n  onggi search --keyword \"국\""
+    )]
     Search(Search),
 }
 
 /// `onggi demo`
 #[derive(Debug, Clone, Args)]
-pub struct Demo {
+pub(crate) struct Demo {
     /// How many places the site has
     #[arg(long, default_value_t = 200, value_name = "N")]
     pub places: usize,
@@ -114,7 +118,7 @@ pub struct Demo {
 
 /// `onggi init`
 #[derive(Debug, Clone, Args)]
-pub struct Init {
+pub(crate) struct Init {
     /// What the project starts from
     #[arg(long, default_value = "reviews", value_parser = ["reviews"])]
     pub template: String,
@@ -125,7 +129,7 @@ pub struct Init {
 
 /// `onggi plan` and `onggi run`
 #[derive(Debug, Clone, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The day, such as 2026-10-01; today in the project's time zone if not given
     #[arg(long, value_name = "DATE")]
     pub dt: Option<Date>,
@@ -142,7 +146,7 @@ pub struct RunArgs {
 
 /// `onggi status`
 #[derive(Debug, Clone, Args)]
-pub struct Status {
+pub(crate) struct Status {
     /// A run's name, as `onggi run` printed it; the last runs if not given
     pub run: Option<String>,
     /// How many runs
@@ -152,14 +156,14 @@ pub struct Status {
 
 /// `onggi sql`
 #[derive(Debug, Clone, Args)]
-pub struct Sql {
+pub(crate) struct Sql {
     /// The statement; `-` reads it from standard input
     pub statement: String,
 }
 
 /// `onggi search`
 #[derive(Debug, Clone, Args)]
-pub struct Search {
+pub(crate) struct Search {
     /// What to look for
     pub query: String,
     /// Find every place whose text has exactly this

@@ -4,12 +4,15 @@ use catalog::{Date, Timestamp};
 use jiff::tz::TimeZone;
 
 /// This instant.
-pub fn now() -> Timestamp {
-    #[expect(clippy::disallowed_methods, reason = "cli is the one reader of the clock; everyone else is handed the time")]
+pub(crate) fn now() -> Timestamp {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "cli is the one reader of the clock; everyone else is handed the time"
+    )]
     Timestamp::now()
 }
 
 /// The day that it is now in the project's time zone.
-pub fn today(zone: &TimeZone) -> Date {
+pub(crate) fn today(zone: &TimeZone) -> Date {
     now().to_zoned(zone.clone()).date()
 }

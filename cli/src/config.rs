@@ -13,12 +13,12 @@ use crate::exit::{Failure, Problems};
 use crate::toml_error;
 
 /// The file's name in a project's folder.
-pub const FILE: &str = "onggi.toml";
+pub(crate) const FILE: &str = "onggi.toml";
 
 /// What a project says about itself.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// What it is called and where its parts lie.
     pub project: ProjectSection,
     /// Where its tables are.
@@ -46,7 +46,7 @@ pub struct Config {
 /// `[project]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ProjectSection {
+pub(crate) struct ProjectSection {
     /// The project's name: a lake belongs to one project.
     pub name: String,
     /// The time zone in which a day begins and ends.
@@ -60,7 +60,7 @@ pub struct ProjectSection {
 /// `[lake]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct LakeSection {
+pub(crate) struct LakeSection {
     /// A folder, relative to the project, or a URL.
     pub uri: String,
 }
@@ -74,7 +74,7 @@ impl Default for LakeSection {
 /// `[identity]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct IdentitySection {
+pub(crate) struct IdentitySection {
     /// Where the key of the identity hash is: `env:NAME` or `file:PATH`. It never lies in the lake.
     pub key: SecretRef,
 }
@@ -82,7 +82,7 @@ pub struct IdentitySection {
 /// `[crawl]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct CrawlSection {
+pub(crate) struct CrawlSection {
     /// The browser; found on the PATH if not given.
     pub chromium: Option<PathBuf>,
     /// Tasks fetched at the same time.
@@ -100,7 +100,7 @@ impl Default for CrawlSection {
 /// `[hosts."…"]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HostSection {
+pub(crate) struct HostSection {
     /// Where to go instead, such as `http://127.0.0.1:8917`.
     pub url: url::Url,
     /// Requests a second; the source's own rate if not given.
@@ -110,31 +110,19 @@ pub struct HostSection {
 /// `[enrich."staging.…"]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EnrichSection {
+pub(crate) struct EnrichSection {
     /// The table whose texts are summarised.
     pub from: TableName,
     /// The column that names an entity.
     pub key: String,
     /// The list column with an entity's texts.
     pub texts: String,
-    /// Who summarises and embeds.
-    #[serde(default)]
-    pub provider: Provider,
-}
-
-/// Who summarises and embeds.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
-    /// On this machine: no network, no key, no download.
-    #[default]
-    Local,
 }
 
 /// `[sync."marts.…"]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SyncSection {
+pub(crate) struct SyncSection {
     /// The column that names a row.
     pub key: String,
     /// The serving stores that follow the table.
@@ -153,7 +141,7 @@ pub struct SyncSection {
 /// `entity = { column = "…", table = "…" }`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EntitySection {
+pub(crate) struct EntitySection {
     /// The column that holds the other row's key.
     pub column: String,
     /// The synced table that the other row is in.
@@ -163,7 +151,7 @@ pub struct EntitySection {
 /// A kind of serving store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SinkKind {
+pub(crate) enum SinkKind {
     /// Serving tables, in SQLite.
     Sqlite,
     /// The keyword index.
@@ -175,7 +163,7 @@ pub enum SinkKind {
 /// `[limits]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct LimitsSection {
+pub(crate) struct LimitsSection {
     /// Memory that queries may take before they spill to disk.
     pub memory_mib: usize,
 }
@@ -190,7 +178,7 @@ impl Default for LimitsSection {
 /// Where a secret is: `env:NAME` or `file:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub enum SecretRef {
+pub(crate) enum SecretRef {
     /// In an environment variable.
     Env(String),
     /// In a file, relative to the project.
@@ -215,7 +203,7 @@ impl SecretRef {
     ///
     /// # Errors
     /// A [`Failure`] that names the reference, never the value.
-    pub fn read(&self, project: &Path) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn read(&self, project: &Path) -> anyhow::Result<Vec<u8>> {
         let text = match self {
             Self::Env(name) => {
                 #[expect(clippy::disallowed_methods, reason = "cli is the one reader of the environment")]
@@ -243,7 +231,7 @@ impl Config {
     ///
     /// # Errors
     /// A [`Failure`] if there is none, [`Problems`] with file, line and column if it is wrong.
-    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join(FILE);
         let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Failure::usage(
@@ -259,7 +247,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Problems`] with file, line and column.
-    pub fn parse(file: &str, text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(file: &str, text: &str) -> anyhow::Result<Self> {
         let config: Self =
             toml::from_str(text).map_err(|error| Problems(vec![toml_error::diagnostic(file, text, &error)]))?;
         let problems = config.problems(file, text);
@@ -267,7 +255,7 @@ impl Config {
     }
 
     /// The time zone, which [`Config::parse`] has proved to exist.
-    pub fn timezone(&self) -> jiff::tz::TimeZone {
+    pub(crate) fn timezone(&self) -> jiff::tz::TimeZone {
         jiff::tz::TimeZone::get(&self.project.timezone).unwrap_or(jiff::tz::TimeZone::UTC)
     }
 

@@ -7,7 +7,7 @@ use catalog::Diagnostic;
 
 /// How a command ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Everything that was asked for is done.
     Done = 0,
     /// Something failed; nothing that was visible before is worse than before.
@@ -27,7 +27,7 @@ impl From<Exit> for ExitCode {
 /// A failure of the command itself, with its own exit code and way out.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The exit code it leads to.
     pub exit: Exit,
     /// What went wrong.
@@ -38,12 +38,12 @@ pub struct Failure {
 
 impl Failure {
     /// Wrong usage or configuration: exit code 2.
-    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, message: message.into(), hint: Some(hint.into()) }
     }
 
     /// Something failed: exit code 1.
-    pub fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { exit: Exit::Failed, message: message.into(), hint: Some(hint.into()) }
     }
 }
@@ -51,14 +51,14 @@ impl Failure {
 /// Errors in files that people wrote, all of them at once: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{} in the project's files", count(.0.len()))]
-pub struct Problems(pub Vec<Diagnostic>);
+pub(crate) struct Problems(pub Vec<Diagnostic>);
 
 fn count(errors: usize) -> String {
     if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") }
 }
 
 /// The exit code that an error leads to.
-pub fn code(error: &anyhow::Error) -> Exit {
+pub(crate) fn code(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.exit;
@@ -66,7 +66,7 @@ pub fn code(error: &anyhow::Error) -> Exit {
         if cause.is::<Problems>() {
             return Exit::Usage;
         }
-        if let Some(catalog::Error::OtherProject { .. }) = cause.downcast_ref() {
+        if let Some(catalog::Error::OtherProject { .. }) = lake_error(cause) {
             return Exit::Usage;
         }
     }
@@ -74,7 +74,7 @@ pub fn code(error: &anyhow::Error) -> Exit {
 }
 
 /// What a person can try next: the innermost hint there is, since it is the most precise.
-pub fn hint(error: &anyhow::Error) -> Option<String> {
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().filter_map(hint_of).last()
 }
 
@@ -82,7 +82,7 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return failure.hint.clone();
     }
-    if let Some(error) = cause.downcast_ref::<catalog::Error>() {
+    if let Some(error) = lake_error(cause) {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<extract::Error>() {
@@ -97,8 +97,13 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     cause.downcast_ref::<load::Error>().and_then(load::Error::hint)
 }
 
+/// The lake's error, as it is or in the box in which other errors keep it.
+fn lake_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a catalog::Error> {
+    cause.downcast_ref().or_else(|| cause.downcast_ref::<Box<catalog::Error>>().map(AsRef::as_ref))
+}
+
 /// An error as it is printed: `error:` what, `cause:` why (once for each deeper reason), `hint:` what to do next.
-pub fn render(error: &anyhow::Error) -> String {
+pub(crate) fn render(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for (depth, cause) in error.chain().enumerate() {
         if let Some(Problems(diagnostics)) = cause.downcast_ref::<Problems>() {
@@ -119,7 +124,7 @@ pub fn render(error: &anyhow::Error) -> String {
 }
 
 /// Prints an error on standard error; as one JSON object on standard output too where `--json` was asked for.
-pub fn print(error: &anyhow::Error, json: bool) {
+pub(crate) fn print(error: &anyhow::Error, json: bool) {
     let _ = std::io::stderr().write_all(render(error).as_bytes());
     if json {
         let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();

@@ -3,6 +3,8 @@
 //! It alone reads the command line, the configuration, the environment and the clock, and it alone prints: results on
 //! standard output, everything else on standard error. The other crates are handed values and hand back values.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "cli alone prints")]
+
 mod args;
 mod clock;
 mod config;
@@ -92,5 +94,7 @@ fn arm_failpoint() {
     let mut parts = value.splitn(3, ':');
     let name = parts.next().unwrap_or_default();
     let nth = parts.next().and_then(|nth| nth.parse().ok()).unwrap_or(1);
-    catalog::failpoint::arm(name, nth, parts.next().map(Into::into));
+    if let Err(error) = catalog::failpoint::arm(name, nth, parts.next().map(Into::into)) {
+        eprintln!("error: {error}");
+    }
 }

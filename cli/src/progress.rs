@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const LINE_EVERY: Duration = Duration::from_secs(2);
 
 /// Shows the steps of a run as they happen.
-pub struct Progress {
+pub(crate) struct Progress {
     form: Form,
     step: Mutex<Option<Step>>,
 }
@@ -33,7 +33,7 @@ struct Step {
 
 /// How far a step is.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Amount {
+pub(crate) struct Amount {
     /// Units done.
     pub done: u64,
     /// Units there are, once that is known.
@@ -44,7 +44,7 @@ pub struct Amount {
 
 impl Progress {
     /// Bars where standard error is a terminal, else lines; nothing at all if `quiet`.
-    pub fn new(quiet: bool) -> Self {
+    pub(crate) fn new(quiet: bool) -> Self {
         let form = match quiet {
             true => Form::Quiet,
             false if std::io::stderr().is_terminal() => Form::Bars,
@@ -54,7 +54,7 @@ impl Progress {
     }
 
     /// A line that stands above the bars.
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         match self.form {
             Form::Quiet => {}
             Form::Lines => stderr(text),
@@ -66,14 +66,15 @@ impl Progress {
     }
 
     /// What went wrong with a step; `--quiet` prints it too.
-    pub fn error(&self, text: &str) {
-        for line in text.lines() {
-            stderr(line);
+    pub(crate) fn error(&self, text: &str) {
+        if matches!(self.form, Form::Bars) {
+            return self.line(text.trim_end());
         }
+        stderr(text.trim_end());
     }
 
     /// A step begins.
-    pub fn start(&self, verb: &str, name: &str) {
+    pub(crate) fn start(&self, verb: &str, name: &str) {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if matches!(self.form, Form::Bars) {
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -88,16 +89,16 @@ impl Progress {
     }
 
     /// The step is this far.
-    pub fn amount(&self, amount: Amount, unit: &str) {
+    pub(crate) fn amount(&self, amount: Amount, unit: &str) {
         let Ok(mut guard) = self.step.lock() else { return };
         let Some(step) = guard.as_mut() else { return };
         let seconds = step.started.elapsed().as_secs_f64();
         let rate = if seconds > 0.5 { format!(" · {:.0}/s", amount.records as f64 / seconds) } else { String::new() };
-        let records = if amount.records > 0 { format!(" · {} records{rate}", thousands(amount.records)) } else { String::new() };
+        let records =
+            if amount.records > 0 { format!(" · {} records{rate}", thousands(amount.records)) } else { String::new() };
         let of = amount.total.map_or_else(String::new, |total| format!("/{total}"));
         let text = format!("{}{of} {unit}{records}", amount.done);
         match self.form {
-            Form::Quiet => {}
             Form::Bars => {
                 if let Some(total) = amount.total {
                     if step.bar.length() != Some(total) {
@@ -112,12 +113,12 @@ impl Progress {
                 step.last_line = Instant::now();
                 stderr(&format!("  {} {text} · {seconds:.0}s", step.name));
             }
-            Form::Lines => {}
+            Form::Quiet | Form::Lines => {}
         }
     }
 
     /// The step is over; `text` is what became of it.
-    pub fn end(&self, text: &str) {
+    pub(crate) fn end(&self, text: &str) {
         let step = self.step.lock().ok().and_then(|mut step| step.take());
         let seconds = step.as_ref().map_or(0.0, |step| step.started.elapsed().as_secs_f64());
         if let Some(step) = step {
@@ -130,11 +131,11 @@ impl Progress {
 }
 
 /// A number with its thousands apart: 20,000.
-pub fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

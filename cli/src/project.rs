@@ -11,7 +11,7 @@ use crate::config::{self, Config};
 use crate::exit::{Failure, Problems};
 
 /// A project as it stands in its folder.
-pub struct Project {
+pub(crate) struct Project {
     /// The folder of its onggi.toml.
     pub folder: PathBuf,
     /// Its onggi.toml.
@@ -27,7 +27,7 @@ impl Project {
     ///
     /// # Errors
     /// [`Problems`] with every error in every file, not only the first.
-    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
         let config = Config::read(folder)?;
         let mut problems = Vec::new();
         let sources = sources(folder, &config, &mut problems)?;
@@ -45,7 +45,7 @@ impl Project {
     }
 
     /// Where the lake is: `given` on the command line, else what the configuration says, relative to the project.
-    pub fn lake_uri(&self, given: Option<&str>) -> String {
+    pub(crate) fn lake_uri(&self, given: Option<&str>) -> String {
         match given {
             Some(uri) => uri.to_owned(),
             None if self.config.lake.uri.contains("://") => self.config.lake.uri.clone(),
@@ -93,8 +93,7 @@ fn files(folder: &Path, ending: &str) -> anyhow::Result<Vec<(String, String)>> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|found| found == ending) {
-                let text =
-                    std::fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))?;
+                let text = std::fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))?;
                 found.push((path.display().to_string(), text));
             }
         }

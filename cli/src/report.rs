@@ -11,7 +11,7 @@ use crate::progress::thousands;
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub(crate) enum Status {
     /// Every step is done.
     Done,
     /// Done, but some tasks were given up.
@@ -32,7 +32,7 @@ impl From<Status> for Exit {
 
 /// What a run did, in totals over its steps. The field order is the order that `--json` prints.
 #[derive(Debug, Clone, Serialize)]
-pub struct RunReport {
+pub(crate) struct RunReport {
     /// The run's name.
     pub run: RunId,
     /// Its day.
@@ -63,7 +63,7 @@ pub struct RunReport {
 
 impl RunReport {
     /// The totals of a run's steps, from the counts that each step left in the run's log.
-    pub fn new<'a>(
+    pub(crate) fn new<'a>(
         run: RunId,
         dt: Date,
         status: Status,
@@ -95,7 +95,7 @@ impl RunReport {
     }
 
     /// The totals by name, as the run's record keeps them.
-    pub fn totals(&self) -> BTreeMap<String, i64> {
+    pub(crate) fn totals(&self) -> BTreeMap<String, i64> {
         let totals = [
             ("fetched", self.fetched),
             ("landed", self.landed),
@@ -111,7 +111,7 @@ impl RunReport {
     }
 
     /// The run in one line: `fetched 0 · built 0 · embedded 0 · synced 0`, with what else is worth a word.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let number = |count: i64| thousands(count.unsigned_abs());
         let mut parts = vec![format!("fetched {}", number(self.fetched))];
         if self.set_aside > 0 {

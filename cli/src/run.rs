@@ -4,10 +4,11 @@
 //! how a step does its work; it knows what to do with how the work ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::Context;
+use arrow::array::AsArray;
 use catalog::run::{self, Event, Process, RunLog, RunStatus, StepEnd, StepKind, StepPlan, StepStatus};
 use catalog::{Date, Lake, RunId, failpoint};
 use extract::source::Keys;
@@ -29,7 +30,7 @@ const ENRICH_BATCH: usize = 64;
 const EVENT_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What a run is asked to do.
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The project.
     pub project: &'a Project,
     /// Its lake.
@@ -69,7 +70,7 @@ impl Ended {
 ///
 /// # Errors
 /// Only what keeps the run from beginning or from being recorded.
-pub async fn run(request: &Request<'_>) -> anyhow::Result<RunReport> {
+pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<RunReport> {
     let started = Instant::now();
     let plan = steps::plan(request.project, request.select)?;
     let now = clock::now();
@@ -78,7 +79,7 @@ pub async fn run(request: &Request<'_>) -> anyhow::Result<RunReport> {
     let planned = plan.iter().map(|(step, _)| step_plan(step)).collect();
     log.event(Event::Planned { steps: planned }, clock::now()).await?;
 
-    let mut runner = Runner::new(request, log.clone(), id.clone()).await?;
+    let mut runner = Runner::new(request, log.clone(), id.clone())?;
     let mut broken: BTreeSet<String> = BTreeSet::new();
     let mut status = Status::Done;
     for (step, above) in &plan {
@@ -165,7 +166,7 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    async fn new(request: &'a Request<'a>, log: RunLog, id: RunId) -> anyhow::Result<Self> {
+    fn new(request: &'a Request<'a>, log: RunLog, id: RunId) -> anyhow::Result<Self> {
         let cancel = Cancel::new();
         tokio::spawn(cancel_on_signal(cancel.clone(), Arc::clone(&request.progress)));
         Ok(Self {
@@ -195,11 +196,7 @@ impl<'a> Runner<'a> {
         Ok(match ended {
             Ok(ended) => {
                 self.request.progress.end(&format!("{verb:<7} {name:<26} {}", ended.text));
-                StepEnd {
-                    counts: ended.counts,
-                    why: ended.why,
-                    ..step_end(ended.status.unwrap_or(StepStatus::Done))
-                }
+                StepEnd { counts: ended.counts, why: ended.why, ..step_end(ended.status.unwrap_or(StepStatus::Done)) }
             }
             Err(error) => {
                 self.request.progress.end(&format!("{verb:<7} {name:<26} failed"));
@@ -279,10 +276,7 @@ impl<'a> Runner<'a> {
             jobs,
             seed: u64::from(std::process::id()),
             progress: Arc::new(move |it: extract::Progress| {
-                reporter.tell(
-                    Amount { done: it.done_keys, total: Some(it.total_keys), records: it.records },
-                    "keys",
-                );
+                reporter.tell(Amount { done: it.done_keys, total: Some(it.total_keys), records: it.records }, "keys");
             }),
             cancel: self.cancel.clone(),
             tuning: extract::Tuning::default(),
@@ -302,7 +296,8 @@ impl<'a> Runner<'a> {
             transform::Outcome::Built { rows, checks, why, .. } => {
                 let why = why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let text = format!("{} rows, {checks} checks ({why})", thousands(rows));
-                let ended = Ended::new(StepStatus::Done, text).count("built", 1).count("checks", checks).count("rows", rows);
+                let ended =
+                    Ended::new(StepStatus::Done, text).count("built", 1).count("checks", checks).count("rows", rows);
                 Ended { why: Some(why), ..ended }
             }
         })
@@ -323,10 +318,15 @@ impl<'a> Runner<'a> {
         };
         let enriched = load::enrich(self.request.lake, enrichment, wire::llm().as_ref(), &context).await?;
         let counted = |ended: Ended| {
-            ended.count("summarised", enriched.summarised).count("embedded", enriched.embedded).count("reused", enriched.reused)
+            ended
+                .count("summarised", enriched.summarised)
+                .count("embedded", enriched.embedded)
+                .count("reused", enriched.reused)
         };
         Ok(match enriched.outcome {
-            load::Outcome::Unchanged(_) => counted(Ended::new(StepStatus::Unchanged, "up to date")).count("unchanged", 1),
+            load::Outcome::Unchanged(_) => {
+                counted(Ended::new(StepStatus::Unchanged, "up to date")).count("unchanged", 1)
+            }
             load::Outcome::Built(_) => {
                 let text = format!(
                     "{} summaries, {} embeddings, {} known already",
@@ -358,7 +358,12 @@ impl<'a> Runner<'a> {
             (_, 0) => "no row changed".to_owned(),
             _ => {
                 let sinks: Vec<String> = synced.sinks.iter().map(|it| it.sink.to_string()).collect();
-                format!("{} written, {} deleted in {}", thousands(synced.upserted), thousands(synced.deleted), sinks.join(", "))
+                format!(
+                    "{} written, {} deleted in {}",
+                    thousands(synced.upserted),
+                    thousands(synced.deleted),
+                    sinks.join(", ")
+                )
             }
         };
         Ok(Ended::new(status, text).count("synced", changed).count("deleted", synced.deleted))
@@ -375,7 +380,7 @@ impl<'a> Runner<'a> {
 ///
 /// # Errors
 /// If the query cannot be answered.
-pub async fn keys(engine: &Engine, lake: &Lake, project: &Project, source: &Source) -> anyhow::Result<Vec<Key>> {
+pub(crate) async fn keys(engine: &Engine, lake: &Lake, project: &Project, source: &Source) -> anyhow::Result<Vec<Key>> {
     let sql = match source.keys() {
         Keys::List(keys) => return Ok(keys.iter().map(|key| Key::new(key.as_str())).collect()),
         Keys::Query(sql) => sql,
@@ -393,7 +398,6 @@ pub async fn keys(engine: &Engine, lake: &Lake, project: &Project, source: &Sour
         };
         let values = text(0)?;
         let since = if batch.num_columns() > 1 { Some(text(1)?) } else { None };
-        use arrow::array::AsArray;
         for row in 0..batch.num_rows() {
             if !arrow::array::Array::is_null(&values, row) {
                 let mut key = Key::new(values.as_string::<i32>().value(row));
@@ -422,7 +426,13 @@ async fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>) {
 #[derive(Clone)]
 struct Reporter {
     progress: Arc<Progress>,
-    latest: Arc<std::sync::Mutex<Option<(String, Option<(Amount, &'static str)>)>>>,
+    latest: Arc<Mutex<Option<Latest>>>,
+}
+
+/// The step under way, and how far it is if that was not told to the lake yet.
+struct Latest {
+    id: String,
+    amount: Option<(Amount, &'static str)>,
 }
 
 impl Reporter {
@@ -434,8 +444,8 @@ impl Reporter {
                 tokio::time::sleep(EVENT_EVERY).await;
                 let Some(latest) = latest.upgrade() else { return };
                 let taken = latest.lock().ok().and_then(|mut it| {
-                    let (id, amount) = it.as_mut()?;
-                    amount.take().map(|amount| (id.clone(), amount))
+                    let latest = it.as_mut()?;
+                    latest.amount.take().map(|amount| (latest.id.clone(), amount))
                 });
                 if let Some((id, (amount, unit))) = taken {
                     let event = Event::Progress { id, done: amount.done, total: amount.total, unit: unit.to_owned() };
@@ -449,7 +459,7 @@ impl Reporter {
 
     fn enter(&self, id: String) {
         if let Ok(mut latest) = self.latest.lock() {
-            *latest = Some((id, None));
+            *latest = Some(Latest { id, amount: None });
         }
     }
 
@@ -462,9 +472,9 @@ impl Reporter {
     fn tell(&self, amount: Amount, unit: &'static str) {
         self.progress.amount(amount, unit);
         if let Ok(mut latest) = self.latest.lock()
-            && let Some((_, held)) = latest.as_mut()
+            && let Some(latest) = latest.as_mut()
         {
-            *held = Some((amount, unit));
+            latest.amount = Some((amount, unit));
         }
     }
 }

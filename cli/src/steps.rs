@@ -16,7 +16,7 @@ use crate::toml_error;
 use crate::wire;
 
 /// One step of a run.
-pub enum Step<'a> {
+pub(crate) enum Step<'a> {
     /// Land what a source has.
     Extract(&'a Source),
     /// Build a model's table.
@@ -29,7 +29,7 @@ pub enum Step<'a> {
 
 impl Step<'_> {
     /// The verb that status and progress show.
-    pub fn verb(&self) -> &'static str {
+    pub(crate) fn verb(&self) -> &'static str {
         match self {
             Self::Extract(_) => "extract",
             Self::Build(_) => "build",
@@ -39,7 +39,7 @@ impl Step<'_> {
     }
 
     /// What the step is about, which is its name without the verb.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Extract(source) => source.name().to_string(),
             Self::Build(model) => model.name().to_string(),
@@ -49,7 +49,7 @@ impl Step<'_> {
     }
 
     /// The name in the graph, which selectors use: a sync shares its table's name, so it says `sync:` before it.
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         match self {
             Self::Sync(target) => format!("sync:{}", target.table),
             _ => self.name(),
@@ -63,7 +63,7 @@ impl Step<'_> {
 ///
 /// # Errors
 /// A [`Failure`] for a cycle, a table with two makers or a selector that means nothing.
-pub fn plan<'a>(project: &'a Project, select: &[String]) -> anyhow::Result<Vec<(Step<'a>, Vec<String>)>> {
+pub(crate) fn plan<'a>(project: &'a Project, select: &[String]) -> anyhow::Result<Vec<(Step<'a>, Vec<String>)>> {
     let mut steps: BTreeMap<String, Step<'a>> = BTreeMap::new();
     let mut nodes = Vec::new();
     for source in &project.sources {
@@ -77,7 +77,7 @@ pub fn plan<'a>(project: &'a Project, select: &[String]) -> anyhow::Result<Vec<(
     }
     for model in project.models.iter() {
         let step = Step::Build(model);
-        let mut node = node(&step, model.parents().clone(), Some(model.name().clone()));
+        let mut node = node(&step, model.reads(), Some(model.name().clone()));
         node.tags = model.tags().into_iter().map(str::to_owned).collect();
         node.path = Some(model.path().to_owned());
         nodes.push(node);
@@ -119,7 +119,7 @@ fn node(step: &Step<'_>, reads: BTreeSet<TableName>, makes: Option<TableName>) -
 }
 
 /// The enrichments that the configuration declares.
-pub fn enrichments(project: &Project) -> Vec<Enrichment> {
+pub(crate) fn enrichments(project: &Project) -> Vec<Enrichment> {
     let declared = project.config.enrich.iter();
     let enrichment = |(into, section): (&TableName, &config::EnrichSection)| Enrichment {
         into: into.clone(),
@@ -131,16 +131,17 @@ pub fn enrichments(project: &Project) -> Vec<Enrichment> {
 }
 
 /// The tables that the configuration serves.
-pub fn targets(project: &Project) -> Vec<SyncTarget> {
+pub(crate) fn targets(project: &Project) -> Vec<SyncTarget> {
     project.config.sync.iter().map(|(table, section)| wire::target(table, section)).collect()
 }
 
 /// What is wrong with `[enrich]` and `[sync]`: tables that nothing makes, columns that are not there.
-pub fn problems(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<Diagnostic> {
+pub(crate) fn problems(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<Diagnostic> {
     let file = project.folder.join(config::FILE).display().to_string();
     let text = std::fs::read_to_string(project.folder.join(config::FILE)).unwrap_or_default();
     let known = |name: &TableName| schemas.contains_key(name) || project.models.get(name).is_some();
-    let wanted = enrichments(project).into_iter().map(|it| it.from).chain(targets(project).into_iter().map(|it| it.table));
+    let wanted =
+        enrichments(project).into_iter().map(|it| it.from).chain(targets(project).into_iter().map(|it| it.table));
     wanted
         .filter(|table| !known(table))
         .map(|table| {

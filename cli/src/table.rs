@@ -3,17 +3,21 @@
 use console::measure_text_width;
 
 /// Rows of cells with their columns aligned to the left, two spaces apart; numbers to the right.
-pub fn align(rows: &[Vec<String>]) -> String {
+pub(crate) fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| measure_text_width(cell)).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| measure_text_width(cell)).max().unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             let pad = " ".repeat(width - measure_text_width(cell));
-            if cell.starts_with(|first: char| first.is_ascii_digit()) && cell.chars().all(|it| it.is_ascii_digit() || ",.%".contains(it)) {
+            if cell.starts_with(|first: char| first.is_ascii_digit())
+                && cell.chars().all(|it| it.is_ascii_digit() || ",.%".contains(it))
+            {
                 line += &pad;
                 line += cell;
             } else {

@@ -12,13 +12,13 @@ use crate::exit::Failure;
 const CONFIG: &str = include_str!("../../onggi.toml");
 
 /// The file that the template's `[identity]` points at.
-pub const IDENTITY_KEY: &str = ".onggi/identity.key";
+pub(crate) const IDENTITY_KEY: &str = ".onggi/identity.key";
 
 /// Writes a new project into `folder`: its configuration, sources, models and identity key. Returns the files' paths.
 ///
 /// # Errors
 /// A [`Failure`] if there is a project already: nothing is overwritten.
-pub fn write(folder: &Path, name: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) fn write(folder: &Path, name: &str) -> anyhow::Result<Vec<String>> {
     let file = folder.join(config::FILE);
     if file.exists() {
         let message = format!("expected no project in `{}`, found {}", folder.display(), config::FILE);
@@ -45,14 +45,17 @@ fn config_text(name: &str) -> String {
         .replace("# A working project: Korean restaurant reviews.", "# Korean restaurant reviews.")
         .replace("name = \"reviews\"", &format!("name = {}", toml::Value::String(name.to_owned())))
         .replace("\"extract/sources\"", "\"sources\"")
-        .replace("# Every key is described at its struct in cli/src/config.rs; a misspelt one is refused with its line.\n", "")
+        .replace(
+            "# Every key is described at its struct in cli/src/config.rs; a misspelt one is refused with its line.\n",
+            "",
+        )
 }
 
 /// Makes a new identity key, readable by its owner alone, unless there is one. Returns whether it was made.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn identity_key(path: &Path) -> anyhow::Result<bool> {
+pub(crate) fn identity_key(path: &Path) -> anyhow::Result<bool> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     if let Some(folder) = path.parent() {
@@ -65,7 +68,7 @@ pub fn identity_key(path: &Path) -> anyhow::Result<bool> {
         Err(error) => return Err(error).with_context(|| format!("making `{}`", path.display())),
     };
     let key: [u8; 32] = rand::rng().random();
-    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = key.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .with_context(|| format!("writing `{}`", path.display()))?;

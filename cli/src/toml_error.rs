@@ -3,7 +3,7 @@
 use catalog::Diagnostic;
 
 /// The diagnostic of a TOML error: where it is, what was expected, and the key that was probably meant.
-pub fn diagnostic(file: &str, text: &str, error: &toml::de::Error) -> Diagnostic {
+pub(crate) fn diagnostic(file: &str, text: &str, error: &toml::de::Error) -> Diagnostic {
     let (line, column) = position(text, error.span().map_or(0, |span| span.start));
     let raw = error.message();
     let (message, hint) = match unknown(raw) {
@@ -18,7 +18,7 @@ pub fn diagnostic(file: &str, text: &str, error: &toml::de::Error) -> Diagnostic
 }
 
 /// Where `needle` first stands in the text, as line and column; the start of the file if it doesn't.
-pub fn find(text: &str, needle: &str) -> (usize, usize) {
+pub(crate) fn find(text: &str, needle: &str) -> (usize, usize) {
     position(text, text.find(needle).unwrap_or(0))
 }
 

@@ -1,11 +1,11 @@
 //! One file a verb.
 
-pub mod check;
-pub mod demo;
-pub mod doctor;
-pub mod init;
-pub mod plan;
-pub mod run;
-pub mod search;
-pub mod sql;
-pub mod status;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod init;
+pub(crate) mod plan;
+pub(crate) mod run;
+pub(crate) mod search;
+pub(crate) mod sql;
+pub(crate) mod status;

@@ -23,13 +23,13 @@ use crate::template;
 ///
 /// # Errors
 /// If it cannot be opened, or belongs to another project.
-pub async fn lake(project: &Project, global: &Global) -> anyhow::Result<Lake> {
+pub(crate) async fn lake(project: &Project, global: &Global) -> anyhow::Result<Lake> {
     let uri = project.lake_uri(global.lake.as_deref());
     Ok(Lake::open(&uri, &project.config.project.name).await?)
 }
 
 /// The folder of the embedded parts: beside a local lake's tables, in the project for any other lake.
-pub fn state_dir(project: &Project, lake: &Lake) -> PathBuf {
+pub(crate) fn state_dir(project: &Project, lake: &Lake) -> PathBuf {
     lake.local_dir().unwrap_or_else(|| project.folder.join(".onggi/state"))
 }
 
@@ -37,7 +37,7 @@ pub fn state_dir(project: &Project, lake: &Lake) -> PathBuf {
 ///
 /// # Errors
 /// If it cannot start.
-pub fn engine(project: &Project) -> anyhow::Result<Engine> {
+pub(crate) fn engine(project: &Project) -> anyhow::Result<Engine> {
     let mut options = EngineOptions::new(std::env::temp_dir().join("onggi-spill"));
     options.memory_bytes = project.config.limits.memory_mib << 20;
     Ok(Engine::new(&options)?)
@@ -47,7 +47,7 @@ pub fn engine(project: &Project) -> anyhow::Result<Engine> {
 ///
 /// # Errors
 /// If its folder cannot be used.
-pub async fn queue(project: &Project, lake: &Lake) -> anyhow::Result<EmbeddedQueue> {
+pub(crate) async fn queue(project: &Project, lake: &Lake) -> anyhow::Result<EmbeddedQueue> {
     Ok(EmbeddedQueue::open(state_dir(project, lake).join("queue.sqlite")).await?)
 }
 
@@ -56,7 +56,7 @@ pub async fn queue(project: &Project, lake: &Lake) -> anyhow::Result<EmbeddedQue
 ///
 /// # Errors
 /// If the key is missing or can be guessed.
-pub async fn identity(project: &Project, lake: &Lake) -> anyhow::Result<IdentityKey> {
+pub(crate) async fn identity(project: &Project, lake: &Lake) -> anyhow::Result<IdentityKey> {
     let reference = &project.config.identity.key;
     if let SecretRef::File(path) = reference {
         let path = project.folder.join(path);
@@ -75,13 +75,13 @@ pub async fn identity(project: &Project, lake: &Lake) -> anyhow::Result<Identity
 ///
 /// # Errors
 /// If a host of the configuration is none.
-pub fn fetchers(config: &Config, jobs: usize) -> anyhow::Result<Fetchers> {
+pub(crate) fn fetchers(config: &Config, jobs: usize) -> anyhow::Result<Fetchers> {
     let mut hosts = Hosts::new();
     for (host, section) in &config.hosts {
         let rate = section.rate.map(|rate| Rate { interval: std::time::Duration::from_secs_f64(1.0 / rate) });
-        hosts.insert(host, HostSetting { url: Some(section.url.clone()), rate }).map_err(|message| {
-            Failure::usage(message, format!("correct `[hosts.\"{host}\"]` in {}", config::FILE))
-        })?;
+        hosts
+            .insert(host, HostSetting { url: Some(section.url.clone()), rate })
+            .map_err(|message| Failure::usage(message, format!("correct `[hosts.\"{host}\"]` in {}", config::FILE)))?;
     }
     Ok(Fetchers::new(FetchSettings {
         hosts,
@@ -93,12 +93,12 @@ pub fn fetchers(config: &Config, jobs: usize) -> anyhow::Result<Fetchers> {
 }
 
 /// Who summarises and embeds.
-pub fn llm() -> Arc<dyn Llm> {
+pub(crate) fn llm() -> Arc<dyn Llm> {
     Arc::new(Local::default())
 }
 
 /// The embedded sinks.
-pub fn serving(project: &Project, lake: &Lake) -> Serving {
+pub(crate) fn serving(project: &Project, lake: &Lake) -> Serving {
     Serving::new(state_dir(project, lake).join("serving"))
 }
 
@@ -106,7 +106,7 @@ pub fn serving(project: &Project, lake: &Lake) -> Serving {
 ///
 /// # Errors
 /// A [`Failure`] if nothing was synced yet.
-pub fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
+pub(crate) fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
     let serving = serving(project, lake);
     if !serving.dir().exists() {
         let message = format!("expected a serving side below `{}`, found none", serving.dir().display());
@@ -116,7 +116,7 @@ pub fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
 }
 
 /// A `[sync]` section as the serving side takes it.
-pub fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
+pub(crate) fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
     let sinks = section.sinks.iter().map(|sink| match sink {
         config::SinkKind::Sqlite => SinkKind::Sqlite,
         config::SinkKind::Keywords => SinkKind::Keywords,
@@ -129,6 +129,9 @@ pub fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
         texts: section.text.clone(),
         title: section.title.clone(),
         entity: section.entity.as_ref().map(|it| Entity { column: it.column.clone(), table: it.table.clone() }),
-        vector: section.vector.as_ref().map(|column| VectorColumn { column: column.clone(), model: llm().embedder().id() }),
+        vector: section
+            .vector
+            .as_ref()
+            .map(|column| VectorColumn { column: column.clone(), model: llm().embedder().id() }),
     }
 }

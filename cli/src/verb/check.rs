@@ -16,7 +16,7 @@ use crate::steps;
 /// # Errors
 /// [`Problems`] with file, line and column of each.
 #[expect(clippy::unused_async, reason = "every verb is called the same way")]
-pub async fn check(global: &Global) -> anyhow::Result<Exit> {
+pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let project = Project::read(&global.project)?;
     let problems = problems(&project);
@@ -33,7 +33,7 @@ pub async fn check(global: &Global) -> anyhow::Result<Exit> {
 }
 
 /// Everything that is wrong with models, enrichments and syncs.
-pub fn problems(project: &Project) -> Vec<Diagnostic> {
+pub(crate) fn problems(project: &Project) -> Vec<Diagnostic> {
     let schemas = schemas(project);
     let mut problems = project.models.check(&|name| schemas.get(name).cloned());
     problems.extend(steps::problems(project, &schemas));

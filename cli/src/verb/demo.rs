@@ -23,7 +23,8 @@ use crate::verb::{run as run_verb, search};
 use crate::wire;
 
 /// What the demo asks.
-const QUESTIONS: [&str; 3] = ["비 오는 날 혼자 먹기 좋은 국밥", "아이와 함께 가기 좋은 넓은 파스타집", "회식하기 좋은 고깃집"];
+const QUESTIONS: [&str; 3] =
+    ["비 오는 날 혼자 먹기 좋은 국밥", "아이와 함께 가기 좋은 넓은 파스타집", "회식하기 좋은 고깃집"];
 /// The name of the demo's project, which its lake remembers.
 const NAME: &str = "demo";
 /// The hosts that the sources name.
@@ -37,7 +38,7 @@ const PORT: u16 = 8917;
 ///
 /// # Errors
 /// If the server, the project or a run cannot begin.
-pub async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
+pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
     let loud = !global.json && !global.quiet;
     if !args.keep {
         remove_former(&args.dir)?;
@@ -134,7 +135,11 @@ fn remove_former(folder: &Path) -> anyhow::Result<()> {
     }
     let config = Config::read(folder)?;
     if config.project.name != NAME {
-        let message = format!("expected the demo's own folder, found the project `{}` in `{}`", config.project.name, folder.display());
+        let message = format!(
+            "expected the demo's own folder, found the project `{}` in `{}`",
+            config.project.name,
+            folder.display()
+        );
         return Err(Failure::usage(message, "name another folder with `--dir`").into());
     }
     std::fs::remove_dir_all(folder).with_context(|| format!("removing the former demo in `{}`", folder.display()))
@@ -156,5 +161,7 @@ fn farewell(folder: &Path, lake: Option<&str>) {
     println!("\ngo on with the same project:");
     println!("  onggi --project {folder}{lake} status");
     println!("  onggi --project {folder}{lake} search --keyword \"국\"");
-    println!("  onggi --project {folder}{lake} sql \"select area, count(*) as places from marts.places group by area order by places desc limit 5\"");
+    println!(
+        "  onggi --project {folder}{lake} sql \"select area, count(*) as places from marts.places group by area order by places desc limit 5\""
+    );
 }

@@ -36,7 +36,7 @@ impl Finding {
 ///
 /// # Errors
 /// Never for what is missing: that is an answer, with exit code 1.
-pub async fn doctor(global: &Global) -> anyhow::Result<Exit> {
+pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
     let mut findings = vec![browser(None).await, font()];
     match Project::read(&global.project) {
         Err(error) => findings.push(Finding::missing("project", first_line(&error), hint(&error))),

@@ -8,7 +8,7 @@ use crate::template;
 ///
 /// # Errors
 /// If there is a project already, or the folder cannot be written.
-pub fn init(global: &Global, args: &Init) -> anyhow::Result<Exit> {
+pub(crate) fn init(global: &Global, args: &Init) -> anyhow::Result<Exit> {
     let folder = &global.project;
     let name = match &args.name {
         Some(name) => name.clone(),

@@ -29,7 +29,7 @@ struct Line {
 ///
 /// # Errors
 /// If a file is wrong or the lake cannot be read.
-pub async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
     let project = Project::read(&global.project)?;
     let problems = check::problems(&project);
     if !problems.is_empty() {

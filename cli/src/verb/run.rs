@@ -16,7 +16,7 @@ use crate::wire;
 ///
 /// # Errors
 /// If the run cannot begin: a wrong file, a lake that cannot be opened. Failed steps are in the report.
-pub async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
     let project = Project::read(&global.project)?;
     let problems = check::problems(&project);
     if !problems.is_empty() {
@@ -43,7 +43,7 @@ pub async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// If it cannot be turned into JSON.
-pub fn print(report: &RunReport, global: &Global) -> anyhow::Result<()> {
+pub(crate) fn print(report: &RunReport, global: &Global) -> anyhow::Result<()> {
     if global.json {
         println!("{}", serde_json::to_string(report)?);
     } else if !global.quiet {

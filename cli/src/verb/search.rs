@@ -21,7 +21,7 @@ const SENTENCE: usize = 90;
 ///
 /// # Errors
 /// If there is no serving side yet, or its indexes cannot be read.
-pub async fn search(global: &Global, args: &Search) -> anyhow::Result<Exit> {
+pub(crate) async fn search(global: &Global, args: &Search) -> anyhow::Result<Exit> {
     let project = Project::read(&global.project)?;
     let lake = wire::lake(&project, global).await?;
     let search = wire::search(&project, &lake)?;
@@ -34,7 +34,12 @@ pub async fn search(global: &Global, args: &Search) -> anyhow::Result<Exit> {
                 println!("{}", serde_json::to_string(hit)?);
             }
         } else {
-            println!("{} {} `{}`", thousands(all as u64), if all == 1 { "place has" } else { "places have" }, args.query);
+            println!(
+                "{} {} `{}`",
+                thousands(all as u64),
+                if all == 1 { "place has" } else { "places have" },
+                args.query
+            );
             for hit in &hits {
                 print!("{}", keyword_text(hit, &args.query));
             }
@@ -53,7 +58,7 @@ pub async fn search(global: &Global, args: &Search) -> anyhow::Result<Exit> {
 }
 
 /// The answers to a question as people read them.
-pub fn text(query: &str, hits: &[Hit]) -> String {
+pub(crate) fn text(query: &str, hits: &[Hit]) -> String {
     if hits.is_empty() {
         return format!("nothing fits `{query}`\n");
     }

@@ -19,7 +19,7 @@ const TABLE_ROWS: usize = 1_000;
 ///
 /// # Errors
 /// Whatever the engine finds wrong with the statement, with suggestions.
-pub async fn sql(global: &Global, args: &Sql) -> anyhow::Result<Exit> {
+pub(crate) async fn sql(global: &Global, args: &Sql) -> anyhow::Result<Exit> {
     let statement = match args.statement.as_str() {
         "-" => std::io::read_to_string(std::io::stdin().lock().take(1 << 20)).context("reading standard input")?,
         statement => statement.to_owned(),
@@ -48,7 +48,9 @@ pub async fn sql(global: &Global, args: &Sql) -> anyhow::Result<Exit> {
         }
     }
     let cut = rows.saturating_sub(TABLE_ROWS);
-    if cut > 0 && let Some(last) = batches.pop() {
+    if cut > 0
+        && let Some(last) = batches.pop()
+    {
         batches.push(last.slice(0, last.num_rows() - cut));
     }
     writeln!(out, "{}", pretty_format_batches_with_schema(schema, &batches)?)?;

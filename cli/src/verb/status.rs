@@ -16,7 +16,7 @@ use crate::wire;
 ///
 /// # Errors
 /// If the lake cannot be read or there is no such run.
-pub async fn status(global: &Global, args: &Status) -> anyhow::Result<Exit> {
+pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exit> {
     let project = Project::read(&global.project)?;
     let lake = wire::lake(&project, global).await?;
     let states = match &args.run {
@@ -24,7 +24,10 @@ pub async fn status(global: &Global, args: &Status) -> anyhow::Result<Exit> {
             let id: RunId = name.parse()?;
             let found = run::read(&lake, &id).await?;
             vec![found.ok_or_else(|| {
-                Failure::usage(format!("expected a run of this lake, found no `{name}`"), "`onggi status` lists the last runs")
+                Failure::usage(
+                    format!("expected a run of this lake, found no `{name}`"),
+                    "`onggi status` lists the last runs",
+                )
             })?]
         }
         None => run::recent(&lake, args.last).await?,
@@ -51,7 +54,10 @@ fn text(state: &RunState, now: Timestamp, zone: &TimeZone) -> String {
     let end = state.ended_at.unwrap_or(now);
     let took = took(state.started_at, end);
     let mut text = match state.status {
-        RunStatus::Dead => format!("run {}  {}  dead: its process is gone; run the day again to go on  started {started}\n", state.run, state.dt),
+        RunStatus::Dead => format!(
+            "run {}  {}  dead: its process is gone; run the day again to go on  started {started}\n",
+            state.run, state.dt
+        ),
         status => format!("run {}  {}  {status}  started {started}, {took}\n", state.run, state.dt),
     };
     let dead = state.status == RunStatus::Dead;
@@ -117,5 +123,9 @@ fn detail(step: &StepState) -> String {
 
 fn took(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.duration_since(from).as_secs_f64().max(0.0);
-    if seconds >= 60.0 { format!("{}m{:02}s", seconds as u64 / 60, seconds as u64 % 60) } else { format!("{seconds:.1}s") }
+    if seconds >= 60.0 {
+        format!("{}m{:02}s", seconds as u64 / 60, seconds as u64 % 60)
+    } else {
+        format!("{seconds:.1}s")
+    }
 }

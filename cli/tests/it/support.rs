@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The local copy of the site, on a runtime of its own, for as long as this lives.
 pub struct Site {
     pub replica: Replica,
-    runtime: tokio::runtime::Runtime,
+    _runtime: tokio::runtime::Runtime,
 }
 
 impl Site {
@@ -22,7 +22,7 @@ impl Site {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let options = ReplicaOptions { today: today(), ..options };
         let replica = runtime.block_on(Replica::start(options)).unwrap();
-        Self { replica, runtime }
+        Self { replica, _runtime: runtime }
     }
 
     /// The `[hosts]` tables that point the sources at this site.
@@ -31,10 +31,6 @@ impl Site {
         ["pcmap.place.naver.com", "pcmap-api.place.naver.com"]
             .map(|host| format!("\n[hosts.\"{host}\"]\nurl = \"{url}\"\nrate = 1000\n"))
             .concat()
-    }
-
-    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(future)
     }
 }
 

@@ -15,7 +15,9 @@ use replica::{Replica, ReplicaOptions, Sizes, Switches};
 use url::Url;
 
 mod browser;
+mod cost;
 mod http;
+mod pages;
 mod reaping;
 
 /// A replica, and fetchers that take it for the real site.

@@ -1,0 +1,137 @@
+//! Wrong use: each mistake is one clear error with a way out, the right exit code, and nothing lost.
+
+use replica::{Fault, ReplicaOptions, Switches};
+
+use crate::support::{self, Project, Site, text};
+
+/// Runs a command that must fail like this; what it printed, with the folder taken out.
+fn fails(project: &Project, arguments: &[&str], code: i32) -> String {
+    let output = project.onggi(arguments);
+    assert_eq!(output.status.code(), Some(code), "{}", text(&output));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let real = project.folder.canonicalize().unwrap().display().to_string();
+    let shown = stderr.replace(&project.folder.display().to_string(), "[PROJECT]").replace(&real, "[PROJECT]");
+    assert!(shown.contains("error:"), "{shown}");
+    shown
+}
+
+#[test]
+fn a_misspelt_key_in_the_configuration() {
+    let project = Project::unpointed();
+    project.replace("onggi.toml", "timezone", "timezome");
+    insta::assert_snapshot!(fails(&project, &["run"], 2), @"");
+}
+
+#[test]
+fn a_misspelt_key_in_a_source() {
+    let project = Project::unpointed();
+    project.replace("sources/naver_reviews.toml", "every = ", "evry = ");
+    insta::assert_snapshot!(fails(&project, &["check"], 2), @"");
+}
+
+#[test]
+fn an_unknown_column_in_a_model() {
+    let project = Project::unpointed();
+    project.replace("sql/reviews/marts/review_texts.sql", "body", "boddy");
+    insta::assert_snapshot!(fails(&project, &["check"], 2), @"");
+}
+
+#[test]
+fn a_cycle() {
+    let project = Project::unpointed();
+    std::fs::write(project.folder.join("sql/reviews/staging/one.sql"), "select * from staging.two").unwrap();
+    std::fs::write(project.folder.join("sql/reviews/staging/two.sql"), "select * from staging.one").unwrap();
+    insta::assert_snapshot!(fails(&project, &["check"], 2), @"");
+}
+
+#[test]
+fn no_project_here() {
+    let project = Project::unpointed();
+    std::fs::remove_file(project.folder.join("onggi.toml")).unwrap();
+    insta::assert_snapshot!(fails(&project, &["run"], 2), @"");
+}
+
+#[test]
+fn no_chromium() {
+    let site = Site::new(3, 30);
+    let project = Project::new(&site);
+    project.replace("onggi.toml", "jobs = 2", "chromium = \"/nowhere/chromium\"\njobs = 2");
+    let shown = fails(&project, &["run"], 1);
+    assert!(shown.contains("no Chromium could be started"), "{shown}");
+    assert!(shown.contains("hint: install one"), "{shown}");
+    // What needs no browser is done and kept.
+    assert_eq!(project.number("select count(*) from staging.places"), 3);
+}
+
+#[test]
+fn an_unwritable_lake() {
+    let project = Project::unpointed();
+    // A file where the folder should be keeps even the superuser out.
+    std::fs::write(project.folder.join("blocked"), "").unwrap();
+    project.replace("onggi.toml", "uri = \"lake\"", "uri = \"blocked/lake\"");
+    let shown = fails(&project, &["run"], 1);
+    assert!(shown.contains("hint:"), "{shown}");
+}
+
+#[test]
+fn a_second_project_in_the_same_lake() {
+    let first = Project::unpointed();
+    let lake = first.folder.join("lake").display().to_string();
+    let output = first.onggi(&["status"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let second = Project::unpointed();
+    second.replace("onggi.toml", "name = \"test\"", "name = \"other\"");
+    let shown = fails(&second, &["--lake", &lake, "status"], 2);
+    assert!(shown.contains("`test`") && shown.contains("hint:"), "{shown}");
+}
+
+#[test]
+fn a_torn_commit_file() {
+    if !support::browser() {
+        return;
+    }
+    let site = Site::new(3, 30);
+    let project = Project::new(&site);
+    project.run(0);
+    let log = project.folder.join("lake/staging/reviews/_delta_log/00000000000000000001.json");
+    let whole = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &whole[..whole.len() / 2]).unwrap();
+    let shown = fails(&project, &["sql", "select count(*) from staging.reviews"], 1);
+    assert!(shown.contains("staging.reviews") && shown.contains("00000000000000000001.json"), "{shown}");
+    assert!(shown.contains("hint:"), "{shown}");
+    std::fs::write(&log, whole).unwrap();
+    assert_eq!(project.number("select count(*) from staging.reviews"), 30);
+}
+
+#[test]
+fn a_site_that_answers_garbage_for_ever() {
+    if !support::browser() {
+        return;
+    }
+    let switches = Switches { garbage: Fault::always(1.0), ..Switches::default() };
+    let site = Site::with(ReplicaOptions { places: 3, reviews: 60, switches, ..ReplicaOptions::default() });
+    let project = Project::new(&site);
+    let output = project.onggi(&["run", "--json"]);
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{}", text(&output));
+    let report = support::last_object(&output);
+    // Nothing vanishes: every key is a record with its reason, or a dead letter.
+    let set_aside = report["set_aside"].as_i64().unwrap();
+    assert!(set_aside > 0 || report["status"] == "partial", "{report}");
+    site.replica.set_switches(Switches::default());
+}
+
+#[test]
+fn an_empty_site() {
+    let switches = Switches { empty: true, ..Switches::default() };
+    let site = Site::with(ReplicaOptions { places: 3, reviews: 30, switches, ..ReplicaOptions::default() });
+    let project = Project::new(&site);
+    let report = project.run(0);
+    assert_eq!(report["fetched"], 0, "{report}");
+    assert_eq!(project.number("select count(*) from staging.places"), 0);
+}
+
+#[test]
+fn a_step_that_is_not_there() {
+    let project = Project::unpointed();
+    insta::assert_snapshot!(fails(&project, &["run", "--select", "marts.placess"], 2), @"");
+}
