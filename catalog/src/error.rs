@@ -153,7 +153,6 @@ impl Error {
     /// What to do next, where that can be said.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::InvalidName { .. } => return None,
             Self::UnsupportedLake { .. } => {
                 "a lake is a local folder (`lake`, `file:///data/lake`) or `memory://name`".into()
             }
@@ -181,7 +180,7 @@ impl Error {
             Self::Contended { .. } | Self::Unknown { .. } => {
                 "run again: what is already in the lake is found there and not written twice".into()
             }
-            Self::Input { .. } | Self::Failpoint { .. } => return None,
+            Self::InvalidName { .. } | Self::Input { .. } | Self::Failpoint { .. } => return None,
             Self::Read { .. } | Self::Storage { .. } => "look at the cause; if it passes by itself, run again".into(),
         })
     }

@@ -20,6 +20,7 @@ mod toml_error;
 mod verb;
 mod wire;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use args::{Cli, Verb};
@@ -80,10 +81,17 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     }
 }
 
+/// What is never logged, whatever is asked for: raw frames with people in them.
+const SILENT: [&str; 3] = ["chromiumoxide=off", "async_tungstenite=off", "tungstenite=off"];
+
 /// Log lines go to standard error, beside progress, so that standard output stays data.
 fn start_log(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true).try_init();
+    // The browser's protocol carries pages as they come, reviewers and all: no filter may bring its frames into a log.
+    let filter = SILENT.iter().filter_map(|silent| silent.parse().ok()).fold(filter, EnvFilter::add_directive);
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let _ = log.try_init();
 }
 
 /// `ONGGI_FAILPOINT=name[:nth[:log file]]`: where a test wants this process to die.

@@ -215,6 +215,8 @@ impl<'a> Runner<'a> {
         }
         let keys = keys(&self.engine, lake, project, source).await?;
         if keys.is_empty() {
+            // Models read the table also when nothing is in it.
+            let _ = lake.create(&source.table_spec()).await?;
             return Ok(Ended::new(StepStatus::Unchanged, "no keys: there is nothing to ask for"));
         }
         let extractor = self.extractor().await?;

@@ -122,10 +122,9 @@ fn detail(step: &StepState) -> String {
 }
 
 fn took(from: Timestamp, to: Timestamp) -> String {
-    let seconds = to.duration_since(from).as_secs_f64().max(0.0);
-    if seconds >= 60.0 {
-        format!("{}m{:02}s", seconds as u64 / 60, seconds as u64 % 60)
-    } else {
-        format!("{seconds:.1}s")
+    let took = std::time::Duration::try_from(to.duration_since(from)).unwrap_or_default();
+    match took.as_secs() {
+        seconds @ 60.. => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{:.1}s", took.as_secs_f64()),
     }
 }

@@ -7,18 +7,18 @@ use replica::{Replica, ReplicaOptions};
 use serde_json::Value;
 
 /// The local copy of the site, on a runtime of its own, for as long as this lives.
-pub struct Site {
+pub(crate) struct Site {
     pub replica: Replica,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Site {
     /// A site of this many places and reviews.
-    pub fn new(places: usize, reviews: u64) -> Self {
+    pub(crate) fn new(places: usize, reviews: u64) -> Self {
         Self::with(ReplicaOptions { places, reviews, ..ReplicaOptions::default() })
     }
 
-    pub fn with(options: ReplicaOptions) -> Self {
+    pub(crate) fn with(options: ReplicaOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let options = ReplicaOptions { today: today(), ..options };
         let replica = runtime.block_on(Replica::start(options)).unwrap();
@@ -26,7 +26,7 @@ impl Site {
     }
 
     /// The `[hosts]` tables that point the sources at this site.
-    pub fn hosts(&self) -> String {
+    pub(crate) fn hosts(&self) -> String {
         let url = self.replica.url();
         ["pcmap.place.naver.com", "pcmap-api.place.naver.com"]
             .map(|host| format!("\n[hosts.\"{host}\"]\nurl = \"{url}\"\nrate = 1000\n"))
@@ -35,57 +35,59 @@ impl Site {
 }
 
 /// The day it is in Seoul, as the command will find it.
-pub fn today() -> catalog::Date {
+pub(crate) fn today() -> catalog::Date {
     #[expect(clippy::disallowed_methods, reason = "the command under test reads the real clock; the site must agree")]
     jiff::Timestamp::now().in_tz("Asia/Seoul").unwrap().date()
 }
 
 /// A project made by `onggi init`, pointed at a site.
-pub struct Project {
+pub(crate) struct Project {
     pub folder: PathBuf,
     _keeps: Option<tempfile::TempDir>,
 }
 
 impl Project {
-    pub fn new(site: &Site) -> Self {
+    pub(crate) fn new(site: &Site) -> Self {
         let project = Self::unpointed();
         project.append("onggi.toml", &site.hosts());
         project
     }
 
     /// A project whose sources name the real hosts: nothing may be fetched with it.
-    pub fn unpointed() -> Self {
+    pub(crate) fn unpointed() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("project");
         std::fs::create_dir(&folder).unwrap();
         let project = Self { folder, _keeps: Some(temp) };
         let output = project.onggi(&["init", "--name", "test"]);
         assert!(output.status.success(), "{}", text(&output));
+        // The same key everywhere: the same reviewer is the same hash in every project, so that lakes can be compared.
+        std::fs::write(project.folder.join(".onggi/identity.key"), "a key that only these tests know").unwrap();
         project
     }
 
     /// The same project with everything that was done so far, in another folder.
-    pub fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("project");
         copy_folder(&self.folder, &folder);
         Self { folder, _keeps: Some(temp) }
     }
 
-    pub fn append(&self, file: &str, text: &str) {
+    pub(crate) fn append(&self, file: &str, text: &str) {
         let path = self.folder.join(file);
         let before = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, before + text).unwrap();
     }
 
-    pub fn replace(&self, file: &str, from: &str, to: &str) {
+    pub(crate) fn replace(&self, file: &str, from: &str, to: &str) {
         let path = self.folder.join(file);
         let before = std::fs::read_to_string(&path).unwrap();
         assert!(before.contains(from), "`{from}` does not stand in {file}");
         std::fs::write(path, before.replacen(from, to, 1)).unwrap();
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onggi"));
         command.arg("--project").arg(&self.folder).args(arguments).stdin(Stdio::null());
         for name in ["ONGGI_PROJECT", "ONGGI_LAKE", "ONGGI_LOG", "ONGGI_FAILPOINT"] {
@@ -94,33 +96,33 @@ impl Project {
         command
     }
 
-    pub fn onggi(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn onggi(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// `onggi run --json` that must end with this exit code; its last line.
-    pub fn run(&self, expected: i32) -> Value {
+    pub(crate) fn run(&self, expected: i32) -> Value {
         let output = self.onggi(&["run", "--json", "--quiet"]);
         assert_eq!(output.status.code(), Some(expected), "{}", text(&output));
         last_object(&output)
     }
 
     /// The rows of a query, one JSON object each.
-    pub fn sql(&self, query: &str) -> Vec<Value> {
+    pub(crate) fn sql(&self, query: &str) -> Vec<Value> {
         let output = self.onggi(&["sql", "--json", query]);
         assert!(output.status.success(), "{query}\n{}", text(&output));
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The one number that a query answers with.
-    pub fn number(&self, query: &str) -> i64 {
+    pub(crate) fn number(&self, query: &str) -> i64 {
         let rows = self.sql(query);
         let row = rows[0].as_object().unwrap();
         row.values().next().unwrap().as_i64().unwrap()
     }
 
     /// Everything that a reader of this lake and its sinks can see, but for the times of fetching, in a fixed order.
-    pub fn contents(&self) -> Vec<(String, Vec<String>)> {
+    pub(crate) fn contents(&self) -> Vec<(String, Vec<String>)> {
         let tables = [
             ("staging.places", "place_id"),
             ("staging.reviews", "review_id"),
@@ -155,7 +157,7 @@ fn hash(serving: &Path) -> String {
 }
 
 /// What a command printed, both streams, for a failed assertion.
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!(
         "exit: {:?}\n--- stdout\n{}--- stderr\n{}",
         output.status,
@@ -165,14 +167,14 @@ pub fn text(output: &Output) -> String {
 }
 
 /// The JSON object on the last line of standard output.
-pub fn last_object(output: &Output) -> Value {
+pub(crate) fn last_object(output: &Output) -> Value {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let line = stdout.lines().last().unwrap_or_else(|| panic!("nothing was printed\n{}", text(output)));
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in `{line}`"))
 }
 
 /// Whether a browser is here; a test without one says why it skips.
-pub fn browser() -> bool {
+pub(crate) fn browser() -> bool {
     let found = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"].iter().any(|name| {
         let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         found.is_ok_and(|status| status.success())

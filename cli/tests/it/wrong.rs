@@ -19,21 +19,21 @@ fn fails(project: &Project, arguments: &[&str], code: i32) -> String {
 fn a_misspelt_key_in_the_configuration() {
     let project = Project::unpointed();
     project.replace("onggi.toml", "timezone", "timezome");
-    insta::assert_snapshot!(fails(&project, &["run"], 2), @"");
+    insta::assert_snapshot!(fails(&project, &["run"], 2));
 }
 
 #[test]
 fn a_misspelt_key_in_a_source() {
     let project = Project::unpointed();
     project.replace("sources/naver_reviews.toml", "every = ", "evry = ");
-    insta::assert_snapshot!(fails(&project, &["check"], 2), @"");
+    insta::assert_snapshot!(fails(&project, &["check"], 2));
 }
 
 #[test]
 fn an_unknown_column_in_a_model() {
     let project = Project::unpointed();
     project.replace("sql/reviews/marts/review_texts.sql", "body", "boddy");
-    insta::assert_snapshot!(fails(&project, &["check"], 2), @"");
+    insta::assert_snapshot!(fails(&project, &["check"], 2));
 }
 
 #[test]
@@ -41,14 +41,14 @@ fn a_cycle() {
     let project = Project::unpointed();
     std::fs::write(project.folder.join("sql/reviews/staging/one.sql"), "select * from staging.two").unwrap();
     std::fs::write(project.folder.join("sql/reviews/staging/two.sql"), "select * from staging.one").unwrap();
-    insta::assert_snapshot!(fails(&project, &["check"], 2), @"");
+    insta::assert_snapshot!(fails(&project, &["check"], 2));
 }
 
 #[test]
 fn no_project_here() {
     let project = Project::unpointed();
     std::fs::remove_file(project.folder.join("onggi.toml")).unwrap();
-    insta::assert_snapshot!(fails(&project, &["run"], 2), @"");
+    insta::assert_snapshot!(fails(&project, &["run"], 2));
 }
 
 #[test]
@@ -133,5 +133,5 @@ fn an_empty_site() {
 #[test]
 fn a_step_that_is_not_there() {
     let project = Project::unpointed();
-    insta::assert_snapshot!(fails(&project, &["run", "--select", "marts.placess"], 2), @"");
+    insta::assert_snapshot!(fails(&project, &["run", "--dt", "2026-10-01", "--select", "marts.placess"], 2));
 }

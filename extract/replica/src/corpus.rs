@@ -38,10 +38,12 @@ impl Corpus {
             };
             match kind(file) {
                 Some(Kind::Csv) => {
-                    corpus.add_csv(text, column).map_err(|found| wrong("a CSV file with a column of texts", found))?
+                    corpus.add_csv(text, column).map_err(|found| wrong("a CSV file with a column of texts", found))?;
                 }
                 Some(Kind::Json) => {
-                    corpus.add_json(text, column).map_err(|found| wrong("JSON objects with a field of texts", found))?
+                    corpus
+                        .add_json(text, column)
+                        .map_err(|found| wrong("JSON objects with a field of texts", found))?;
                 }
                 None => {}
             }

@@ -77,7 +77,7 @@ pub(crate) fn decompose(text: &str) -> String {
             let syllable = code - BASE;
             out.extend(char::from_u32(0x1100 + syllable / 588));
             out.extend(char::from_u32(0x1161 + syllable % 588 / 28));
-            if syllable % 28 > 0 {
+            if !syllable.is_multiple_of(28) {
                 out.extend(char::from_u32(0x11a7 + syllable % 28));
             }
         } else {

@@ -90,7 +90,7 @@ impl Spoilt {
             }
             Self::RatingText => drop(review.insert("rating".to_owned(), json!("별점 없음"))),
             Self::VisitNonsense => {
-                drop(review.insert("representativeVisitDateTime".to_owned(), json!("2026-13-45T99:99:99.000Z")))
+                drop(review.insert("representativeVisitDateTime".to_owned(), json!("2026-13-45T99:99:99.000Z")));
             }
             Self::BodyNumber => drop(review.insert("body".to_owned(), json!(404))),
             Self::VisitCountText => drop(review.insert("visitCount".to_owned(), json!("여러 번"))),

@@ -127,7 +127,7 @@ mod tests {
         let tally = Tally::new(Arc::new({
             let told = Arc::clone(&told);
             move |progress: Progress| {
-                told.lock().unwrap().push((progress.done_keys, progress.total_keys, progress.records))
+                told.lock().unwrap().push((progress.done_keys, progress.total_keys, progress.records));
             }
         }));
         tally.expect(4);

@@ -60,7 +60,7 @@ async fn place(shared: Arc<Shared>, id: String, kind: Kind) -> Response {
     let Some(index) = index else { return nothing(&shared) };
     let call = Call { kind, key: id.clone(), page: 0 };
     let admission = shared.admit(&call, |stats| {
-        count(if kind == Kind::HomePage { &mut stats.home_pages } else { &mut stats.review_pages }, id)
+        count(if kind == Kind::HomePage { &mut stats.home_pages } else { &mut stats.review_pages }, id);
     });
     let switches = admission.switches.clone();
     let place = &shared.world.places[index];

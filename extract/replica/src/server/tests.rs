@@ -90,11 +90,14 @@ async fn a_crawl_harvests_exactly_the_truth() {
     replica.stop().await;
 }
 
+/// A trouble's name, how it is switched on, and what counts it.
+type Case = (&'static str, Switches, fn(&Stats) -> u64);
+
 #[tokio::test]
 async fn every_trouble_that_can_be_survived_is_survived_and_counted() {
     let client = Client::new();
     let quick = Switches { slow_for: Duration::from_millis(30), ..Switches::default() };
-    let cases: Vec<(&str, Switches, fn(&Stats) -> u64)> = vec![
+    let cases: Vec<Case> = vec![
         ("too many", Switches { too_many: Fault::once(0.3), ..quick.clone() }, |stats| stats.too_many),
         ("server error", Switches { server_error: Fault::times(0.3, 3), ..quick.clone() }, |stats| stats.server_errors),
         ("garbage", Switches { garbage: Fault::once(0.3), ..quick.clone() }, |stats| stats.garbage),
