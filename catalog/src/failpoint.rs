@@ -51,7 +51,7 @@ pub const NAMES: &[&str] = &[
     "run.record.after",
 ];
 
-/// Marks a point at which a test may kill the process. See [`crate::failpoint`].
+/// Marks a point at which a test may kill the process. See [`mod@crate::failpoint`].
 #[macro_export]
 macro_rules! failpoint {
     ($name:literal) => {{

@@ -2,7 +2,7 @@
 //!
 //! While a run goes on each [`Event`] is a small object under `_onggi/runs/<run>/`, so that any
 //! machine that sees the lake can tell where it is. [`RunState`] is the fold of those events: it is
-//! never stored, so it can't disagree with them. When the run ends, [`record`] puts it into the
+//! never stored, so it can't disagree with them. When the run ends, [`record()`] puts it into the
 //! tables `ops.runs` and `ops.steps`, once, where SQL can ask about it.
 //!
 //! Events that may be lost with the power (progress) don't wait for the disk; starts and ends do.

@@ -40,7 +40,8 @@ const PORT: u16 = 8917;
 /// If the server, the project or a run cannot begin.
 pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
     let loud = !global.json && !global.quiet;
-    if !args.keep {
+    // A lake that was named is somebody's: it is gone on with, and so is the project whose key it was hashed with.
+    if !args.keep && global.lake.is_none() {
         remove_former(&args.dir)?;
     }
     let options = ReplicaOptions {

@@ -1,5 +1,6 @@
 //! `onggi doctor`: what is reachable, what is missing, and how to get it.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -73,7 +74,8 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
             .map(|it| vec![format!("{} {}", if it.fine { "✓" } else { "✗" }, it.what), it.text.clone()])
             .collect();
         print!("{}", table::align(&rows));
-        for hint in findings.iter().filter_map(|finding| finding.hint.as_ref()) {
+        let hints: BTreeSet<&String> = findings.iter().filter_map(|finding| finding.hint.as_ref()).collect();
+        for hint in hints {
             println!("hint: {hint}");
         }
     }
