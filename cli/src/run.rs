@@ -4,30 +4,28 @@
 //! how a step does its work; it knows what to do with how the work ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use arrow::array::AsArray;
 use catalog::run::{self, Event, Process, RunLog, RunStatus, StepEnd, StepKind, StepPlan, StepStatus};
 use catalog::{Date, Lake, RunId, failpoint};
-use extract::source::Keys;
-use extract::{Cancel, Extractor, Key, Source};
+use extract::{Cancel, Extractor, Source};
 use load::{Enrichment, SyncTarget};
 use transform::{Builder, Engine};
 
 use crate::clock;
 use crate::exit;
+use crate::keys;
 use crate::progress::{Amount, Progress, thousands};
 use crate::project::Project;
 use crate::report::{RunReport, Status};
+use crate::reporter::Reporter;
 use crate::steps::{self, Step};
 use crate::wire;
 
 /// How many answers of a language model are stored at once: what a kill can cost.
 const ENRICH_BATCH: usize = 64;
-/// How many progress events a step leaves in the lake at most a second: enough to look at, too few to weigh.
-const EVENT_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What a run is asked to do.
 pub(crate) struct Request<'a> {
@@ -213,7 +211,7 @@ impl<'a> Runner<'a> {
             let why = format!("not due: fetched on {newest}, due on {next}");
             return Ok(Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Unchanged, why) });
         }
-        let keys = keys(&self.engine, lake, project, source).await?;
+        let keys = keys::keys(&self.engine, lake, project, source).await?;
         if keys.is_empty() {
             // Models read the table also when nothing is in it.
             let _ = lake.create(&source.table_spec()).await?;
@@ -378,41 +376,6 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// The keys of a source: those of its file, or what its query finds in the lake.
-///
-/// # Errors
-/// If the query cannot be answered.
-pub(crate) async fn keys(engine: &Engine, lake: &Lake, project: &Project, source: &Source) -> anyhow::Result<Vec<Key>> {
-    let sql = match source.keys() {
-        Keys::List(keys) => return Ok(keys.iter().map(|key| Key::new(key.as_str())).collect()),
-        Keys::Query(sql) => sql,
-    };
-    let answer = engine.query(lake, &project.models, sql).await;
-    let batches = match answer {
-        Ok(answer) => answer.collect().await,
-        Err(error) => Err(error),
-    }
-    .with_context(|| format!("asking the lake for the keys of `{}`", source.name()))?;
-    let mut keys = Vec::new();
-    for batch in batches {
-        let text = |column: usize| -> anyhow::Result<arrow::array::ArrayRef> {
-            Ok(arrow::compute::cast(batch.column(column), &arrow::datatypes::DataType::Utf8)?)
-        };
-        let values = text(0)?;
-        let since = if batch.num_columns() > 1 { Some(text(1)?) } else { None };
-        for row in 0..batch.num_rows() {
-            if !arrow::array::Array::is_null(&values, row) {
-                let mut key = Key::new(values.as_string::<i32>().value(row));
-                key.since = since.as_ref().and_then(|since| {
-                    (!arrow::array::Array::is_null(since, row)).then(|| since.as_string::<i32>().value(row).to_owned())
-                });
-                keys.push(key);
-            }
-        }
-    }
-    Ok(keys)
-}
-
 /// Ctrl-C and SIGTERM hand back what is under way; a second one is the system's business.
 async fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>) {
     let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
@@ -422,61 +385,4 @@ async fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>) {
     }
     progress.line("stopping: what is under way is handed back; run again to go on");
     cancel.cancel();
-}
-
-/// Takes how far a step is to the screen at once and to the lake now and then.
-#[derive(Clone)]
-struct Reporter {
-    progress: Arc<Progress>,
-    latest: Arc<Mutex<Option<Latest>>>,
-}
-
-/// The step under way, and how far it is if that was not told to the lake yet.
-struct Latest {
-    id: String,
-    amount: Option<(Amount, &'static str)>,
-}
-
-impl Reporter {
-    fn start(log: RunLog, progress: Arc<Progress>) -> Self {
-        let reporter = Self { progress, latest: Arc::default() };
-        let latest = Arc::downgrade(&reporter.latest);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(EVENT_EVERY).await;
-                let Some(latest) = latest.upgrade() else { return };
-                let taken = latest.lock().ok().and_then(|mut it| {
-                    let latest = it.as_mut()?;
-                    latest.amount.take().map(|amount| (latest.id.clone(), amount))
-                });
-                if let Some((id, (amount, unit))) = taken {
-                    let event = Event::Progress { id, done: amount.done, total: amount.total, unit: unit.to_owned() };
-                    // Progress is for looking at: a run does not fail for it.
-                    let _ = log.event(event, clock::now()).await;
-                }
-            }
-        });
-        reporter
-    }
-
-    fn enter(&self, id: String) {
-        if let Ok(mut latest) = self.latest.lock() {
-            *latest = Some(Latest { id, amount: None });
-        }
-    }
-
-    fn leave(&self) {
-        if let Ok(mut latest) = self.latest.lock() {
-            *latest = None;
-        }
-    }
-
-    fn tell(&self, amount: Amount, unit: &'static str) {
-        self.progress.amount(amount, unit);
-        if let Ok(mut latest) = self.latest.lock()
-            && let Some(latest) = latest.as_mut()
-        {
-            latest.amount = Some((amount, unit));
-        }
-    }
 }

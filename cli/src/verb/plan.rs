@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::args::{Global, RunArgs};
 use crate::clock;
 use crate::exit::{Exit, Problems};
+use crate::keys;
 use crate::project::Project;
-use crate::run;
 use crate::steps::{self, Step};
 use crate::table;
 use crate::verb::check;
@@ -138,7 +138,7 @@ async fn extraction(
         }
     }
     let engine = wire::engine(project)?;
-    let keys = run::keys(&engine, lake, project, source).await?;
+    let keys = keys::keys(&engine, lake, project, source).await?;
     let count = keys.len();
     let left = extract::worker::keys_left(lake, source, dt, keys).await?;
     Ok(match left {
