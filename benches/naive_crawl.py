@@ -24,7 +24,7 @@ with sync_playwright() as p:
     page.wait_for_selector("#_review_list > li")
     marks, memory_early, texts = [], 0, []
     while True:
-        # One call for all of them: a call an item would take the better part of an hour.
+        # One call for all of them: a call an item would be over a million calls.
         texts = page.eval_on_selector_all("#_review_list > li", "items => items.map(item => item.innerText)")
         marks.append((len(texts), time.monotonic() - started))
         if not memory_early and len(texts) >= 1000: memory_early = memory(profile)

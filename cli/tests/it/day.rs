@@ -68,6 +68,7 @@ fn a_day_is_done_once_and_found_again() {
     search_finds(&project);
     nobody_is_recognisable(&site, &project);
     runs_are_recorded(&project);
+    the_lake_is_the_truth(&site, &project);
 }
 
 /// Every place whose text has the syllable, and no other; the best answers to a question carry their reasons.
@@ -118,6 +119,19 @@ fn nobody_is_recognisable(site: &Site, project: &Project) {
     assert!(looked_for > 100, "only {looked_for} things to look for");
 }
 
+/// Everything beside the tables is deleted – queue, plans, records, indexes – and one run brings it back without asking the
+/// site for anything.
+fn the_lake_is_the_truth(site: &Site, project: &Project) {
+    let before = project.contents();
+    let pages = site.replica.stats().pages();
+    std::fs::remove_dir_all(project.folder.join("lake/_onggi")).unwrap();
+    let report = project.run(0);
+    assert_eq!((&report["fetched"], &report["embedded"]), (&Value::from(0), &Value::from(0)), "{report}");
+    assert!(report["synced"].as_u64() > Some(0), "{report}");
+    assert_eq!(site.replica.stats().pages(), pages);
+    assert_eq!(before, project.contents());
+}
+
 fn runs_are_recorded(project: &Project) {
     assert_eq!(project.number("select count(*) from ops.runs where status = 'done'"), 2);
     assert!(project.number("select count(*) from ops.steps") >= 20);
@@ -138,6 +152,7 @@ fn whatever_a_crawler_can_survive_nothing_is_lost() {
         ("latency", Switches { latency: Duration::from_millis(20), jitter: Duration::from_millis(20), ..calm.clone() }),
         ("arrivals", Switches { arrivals: Some(Arrivals { every: 3, reviews: 1, limit: 4 }), ..calm.clone() }),
         ("the first page twice", Switches { resend_first: true, ..calm.clone() }),
+        ("too many requests", Switches { too_many: Fault::once(0.2), retry_after: 1, ..calm.clone() }),
         ("half-rendered pages", Switches { half_rendered: Fault::once(0.5), ..calm.clone() }),
         ("server errors", Switches { server_error: Fault::once(0.2), ..calm.clone() }),
         ("cut answers", Switches { cut: Fault::once(0.2), ..calm.clone() }),

@@ -26,8 +26,13 @@ const PAGE_JS: &str = include_str!("page.js");
 /// After an answer without items the page may still take its button away.
 const IDLE_SETTLE: Duration = Duration::from_millis(150);
 
-/// A button that is gone may come back while the page draws; not waited for when the site's total is reached.
-const GRACE: Duration = Duration::from_millis(250);
+/// A button that is gone may come back while the page draws, on a busy machine seconds later; not waited for when the site's
+/// total is reached.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How often a page is opened again because it ends before the site's own total. Sites count reviews that they don't show,
+/// so a page that ends early again and again is taken at its word.
+const SHORT_LOADS: u32 = 2;
 
 /// A loaded page that does not change for so long, and has no list, is half rendered.
 const REST: Duration = Duration::from_millis(1_500);
@@ -58,12 +63,20 @@ pub(super) struct Visit<'a> {
 struct Seen {
     items: u64,
     total: Option<u64>,
+    /// Answers to clicks.
+    answers: u64,
+    /// Loads that ended before their total without one.
+    short_loads: u32,
 }
 
 impl Seen {
     fn add(&mut self, items: usize, total: Option<u64>) {
         self.items += items as u64;
         self.total = total.or(self.total);
+    }
+
+    fn is_short(&self) -> bool {
+        self.total.is_some_and(|total| self.items < total)
     }
 
     fn is_all(&self) -> bool {
@@ -116,7 +129,7 @@ impl<'a> Visit<'a> {
                 wait_before(load)
             };
             tokio::time::sleep(wait).await;
-            seen = Seen::default();
+            seen = Seen { short_loads: seen.short_loads, ..Seen::default() };
         }
         Ok(())
     }
@@ -267,12 +280,29 @@ impl<'a> Visit<'a> {
                 .evaluate(&self.script("look", settle, expect.is_some(), !seen.is_all()))
                 .await
                 .map_err(Trouble::Tab)?;
-            if looked["state"] != "more" {
-                // A page that lost its button together with an answer has not said that this was all.
-                return Ok(match last {
-                    Some(error) => Err(Half(error)),
-                    None => Ok(()),
-                });
+            match looked["state"].as_str() {
+                Some("more") => {}
+                Some("end") => {
+                    // A page that lost its button together with an answer has not said that this was all.
+                    if let Some(error) = last {
+                        return Ok(Err(Half(error)));
+                    }
+                    // Neither has one that never had a button, although the site counts more than it brought along.
+                    if seen.answers == 0 && seen.is_short() && seen.short_loads < SHORT_LOADS {
+                        seen.short_loads += 1;
+                        return Ok(Err(self.half(format!("the page ends after {} of its items", seen.items))));
+                    }
+                    tracing::debug!(
+                        url = self.url,
+                        items = seen.items,
+                        total = seen.total,
+                        answers = seen.answers,
+                        "the page ends"
+                    );
+                    return Ok(Ok(()));
+                }
+                // The page that is about to be left, or something that is no answer at all.
+                _ => return Ok(Err(self.half(format!("the page is gone: {looked}")))),
             }
             self.politeness.pace_again(self.source, &self.url).await.map_err(Trouble::Site)?;
             let Some(captured) = self.click(tab).await? else {
@@ -331,6 +361,7 @@ impl<'a> Visit<'a> {
         on: &mut (dyn FnMut(Response) -> Flow + Send),
     ) -> Flow {
         seen.add(count, total);
+        seen.answers += 1;
         self.politeness.report(&self.url, &Outcome::Answered);
         on(answer)
     }
