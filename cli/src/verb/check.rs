@@ -1,6 +1,7 @@
 //! `onggi check`: every file of the project, read and planned with no data.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
@@ -18,11 +19,7 @@ use crate::steps;
 #[expect(clippy::unused_async, reason = "every verb is called the same way")]
 pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let project = Project::read(&global.project)?;
-    let problems = problems(&project);
-    if !problems.is_empty() {
-        return Err(Problems(problems).into());
-    }
+    let project = checked(&global.project)?;
     let (sources, models) = (project.sources.len(), project.models.len());
     if global.json {
         println!("{}", serde_json::json!({ "sources": sources, "models": models, "problems": 0 }));
@@ -32,8 +29,18 @@ pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The project in `folder`, once nothing is wrong with it: what every verb that runs something begins with.
+///
+/// # Errors
+/// [`Problems`] with everything that is wrong.
+pub(crate) fn checked(folder: &Path) -> anyhow::Result<Project> {
+    let project = Project::read(folder)?;
+    let problems = problems(&project);
+    if problems.is_empty() { Ok(project) } else { Err(Problems(problems).into()) }
+}
+
 /// Everything that is wrong with models, enrichments and syncs.
-pub(crate) fn problems(project: &Project) -> Vec<Diagnostic> {
+fn problems(project: &Project) -> Vec<Diagnostic> {
     let schemas = schemas(project);
     let mut problems = project.models.check(&|name| schemas.get(name).cloned());
     problems.extend(steps::problems(project, &schemas));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::args::{Global, RunArgs};
 use crate::clock;
-use crate::exit::{Exit, Problems};
+use crate::exit::Exit;
 use crate::keys;
 use crate::project::Project;
 use crate::steps::{self, Step};
@@ -30,11 +30,7 @@ struct Line {
 /// # Errors
 /// If a file is wrong or the lake cannot be read.
 pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
-    let project = Project::read(&global.project)?;
-    let problems = check::problems(&project);
-    if !problems.is_empty() {
-        return Err(Problems(problems).into());
-    }
+    let project = check::checked(&global.project)?;
     let lake = wire::lake(&project, global).await?;
     let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
     let lines = lines(&project, &lake, dt, &args.select).await?;

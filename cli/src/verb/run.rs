@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use crate::args::{Global, RunArgs};
 use crate::clock;
-use crate::exit::{Exit, Problems};
+use crate::exit::Exit;
 use crate::progress::Progress;
-use crate::project::Project;
 use crate::report::{RunReport, Status};
 use crate::run::{Request, run as run_day};
 use crate::verb::check;
@@ -17,11 +16,7 @@ use crate::wire;
 /// # Errors
 /// If the run cannot begin: a wrong file, a lake that cannot be opened. Failed steps are in the report.
 pub(crate) async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
-    let project = Project::read(&global.project)?;
-    let problems = check::problems(&project);
-    if !problems.is_empty() {
-        return Err(Problems(problems).into());
-    }
+    let project = check::checked(&global.project)?;
     let lake = wire::lake(&project, global).await?;
     let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
     let progress = Arc::new(Progress::new(global.quiet));
