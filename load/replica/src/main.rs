@@ -1,0 +1,3 @@
+//! The replica as a command.
+
+fn main() {}
