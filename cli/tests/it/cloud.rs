@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use llm_replica::LlmReplica;
+
 use crate::support::{self, Project, Site, text};
 
 /// The profile that `onggi init` writes, pointed at servers of this machine.
@@ -28,6 +30,11 @@ pub(crate) fn project(site: &Site, servers: &Servers) -> Project {
         ("OPENAI_API_KEY", "sk-test".to_owned()),
     ];
     project
+}
+
+/// Points the project's language model at a replica.
+pub(crate) fn ask(project: &Project, model: &LlmReplica) {
+    project.replace("onggi.cloud.toml", "https://api.openai.com/v1", model.url());
 }
 
 /// What the profile needs.
