@@ -39,7 +39,7 @@ impl Finding {
 /// Never for what is missing: that is an answer, with exit code 1.
 pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
     let mut findings = vec![browser(None).await, font()];
-    match Project::read(&global.project) {
+    match Project::open(global) {
         Err(error) => findings.push(Finding::missing("project", first_line(&error), hint(&error))),
         Ok(project) => {
             findings[0] = browser(project.config.crawl.chromium.as_deref()).await;

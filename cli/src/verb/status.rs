@@ -17,7 +17,7 @@ use crate::wire;
 /// # Errors
 /// If the lake cannot be read or there is no such run.
 pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exit> {
-    let project = Project::read(&global.project)?;
+    let project = Project::open(global)?;
     let lake = wire::lake(&project, global).await?;
     let states = match &args.run {
         Some(name) => {
