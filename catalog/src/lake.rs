@@ -66,7 +66,11 @@ impl Lake {
     /// As [`Lake::open`], also `s3://bucket/prefix`. A bucket is proved first, once a lake: one that
     /// lets two writers create the same object is refused, since there a commit could be lost.
     pub async fn open_with(uri: &str, project: &str, settings: &StoreSettings) -> Result<Self> {
-        let lake = Self::on(store::open(uri, settings).await?);
+        Self::at(store::open(uri, settings).await?, project).await
+    }
+
+    pub(crate) async fn at(place: Place, project: &str) -> Result<Self> {
+        let lake = Self::on(place);
         if let Some(bucket) = &lake.inner.place.bucket {
             bucket.prove(&lake.inner.place.prefix).await?;
         }

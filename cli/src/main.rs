@@ -83,8 +83,20 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     }
 }
 
-/// What is never logged, whatever is asked for: raw frames with people in them.
-const SILENT: [&str; 3] = ["chromiumoxide=off", "async_tungstenite=off", "tungstenite=off"];
+/// What is never logged, whatever is asked for: raw frames with people in them, requests with what they are signed with.
+const SILENT: [&str; 11] = [
+    "chromiumoxide=off",
+    "async_tungstenite=off",
+    "tungstenite=off",
+    "aws_config=off",
+    "aws_credential_types=off",
+    "aws_runtime=off",
+    "aws_sigv4=off",
+    "aws_smithy_runtime=off",
+    "aws_smithy_runtime_api=off",
+    "h2=off",
+    "hyper=off",
+];
 
 /// Log lines go to standard error, beside progress, so that standard output stays data.
 fn start_log(filter: &str) {

@@ -88,12 +88,20 @@ impl Tried {
 /// A store whose creates end in the truth or in [`InDoubt`].
 #[derive(Debug)]
 pub(crate) struct CreateOnce<S: ?Sized> {
+    /// The first pause between two tries is about this long.
+    step: Duration,
     inner: Arc<S>,
 }
 
 impl<S: ObjectStore> CreateOnce<S> {
     pub(crate) fn new(inner: Arc<S>) -> Self {
-        Self { inner }
+        Self { step: Duration::from_millis(50), inner }
+    }
+
+    /// One that waits hardly at all, for stores that fail by plan.
+    #[cfg(test)]
+    pub(crate) fn hurried(inner: Arc<S>) -> Self {
+        Self { step: Duration::from_millis(1), inner }
     }
 
     async fn create(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
@@ -121,7 +129,7 @@ impl<S: ObjectStore> CreateOnce<S> {
                     (false, false) => error,
                 });
             }
-            tokio::time::sleep(pause(round)).await;
+            tokio::time::sleep(pause(self.step, round)).await;
         }
         Err(Error::Generic { store: STORE, source: "no try was left".into() })
     }
@@ -142,8 +150,9 @@ fn in_doubt(location: &Path, source: Error) -> Error {
 }
 
 /// Longer with each round, and never the same for two writers.
-fn pause(round: u32) -> Duration {
-    Duration::from_millis(20 + RandomState::new().hash_one(round) % (50 << round.min(6)))
+fn pause(step: Duration, round: u32) -> Duration {
+    let most = (step * (1 << round.min(6))).as_micros().try_into().unwrap_or(u64::MAX);
+    step / 2 + Duration::from_micros(RandomState::new().hash_one(round) % most.max(1))
 }
 
 impl<S: ObjectStore> fmt::Display for CreateOnce<S> {

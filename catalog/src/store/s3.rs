@@ -18,7 +18,7 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use url::Url;
 
-use crate::aws::Aws;
+use crate::aws::{Aws, SdkConfig};
 use crate::error::{Error, Result};
 
 use super::{CheckedLog, CreateOnce, Place, StoreSettings};
@@ -69,19 +69,22 @@ impl Bucket {
 
 /// Opens the place of a lake in a bucket; nothing is asked of it yet.
 pub(crate) async fn open(uri: &str, settings: &StoreSettings) -> Result<Place> {
-    open_through(uri, settings, Arc::new(ReqwestConnector::default())).await
+    let region = settings.region.clone().or_else(|| settings.aws.region.clone());
+    // A wrong URL is told before anything is looked for.
+    parse(uri)?;
+    let config = Aws { region, profile: settings.aws.profile.clone() }.sdk_config().await;
+    open_through(uri, settings, &config, Arc::new(ReqwestConnector::default()))
 }
 
-/// As [`open`], with another way to send HTTP requests.
-pub(crate) async fn open_through(
+/// As [`open`], with the credentials and the way to send HTTP requests at hand.
+pub(crate) fn open_through(
     uri: &str,
     settings: &StoreSettings,
+    config: &SdkConfig,
     http: Arc<dyn HttpConnector>,
 ) -> Result<Place> {
     let (url, name) = parse(uri)?;
     let prefix = Path::from_url_path(url.path()).map_err(|e| Error::unsupported(uri, e.to_string(), super::A_LAKE_IS))?;
-    let region = settings.region.clone().or_else(|| settings.aws.region.clone());
-    let config = Aws { region, profile: settings.aws.profile.clone() }.sdk_config().await;
     let region = match (config.region(), &settings.endpoint) {
         (Some(region), _) => region.to_string(),
         // Servers other than AWS are mostly not told any, and then take this one.
