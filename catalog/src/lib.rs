@@ -18,6 +18,7 @@
 //! Modules in reading order: names and paths, the store and its objects, the lake, its tables
 //! (schema, snapshot, write, commit), runs, failpoints.
 
+pub mod aws;
 mod day;
 mod diagnostic;
 mod error;
@@ -39,6 +40,7 @@ pub use lake::Lake;
 pub use name::{Layer, RunId, SinkName, SourceName, TableName};
 pub use objects::{Objects, PutNew};
 pub use path::ObjectPath;
+pub use store::{Requests, StoreSettings};
 pub use table::{CommitInfo, Committed, Scope, Snapshot, Table, TableSpec, Txn, TxnRule, WriteOptions, Written};
 
 /// A table's commit number, from 0.

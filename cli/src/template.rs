@@ -99,7 +99,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let written = write(folder.path(), "mine").unwrap();
         assert!(written.contains(&config::FILE.to_owned()));
-        let project = crate::project::Project::read(folder.path()).unwrap();
+        let project = crate::project::Project::read(folder.path(), None).unwrap();
         assert_eq!(project.config.project.name, "mine");
         assert_eq!(project.sources.len(), 2);
         assert!(write(folder.path(), "mine").is_err());
