@@ -172,11 +172,14 @@ fn decide(wanted: &Registration, found: Option<&Table>) -> Step {
 impl Glue {
     /// The tables of a database by name, all pages of them; `None` if there is no such database.
     async fn tables(&self, database: &str) -> Result<Option<BTreeMap<String, Table>>> {
-        let mut pages = self.client.get_tables().database_name(database).into_paginator().items().send();
+        let mut pages = self.client.get_tables().database_name(database).into_paginator().send();
         let mut tables = BTreeMap::new();
-        while let Some(table) = pages.next().await {
-            match table {
-                Ok(table) => drop(tables.insert(table.name().to_owned(), table)),
+        while let Some(page) = pages.next().await {
+            match page {
+                Ok(page) => {
+                    let found = page.table_list.unwrap_or_default();
+                    tables.extend(found.into_iter().map(|table| (table.name().to_owned(), table)));
+                }
                 Err(error) if client::code(&error) == Some("EntityNotFoundException") => return Ok(None),
                 Err(error) => {
                     return Err(client::failed(format!("listing the tables of `{database}` (glue:GetTables)"), error));
