@@ -132,6 +132,11 @@ pub fn states(part: &str) -> ObjectPath {
     ObjectPath::under(["state", part].map(PathPart::from))
 }
 
+/// A table's folder from the lake's root, `marts/places`: for catalogs that list what lies where.
+pub fn table_folder(name: &TableName) -> String {
+    table(name).to_string()
+}
+
 /// A table's folder, from the lake's root.
 pub(crate) fn table(name: &TableName) -> Path {
     [name.layer().as_str(), name.name()].into_iter().collect()

@@ -26,7 +26,7 @@ use crate::name::RunId;
 use crate::{ObjectPath, path};
 
 pub use process::Process;
-pub use record::record;
+pub use record::{record, record_specs};
 pub use state::{RunState, StepState};
 
 /// How a run stands.

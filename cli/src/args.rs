@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use catalog::Date;
 use clap::{Args, Parser, Subcommand};
 
+use crate::rows::Format;
+
 /// What is logged unless asked otherwise: our own warnings. Libraries warn of what we resolve ourselves, such as a lost
 /// race for a table's creation.
-const LOG: &str = "off,onggi=warn,catalog=warn,extract=warn,transform=warn,load=warn";
+const LOG: &str = "off,onggi=warn,athena=warn,catalog=warn,extract=warn,transform=warn,load=warn";
 
 /// A daily lakehouse in one binary: crawl, land, model, summarise, sync and search.
 #[derive(Debug, Parser)]
@@ -85,7 +87,11 @@ pub(crate) enum Verb {
     /// Ask the lake in SQL
     #[command(
         long_about = "Asks the lake in SQL (DataFusion's dialect). Only the tables that the statement names are \
-        opened, at their newest version.\n\nExamples:\n  onggi sql \"select count(*) from staging.reviews\"\n  onggi sql --json \"select name, reviews from marts.places order by reviews desc limit 5\"\n  onggi sql \"show tables\""
+        opened, at their newest version.\n\nExamples:\n  onggi sql \"select count(*) from staging.reviews\"\n  onggi sql --json \"select name, reviews from marts.places order by reviews desc limit 5\"\n  onggi sql \"show tables\"\n  onggi sql - < sql/analyses/rating_by_week.sql\n\n\
+        With --athena the statement goes to Athena as it is (Trino's dialect), over the tables that `onggi catalog publish` \
+        registered; state, bytes scanned and price are shown while it runs, and Ctrl-C stops it. CSV quotes what needs it \
+        and alters no value: a spreadsheet may take one that begins with `=` for a formula, so import such columns as text.\n  \
+        onggi sql --athena --output places.parquet \"select * from marts.places\""
     )]
     Sql(Sql),
     /// Find places by keyword and by meaning
@@ -94,6 +100,39 @@ pub(crate) enum Verb {
         the question as a whole by vector similarity, fused into one list with the reason for each answer.\n\nExamples:\n  onggi search \"비 오는 날 혼자 먹기 좋은 국밥\"\n  onggi search --keyword \"국\""
     )]
     Search(Search),
+    /// Keep the catalog of AWS in line with the lake
+    Catalog(Catalog),
+}
+
+/// `onggi catalog`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Catalog {
+    /// What to do with it
+    #[command(subcommand)]
+    pub verb: CatalogVerb,
+}
+
+/// What can be done with the catalog.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum CatalogVerb {
+    /// Register the lake's tables in AWS Glue, where Athena finds them
+    #[command(long_about = "Registers every table of the lake in AWS Glue: one database a layer, so that `marts.places` is \
+        the same name in `onggi sql` and in Athena. Nothing is written twice: a table that is as it should be stays, one \
+        with a new column is updated. Only tables that this project made are ever changed or removed, and no data is \
+        touched. A table with a column that Athena does not read is left out, with the cast to write, and the exit code is \
+        3.\n\nExamples:\n  onggi catalog publish --dry-run\n  onggi catalog publish --prune")]
+    Publish(Publish),
+}
+
+/// `onggi catalog publish`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Publish {
+    /// Remove tables from Glue that are no longer in the lake
+    #[arg(long)]
+    pub prune: bool,
+    /// Say what would be done, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `onggi demo`
@@ -162,6 +201,15 @@ pub(crate) struct Status {
 pub(crate) struct Sql {
     /// The statement; `-` reads it from standard input
     pub statement: String,
+    /// Ask Athena instead of the engine in this program
+    #[arg(long)]
+    pub athena: bool,
+    /// How rows are written; by the ending of --output if not given, else as a table
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Write the rows to this file, which appears when it is complete
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `onggi search`

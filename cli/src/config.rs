@@ -3,6 +3,7 @@
 //! A misspelt key is an error with its line and the key that was probably meant. Secrets are only ever references
 //! (`env:NAME`, `file:PATH`); the value they point at has no printable form.
 
+mod athena;
 mod lake;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::exit::{Failure, Problems};
 use crate::toml_error;
 
 pub(crate) use lake::{AwsSection, LakeSection};
+use self::athena::AthenaSection;
 
 /// The file's name in a project's folder.
 pub(crate) const FILE: &str = "onggi.toml";
@@ -45,6 +47,9 @@ pub(crate) struct Config {
     /// Serving: the mart → the sinks that follow it.
     #[serde(default)]
     pub sync: BTreeMap<TableName, SyncSection>,
+    /// The lake in AWS: Glue's tables and Athena's answers.
+    #[serde(default)]
+    pub athena: AthenaSection,
     /// Bounds on this machine's resources.
     #[serde(default)]
     pub limits: LimitsSection,
@@ -285,6 +290,9 @@ impl Config {
             if section.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
                 problem(host, format!("expected a rate above 0 for `{host}`"), "leave it out to keep the source's own");
             }
+        }
+        for (key, message, hint) in self.athena.problems() {
+            problem(key, message, hint);
         }
         for (table, sync) in &self.sync {
             if sync.sinks.is_empty() {

@@ -94,6 +94,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<transform::Error>() {
         return error.hint();
     }
+    if let Some(error) = cause.downcast_ref::<athena::Error>() {
+        return error.hint();
+    }
     cause.downcast_ref::<load::Error>().and_then(load::Error::hint)
 }
 

@@ -14,6 +14,7 @@ mod progress;
 mod project;
 mod report;
 mod reporter;
+mod rows;
 mod run;
 mod steps;
 mod table;
@@ -25,7 +26,7 @@ mod wire;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use args::{Cli, Verb};
+use args::{CatalogVerb, Cli, Verb};
 use clap::Parser;
 use exit::Exit;
 use tracing_subscriber::filter::filter_fn;
@@ -83,6 +84,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Check => verb::check::check(&global).await,
         Verb::Sql(args) => verb::sql::sql(&global, &args).await,
         Verb::Search(args) => verb::search::search(&global, &args).await,
+        Verb::Catalog(args) => match args.verb {
+            CatalogVerb::Publish(args) => verb::catalog::publish(&global, &args).await,
+        },
     }
 }
 

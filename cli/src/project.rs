@@ -23,6 +23,8 @@ pub(crate) struct Project {
     pub sources: Vec<Source>,
     /// Its models.
     pub models: Models,
+    /// Its questions: the `.sql` files in the folder `analyses` of its models, which are asked and make no tables.
+    pub questions: Vec<ModelFile>,
 }
 
 impl Project {
@@ -43,7 +45,8 @@ impl Project {
         let file = Config::path(folder, file);
         let mut problems = Vec::new();
         let sources = sources(folder, &config, &mut problems)?;
-        let models = match Models::parse(model_files(folder, &config)?) {
+        let (models, questions) = sql_files(folder, &config)?;
+        let models = match Models::parse(models) {
             Ok(models) => Some(models),
             Err(more) => {
                 problems.extend(more);
@@ -51,7 +54,9 @@ impl Project {
             }
         };
         match models {
-            Some(models) if problems.is_empty() => Ok(Self { folder: folder.to_owned(), file, config, sources, models }),
+            Some(models) if problems.is_empty() => {
+                Ok(Self { folder: folder.to_owned(), file, config, sources, models, questions })
+            }
             _ => Err(Problems(problems).into()),
         }
     }
@@ -91,9 +96,15 @@ fn sources(folder: &Path, config: &Config, problems: &mut Vec<Diagnostic>) -> an
     Ok(sources)
 }
 
-fn model_files(folder: &Path, config: &Config) -> anyhow::Result<Vec<ModelFile>> {
+/// The folder directly below the models' in which questions lie.
+const QUESTIONS: &str = "analyses";
+
+/// The models and the questions of a project.
+fn sql_files(folder: &Path, config: &Config) -> anyhow::Result<(Vec<ModelFile>, Vec<ModelFile>)> {
     let root = folder.join(&config.project.models);
-    Ok(files(&root, "sql")?.into_iter().map(|(path, text)| ModelFile { path, text }).collect())
+    let questions = root.join(QUESTIONS);
+    let all = files(&root, "sql")?.into_iter().map(|(path, text)| ModelFile { path, text });
+    Ok(all.partition(|file| !Path::new(&file.path).starts_with(&questions)))
 }
 
 /// Every file below `folder` with this ending, in the order of their paths.

@@ -1,5 +1,7 @@
 //! From settings to components: everything that a verb holds is made here.
 
+mod glue;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ use crate::config::{self, Config, SecretRef, SyncSection};
 use crate::exit::Failure;
 use crate::project::Project;
 use crate::template;
+
+pub(crate) use glue::{athena, glue, publish_options};
 
 /// The lake of a project, or the one that the command line names.
 ///

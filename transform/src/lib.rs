@@ -28,6 +28,7 @@
 //! ```
 //!
 //! In reading order: [`Models`] and its heads, `statement` (what SQL leans on), [`Graph`], `verify` (every error without data),
+//! `question` (the same for what is asked and makes no table),
 //! [`Engine`], [`plan()`] (what would be done and why), [`Builder`] (rows → checks → commit), `merge` (the newest row of each key),
 //! `check`, and [`functions`].
 //!
@@ -43,6 +44,7 @@ mod graph;
 mod merge;
 mod model;
 mod plan;
+mod question;
 mod session;
 mod statement;
 mod templates;
@@ -56,4 +58,4 @@ pub use graph::{Graph, GraphError, Node, Selector, SelectorError};
 pub use model::{Check, Materialization, Model, ModelFile, Models};
 pub use plan::{Action, Planned, Reason, plan};
 pub use statement::parents;
-pub use templates::templates;
+pub use templates::{questions, templates};

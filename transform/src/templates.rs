@@ -1,4 +1,4 @@
-//! The models that come with the program: what `onggi init` writes and what the demo runs.
+//! The models that come with the program, and the questions to start with: what `onggi init` writes and what the demo runs.
 
 const TEMPLATES: &[(&str, &str)] = &[
     ("sql/reviews/staging/places.sql", include_str!("../../sql/reviews/staging/places.sql")),
@@ -9,7 +9,24 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("sql/reviews/marts/review_texts.sql", include_str!("../../sql/reviews/marts/review_texts.sql")),
 ];
 
+const QUESTIONS: &[(&str, &str)] = &[
+    ("sql/analyses/falling_ratings.sql", include_str!("../../sql/analyses/falling_ratings.sql")),
+    ("sql/analyses/freshness.sql", include_str!("../../sql/analyses/freshness.sql")),
+    ("sql/analyses/hidden_gems.sql", include_str!("../../sql/analyses/hidden_gems.sql")),
+    ("sql/analyses/keywords_by_area.sql", include_str!("../../sql/analyses/keywords_by_area.sql")),
+    ("sql/analyses/rating_by_week.sql", include_str!("../../sql/analyses/rating_by_week.sql")),
+    ("sql/analyses/revisit_share.sql", include_str!("../../sql/analyses/revisit_share.sql")),
+    ("sql/analyses/situation_shares.sql", include_str!("../../sql/analyses/situation_shares.sql")),
+    ("sql/analyses/slow_steps.sql", include_str!("../../sql/analyses/slow_steps.sql")),
+    ("sql/analyses/volume_by_neighbourhood.sql", include_str!("../../sql/analyses/volume_by_neighbourhood.sql")),
+];
+
 /// Paths and texts of the models for reviews.
 pub fn templates() -> &'static [(&'static str, &'static str)] {
     TEMPLATES
+}
+
+/// Paths and texts of the questions to begin with, in SQL that DataFusion and Athena both understand.
+pub fn questions() -> &'static [(&'static str, &'static str)] {
+    QUESTIONS
 }

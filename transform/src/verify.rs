@@ -58,15 +58,24 @@ impl Models {
 
     /// The columns of every model that can be planned, in order of the models.
     pub fn schemas(&self, schemas: &dyn Fn(&TableName) -> Option<SchemaRef>) -> BTreeMap<TableName, SchemaRef> {
+        let Ok(session) = Session::for_planning() else { return BTreeMap::new() };
+        self.plan_into(&session, schemas)
+    }
+
+    /// Makes every model that can be planned a table of the session, and says their columns.
+    pub(crate) fn plan_into(
+        &self,
+        session: &Session,
+        schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
+    ) -> BTreeMap<TableName, SchemaRef> {
         let mut known = BTreeMap::new();
-        let Ok(session) = Session::for_planning() else { return known };
         for table in self.external_tables() {
             if let Some(schema) = schemas(&table) {
                 let _ = session.add(&table, Arc::new(EmptyTable::new(schema)));
             }
         }
         for model in self.iter() {
-            let _ = check_model(self, model, &session, &mut known);
+            let _ = check_model(self, model, session, &mut known);
         }
         known
     }
@@ -106,12 +115,11 @@ fn check_model(
     if waits || !found.is_empty() {
         return found;
     }
-    let plan = match plan_all(model, session) {
+    let plan = match plan_all(model.statement(), model.text(), session) {
         Ok(plan) => plan,
         Err(wrong) => {
             found.extend(wrong.into_iter().map(|wrong| {
-                let at =
-                    wrong.place.or_else(|| mentioned(model, &wrong.message)).unwrap_or_else(|| start_of_sql(model));
+                let at = place_of(&wrong, model.text());
                 model.diagnostic(at, wrong.message, wrong.hint)
             }));
             return found;
@@ -122,7 +130,7 @@ fn check_model(
     let view = *model.materialization() == Materialization::View;
     if !view {
         for field in schema.fields().iter().filter(|field| !is_storable(field.data_type())) {
-            let at = Statement::find_word(model.text(), field.name()).unwrap_or_else(|| start_of_sql(model));
+            let at = Statement::find_word(model.text(), field.name()).unwrap_or_else(|| start_of_sql(model.text()));
             let message =
                 format!("column `{}` is of type {}, which no table keeps", field.name(), plain(field.data_type()));
             found.push(model.diagnostic(
@@ -139,16 +147,16 @@ fn check_model(
     };
     if let Err(error) = added {
         let wrong = explain(&error);
-        found.push(model.diagnostic(start_of_sql(model), wrong.message, wrong.hint));
+        found.push(model.diagnostic(start_of_sql(model.text()), wrong.message, wrong.hint));
     } else {
         known.insert(model.name().clone(), schema);
     }
     found
 }
 
-/// Plans the model's query to the end of type checking, going on behind errors that have a place.
-fn plan_all(model: &Model, session: &Session) -> Result<LogicalPlan, Vec<Wrong>> {
-    let mut statement = model.statement().on(&Days::One(SOME_DAY));
+/// Plans a query to the end of type checking, going on behind errors that have a place.
+pub(crate) fn plan_all(query: &Statement, text: &str, session: &Session) -> Result<LogicalPlan, Vec<Wrong>> {
+    let mut statement = query.on(&Days::One(SOME_DAY));
     let mut found: Vec<Wrong> = Vec::new();
     loop {
         let state = session.context().state();
@@ -163,7 +171,7 @@ fn plan_all(model: &Model, session: &Session) -> Result<LogicalPlan, Vec<Wrong>>
         for mut wrong in error.iter().map(explain) {
             // Some clauses lose the place of a column; its name has one.
             if let (None, Some(column)) = (wrong.place, missing_column(&wrong.message)) {
-                wrong.place = Statement::find_word(model.text(), column);
+                wrong.place = Statement::find_word(text, column);
             }
             if found.contains(&wrong) {
                 continue;
@@ -297,13 +305,18 @@ fn in_line(model: &Model, at: Place, word: &str) -> Place {
 }
 
 /// The first line that is neither empty nor a comment.
-fn start_of_sql(model: &Model) -> Place {
-    let line = model.text().lines().position(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"));
+fn start_of_sql(text: &str) -> Place {
+    let line = text.lines().position(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"));
     Place { line: line.map_or(1, |line| line + 1), column: 1 }
 }
 
+/// Where the reader should look for what is wrong.
+pub(crate) fn place_of(wrong: &Wrong, text: &str) -> Place {
+    wrong.place.or_else(|| mentioned(text, &wrong.message)).unwrap_or_else(|| start_of_sql(text))
+}
+
 /// Where something that a message quotes stands in the file.
-fn mentioned(model: &Model, message: &str) -> Option<Place> {
+fn mentioned(text: &str, message: &str) -> Option<Place> {
     message.split(['`', '\'', '"', ' ', '(', ')', ',', '.']).filter(|word| word.len() > 2).find_map(|word| {
         let known = [
             "the",
@@ -321,7 +334,7 @@ fn mentioned(model: &Model, message: &str) -> Option<Place> {
             "date",
             "timestamp",
         ];
-        if known.contains(&word.to_lowercase().as_str()) { None } else { Statement::find_word(model.text(), word) }
+        if known.contains(&word.to_lowercase().as_str()) { None } else { Statement::find_word(text, word) }
     })
 }
 

@@ -18,7 +18,7 @@ use crate::lake::Lake;
 use crate::name::{Layer, TableName};
 use crate::table::{CommitInfo, TableSpec, Txn, TxnRule};
 
-use super::{RunState, StepState};
+use super::{Event, Process, RunState, Stamped, StepState};
 
 /// The totals of a run that are columns of their own.
 const TOTALS: [&str; 9] =
@@ -39,6 +39,18 @@ pub async fn record(lake: &Lake, state: &RunState) -> Result<()> {
     }
     failpoint!("run.record.after");
     Ok(())
+}
+
+/// `ops.steps` and `ops.runs` as [`record`] makes them, for who plans a question about them without a lake.
+pub fn record_specs() -> Result<Vec<TableSpec>> {
+    let process = Process { pid: 0, host: String::new(), boot: String::new(), started: 0 };
+    let start = Event::Started { run: "none".parse()?, dt: jiff::civil::date(2000, 1, 1), process };
+    let Some(state) = RunState::fold([Stamped { at: Timestamp::UNIX_EPOCH, event: start }]) else {
+        return Ok(Vec::new());
+    };
+    let steps = rows(&TableName::new(Layer::Ops, "steps")?, step_columns(&state))?;
+    let runs = rows(&TableName::new(Layer::Ops, "runs")?, run_columns(&state))?;
+    Ok([steps, runs].map(|(spec, _)| spec).into())
 }
 
 type Columns = Vec<(&'static str, ArrayRef)>;

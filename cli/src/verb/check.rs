@@ -11,7 +11,7 @@ use crate::exit::{Exit, Problems};
 use crate::project::Project;
 use crate::steps;
 
-/// Plans every model against the tables it reads and reports every error.
+/// Plans every model and every question against the tables it reads and reports every error.
 ///
 /// # Errors
 /// [`Problems`] with file, line and column of each.
@@ -19,11 +19,20 @@ use crate::steps;
 pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let project = checked(global)?;
-    let (sources, models) = (project.sources.len(), project.models.len());
+    // Only this verb looks at them: a question that is wrong keeps no table from being built.
+    let problems = questions(&project)?;
+    if !problems.is_empty() {
+        return Err(Problems(problems).into());
+    }
+    let (sources, models, questions) = (project.sources.len(), project.models.len(), project.questions.len());
     if global.json {
-        println!("{}", serde_json::json!({ "sources": sources, "models": models, "problems": 0 }));
+        println!(
+            "{}",
+            serde_json::json!({ "sources": sources, "models": models, "questions": questions, "problems": 0 })
+        );
     } else if !global.quiet {
-        println!("{sources} sources and {models} models are right ({:.2}s)", started.elapsed().as_secs_f64());
+        let took = started.elapsed().as_secs_f64();
+        println!("{sources} sources, {models} models and {questions} questions are right ({took:.2}s)");
     }
     Ok(Exit::Done)
 }
@@ -44,6 +53,13 @@ fn problems(project: &Project) -> Vec<Diagnostic> {
     let mut problems = project.models.check(&|name| schemas.get(name).cloned());
     problems.extend(steps::problems(project, &schemas));
     problems
+}
+
+/// Everything that is wrong with the questions in `analyses`, which may ask the runs' own records too.
+fn questions(project: &Project) -> anyhow::Result<Vec<Diagnostic>> {
+    let mut schemas = schemas(project);
+    schemas.extend(catalog::run::record_specs()?.into_iter().map(|spec| (spec.name, spec.schema)));
+    Ok(project.models.check_questions(&project.questions, &|name| schemas.get(name).cloned()))
 }
 
 /// The schemas of the tables that are no models: what sources land and enrichments make.

@@ -7,11 +7,12 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// What each crate of ours may name of ours.
 const OURS: &[(&str, &[&str])] = &[
     ("catalog", &[]),
+    ("athena", &["catalog"]),
     ("replica", &[]),
     ("extract", &["catalog"]),
     ("transform", &["catalog"]),
     ("load", &["catalog"]),
-    ("cli", &["catalog", "extract", "load", "replica", "transform"]),
+    ("cli", &["athena", "catalog", "extract", "load", "replica", "transform"]),
     ("benches", &["catalog", "extract", "load", "replica", "transform"]),
 ];
 
@@ -19,7 +20,7 @@ const OURS: &[(&str, &[&str])] = &[
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("object_store", &["catalog"]),
     ("deltalake", &["catalog"]),
-    ("parquet", &["catalog"]),
+    ("parquet", &["catalog", "cli"]),
     ("chromiumoxide", &["extract"]),
     ("reqwest", &["extract"]),
     ("tantivy", &["load"]),

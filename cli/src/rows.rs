@@ -1,0 +1,297 @@
+//! Rows on their way out: to a terminal as a table, to standard output or a file as CSV, JSON or Parquet.
+//!
+//! Rows are written as they come, so memory holds one batch however many there are; only a table, whose columns are as wide
+//! as their widest cell, holds its first thousand. A file appears under its name when it is complete, never before.
+//!
+//! CSV is written as RFC 4180 says: what needs quotes is quoted, and nothing is altered. A value that begins with `=` or `@`
+//! stays what it is, since these files are read by programs, too, and a lake must give back what it was given; who opens one
+//! in a spreadsheet imports such columns as text. Lists and structs become JSON text, null an empty field.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::json::writer::{EncoderOptions, make_encoder};
+use arrow::util::pretty::pretty_format_batches_with_schema;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use crate::exit::Failure;
+
+/// Rows that are printed as a table; more of them are better read in another format.
+pub(crate) const TABLE_ROWS: usize = 1_000;
+
+/// Encoded rows that the Parquet writer holds before it closes a row group.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Lined up for a person; the first thousand
+    Table,
+    /// One line a row, with a line of names
+    Csv,
+    /// One object a line
+    Json,
+    /// Typed columns, for programs; needs --output
+    Parquet,
+}
+
+impl Format {
+    /// The format that is meant: the one asked for, else JSON for `--json`, else what the file's ending says, else a table.
+    ///
+    /// # Errors
+    /// A [`Failure`] if the options contradict each other.
+    pub(crate) fn choose(asked: Option<Self>, json: bool, output: Option<&Path>) -> anyhow::Result<Self> {
+        if json && asked.is_some_and(|asked| asked != Self::Json) {
+            return Err(Failure::usage("`--json` and another `--format` contradict each other", "leave out one of them").into());
+        }
+        let ending = output.and_then(Path::extension).and_then(|it| it.to_str()).map(str::to_lowercase);
+        let by_ending = match ending.as_deref() {
+            Some("csv") => Some(Self::Csv),
+            Some("json" | "jsonl" | "ndjson") => Some(Self::Json),
+            Some("parquet") => Some(Self::Parquet),
+            _ => None,
+        };
+        let format = asked.or(json.then_some(Self::Json)).or(by_ending).unwrap_or(Self::Table);
+        if format == Self::Parquet && output.is_none() {
+            return Err(Failure::usage("Parquet is written to a file", "say which one with `--output rows.parquet`").into());
+        }
+        Ok(format)
+    }
+}
+
+/// Rows and their columns.
+pub(crate) struct Rows {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows, as they come.
+    pub batches: BoxStream<'static, anyhow::Result<RecordBatch>>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// How many rows.
+    pub rows: usize,
+    /// Whether a table left out the rest.
+    pub cut: bool,
+}
+
+/// Writes all rows to `output`, or to standard output. A reader that closes the pipe has read enough: that is no error.
+///
+/// # Errors
+/// If the rows or the file fail; a file that is not complete is removed.
+pub(crate) async fn write(rows: Rows, format: Format, output: Option<&Path>) -> anyhow::Result<Written> {
+    let mut target = Target::open(output)?;
+    let written = match format {
+        Format::Table => table(rows, &mut target).await,
+        Format::Csv => stream(rows, Csv(arrow::csv::WriterBuilder::new().with_header(true).build(&mut target))).await,
+        Format::Json => stream(rows, Json(&mut target)).await,
+        Format::Parquet => {
+            let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+            let writer = ArrowWriter::try_new(&mut target, Arc::clone(&rows.schema), Some(properties))?;
+            stream(rows, Parquet(writer)).await
+        }
+    };
+    match written.and_then(|written| target.finish().map(|()| written)) {
+        Err(error) if is_closed_pipe(&error) => Ok(Written { rows: 0, cut: false }),
+        other => other,
+    }
+}
+
+/// A format that takes a batch at a time.
+trait Writer {
+    fn batch(&mut self, batch: &RecordBatch) -> anyhow::Result<()>;
+    fn finish(self) -> anyhow::Result<()>;
+}
+
+async fn stream(mut rows: Rows, mut writer: impl Writer) -> anyhow::Result<Written> {
+    // Names are written though there be no rows.
+    writer.batch(&RecordBatch::new_empty(Arc::clone(&rows.schema)))?;
+    let mut written = 0;
+    while let Some(batch) = rows.batches.next().await {
+        let batch = batch?;
+        writer.batch(&batch)?;
+        written += batch.num_rows();
+    }
+    writer.finish()?;
+    Ok(Written { rows: written, cut: false })
+}
+
+async fn table(mut rows: Rows, out: &mut Target) -> anyhow::Result<Written> {
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    let mut seen = 0;
+    while let Some(batch) = rows.batches.next().await {
+        let batch = batch?;
+        seen += batch.num_rows();
+        batches.push(batch);
+        if seen > TABLE_ROWS {
+            break;
+        }
+    }
+    let cut = seen.saturating_sub(TABLE_ROWS);
+    if cut > 0
+        && let Some(last) = batches.pop()
+    {
+        batches.push(last.slice(0, last.num_rows() - cut));
+    }
+    writeln!(out, "{}", pretty_format_batches_with_schema(rows.schema, &batches)?)?;
+    Ok(Written { rows: seen - cut, cut: cut > 0 })
+}
+
+struct Json<W: Write>(W);
+
+impl<W: Write> Writer for Json<W> {
+    fn batch(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
+        let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
+        let mut writer: arrow::json::LineDelimitedWriter<_> = builder.build(&mut self.0);
+        writer.write(batch)?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+struct Csv<W: Write>(arrow::csv::Writer<W>);
+
+impl<W: Write> Writer for Csv<W> {
+    fn batch(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
+        Ok(self.0.write(&flat(batch)?)?)
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+struct Parquet<W: Write + Send>(ArrowWriter<W>);
+
+impl<W: Write + Send> Writer for Parquet<W> {
+    fn batch(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
+        self.0.write(batch)?;
+        if self.0.memory_size() > ROW_GROUP_BYTES {
+            self.0.flush()?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        self.0.close()?;
+        Ok(())
+    }
+}
+
+/// The same rows with JSON text in the place of lists and structs.
+fn flat(batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
+    let schema = batch.schema();
+    if !schema.fields().iter().any(|field| field.data_type().is_nested()) {
+        return Ok(batch.clone());
+    }
+    let options = EncoderOptions::default();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| -> anyhow::Result<_> {
+        if !field.data_type().is_nested() {
+            return Ok((Arc::clone(field), Arc::clone(column)));
+        }
+        let mut encoder = make_encoder(field, column, &options)?;
+        let (mut texts, mut text) = (StringBuilder::new(), Vec::new());
+        for row in 0..column.len() {
+            if encoder.is_null(row) {
+                texts.append_null();
+            } else {
+                text.clear();
+                encoder.encode(row, &mut text);
+                texts.append_value(std::str::from_utf8(&text).context("a list as JSON")?);
+            }
+        }
+        let texts: ArrayRef = Arc::new(texts.finish());
+        Ok((Arc::new(Field::new(field.name(), DataType::Utf8, true)), texts))
+    });
+    let (fields, columns): (Vec<_>, Vec<_>) = columns.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// Standard output, or a file that is another one until it is complete.
+enum Target {
+    Stdout,
+    File { file: Option<BufWriter<File>>, part: PathBuf, path: PathBuf },
+}
+
+impl Target {
+    fn open(output: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = output else { return Ok(Self::Stdout) };
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = File::create(&part).with_context(|| format!("making `{}`", part.display()))?;
+        Ok(Self::File { file: Some(BufWriter::new(file)), part, path: path.to_owned() })
+    }
+
+    fn finish(mut self) -> anyhow::Result<()> {
+        match &mut self {
+            Self::Stdout => Ok(io::stdout().flush()?),
+            Self::File { file, part, path } => {
+                let Some(mut writer) = file.take() else { return Ok(()) };
+                let kept = writer
+                    .flush()
+                    .and_then(|()| writer.get_ref().sync_all())
+                    .and_then(|()| std::fs::rename(&*part, &*path));
+                if kept.is_err() {
+                    let _ = std::fs::remove_file(&*part);
+                }
+                kept.with_context(|| format!("writing `{}`", path.display()))
+            }
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Self::File { file: Some(_), part, .. } = self {
+            let _ = std::fs::remove_file(part);
+        }
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            // Not locked: rows are awaited between the lines.
+            Self::Stdout => io::stdout().write(bytes),
+            Self::File { file, .. } => file.as_mut().map_or(Ok(bytes.len()), |file| file.write(bytes)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout => io::stdout().flush(),
+            Self::File { file, .. } => file.as_mut().map_or(Ok(()), Write::flush),
+        }
+    }
+}
+
+/// Whether whoever read our standard output has gone away.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| {
+        let arrow = match cause.downcast_ref::<arrow::error::ArrowError>() {
+            Some(arrow::error::ArrowError::IoError(_, error)) => closed(error),
+            Some(error) => error.to_string().contains("Broken pipe"),
+            None => false,
+        };
+        arrow || cause.downcast_ref::<io::Error>().is_some_and(closed)
+    })
+}
+
+#[cfg(test)]
+mod tests;

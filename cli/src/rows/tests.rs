@@ -1,0 +1,94 @@
+use arrow::array::{Float64Array, Int64Array, ListArray, StringArray};
+use arrow::datatypes::Int64Type;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::*;
+
+fn some_rows() -> RecordBatch {
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1), None]), None]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("name", Arc::new(StringArray::from(vec![Some("=1+1"), None]))),
+        ("text", Arc::new(StringArray::from(vec![Some("a \"b\",\nc"), Some("국밥")]))),
+        ("n", Arc::new(Int64Array::from(vec![Some(1), Some(-2)]))),
+        ("share", Arc::new(Float64Array::from(vec![Some(0.5), None]))),
+        ("votes", Arc::new(lists)),
+    ];
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
+}
+
+fn rows(batches: Vec<anyhow::Result<RecordBatch>>) -> Rows {
+    Rows { schema: some_rows().schema(), batches: futures::stream::iter(batches).boxed() }
+}
+
+async fn written(format: Format, batches: Vec<anyhow::Result<RecordBatch>>) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows");
+    write(rows(batches), format, Some(&path)).await.unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "something else was left");
+    std::fs::read(path).unwrap()
+}
+
+#[tokio::test]
+async fn csv_quotes_what_needs_it_and_alters_nothing() {
+    let text = String::from_utf8(written(Format::Csv, vec![Ok(some_rows()), Ok(some_rows())]).await).unwrap();
+    let rows = "=1+1,\"a \"\"b\"\",\nc\",1,0.5,\"[1,null]\"\n,국밥,-2,,\n";
+    assert_eq!(text, format!("name,text,n,share,votes\n{rows}{rows}"));
+    assert_eq!(String::from_utf8(written(Format::Csv, vec![]).await).unwrap(), "name,text,n,share,votes\n");
+}
+
+#[tokio::test]
+async fn json_is_one_object_a_line_with_nulls() {
+    let text = String::from_utf8(written(Format::Json, vec![Ok(some_rows())]).await).unwrap();
+    let second = "{\"name\":null,\"text\":\"국밥\",\"n\":-2,\"share\":null,\"votes\":null}";
+    assert_eq!(text.lines().nth(1), Some(second));
+    assert_eq!(text.lines().count(), 2);
+}
+
+#[tokio::test]
+async fn parquet_gives_back_the_same_rows() {
+    let bytes = written(Format::Parquet, vec![Ok(some_rows()), Ok(some_rows())]).await;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
+    let read: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
+    let read = arrow::compute::concat_batches(&read[0].schema(), &read).unwrap();
+    assert_eq!(read.num_rows(), 4);
+    assert_eq!(read.slice(0, 2).columns(), some_rows().columns());
+    assert_eq!(read.slice(2, 2).columns(), some_rows().columns());
+}
+
+#[tokio::test]
+async fn a_table_says_when_it_is_cut() {
+    let many = vec![some_rows(); 501].into_iter().map(Ok).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.txt");
+    let written = write(rows(many), Format::Table, Some(&path)).await.unwrap();
+    assert_eq!(written, Written { rows: TABLE_ROWS, cut: true });
+    let lines = std::fs::read_to_string(path).unwrap();
+    assert_eq!(lines.lines().filter(|line| line.contains("국밥")).count(), TABLE_ROWS / 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_leaves_no_file_and_the_old_one_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.csv");
+    std::fs::write(&path, "old").unwrap();
+    for format in [Format::Csv, Format::Json, Format::Parquet, Format::Table] {
+        let broken = vec![Ok(some_rows()), Err(anyhow::anyhow!("torn"))];
+        let error = write(rows(broken), format, Some(&path)).await.unwrap_err();
+        assert_eq!(error.to_string(), "torn");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn the_format_is_the_one_that_is_meant() {
+    let choose = |asked, json, output: Option<&str>| Format::choose(asked, json, output.map(Path::new)).ok();
+    assert_eq!(choose(None, false, None), Some(Format::Table));
+    assert_eq!(choose(None, true, None), Some(Format::Json));
+    assert_eq!(choose(None, false, Some("x.CSV")), Some(Format::Csv));
+    assert_eq!(choose(Some(Format::Json), false, Some("x.csv")), Some(Format::Json));
+    assert_eq!(choose(None, true, Some("x.csv")), Some(Format::Json));
+    assert_eq!(choose(None, false, Some("x.parquet")), Some(Format::Parquet));
+    assert_eq!(choose(Some(Format::Parquet), false, None), None);
+    assert_eq!(choose(Some(Format::Csv), true, None), None);
+}

@@ -1,0 +1,44 @@
+//! From settings to Glue and Athena.
+
+use athena::{Athena, AthenaSettings, Glue, PublishOptions};
+use catalog::aws::{Aws, SdkConfig};
+
+use crate::project::Project;
+
+/// One chain of credentials for every service.
+async fn sdk(_project: &Project) -> SdkConfig {
+    Aws::default().sdk_config().await
+}
+
+/// Glue's catalog.
+///
+/// # Errors
+/// If no region is known.
+pub(crate) async fn glue(project: &Project) -> anyhow::Result<Glue> {
+    Ok(Glue::new(&sdk(project).await, project.config.athena.glue_endpoint.as_deref())?)
+}
+
+/// Athena.
+///
+/// # Errors
+/// If no region is known.
+pub(crate) async fn athena(project: &Project) -> anyhow::Result<Athena> {
+    let section = &project.config.athena;
+    let settings = AthenaSettings {
+        workgroup: section.workgroup.clone(),
+        output: section.output.clone(),
+        catalog: section.catalog.clone(),
+        price_per_tb: section.price_per_tb,
+    };
+    Ok(Athena::new(&sdk(project).await, section.endpoint.as_deref(), settings)?)
+}
+
+/// How the project's lake is published.
+pub(crate) fn publish_options(project: &Project) -> PublishOptions {
+    PublishOptions {
+        project: project.config.project.name.clone(),
+        database_prefix: project.config.athena.database_prefix.clone(),
+        location: project.config.athena.location.clone(),
+        ..PublishOptions::default()
+    }
+}

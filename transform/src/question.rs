@@ -1,0 +1,81 @@
+//! Questions: `.sql` files that are asked and make no table.
+//!
+//! A project keeps them beside its models so that they are checked with them: a question that no longer fits the tables it
+//! asks is found before anybody asks it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use catalog::{Diagnostic, TableName};
+use datafusion::datasource::empty::EmptyTable;
+
+use crate::error::nearest;
+use crate::model::{ModelFile, Models, Place};
+use crate::session::Session;
+use crate::statement::{Statement, Wrong};
+use crate::verify::{place_of, plan_all};
+
+impl Models {
+    /// Plans every question against the columns of the tables it asks, without data, and says everything that is wrong with
+    /// them. `schemas` knows the tables that no model makes.
+    pub fn check_questions(
+        &self,
+        questions: &[ModelFile],
+        schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
+    ) -> Vec<Diagnostic> {
+        // A session that does not start is reported by the check of the models.
+        let Ok(session) = Session::for_planning() else { return Vec::new() };
+        if !questions.is_empty() {
+            self.plan_into(&session, schemas);
+        }
+        let found = questions.iter().flat_map(|question| {
+            let wrong = self.check_question(question, &session, schemas).err().unwrap_or_default();
+            wrong.into_iter().map(|wrong| {
+                let Place { line, column } = place_of(&wrong, &question.text);
+                Diagnostic { file: question.path.clone(), line, column, message: wrong.message, hint: wrong.hint }
+            })
+        });
+        found.collect()
+    }
+
+    fn check_question(
+        &self,
+        question: &ModelFile,
+        session: &Session,
+        schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
+    ) -> Result<(), Vec<Wrong>> {
+        let wrong = |message: String, place: Option<Place>, hint: Option<String>| vec![Wrong { message, place, hint }];
+        let statement = Statement::parse(&question.text).map_err(|wrong| vec![wrong])?;
+        if statement.query().is_none() {
+            let message = "expected a query, found something else".to_owned();
+            return Err(wrong(message, None, Some("a question is one `select`".to_owned())));
+        }
+        if statement.uses_dt() {
+            let hint = "a question has no day: take it from the data, as in `(select max(dt) from marts.reviews_daily)`";
+            return Err(wrong("`$dt` has no value in a question".to_owned(), None, Some(hint.to_owned())));
+        }
+        let mut missing = Vec::new();
+        for (name, place) in statement.tables() {
+            let table = name.parse::<TableName>().ok();
+            if table.as_ref().is_some_and(|table| session.has(table)) {
+                continue;
+            }
+            if let Some(table) = &table
+                && let Some(schema) = schemas(table)
+                && session.add(table, Arc::new(EmptyTable::new(schema))).is_ok()
+            {
+                continue;
+            }
+            if table.as_ref().is_some_and(|table| self.get(table).is_some()) {
+                return Ok(()); // The model is broken itself, and its own check says so.
+            }
+            let names: Vec<String> = self.iter().map(|model| model.name().to_string()).collect();
+            let hint = nearest(name, names.iter().map(String::as_str)).map(|meant| format!("did you mean `{meant}`?"));
+            missing.push(Wrong { message: format!("no table `{name}`"), place: Some(place), hint });
+        }
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        plan_all(&statement, &question.text, session).map(drop)
+    }
+}
