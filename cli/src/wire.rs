@@ -19,6 +19,10 @@ use crate::exit::Failure;
 use crate::project::Project;
 use crate::template;
 
+mod postgres;
+
+pub(crate) use postgres::doctor as doctor_postgres;
+
 /// The lake of a project, or the one that the command line names.
 ///
 /// # Errors
@@ -97,17 +101,27 @@ pub(crate) fn llm() -> Arc<dyn Llm> {
     Arc::new(Local::default())
 }
 
-/// The embedded sinks.
-pub(crate) fn serving(project: &Project, lake: &Lake) -> Serving {
-    Serving::new(state_dir(project, lake).join("serving"))
+/// The sinks: those of the serving folder, and the database where one is configured.
+///
+/// # Errors
+/// If the database's URL cannot be read, or is none.
+pub(crate) fn serving(project: &Project, lake: &Lake) -> anyhow::Result<Serving> {
+    let serving = Serving::new(state_dir(project, lake).join("serving"));
+    Ok(match postgres::database(project)? {
+        Some(database) => serving.with_postgres(database),
+        None => serving,
+    })
 }
 
-/// The serving side, opened for questions.
+/// The serving side, opened for questions: the database where the targets name it, else the folder.
 ///
 /// # Errors
 /// A [`Failure`] if nothing was synced yet.
 pub(crate) fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
-    let serving = serving(project, lake);
+    let serving = serving(project, lake)?;
+    if let Some(database) = serving.postgres().filter(|_| postgres::is_searched(project)) {
+        return Ok(Search::on(Arc::clone(database)));
+    }
     if !serving.dir().exists() {
         let message = format!("expected a serving side below `{}`, found none", serving.dir().display());
         return Err(Failure::failed(message, "`onggi run` builds and syncs it").into());
@@ -121,6 +135,7 @@ pub(crate) fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
         config::SinkKind::Sqlite => SinkKind::Sqlite,
         config::SinkKind::Keywords => SinkKind::Keywords,
         config::SinkKind::Vectors => SinkKind::Vectors,
+        config::SinkKind::Postgres => SinkKind::Postgres,
     });
     SyncTarget {
         table: table.clone(),
