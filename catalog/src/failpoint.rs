@@ -46,6 +46,8 @@ pub const NAMES: &[&str] = &[
     "load.vectors.before",
     "load.vectors.written",
     "load.vectors.after",
+    "load.postgres.before",
+    "load.postgres.after",
     "load.sync.after",
     "run.record.before",
     "run.record.after",

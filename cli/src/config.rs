@@ -5,6 +5,7 @@
 
 mod athena;
 mod lake;
+mod postgres;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,9 @@ use serde::Deserialize;
 use crate::exit::{Failure, Problems};
 use crate::toml_error;
 
+use athena::AthenaSection;
 pub(crate) use lake::{AwsSection, LakeSection};
-use self::athena::AthenaSection;
+pub(crate) use postgres::PostgresSection;
 
 /// The file's name in a project's folder.
 pub(crate) const FILE: &str = "onggi.toml";
@@ -50,6 +52,8 @@ pub(crate) struct Config {
     /// The lake in AWS: Glue's tables and Athena's answers.
     #[serde(default)]
     pub athena: AthenaSection,
+    /// The database that serving tables are kept in, where a table has the sink `postgres`.
+    pub postgres: Option<PostgresSection>,
     /// Bounds on this machine's resources.
     #[serde(default)]
     pub limits: LimitsSection,
@@ -156,6 +160,8 @@ pub(crate) enum SinkKind {
     Keywords,
     /// The vector index.
     Vectors,
+    /// Tables, keywords and vectors in PostgreSQL.
+    Postgres,
 }
 
 /// `[limits]`
@@ -299,7 +305,14 @@ impl Config {
                 problem(
                     &table.to_string(),
                     format!("expected at least one sink for `{table}`"),
-                    "`sqlite`, `keywords` and `vectors` are there",
+                    "`sqlite`, `keywords`, `vectors` and `postgres` are there",
+                );
+            }
+            if sync.sinks.contains(&SinkKind::Postgres) && self.postgres.is_none() {
+                problem(
+                    &table.to_string(),
+                    format!("expected a section `[postgres]` for the sink `postgres` of `{table}`, found none"),
+                    "add `[postgres]` with `url = \"env:NAME\"`, where NAME holds `postgres://user:password@host/database`",
                 );
             }
             if sync.sinks.contains(&SinkKind::Vectors) && sync.vector.is_none() {
@@ -316,6 +329,9 @@ impl Config {
                     "name the columns that keyword search reads",
                 );
             }
+        }
+        if let Some((needle, message, hint)) = self.postgres.as_ref().and_then(PostgresSection::problem) {
+            problem(needle, message, hint);
         }
         problems
     }
@@ -369,6 +385,17 @@ key = "file:.onggi/identity.key"
     fn an_unknown_time_zone_is_refused() {
         let text = GOOD.replace("Asia/Seoul", "Asia/Soul");
         assert!(error(&text).contains("found `Asia/Soul`"));
+    }
+
+    #[test]
+    fn a_database_is_described_before_it_is_named() {
+        let sync = "[sync.\"marts.places\"]\nkey = \"place_id\"\nsinks = [\"postgres\"]\n";
+        assert!(error(&format!("{GOOD}\n{sync}")).contains("expected a section `[postgres]`"));
+        let with = |section: &str| format!("{GOOD}\n{sync}\n[postgres]\n{section}\n");
+        assert!(Config::parse("onggi.toml", &with("url = \"env:DB\"")).is_ok());
+        assert!(error(&with("url = \"env:DB\"\npool = 1")).contains("expected a pool of 2 to 64"));
+        let pasted = error(&with("url = \"postgres://u:s3cr3t@h/db\""));
+        assert!(pasted.contains("env:NAME") && !pasted.contains("s3cr3t"), "{pasted}");
     }
 
     #[test]

@@ -348,12 +348,13 @@ impl<'a> Runner<'a> {
         let progress = Arc::clone(&self.request.progress);
         let tell = move |it: load::SyncProgress| match it {
             load::SyncProgress::Waiting => progress.line("  waiting for another sync of this lake"),
+            load::SyncProgress::Again { why } => progress.line(&format!("  the sync begins again: {why}")),
             load::SyncProgress::Rows { done, total } => {
                 reporter.tell(Amount { done, total: Some(total), records: 0 }, "rows");
             }
             load::SyncProgress::Committed(_) => {}
         };
-        let synced = load::sync(lake, target, &wire::serving(project, lake), &tell).await?;
+        let synced = load::sync(lake, target, &wire::serving(project, lake)?, &tell).await?;
         let changed = synced.upserted + synced.deleted;
         let status = if synced.is_up_to_date() { StepStatus::Unchanged } else { StepStatus::Done };
         let text = match (status, changed) {

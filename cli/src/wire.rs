@@ -1,6 +1,7 @@
 //! From settings to components: everything that a verb holds is made here.
 
 mod glue;
+mod postgres;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::project::Project;
 use crate::template;
 
 pub(crate) use glue::{athena, glue, publish_options};
+pub(crate) use postgres::doctor as doctor_postgres;
 
 /// The lake of a project, or the one that the command line names.
 ///
@@ -106,17 +108,27 @@ pub(crate) fn llm() -> Arc<dyn Llm> {
     Arc::new(Local::default())
 }
 
-/// The embedded sinks.
-pub(crate) fn serving(project: &Project, lake: &Lake) -> Serving {
-    Serving::new(local_house(project, lake).join("serving"))
+/// The sinks: those of the serving folder, and the database where one is configured.
+///
+/// # Errors
+/// If the database's URL cannot be read, or is none.
+pub(crate) fn serving(project: &Project, lake: &Lake) -> anyhow::Result<Serving> {
+    let serving = Serving::new(local_house(project, lake).join("serving"));
+    Ok(match postgres::database(project)? {
+        Some(database) => serving.with_postgres(database),
+        None => serving,
+    })
 }
 
-/// The serving side, opened for questions.
+/// The serving side, opened for questions: the database where the targets name it, else the folder.
 ///
 /// # Errors
 /// A [`Failure`] if nothing was synced yet.
 pub(crate) fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
-    let serving = serving(project, lake);
+    let serving = serving(project, lake)?;
+    if let Some(database) = serving.postgres().filter(|_| postgres::is_searched(project)) {
+        return Ok(Search::on(Arc::clone(database)));
+    }
     if !serving.dir().exists() {
         let message = format!("expected a serving side below `{}`, found none", serving.dir().display());
         return Err(Failure::failed(message, "`onggi run` builds and syncs it").into());
@@ -130,6 +142,7 @@ pub(crate) fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
         config::SinkKind::Sqlite => SinkKind::Sqlite,
         config::SinkKind::Keywords => SinkKind::Keywords,
         config::SinkKind::Vectors => SinkKind::Vectors,
+        config::SinkKind::Postgres => SinkKind::Postgres,
     });
     SyncTarget {
         table: table.clone(),

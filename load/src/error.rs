@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use catalog::TableName;
 
+use crate::sink::postgres::Fault;
 use crate::target::SinkKind;
 
 /// What every call of this crate may answer instead of a value.
@@ -41,6 +42,14 @@ pub enum Error {
     #[error("{doing} the {sink} sink at {}", path.display())]
     Sink { sink: SinkKind, doing: &'static str, path: PathBuf, source: Cause },
 
+    /// The database did not take or give rows. What it held before still stands.
+    #[error("{doing} the postgres sink at {at}")]
+    Postgres { doing: &'static str, at: String, source: Fault },
+
+    /// A target names the database, and none is configured.
+    #[error("a target has the sink `postgres`, and no server is configured")]
+    NoPostgres,
+
     /// A file of the serving folder could not be read or written.
     #[error("{doing} {}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
@@ -74,6 +83,8 @@ impl Error {
             Self::Io { path, .. } => {
                 Some(format!("check that {} can be written and that the disk is not full", path.display()))
             }
+            Self::Postgres { source, .. } => source.hint().map(str::to_owned),
+            Self::NoPostgres => Some("add `[postgres]` with `url = \"env:NAME\"` to onggi.toml".into()),
             Self::EmptyQuery { .. } => Some("give a word, or a part of one".into()),
             Self::Contended { .. } => Some("wait for the other run to end, then run again".into()),
             Self::Arrow { .. } | Self::Model { .. } | Self::Stopped(_) => None,
@@ -86,6 +97,7 @@ impl Error {
             Self::Lake(source) => source.is_retryable(),
             Self::Model { retryable, .. } => *retryable,
             Self::Contended { .. } => true,
+            Self::Postgres { source, .. } => source.is_retryable(),
             _ => false,
         }
     }

@@ -40,6 +40,7 @@ pub use llm::{Embedding, Llm, Model, Summary, local::Local};
 pub use reconcile::{Mismatch, reconcile};
 pub use search::Search;
 pub use serving::{Serving, serving_hash};
+pub use sink::postgres::{Postgres, PostgresOptions};
 pub use sync::{SinkSynced, SyncProgress, Synced, sync};
 pub use target::{Cursor, Entity, SinkKind, SyncTarget, VectorColumn};
 pub use value::{RowHash, Value, row_hashes};

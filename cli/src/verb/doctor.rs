@@ -61,6 +61,7 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
                     findings.push(Finding::fine("lake", format!("{}{at}, {tables} tables", lake.uri())));
                 }
             }
+            findings.extend(postgres(&project).await);
             for (host, section) in &project.config.hosts {
                 findings.push(reachable(host, &section.url).await);
             }
@@ -126,6 +127,20 @@ fn identity(project: &Project) -> Finding {
         Ok(_) => Finding::fine("identity key", "there"),
         Err(error) => Finding::missing("identity key", first_line(&error), hint(&error)),
     }
+}
+
+/// The database, where one is configured: its version, extensions and rights.
+async fn postgres(project: &Project) -> Option<Finding> {
+    project.config.postgres.as_ref()?;
+    Some(match wire::doctor_postgres(project).await {
+        Ok(text) => Finding::fine("postgres", text),
+        Err(error) => Finding::missing("postgres", causes(&error), hint(&error)),
+    })
+}
+
+/// An error with its reasons, on one line.
+fn causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 async fn reachable(host: &str, url: &url::Url) -> Finding {

@@ -26,7 +26,7 @@ pub(crate) async fn search(global: &Global, args: &Search) -> anyhow::Result<Exi
     let lake = wire::lake(&project, global).await?;
     let search = wire::search(&project, &lake)?;
     if args.keyword {
-        let mut hits = search.keyword(&args.query)?;
+        let mut hits = search.keyword(&args.query).await?;
         let all = hits.len();
         hits.truncate(args.limit.unwrap_or(usize::MAX));
         if global.json {

@@ -24,6 +24,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("chromiumoxide", &["extract"]),
     ("reqwest", &["extract"]),
     ("tantivy", &["load"]),
+    ("sqlx", &["load"]),
+    ("pgpq", &["load"]),
     ("usearch", &["load"]),
     ("async-openai", &["load"]),
     ("rusqlite", &["extract", "load"]),
