@@ -23,7 +23,7 @@ use crate::aws::Aws;
 use crate::error::{Error, Result};
 
 pub(crate) use checked_log::{CheckedLog, read_commit};
-pub(crate) use create_once::{CreateOnce, InDoubt};
+pub(crate) use create_once::{CreateOnce, InDoubt, Tried};
 pub(crate) use local::{DurableLocal, SyncCount, SyncFailed, Volatile};
 pub(crate) use s3::Bucket;
 pub use s3::Requests;
