@@ -44,6 +44,9 @@ pub(crate) struct Global {
     /// The project: the folder that holds onggi.toml
     #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "ONGGI_PROJECT")]
     pub project: PathBuf,
+    /// The configuration; onggi.toml in the project if not given
+    #[arg(long, global = true, value_name = "FILE", env = "ONGGI_CONFIG")]
+    pub config: Option<PathBuf>,
     /// The lake: a folder or a URL; instead of the one in onggi.toml
     #[arg(long, global = true, value_name = "URL", env = "ONGGI_LAKE")]
     pub lake: Option<String>,
@@ -113,11 +116,13 @@ pub(crate) struct Catalog {
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum CatalogVerb {
     /// Register the lake's tables in AWS Glue, where Athena finds them
-    #[command(long_about = "Registers every table of the lake in AWS Glue: one database a layer, so that `marts.places` is \
+    #[command(
+        long_about = "Registers every table of the lake in AWS Glue: one database a layer, so that `marts.places` is \
         the same name in `onggi sql` and in Athena. Nothing is written twice: a table that is as it should be stays, one \
         with a new column is updated. Only tables that this project made are ever changed or removed, and no data is \
         touched. A table with a column that Athena does not read is left out, with the cast to write, and the exit code is \
-        3.\n\nExamples:\n  onggi catalog publish --dry-run\n  onggi catalog publish --prune")]
+        3.\n\nExamples:\n  onggi catalog publish --dry-run\n  onggi catalog publish --prune"
+    )]
     Publish(Publish),
 }
 
