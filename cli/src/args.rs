@@ -116,11 +116,13 @@ pub(crate) struct Catalog {
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum CatalogVerb {
     /// Register the lake's tables in AWS Glue, where Athena finds them
-    #[command(long_about = "Registers every table of the lake in AWS Glue: one database a layer, so that `marts.places` is \
+    #[command(
+        long_about = "Registers every table of the lake in AWS Glue: one database a layer, so that `marts.places` is \
         the same name in `onggi sql` and in Athena. Nothing is written twice: a table that is as it should be stays, one \
         with a new column is updated. Only tables that this project made are ever changed or removed, and no data is \
         touched. A table with a column that Athena does not read is left out, with the cast to write, and the exit code is \
-        3.\n\nExamples:\n  onggi catalog publish --dry-run\n  onggi catalog publish --prune")]
+        3.\n\nExamples:\n  onggi catalog publish --dry-run\n  onggi catalog publish --prune"
+    )]
     Publish(Publish),
 }
 

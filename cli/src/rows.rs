@@ -51,7 +51,11 @@ impl Format {
     /// A [`Failure`] if the options contradict each other.
     pub(crate) fn choose(asked: Option<Self>, json: bool, output: Option<&Path>) -> anyhow::Result<Self> {
         if json && asked.is_some_and(|asked| asked != Self::Json) {
-            return Err(Failure::usage("`--json` and another `--format` contradict each other", "leave out one of them").into());
+            return Err(Failure::usage(
+                "`--json` and another `--format` contradict each other",
+                "leave out one of them",
+            )
+            .into());
         }
         let ending = output.and_then(Path::extension).and_then(|it| it.to_str()).map(str::to_lowercase);
         let by_ending = match ending.as_deref() {
@@ -62,7 +66,9 @@ impl Format {
         };
         let format = asked.or(json.then_some(Self::Json)).or(by_ending).unwrap_or(Self::Table);
         if format == Self::Parquet && output.is_none() {
-            return Err(Failure::usage("Parquet is written to a file", "say which one with `--output rows.parquet`").into());
+            return Err(
+                Failure::usage("Parquet is written to a file", "say which one with `--output rows.parquet`").into()
+            );
         }
         Ok(format)
     }
@@ -96,7 +102,8 @@ pub(crate) async fn write(rows: Rows, format: Format, output: Option<&Path>) -> 
         Format::Csv => stream(rows, Csv(arrow::csv::WriterBuilder::new().with_header(true).build(&mut target))).await,
         Format::Json => stream(rows, Json(&mut target)).await,
         Format::Parquet => {
-            let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+            let properties =
+                WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
             let writer = ArrowWriter::try_new(&mut target, Arc::clone(&rows.schema), Some(properties))?;
             stream(rows, Parquet(writer)).await
         }

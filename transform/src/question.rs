@@ -51,7 +51,8 @@ impl Models {
             return Err(wrong(message, None, Some("a question is one `select`".to_owned())));
         }
         if statement.uses_dt() {
-            let hint = "a question has no day: take it from the data, as in `(select max(dt) from marts.reviews_daily)`";
+            let hint =
+                "a question has no day: take it from the data, as in `(select max(dt) from marts.reviews_daily)`";
             return Err(wrong("`$dt` has no value in a question".to_owned(), None, Some(hint.to_owned())));
         }
         let mut missing = Vec::new();

@@ -135,7 +135,8 @@ fn refused(code: &str, message: &str, what: &str) -> Option<String> {
     {
         "the credentials are not valid (any more): log in again, or choose another `profile` under `[aws]`".into()
     } else if lower.contains("output location") || lower.contains("outputlocation") {
-        "set `output = \"s3://bucket/athena-results/\"` under `[athena]`, or give the workgroup an output location".into()
+        "set `output = \"s3://bucket/athena-results/\"` under `[athena]`, or give the workgroup an output location"
+            .into()
     } else if lower.contains("workgroup") {
         "set `workgroup` under `[athena]` to one that exists and is enabled in this region".into()
     } else if code.contains("Throttling") || code.contains("TooManyRequests") || code.contains("LimitExceeded") {
@@ -201,7 +202,9 @@ mod tests {
             configuration setting or as an API input.";
         assert!(hint("InvalidRequestException", message).contains("output = "));
         assert!(hint("InvalidRequestException", "WorkGroup analysts is not found.").contains("`workgroup`"));
-        assert!(hint("AccessDeniedException", "User x is not authorized to perform: glue:CreateTable").contains("right"));
+        assert!(
+            hint("AccessDeniedException", "User x is not authorized to perform: glue:CreateTable").contains("right")
+        );
         assert!(hint("ThrottlingException", "Rate exceeded").contains("minute"));
         assert_eq!(hint("InvalidRequestException", "mismatched input"), "");
     }

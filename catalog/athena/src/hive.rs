@@ -27,11 +27,9 @@ pub(crate) fn name(kind: &DataType) -> Result<String, String> {
             return Ok(format!("decimal({precision},{scale})"));
         }
         T::Dictionary(_, values) => return name(values),
-        T::List(item)
-        | T::LargeList(item)
-        | T::FixedSizeList(item, _)
-        | T::ListView(item)
-        | T::LargeListView(item) => return Ok(format!("array<{}>", inner(item)?)),
+        T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) | T::ListView(item) | T::LargeListView(item) => {
+            return Ok(format!("array<{}>", inner(item)?));
+        }
         T::Map(entries, _) => {
             let T::Struct(fields) = entries.data_type() else { return Err(TEXT.to_owned()) };
             let [key, value] = fields.as_ref() else { return Err(TEXT.to_owned()) };
@@ -127,7 +125,10 @@ mod tests {
             (T::Dictionary(Box::new(T::Int32), Box::new(T::Utf8)), "string"),
             (T::LargeList(text()), "array<string>"),
             (T::FixedSizeList(Arc::new(Field::new("element", T::Float32, true)), 384), "array<float>"),
-            (T::Struct(vec![number.clone(), Field::new("names", T::List(text()), true)].into()), "struct<n:bigint,names:array<string>>"),
+            (
+                T::Struct(vec![number.clone(), Field::new("names", T::List(text()), true)].into()),
+                "struct<n:bigint,names:array<string>>",
+            ),
             (T::Map(Arc::new(entries), false), "map<bigint,bigint>"),
         ];
         for (kind, expected) in cases {

@@ -129,9 +129,10 @@ fn typed(texts: &StringArray, field: &Field) -> Result<ArrayRef> {
     cast_with_options(texts, kind, &strict).map_err(|_| {
         // Which value it was: the first that is null once failures are allowed.
         let lenient = cast_with_options(texts, kind, &CastOptions::default()).ok();
-        let wrong = texts.iter().enumerate().find(|(place, text)| {
-            text.is_some() && lenient.as_ref().is_none_or(|values| values.is_null(*place))
-        });
+        let wrong = texts
+            .iter()
+            .enumerate()
+            .find(|(place, text)| text.is_some() && lenient.as_ref().is_none_or(|values| values.is_null(*place)));
         Error::Answer {
             column: field.name().clone(),
             expected: kind.to_string().to_lowercase(),

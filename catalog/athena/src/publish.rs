@@ -246,9 +246,8 @@ impl Glue {
     async fn write(&self, wanted: &Registration, found: Option<&Table>) -> Result<bool> {
         let (verb, right) = if found.is_some() { ("correcting", "UpdateTable") } else { ("making", "CreateTable") };
         let what = format!("{verb} `{}` (glue:{right})", wanted.name());
-        let input = wanted
-            .input(found)
-            .map_err(|error| Error::Unreachable { what: what.clone(), source: error.into() })?;
+        let input =
+            wanted.input(found).map_err(|error| Error::Unreachable { what: what.clone(), source: error.into() })?;
         let (code, error) = if found.is_some() {
             let sent = self.client.update_table().database_name(&wanted.database).table_input(input).send().await;
             let Err(error) = sent else { return Ok(true) };

@@ -292,7 +292,8 @@ fn excerpt(statement: &str, reason: &str) -> String {
     };
     let Some((line, column)) = place() else { return String::new() };
     let Some(text) = statement.lines().nth(line.wrapping_sub(1)) else { return String::new() };
-    let before: String = text.chars().take(column.saturating_sub(1)).map(|it| if it == '\t' { '\t' } else { ' ' }).collect();
+    let before: String =
+        text.chars().take(column.saturating_sub(1)).map(|it| if it == '\t' { '\t' } else { ' ' }).collect();
     format!("\n  {line} | {text}\n  {} | {before}^", " ".repeat(line.to_string().len()))
 }
 

@@ -22,8 +22,12 @@ const INPUT_FORMAT: &str = "org.apache.hadoop.mapred.SequenceFileInputFormat";
 const OUTPUT_FORMAT: &str = "org.apache.hadoop.hive.ql.io.HiveSequenceFileOutputFormat";
 const SERDE: &str = "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe";
 /// What readers recognise a Delta table by, each its own word.
-const PARAMETERS: [(&str, &str); 4] =
-    [("EXTERNAL", "TRUE"), ("classification", "delta"), ("spark.sql.sources.provider", "delta"), ("table_type", "DELTA")];
+const PARAMETERS: [(&str, &str); 4] = [
+    ("EXTERNAL", "TRUE"),
+    ("classification", "delta"),
+    ("spark.sql.sources.provider", "delta"),
+    ("table_type", "DELTA"),
+];
 /// The column that tables are split by, where they are split.
 const DT: &str = "dt";
 
@@ -60,7 +64,9 @@ pub struct Foreign {
 impl std::fmt::Display for Foreign {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.project {
-            Some(project) => write!(f, "table {}: `{}` in Glue belongs to the project `{project}`", self.table, self.name),
+            Some(project) => {
+                write!(f, "table {}: `{}` in Glue belongs to the project `{project}`", self.table, self.name)
+            }
             None => write!(f, "table {}: `{}` in Glue was not made by Onggi", self.table, self.name),
         }
     }

@@ -18,11 +18,8 @@ pub(crate) async fn publish(global: &Global, args: &Publish) -> anyhow::Result<E
     let project = Project::open(global)?;
     let lake = wire::lake(&project, global).await?;
     let glue = wire::glue(&project).await?;
-    let options = athena::PublishOptions {
-        prune: args.prune,
-        dry_run: args.dry_run,
-        ..wire::publish_options(&project)
-    };
+    let options =
+        athena::PublishOptions { prune: args.prune, dry_run: args.dry_run, ..wire::publish_options(&project) };
     let published = athena::publish(&lake, &glue, &options).await?;
     if global.json {
         println!("{}", json(&published, args.dry_run));
@@ -79,11 +76,8 @@ fn summary(published: &Published, dry_run: bool) -> String {
 }
 
 fn json(published: &Published, dry_run: bool) -> serde_json::Value {
-    let updated: Vec<_> = published
-        .updated
-        .iter()
-        .map(|it| serde_json::json!({ "table": it.name, "changes": it.changes }))
-        .collect();
+    let updated: Vec<_> =
+        published.updated.iter().map(|it| serde_json::json!({ "table": it.name, "changes": it.changes })).collect();
     let refused: Vec<_> = published
         .refused
         .iter()

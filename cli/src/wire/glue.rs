@@ -1,13 +1,13 @@
 //! From settings to Glue and Athena.
 
 use athena::{Athena, AthenaSettings, Glue, PublishOptions};
-use catalog::aws::{Aws, SdkConfig};
+use catalog::aws::SdkConfig;
 
 use crate::project::Project;
 
 /// One chain of credentials for every service.
-async fn sdk(_project: &Project) -> SdkConfig {
-    Aws::default().sdk_config().await
+async fn sdk(project: &Project) -> SdkConfig {
+    project.config.aws.aws().sdk_config().await
 }
 
 /// Glue's catalog.

@@ -35,11 +35,13 @@ fn page(rows: &[[Option<&str>; 2]], next: Option<&str>) -> Value {
     let rows: Vec<Value> = rows
         .iter()
         .map(|row| {
-            let data: Vec<Value> = row.iter().map(|it| it.map_or(json!({}), |text| json!({ "VarCharValue": text }))).collect();
+            let data: Vec<Value> =
+                row.iter().map(|it| it.map_or(json!({}), |text| json!({ "VarCharValue": text }))).collect();
             json!({ "Data": data })
         })
         .collect();
-    let columns = [("name", "varchar"), ("reviews", "bigint")].map(|(name, kind)| json!({ "Name": name, "Type": kind }));
+    let columns =
+        [("name", "varchar"), ("reviews", "bigint")].map(|(name, kind)| json!({ "Name": name, "Type": kind }));
     let mut answer = json!({ "ResultSet": { "Rows": rows, "ResultSetMetadata": { "ColumnInfo": columns } } });
     if let Some(next) = next {
         answer["NextToken"] = json!(next);
@@ -62,7 +64,10 @@ async fn a_query_is_started_watched_and_read_page_by_page() {
     let (double, athena) = scripted().await;
     double.says("GetQueryExecution", execution("QUEUED", 0)).says("GetQueryExecution", execution("RUNNING", 5_000_000));
     double.says("GetQueryExecution", execution("SUCCEEDED", 12_400_000));
-    double.says("GetQueryResults", page(&[[Some("name"), Some("reviews")], [Some("골목국밥집"), Some("28")]], Some("two")));
+    double.says(
+        "GetQueryResults",
+        page(&[[Some("name"), Some("reviews")], [Some("골목국밥집"), Some("28")]], Some("two")),
+    );
     double.says("GetQueryResults", page(&[[None, Some("7")], [Some(""), None]], Some("three")));
     double.says("GetQueryResults", page(&[[Some("name"), None]], None));
 
@@ -109,7 +114,10 @@ async fn a_start_that_is_throttled_is_the_same_start() {
 #[tokio::test]
 async fn a_failure_is_told_in_full_with_its_place() {
     let (double, athena) = scripted().await;
-    double.says("GetQueryExecution", failed("COLUMN_NOT_FOUND: line 2:8: Column 'nam' cannot be resolved or requester is not authorized"));
+    double.says(
+        "GetQueryExecution",
+        failed("COLUMN_NOT_FOUND: line 2:8: Column 'nam' cannot be resolved or requester is not authorized"),
+    );
     let mut execution = athena.start("-- who\nselect nam from marts.places").await.unwrap();
     let error = execution.wait(|_| ()).await.unwrap_err();
     assert_eq!(
@@ -129,10 +137,14 @@ async fn a_failure_is_told_in_full_with_its_place() {
 async fn a_limit_of_the_workgroup_is_told() {
     let (double, athena) = scripted().await;
     let mut answer = execution("CANCELLED", 90_000_000);
-    answer["QueryExecution"]["Status"]["StateChangeReason"] = json!("Query cancelled! : Bytes scanned limit was exceeded");
+    answer["QueryExecution"]["Status"]["StateChangeReason"] =
+        json!("Query cancelled! : Bytes scanned limit was exceeded");
     double.says("GetQueryExecution", answer);
     let error = athena.start("select 1").await.unwrap().wait(|_| ()).await.unwrap_err();
-    assert_eq!(error.to_string(), "the query was stopped in Athena: Query cancelled! : Bytes scanned limit was exceeded");
+    assert_eq!(
+        error.to_string(),
+        "the query was stopped in Athena: Query cancelled! : Bytes scanned limit was exceeded"
+    );
     assert!(error.hint().unwrap().contains("limit"));
 }
 
@@ -187,10 +199,22 @@ async fn wrong_settings_are_told_with_a_way_out() {
 
 #[test]
 fn only_questions_are_sent() {
-    for fine in ["select 1", " (select 1) union (select 2)", "WITH x as (select 1) select * from x", "-- why\n/* and */ show tables"] {
+    for fine in [
+        "select 1",
+        " (select 1) union (select 2)",
+        "WITH x as (select 1) select * from x",
+        "-- why\n/* and */ show tables",
+    ] {
         assert!(asks(fine).is_ok(), "{fine}");
     }
-    for wrong in ["drop table marts.places", "-- select\ncreate table x as select 1", "unload (select 1) to 's3://x'", "insert into x select 1", "", "-- nothing"] {
+    for wrong in [
+        "drop table marts.places",
+        "-- select\ncreate table x as select 1",
+        "unload (select 1) to 's3://x'",
+        "insert into x select 1",
+        "",
+        "-- nothing",
+    ] {
         assert!(matches!(asks(wrong), Err(Error::NotAQuery { .. })), "{wrong}");
     }
 }
@@ -201,8 +225,13 @@ async fn an_answer_of_the_double_is_read() {
     // A region of its own: the double keeps one line of prepared answers for each.
     let region = "eu-north-1";
     let names = ["name", "reviews"].map(|name| json!({ "VarCharValue": name }));
-    let columns = [("name", "varchar"), ("reviews", "bigint")].map(|(name, kind)| json!({ "Name": name, "Type": kind }));
-    let rows = [json!({ "Data": names }), json!({ "Data": [{ "VarCharValue": "국밥집" }, {}] }), json!({ "Data": [{}, { "VarCharValue": "3" }] })];
+    let columns =
+        [("name", "varchar"), ("reviews", "bigint")].map(|(name, kind)| json!({ "Name": name, "Type": kind }));
+    let rows = [
+        json!({ "Data": names }),
+        json!({ "Data": [{ "VarCharValue": "국밥집" }, {}] }),
+        json!({ "Data": [{}, { "VarCharValue": "3" }] }),
+    ];
     let prepared = json!({ "region": region, "results": [{ "rows": rows, "column_info": columns }] });
     let status = post(aws.endpoint(), "/moto-api/static/athena/query-results", &prepared).await;
     assert!(status.contains("201"), "{status}");
@@ -217,7 +246,8 @@ async fn an_answer_of_the_double_is_read() {
     // Nothing prepared: an answer without rows is an answer.
     let rows = athena.start("select 1 where false").await.unwrap().wait(|_| ()).await.unwrap();
     assert!(all_is_empty(rows).await);
-    let missing = Athena::new(&sdk(aws.endpoint(), region), None, AthenaSettings { workgroup: "nobody".into(), ..settings() });
+    let missing =
+        Athena::new(&sdk(aws.endpoint(), region), None, AthenaSettings { workgroup: "nobody".into(), ..settings() });
     assert!(missing.unwrap().start("select 1").await.is_err());
 }
 

@@ -151,7 +151,7 @@ impl Watch {
     }
 }
 
-/// `athena: running 3.2s, 12.4 MB scanned, $0.00007`
+/// `athena: running 3.2s, 12.4 MB scanned, $0.000065`
 fn line(progress: &Progress) -> String {
     let seconds = progress.elapsed.as_secs_f64();
     let scanned = scanned(progress.scanned_bytes);
@@ -170,7 +170,7 @@ fn scanned(bytes: u64) -> String {
 
 /// The smallest query costs a part of a cent, which must not look like nothing.
 fn money(cost: f64) -> String {
-    if cost > 0.0 && cost < 0.01 { format!("${cost:.5}") } else { format!("${cost:.2}") }
+    if cost > 0.0 && cost < 0.01 { format!("${cost:.6}") } else { format!("${cost:.2}") }
 }
 
 fn say(text: &str) {
@@ -192,7 +192,7 @@ mod tests {
             scanned_bytes: 12_400_000,
             cost: athena::cost(12_400_000, 5.0),
         };
-        assert_eq!(line(&progress), "athena: running 3.2s, 12.4 MB scanned, $0.00007");
+        assert_eq!(line(&progress), "athena: running 3.2s, 12.4 MB scanned, $0.000065");
         progress.scanned_bytes = 2_500_000_000_000;
         progress.cost = athena::cost(progress.scanned_bytes, 5.0);
         assert_eq!(line(&progress), "athena: running 3.2s, 2.50 TB scanned, $12.50");
