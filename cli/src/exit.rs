@@ -66,6 +66,9 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
         if cause.is::<Problems>() {
             return Exit::Usage;
         }
+        if cause.downcast_ref::<athena::Error>().is_some_and(athena::Error::is_configuration) {
+            return Exit::Usage;
+        }
         if let Some(catalog::Error::OtherProject { .. }) = lake_error(cause) {
             return Exit::Usage;
         }

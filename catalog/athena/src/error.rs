@@ -99,6 +99,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether nothing was asked because the settings don't allow it.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::NoRegion | Self::NotOnS3 { .. } | Self::OddLocation { .. })
+    }
+
     /// What to do next, where that can be said.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
