@@ -73,6 +73,24 @@ fn a_new_column_in_a_model_updates_its_table_in_glue_and_no_other() {
 }
 
 #[test]
+fn a_lake_in_a_bucket_is_published_under_its_own_url() {
+    let (Some(aws), Some(s3)) = (services::aws(), services::s3()) else { return };
+    let project = project(aws, "bucket_");
+    let bucket = s3.bucket();
+    let lake = format!("[lake]\nuri = \"s3://{bucket}/lake\"\nendpoint = \"{}\"", s3.endpoint());
+    project.replace("onggi.toml", "[identity]", &format!("{lake}\n[identity]"));
+    project.replace("onggi.toml", "location = \"s3://jar/lake\"\n", "");
+    project.run(0);
+    assert_eq!(publish(&project, &[], 0)["created"].as_array().unwrap().len(), 4);
+    let named = json!({ "DatabaseName": "bucket_marts", "Name": "menu" });
+    let table = &call(aws, "glue", "AWSGlue.GetTable", &named)["Table"];
+    let location = format!("s3://{bucket}/lake/marts/menu/");
+    assert_eq!(table["StorageDescriptor"]["Location"], location);
+    assert_eq!(table["StorageDescriptor"]["SerdeInfo"]["Parameters"]["path"], location);
+    assert_eq!(publish(&project, &[], 0)["unchanged"].as_array().unwrap().len(), 4);
+}
+
+#[test]
 fn wrong_places_are_told_with_a_way_out() {
     let Some(aws) = services::aws() else { return };
     let mut project = project(aws, "wrong_");
@@ -201,16 +219,21 @@ fn interrupted(project: &Project, signal: &str) -> Output {
 
 /// A query's state, asked of the double itself.
 fn state(aws: &Aws, id: &str) -> String {
+    let answer = call(aws, "athena", "AmazonAthena.GetQueryExecution", &json!({ "QueryExecutionId": id }));
+    answer["QueryExecution"]["Status"]["State"].as_str().unwrap_or_default().to_owned()
+}
+
+/// What the double answers to an operation, past our own client.
+fn call(aws: &Aws, service: &str, operation: &str, body: &Value) -> Value {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let scope = format!("Credential={}/20260101/{}/athena/aws4_request", services::ACCESS_KEY, services::REGION);
+        let scope = format!("Credential={}/20260101/{}/{service}/aws4_request", services::ACCESS_KEY, services::REGION);
         let request = reqwest::Client::new()
             .post(aws.endpoint())
-            .header("x-amz-target", "AmazonAthena.GetQueryExecution")
+            .header("x-amz-target", operation)
             .header("content-type", "application/x-amz-json-1.1")
             .header("authorization", format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=x"))
-            .body(json!({ "QueryExecutionId": id }).to_string());
-        let answer: Value = request.send().await.unwrap().json().await.unwrap();
-        answer["QueryExecution"]["Status"]["State"].as_str().unwrap_or_default().to_owned()
+            .body(body.to_string());
+        request.send().await.unwrap().json().await.unwrap()
     })
 }
