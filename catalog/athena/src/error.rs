@@ -69,7 +69,7 @@ pub enum Error {
         found: usize,
     },
     /// The query failed.
-    #[error("the query failed in Athena: {reason}{excerpt}")]
+    #[error("query {id} failed in Athena: {reason}{excerpt}")]
     Failed {
         /// The query's id.
         id: String,
@@ -79,7 +79,7 @@ pub enum Error {
         excerpt: String,
     },
     /// Somebody or a limit of the workgroup stopped the query.
-    #[error("the query was stopped in Athena{}", if .reason.is_empty() { String::new() } else { format!(": {reason}") })]
+    #[error("query {id} was stopped in Athena{}", if .reason.is_empty() { String::new() } else { format!(": {reason}") })]
     Stopped {
         /// The query's id.
         id: String,

@@ -196,6 +196,7 @@ fn athena_is_asked_watched_and_interrupted() {
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
         assert!(text(&output).contains("interrupted: the query was stopped in Athena"), "{}", text(&output));
         let said = text(&output);
+        assert!(said.contains("is charged: 0.0 kB by the last look, $0.000050"), "{said}");
         let id = said.split_once("in Athena (").unwrap().1.split_once(')').unwrap().0;
         assert_eq!(state(aws, id), "CANCELLED");
         assert!(!project.folder.join("never.csv").exists() && !project.folder.join("never.csv.part").exists());
