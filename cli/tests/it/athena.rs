@@ -91,6 +91,55 @@ fn a_lake_in_a_bucket_is_published_under_its_own_url() {
 }
 
 #[test]
+fn what_cannot_be_published_is_told_and_the_rest_is_published() {
+    let Some(aws) = services::aws() else { return };
+    let project = project(aws, "shared_");
+    project.run(0);
+    publish(&project, &[], 0);
+
+    // Another project of the same account, with the same names and one of its own, a view, and a table of another program.
+    let other = self::project(aws, "shared_");
+    other.replace("onggi.toml", "name = \"menu\"", "name = \"other\"");
+    let model =
+        |name: &str, sql: &str| std::fs::write(other.folder.join(format!("sql/marts/{name}.sql")), sql).unwrap();
+    model("own", "-- materialize: table\nselect 1 as n");
+    model("seen", "-- materialize: view\nselect n from marts.own");
+    other.run(0);
+    let log = other.folder.join("lake/staging/visits/_delta_log");
+    std::fs::create_dir_all(&log).unwrap();
+    let field = json!({ "name": "seen_at", "type": "timestamp_ntz", "nullable": true, "metadata": {} });
+    let schema = json!({ "type": "struct", "fields": [field] }).to_string();
+    let protocol = json!({ "minReaderVersion": 3, "minWriterVersion": 7,
+        "readerFeatures": ["timestampNtz"], "writerFeatures": ["timestampNtz"] });
+    let metadata = json!({ "id": "6f1f2f6e-0000-4000-8000-000000000000", "format": { "provider": "parquet", "options": {} },
+        "schemaString": schema, "partitionColumns": [], "configuration": {}, "createdTime": 0 });
+    let lines = format!("{}\n{}\n", json!({ "protocol": protocol }), json!({ "metaData": metadata }));
+    std::fs::write(log.join("00000000000000000000.json"), lines).unwrap();
+
+    let published = publish(&other, &[], 3);
+    assert_eq!(published["created"], json!(["shared_marts.own"]));
+    assert_eq!(published["views"], json!(["marts.seen"]));
+    let taken: Vec<&Value> = published["foreign"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(taken, ["shared_staging.dishes", "shared_marts.menu", "shared_ops.runs", "shared_ops.steps"]);
+    assert_eq!(published["refused"][0]["column"], "seen_at");
+    let said = text(&other.onggi(&["catalog", "publish", "--prune"]));
+    for part in [
+        "error: table staging.visits, column `seen_at`: Athena does not read timestamp without time zone",
+        "hint: write `arrow_cast(seen_at, 'Timestamp(Microsecond, Some(\"UTC\"))') as seen_at` in the model",
+        "error: table marts.menu: `shared_marts.menu` in Glue belongs to the project `menu`",
+        "left out      marts.seen is a view",
+        "unchanged 1 · removed 0 · columns refused 1 · names taken 4",
+    ] {
+        assert!(said.contains(part), "`{part}` is not in\n{said}");
+    }
+    assert_eq!(
+        publish(&project, &[], 0)["unchanged"].as_array().unwrap().len(),
+        4,
+        "the other project changed something"
+    );
+}
+
+#[test]
 fn wrong_places_are_told_with_a_way_out() {
     let Some(aws) = services::aws() else { return };
     let mut project = project(aws, "wrong_");
