@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line, the configuration, a source or a model is wrong: nothing was started.
     Usage = 2,
-    /// Done, but some tasks were given up: dead letters or a blocked host.
+    /// Done, but some tasks were given up: dead letters, a blocked host, a table that could not be published.
     Partial = 3,
 }
 
@@ -64,6 +64,9 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
             return failure.exit;
         }
         if cause.is::<Problems>() {
+            return Exit::Usage;
+        }
+        if cause.downcast_ref::<athena::Error>().is_some_and(athena::Error::is_configuration) {
             return Exit::Usage;
         }
         if let Some(catalog::Error::OtherProject { .. }) = lake_error(cause) {

@@ -80,3 +80,59 @@ impl Models {
         plan_all(&statement, &question.text, session).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn found(sql: &str) -> Vec<String> {
+        let models = [
+            ("sql/p/staging/reviews.sql", "-- materialize: table\nselect review_id, rating from raw.reviews"),
+            ("sql/p/marts/good.sql", "-- materialize: view\nselect review_id from staging.reviews where rating > 4"),
+            ("sql/p/marts/broken.sql", "-- materialize: table\nselect nothing from staging.reviews"),
+        ];
+        let file = |(path, text): (&str, &str)| ModelFile { path: path.to_owned(), text: text.to_owned() };
+        let models = Models::parse(models.map(file).into()).unwrap();
+        let raw = [("review_id", DataType::Utf8), ("rating", DataType::Float64)];
+        let raw = Arc::new(Schema::new(raw.map(|(name, kind)| Field::new(name, kind, true)).to_vec()));
+        let ops = Arc::new(Schema::new(vec![Field::new("run", DataType::Utf8, true)]));
+        let schemas = |name: &TableName| match name.to_string().as_str() {
+            "raw.reviews" => Some(Arc::clone(&raw)),
+            "ops.runs" => Some(Arc::clone(&ops)),
+            _ => None,
+        };
+        let questions = [file(("sql/analyses/q.sql", sql))];
+        models.check_questions(&questions, &schemas).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn models_views_sources_and_records_can_be_asked() {
+        for sql in [
+            "select avg(rating) as r from staging.reviews",
+            "select count(*) as n from marts.good join raw.reviews using (review_id)",
+            "select count(distinct run) as n from ops.runs",
+            // Its own check says what is wrong with it.
+            "select * from marts.broken",
+        ] {
+            assert_eq!(found(sql), [""; 0], "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let cases = [
+            ("-- ?\nselect ratting from staging.reviews", "sql/analyses/q.sql:2:8: no column `ratting`"),
+            ("select 1 from staging.review", "sql/analyses/q.sql:1:15: no table `staging.review`"),
+            ("select 1 from staging.reviews where 1 = $dt", "sql/analyses/q.sql:1:1: `$dt` has no value in a question"),
+            ("drop table staging.reviews", "sql/analyses/q.sql:1:1: expected a query, found something else"),
+            ("select from where", "sql/analyses/q.sql:1:"),
+        ];
+        for (sql, expected) in cases {
+            let found = found(sql);
+            assert_eq!(found.len(), 1, "{sql}: {found:?}");
+            assert!(found[0].starts_with(expected), "{sql}: {found:?}");
+        }
+    }
+}

@@ -69,7 +69,7 @@ pub enum Error {
         found: usize,
     },
     /// The query failed.
-    #[error("the query failed in Athena: {reason}{excerpt}")]
+    #[error("query {id} failed in Athena: {reason}{excerpt}")]
     Failed {
         /// The query's id.
         id: String,
@@ -79,7 +79,7 @@ pub enum Error {
         excerpt: String,
     },
     /// Somebody or a limit of the workgroup stopped the query.
-    #[error("the query was stopped in Athena{}", if .reason.is_empty() { String::new() } else { format!(": {reason}") })]
+    #[error("query {id} was stopped in Athena{}", if .reason.is_empty() { String::new() } else { format!(": {reason}") })]
     Stopped {
         /// The query's id.
         id: String,
@@ -99,6 +99,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether nothing was asked because the settings don't allow it.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::NoRegion | Self::NotOnS3 { .. } | Self::OddLocation { .. })
+    }
+
     /// What to do next, where that can be said.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

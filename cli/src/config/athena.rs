@@ -1,6 +1,7 @@
 //! `[athena]`: how the lake is called in AWS, and where questions to Athena go.
 
 use serde::Deserialize;
+use url::Url;
 
 /// `[athena]`
 #[derive(Debug, Clone, Deserialize)]
@@ -20,9 +21,9 @@ pub(crate) struct AthenaSection {
     /// What a terabyte scanned costs, in dollars: it differs by region.
     pub price_per_tb: f64,
     /// A server that is not AWS, for Athena.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Url>,
     /// A server that is not AWS, for Glue.
-    pub glue_endpoint: Option<String>,
+    pub glue_endpoint: Option<Url>,
 }
 
 impl Default for AthenaSection {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use athena::Published;
+use transform::Materialization;
 
 use crate::args::{Global, Publish};
 use crate::exit::Exit;
@@ -21,10 +22,11 @@ pub(crate) async fn publish(global: &Global, args: &Publish) -> anyhow::Result<E
     let options =
         athena::PublishOptions { prune: args.prune, dry_run: args.dry_run, ..wire::publish_options(&project) };
     let published = athena::publish(&lake, &glue, &options).await?;
+    let views = views(&project);
     if global.json {
-        println!("{}", json(&published, args.dry_run));
+        println!("{}", json(&published, &views, args.dry_run));
     } else if !global.quiet {
-        print!("{}", text(&published, args.dry_run));
+        print!("{}", text(&published, &views, args.dry_run));
         println!("{} ({:.1}s)", summary(&published, args.dry_run), started.elapsed().as_secs_f64());
     }
     for refused in &published.refused {
@@ -39,7 +41,13 @@ pub(crate) async fn publish(global: &Global, args: &Publish) -> anyhow::Result<E
     Ok(if published.is_complete() { Exit::Done } else { Exit::Partial })
 }
 
-fn text(published: &Published, dry_run: bool) -> String {
+/// The models that are no tables of the lake: their SQL is this program's, so Athena can't have them.
+fn views(project: &Project) -> Vec<String> {
+    let views = project.models.iter().filter(|model| *model.materialization() == Materialization::View);
+    views.map(|model| model.name().to_string()).collect()
+}
+
+fn text(published: &Published, views: &[String], dry_run: bool) -> String {
     let word = |done: &'static str, would: &'static str| if dry_run { would } else { done };
     let mut lines = Vec::new();
     for database in &published.databases {
@@ -52,6 +60,10 @@ fn text(published: &Published, dry_run: bool) -> String {
     lines.extend(published.removed.iter().map(|name| format!("{:<13} {name}", word("removed", "would remove"))));
     let gone = |name| format!("{:<13} {name} is no longer in the lake: `--prune` removes it from Glue", "gone");
     lines.extend(published.gone.iter().map(gone));
+    let view = |name| {
+        format!("{:<13} {name} is a view, which `onggi sql` alone knows: `materialize: table` makes it one", "left out")
+    };
+    lines.extend(views.iter().map(view));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
@@ -75,7 +87,7 @@ fn summary(published: &Published, dry_run: bool) -> String {
     if dry_run { text + " (nothing was changed)" } else { text }
 }
 
-fn json(published: &Published, dry_run: bool) -> serde_json::Value {
+fn json(published: &Published, views: &[String], dry_run: bool) -> serde_json::Value {
     let updated: Vec<_> =
         published.updated.iter().map(|it| serde_json::json!({ "table": it.name, "changes": it.changes })).collect();
     let refused: Vec<_> = published
@@ -98,6 +110,7 @@ fn json(published: &Published, dry_run: bool) -> serde_json::Value {
         "unchanged": published.unchanged,
         "removed": published.removed,
         "gone": published.gone,
+        "views": views,
         "refused": refused,
         "foreign": foreign,
     })

@@ -2,6 +2,7 @@
 
 use athena::{Athena, AthenaSettings, Glue, PublishOptions};
 use catalog::aws::SdkConfig;
+use url::Url;
 
 use crate::project::Project;
 
@@ -10,12 +11,17 @@ async fn sdk(project: &Project) -> SdkConfig {
     project.config.aws.aws().sdk_config().await
 }
 
+/// A server's address as the clients take it.
+fn server(url: Option<&Url>) -> Option<&str> {
+    url.map(|url| url.as_str().trim_end_matches('/'))
+}
+
 /// Glue's catalog.
 ///
 /// # Errors
 /// If no region is known.
 pub(crate) async fn glue(project: &Project) -> anyhow::Result<Glue> {
-    Ok(Glue::new(&sdk(project).await, project.config.athena.glue_endpoint.as_deref())?)
+    Ok(Glue::new(&sdk(project).await, server(project.config.athena.glue_endpoint.as_ref()))?)
 }
 
 /// Athena.
@@ -30,7 +36,7 @@ pub(crate) async fn athena(project: &Project) -> anyhow::Result<Athena> {
         catalog: section.catalog.clone(),
         price_per_tb: section.price_per_tb,
     };
-    Ok(Athena::new(&sdk(project).await, section.endpoint.as_deref(), settings)?)
+    Ok(Athena::new(&sdk(project).await, server(section.endpoint.as_ref()), settings)?)
 }
 
 /// How the project's lake is published.

@@ -8,12 +8,14 @@
     reason = "a test says what it expected by failing"
 )]
 
+mod athena;
 mod canary;
 mod cloud;
 mod crash;
 mod day;
 mod help;
 mod peers;
+mod questions;
 mod support;
 mod tidy;
 mod wrong;

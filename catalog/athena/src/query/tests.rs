@@ -122,7 +122,7 @@ async fn a_failure_is_told_in_full_with_its_place() {
     let error = execution.wait(|_| ()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the query failed in Athena: COLUMN_NOT_FOUND: line 2:8: Column 'nam' cannot be resolved or requester is not \
+        "query q-1 failed in Athena: COLUMN_NOT_FOUND: line 2:8: Column 'nam' cannot be resolved or requester is not \
          authorized\n  2 | select nam from marts.places\n    |        ^"
     );
     assert!(error.hint().unwrap().contains("describe"), "{:?}", error.hint());
@@ -130,7 +130,7 @@ async fn a_failure_is_told_in_full_with_its_place() {
     let (double, athena) = scripted().await;
     double.says("GetQueryExecution", failed("GENERIC_INTERNAL_ERROR: out of luck"));
     let error = athena.start("select 1").await.unwrap().wait(|_| ()).await.unwrap_err();
-    assert_eq!(error.to_string(), "the query failed in Athena: GENERIC_INTERNAL_ERROR: out of luck");
+    assert_eq!(error.to_string(), "query q-1 failed in Athena: GENERIC_INTERNAL_ERROR: out of luck");
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_limit_of_the_workgroup_is_told() {
     let error = athena.start("select 1").await.unwrap().wait(|_| ()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the query was stopped in Athena: Query cancelled! : Bytes scanned limit was exceeded"
+        "query q-1 was stopped in Athena: Query cancelled! : Bytes scanned limit was exceeded"
     );
     assert!(error.hint().unwrap().contains("limit"));
 }
@@ -164,10 +164,10 @@ async fn what_nobody_waits_for_is_stopped() {
 
     // The caller goes away before the service has said under which id the query runs.
     let (double, athena) = scripted().await;
-    let started = tokio::time::timeout(Duration::from_micros(1), athena.start("select 1")).await;
-    if started.is_err() {
-        double.until_asked("StopQueryExecution").await;
-    }
+    let mut start = Box::pin(athena.start("select 1"));
+    assert!(futures::poll!(&mut start).is_pending());
+    drop(start);
+    double.until_asked("StopQueryExecution").await;
 
     // The caller says so.
     let (double, athena) = scripted().await;

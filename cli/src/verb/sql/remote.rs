@@ -43,7 +43,7 @@ pub(super) async fn ask(
     };
     let Some(answer) = answer else {
         watch.clear();
-        return Err(stop(execution).await);
+        return Err(stop(execution, watch.last).await);
     };
     let answer = answer.inspect_err(|_| watch.clear())?;
     watch.end(execution.id());
@@ -64,12 +64,15 @@ pub(super) async fn ask(
 }
 
 /// Stops the query; what to say of that.
-async fn stop(execution: Execution) -> anyhow::Error {
+async fn stop(execution: Execution, last: Option<Progress>) -> anyhow::Error {
     let id = execution.id().to_owned();
+    let charged = last.map_or_else(String::new, |last| {
+        format!(": {} by the last look, {}", scanned(last.scanned_bytes), money(last.cost))
+    });
     let failure = match tokio::time::timeout(STOP_PATIENCE, execution.stop()).await {
         Ok(Ok(())) => Failure::failed(
             format!("interrupted: the query was stopped in Athena ({id})"),
-            "what it had scanned by then is charged",
+            format!("what it had scanned by then is charged{charged}"),
         ),
         Ok(Err(error)) => {
             let message = format!("interrupted, and the query could not be stopped: {error}");
