@@ -8,6 +8,7 @@
     reason = "a test says what it expected by failing"
 )]
 
+mod bucket;
 mod crash;
 mod day;
 mod help;

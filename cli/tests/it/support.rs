@@ -43,6 +43,8 @@ pub(crate) fn today() -> catalog::Date {
 /// A project made by `onggi init`, pointed at a site.
 pub(crate) struct Project {
     pub folder: PathBuf,
+    /// What its commands find in their environment.
+    pub env: Vec<(&'static str, String)>,
     _keeps: Option<tempfile::TempDir>,
 }
 
@@ -58,7 +60,7 @@ impl Project {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("project");
         std::fs::create_dir(&folder).unwrap();
-        let project = Self { folder, _keeps: Some(temp) };
+        let project = Self { folder, env: Vec::new(), _keeps: Some(temp) };
         let output = project.onggi(&["init", "--name", "test"]);
         assert!(output.status.success(), "{}", text(&output));
         // The same key everywhere: the same reviewer is the same hash in every project, so that lakes can be compared.
@@ -71,7 +73,7 @@ impl Project {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("project");
         copy_folder(&self.folder, &folder);
-        Self { folder, _keeps: Some(temp) }
+        Self { folder, env: self.env.clone(), _keeps: Some(temp) }
     }
 
     pub(crate) fn append(&self, file: &str, text: &str) {
@@ -90,9 +92,10 @@ impl Project {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onggi"));
         command.arg("--project").arg(&self.folder).args(arguments).stdin(Stdio::null());
-        for name in ["ONGGI_PROJECT", "ONGGI_LAKE", "ONGGI_LOG", "ONGGI_FAILPOINT"] {
+        for name in ["ONGGI_PROJECT", "ONGGI_CONFIG", "ONGGI_LAKE", "ONGGI_LOG", "ONGGI_FAILPOINT"] {
             command.env_remove(name);
         }
+        command.envs(self.env.iter().map(|(name, value)| (*name, value)));
         command
     }
 
@@ -145,7 +148,9 @@ impl Project {
             })
             .collect();
         let serving = self.folder.join("lake/_onggi/serving");
-        contents.push(("serving".to_owned(), vec![hash(&serving)]));
+        if serving.exists() {
+            contents.push(("serving".to_owned(), vec![hash(&serving)]));
+        }
         contents
     }
 }
