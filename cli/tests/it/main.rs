@@ -9,6 +9,7 @@
 )]
 
 mod athena;
+mod bucket;
 mod canary;
 mod cloud;
 mod crash;
