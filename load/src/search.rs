@@ -24,7 +24,7 @@ mod query;
 mod rank;
 mod reasons;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use corpus::Corpus;
 

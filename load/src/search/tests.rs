@@ -10,7 +10,7 @@ use crate::testing::{Place, Review, World, place, place_target, places, review_t
 use crate::text::fold;
 
 /// A town of 60 places and 1,500 everyday reviews, and a few places that questions are about.
-fn corpus() -> (Vec<Place>, Vec<Review>) {
+pub(crate) fn corpus() -> (Vec<Place>, Vec<Review>) {
     let (mut made, mut written) = town(60, 1_500, 11);
     let mut add = |place: Place, bodies: &[&str]| {
         for (i, body) in bodies.iter().enumerate() {

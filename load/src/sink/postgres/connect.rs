@@ -120,10 +120,14 @@ impl Door {
         if options.get_application_name().is_none() {
             options = options.application_name("onggi");
         }
-        // As libpq does: a CA that is named is checked, also where the mode alone would trust anybody.
+        // To libpq, `require` with a CA means `verify-ca`. The TLS library below has two providers compiled in and could not choose there.
         let names_ca = parsed.query_pairs().any(|(key, _)| matches!(key.as_ref(), "sslrootcert" | "ssl-root-cert" | "ssl-ca"));
-        if names_ca && matches!(options.get_ssl_mode(), PgSslMode::Require) {
-            options = options.ssl_mode(PgSslMode::VerifyCa);
+        let mode = options.get_ssl_mode();
+        if matches!(mode, PgSslMode::VerifyCa) || (names_ca && matches!(mode, PgSslMode::Require)) {
+            return Err(Fault::new(
+                "`verify-ca` (which is also `require` with an `sslrootcert`) would trust any host that the CA signed: it is not supported",
+                "say `sslmode=verify-full`, which checks the host too, or `sslmode=require` without `sslrootcert`, which checks nothing",
+            ));
         }
         let at = format!(
             "{}:{}/{}",

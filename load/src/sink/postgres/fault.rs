@@ -56,6 +56,9 @@ impl Fault {
     }
 
     fn of_io(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::InvalidData {
+            return Self::new(format!("no trusted TLS connection: {error}"), TLS);
+        }
         let hint = match error.kind() {
             io::ErrorKind::ConnectionRefused => "start the server, or correct host and port of `[postgres] url`",
             io::ErrorKind::NotFound => "a file that `[postgres] url` names is not there",
@@ -66,6 +69,10 @@ impl Fault {
         Self { message: error.to_string(), hint: Some(hint.to_owned()), retryable, code: None }
     }
 }
+
+/// What to do when the server is not proved to be the one that is meant.
+const TLS: &str = "`sslrootcert=FILE` names the CA that signed the server's certificate, and the host of `[postgres] url` must be in it; \
+     `sslmode=require` encrypts and trusts anybody";
 
 /// By `SQLSTATE`: what to do, and whether trying again may help.
 fn advice(code: &str) -> (Option<&'static str>, bool) {
@@ -111,11 +118,7 @@ impl From<Sqlx> for Fault {
         match error {
             Sqlx::Database(error) => Self::of_server(error.as_ref()),
             Sqlx::Io(error) => Self::of_io(&error),
-            Sqlx::Tls(error) => Self::new(
-                format!("no trusted TLS connection: {error}"),
-                "`sslrootcert=FILE` names the CA that signed the server's certificate, the host of `[postgres] url` must be in it; \
-                 `sslmode=require` encrypts and trusts anybody",
-            ),
+            Sqlx::Tls(error) => Self::new(format!("no trusted TLS connection: {error}"), TLS),
             Sqlx::Configuration(error) => {
                 Self::new(error.to_string(), "the form is `postgres://user:password@host:5432/database?sslmode=verify-full`")
             }
