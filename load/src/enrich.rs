@@ -5,6 +5,8 @@
 //! result table whole. So a kill loses at most the batch under way, and a text that did not change is never sent again, not even after
 //! every index and the result table itself are dropped.
 //!
+//! A model that costs money is asked another way: each reply is stored by itself, the moment it is there (see `paid`).
+//!
 //! The replacing commit carries a fingerprint of the input's version and of the models. When the newest commit already carries it,
 //! nothing is read at all.
 
@@ -18,20 +20,29 @@ use catalog::{
     WriteOptions, failpoint,
 };
 use futures::StreamExt;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::llm::{Llm, Model};
+use crate::llm::{Llm, Model, Usage};
 use crate::read;
 use crate::text::nfc;
 use crate::value::{Value, content_hash, fingerprint};
 
 mod answers;
+mod batches;
 mod cache;
+mod desk;
+mod estimate;
+mod journal;
+mod paid;
+#[cfg(test)]
+mod paid_tests;
 #[cfg(test)]
 mod tests;
 
 use answers::{Answers, Question};
 use cache::{Answer, Cache};
+pub use estimate::{Estimate, Expected, estimate};
 
 /// Raise it when the same texts and models would be laid out in another way.
 const VERSION: u32 = 1;
@@ -91,7 +102,8 @@ pub struct Progress {
 }
 
 /// The two questions a model is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AnswerKind {
     /// Texts → a short text.
     Summary,
@@ -109,8 +121,53 @@ impl AnswerKind {
     }
 }
 
+/// What calls used and cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spent {
+    /// Calls and tokens.
+    pub usage: Usage,
+    /// The sum of what has a price; `None` where nothing has one.
+    pub cost: Option<f64>,
+}
+
+impl Spent {
+    pub(crate) fn add(&mut self, usage: Usage, cost: Option<f64>) {
+        self.usage += usage;
+        if let Some(cost) = cost {
+            *self.cost.get_or_insert(0.0) += cost;
+        }
+    }
+}
+
+/// What an enrichment waits for, where it could not finish.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Wait {
+    /// The next call might have cost more than was left.
+    Budget {
+        /// What the run may spend.
+        budget: f64,
+        /// Answers that this run got.
+        answered: u64,
+        /// Answers that it needed.
+        of: u64,
+        /// Batches under way all the same.
+        batches: u64,
+    },
+    /// Batches are under way at the service.
+    Batches {
+        /// How many.
+        batches: u64,
+        /// For so many answers.
+        answers: u64,
+        /// Answers that this run got.
+        answered: u64,
+        /// Answers that it needed.
+        of: u64,
+    },
+}
+
 /// What an enrichment did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Enriched {
     /// Summaries asked for in this run.
     pub summarised: u64,
@@ -118,8 +175,20 @@ pub struct Enriched {
     pub embedded: u64,
     /// Answers that were in the lake already.
     pub reused: u64,
+    /// Of the summaries, those that no check let through: the entity has none, the lake has the reason.
+    pub set_aside: u64,
+    /// What the answers of this run used and cost.
+    pub spent: Spent,
+    /// Why it is not complete; `None` if it is.
+    pub wait: Option<Wait>,
     /// Whether the table has a new version.
     pub outcome: Outcome,
+}
+
+impl Enriched {
+    fn new(outcome: Outcome) -> Self {
+        Self { summarised: 0, embedded: 0, reused: 0, set_aside: 0, spent: Spent::default(), wait: None, outcome }
+    }
 }
 
 /// What became of the result table.
@@ -147,7 +216,12 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
     let print = fingerprint_of(enrichment, from.version(), llm);
     let held = into.snapshot().await?;
     if held.txn(&app_id).await? == Some(print) {
-        return Ok(Enriched { summarised: 0, embedded: 0, reused: 0, outcome: Outcome::Unchanged(held.version()) });
+        return Ok(Enriched::new(Outcome::Unchanged(held.version())));
+    }
+    if let Some(openai) = llm.paid() {
+        let (from, held, into) = (&from, &held, &into);
+        let job = paid::Job { lake, enrichment, llm, openai, context, from, held, into, app_id, print };
+        return paid::enrich(&job).await;
     }
 
     let mut rows = rows(enrichment, &from, llm.summariser()).await?;
@@ -190,7 +264,7 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
         summarised: summaries.asked,
         embedded: embeddings.asked,
         reused: summaries.found + embeddings.found,
-        outcome: Outcome::Built(version),
+        ..Enriched::new(Outcome::Built(version))
     })
 }
 
@@ -285,12 +359,12 @@ async fn held_answers(held: &catalog::Snapshot) -> Result<HashMap<String, Answer
             if let (Value::Text(key), Value::Text(text)) =
                 (read::value(&batch, "summary_key", row, table)?, read::value(&batch, "summary", row, table)?)
             {
-                known.insert(key, Answer { text: Some(text), vector: None });
+                known.insert(key, Answer { text: Some(text), ..Answer::default() });
             }
             if let (Value::Text(key), Value::Vector(vector)) =
                 (read::value(&batch, "embedding_key", row, table)?, read::value(&batch, "embedding", row, table)?)
             {
-                known.insert(key, Answer { text: None, vector: Some(vector) });
+                known.insert(key, Answer { vector: Some(vector), ..Answer::default() });
             }
         }
     }

@@ -36,7 +36,7 @@ mod value;
 
 pub use diff::{Change, Diff, Difference};
 pub use enrich::{
-    AnswerKind, Context, Enriched, Enrichment, Estimate, Outcome, Progress, Wait, enrich, estimate, estimate_kind,
+    AnswerKind, Context, Enriched, Enrichment, Estimate, Expected, Outcome, Progress, Spent, Wait, enrich, estimate,
 };
 pub use error::{Error, Result};
 pub use llm::{Embedding, Llm, Mode, Model, Summary, local::Local, openai::OpenAi};

@@ -51,7 +51,7 @@ impl Limiter {
     /// Waits until a request of so many tokens may be sent, and counts it.
     pub(super) async fn admit(&self, tokens: f64) {
         let _first = self.line.lock().await;
-        while let Err(wait) = self.take(tokens) {
+        while let Err(wait) = self.take(tokens, Instant::now()) {
             tokio::time::sleep(wait).await;
         }
     }
@@ -66,15 +66,18 @@ impl Limiter {
     /// The service asked for silence: nobody sends anything for so long, and a little longer, not all to the same instant.
     pub(super) fn pause(&self, wait: Duration) {
         let jitter = Duration::from_millis(50).mul_f64(rand::random::<f64>());
-        let until = Instant::now() + wait.min(LONGEST_PAUSE) + jitter;
+        self.pause_at(wait.min(LONGEST_PAUSE) + jitter, Instant::now());
+    }
+
+    fn pause_at(&self, wait: Duration, now: Instant) {
+        let until = now + wait;
         let mut state = self.lock();
         state.silent_until = Some(state.silent_until.map_or(until, |it| it.max(until)));
     }
 
-    fn take(&self, tokens: f64) -> Result<(), Duration> {
+    fn take(&self, tokens: f64, now: Instant) -> Result<(), Duration> {
         let mut state = self.lock();
-        let now = Instant::now();
-        let passed = now.duration_since(state.at).as_secs_f64();
+        let passed = now.saturating_duration_since(state.at).as_secs_f64();
         state.at = now;
         if let Some(rate) = self.requests_per_minute {
             state.requests = (state.requests + passed * rate / 60.0).min(holds(rate));
@@ -118,45 +121,60 @@ fn holds(rate: f64) -> f64 {
 mod tests {
     use super::*;
 
-    async fn admitted_in(limiter: &Limiter, span: Duration, tokens: f64) -> u32 {
-        let end = Instant::now() + span;
-        let mut count = 0;
-        while tokio::time::timeout_at(end, limiter.admit(tokens)).await.is_ok() {
-            count += 1;
+    /// Requests admitted one after the other in a span of time that nobody waits for.
+    fn admitted(limiter: &Limiter, from: Instant, span: Duration, tokens: f64) -> u32 {
+        let (mut now, mut count) = (from, 0);
+        while now < from + span {
+            match limiter.take(tokens, now) {
+                Ok(()) => count += 1,
+                Err(wait) => now += wait,
+            }
         }
         count
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn requests_keep_their_pace() {
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn requests_keep_their_pace() {
         let limiter = Limiter::new(Some(600), None);
-        let count = admitted_in(&limiter, Duration::from_secs(60), 10.0).await;
+        let count = admitted(&limiter, Instant::now(), SECOND * 60, 10.0);
         assert!((640..=651).contains(&count), "{count}: a minute and what the bucket held");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn tokens_keep_their_pace_and_are_corrected() {
+    #[test]
+    fn tokens_keep_their_pace_and_are_corrected() {
         let limiter = Limiter::new(None, Some(60_000));
-        let count = admitted_in(&limiter, Duration::from_secs(60), 1_000.0).await;
+        let start = Instant::now();
+        let count = admitted(&limiter, start, SECOND * 60, 1_000.0);
         assert!((63..=66).contains(&count), "{count}");
         limiter.correct(0.0, 10_000.0);
-        let count = admitted_in(&limiter, Duration::from_secs(60), 1_000.0).await;
+        let count = admitted(&limiter, start + SECOND * 60, SECOND * 60, 1_000.0);
         assert!((49..=51).contains(&count), "{count}: the debt is paid first");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_silences_everybody_and_is_caught_up_with() {
+    #[test]
+    fn a_pause_silences_everybody_and_is_caught_up_with() {
         let limiter = Limiter::new(Some(600), None);
-        let before = admitted_in(&limiter, Duration::from_secs(10), 0.0).await;
-        limiter.pause(Duration::from_secs(2));
-        assert_eq!(admitted_in(&limiter, Duration::from_secs(2), 0.0).await, 0);
-        let after = admitted_in(&limiter, Duration::from_secs(8), 0.0).await;
-        assert!(before + after >= 245, "{before} + {after}: nothing of the allowance was lost");
+        let start = Instant::now();
+        let before = admitted(&limiter, start, SECOND * 10, 0.0);
+        limiter.pause_at(SECOND * 2, start + SECOND * 10);
+        assert_eq!(admitted(&limiter, start + SECOND * 10, SECOND * 2, 0.0), 0);
+        let after = admitted(&limiter, start + SECOND * 12, SECOND * 8, 0.0);
+        assert!(before + after >= 248, "{before} + {after}: nothing of the allowance was lost");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_request_larger_than_the_bucket_is_sent_all_the_same() {
+    #[test]
+    fn a_request_larger_than_the_bucket_is_sent_all_the_same() {
         let limiter = Limiter::new(Some(60), Some(6_000));
-        tokio::time::timeout(Duration::from_secs(61), limiter.admit(5_000.0)).await.unwrap();
+        assert!(admitted(&limiter, Instant::now(), SECOND * 61, 5_000.0) >= 1);
+    }
+
+    #[tokio::test]
+    async fn a_line_of_callers_is_served_in_order() {
+        let limiter = Limiter::new(Some(6_000), None);
+        let started = Instant::now();
+        futures::future::join_all((0..520).map(|_| limiter.admit(0.0))).await;
+        assert!(started.elapsed() >= Duration::from_millis(150), "{:?}", started.elapsed());
     }
 }

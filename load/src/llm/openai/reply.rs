@@ -177,16 +177,16 @@ mod tests {
 
     #[test]
     fn a_chat_answer_is_a_text_or_a_reason() {
-        let read = |choice: Value| {
+        let said = |choice: Value| {
             let body = json!({ "choices": [choice] }).to_string();
-            super::read(&call(Endpoint::Chat, 0), 2, body.as_bytes()).map(|it| it.content)
+            read(&call(Endpoint::Chat, 0), 2, body.as_bytes()).map(|it| it.content)
         };
-        assert_eq!(read(json!({ "message": { "content": "x" } })), Ok(Content::Text("x".into())));
-        assert!(matches!(read(json!({ "message": { "refusal": "no" } })), Ok(Content::Refused(_))));
-        assert!(matches!(read(json!({ "message": {}, "finish_reason": "length" })), Ok(Content::Refused(_))));
-        assert!(matches!(read(json!({ "message": {} })), Ok(Content::Refused(_))));
-        assert!(read(json!({})).is_err());
-        let cut = super::read(&call(Endpoint::Chat, 0), 2, b"{\"choices\":[{\"mess");
+        assert_eq!(said(json!({ "message": { "content": "x" } })), Ok(Content::Text("x".into())));
+        assert!(matches!(said(json!({ "message": { "refusal": "no" } })), Ok(Content::Refused(_))));
+        assert!(matches!(said(json!({ "message": {}, "finish_reason": "length" })), Ok(Content::Refused(_))));
+        assert!(matches!(said(json!({ "message": {} })), Ok(Content::Refused(_))));
+        assert!(said(json!({})).is_err());
+        let cut = read(&call(Endpoint::Chat, 0), 2, b"{\"choices\":[{\"mess");
         assert!(cut.is_err());
     }
 }

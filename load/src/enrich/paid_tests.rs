@@ -1,0 +1,1 @@
+//! What is paid, what is kept, what a kill costs.
