@@ -45,6 +45,8 @@ const TRIES: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The smallest prompt: two of the longest answers fit, so that every level of summaries is at most half of the one below.
+pub const SMALLEST_PROMPT: u64 = 1_600;
 /// Levels of summaries of summaries before something must be wrong.
 const LEVELS: usize = 8;
 
@@ -170,6 +172,10 @@ impl OpenAi {
             let message = format!("expected 1 to 8192 dimensions, found {}", settings.dimensions);
             return Err(wrong(message, "correct `dimensions` in [llm]"));
         }
+        if settings.prompt_tokens < SMALLEST_PROMPT {
+            let message = format!("expected at least {SMALLEST_PROMPT} tokens a prompt, found {}", settings.prompt_tokens);
+            return Err(wrong(message, "correct `prompt_tokens` in [llm]"));
+        }
         if settings.budget.is_some() {
             for model in [&settings.summary_model, &settings.embedding_model] {
                 if !settings.prices.contains_key(model) {
@@ -194,7 +200,7 @@ impl OpenAi {
             requests_per_minute: settings.requests_per_minute,
             tokens_per_minute: settings.tokens_per_minute,
             prices: settings.prices,
-            prompt_tokens: settings.prompt_tokens.max(200),
+            prompt_tokens: settings.prompt_tokens,
             output_tokens: settings.output_tokens.max(50),
             batch: settings.batch,
         })
@@ -382,11 +388,7 @@ impl OpenAi {
                 break;
             }
             let answers = vec!["가".repeat(check::LONGEST); groups.len()];
-            let next = prompt::pack(&answers, self.prompt_tokens);
-            if next.len() >= groups.len() {
-                break;
-            }
-            groups = next;
+            groups = prompt::pack(&answers, self.prompt_tokens);
         }
         usage
     }
