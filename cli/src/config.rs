@@ -3,6 +3,8 @@
 //! A misspelt key is an error with its line and the key that was probably meant. Secrets are only ever references
 //! (`env:NAME`, `file:PATH`); the value they point at has no printable form.
 
+pub(crate) mod llm;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,8 @@ use serde::Deserialize;
 
 use crate::exit::{Failure, Problems};
 use crate::toml_error;
+
+pub(crate) use llm::{LlmSection, Provider};
 
 /// The file's name in a project's folder.
 pub(crate) const FILE: &str = "onggi.toml";
@@ -35,6 +39,9 @@ pub(crate) struct Config {
     /// Summaries and embeddings: the table that is made → what it is made from.
     #[serde(default)]
     pub enrich: BTreeMap<TableName, EnrichSection>,
+    /// Who summarises and embeds.
+    #[serde(default)]
+    pub llm: LlmSection,
     /// Serving: the mart → the sinks that follow it.
     #[serde(default)]
     pub sync: BTreeMap<TableName, SyncSection>,
@@ -280,6 +287,9 @@ impl Config {
             if section.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
                 problem(host, format!("expected a rate above 0 for `{host}`"), "leave it out to keep the source's own");
             }
+        }
+        for (key, message, hint) in self.llm.problems() {
+            problem(key, message, hint);
         }
         for (table, sync) in &self.sync {
             if sync.sinks.is_empty() {

@@ -1,7 +1,8 @@
 //! From settings to components: everything that a verb holds is made here.
 
+mod llm;
+
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use catalog::{Lake, TableName};
 use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
@@ -9,7 +10,7 @@ use extract::identity::IdentityKey;
 use extract::politeness::{HostSetting, Hosts};
 use extract::queue::EmbeddedQueue;
 use extract::source::Rate;
-use load::{Entity, Llm, Local, Search, Serving, SinkKind, SyncTarget, VectorColumn};
+use load::{Entity, Search, Serving, SinkKind, SyncTarget, VectorColumn};
 use transform::{Engine, EngineOptions};
 
 use crate::args::Global;
@@ -18,6 +19,8 @@ use crate::config::{self, Config, SecretRef, SyncSection};
 use crate::exit::Failure;
 use crate::project::Project;
 use crate::template;
+
+pub(crate) use llm::{llm, llm_unasked};
 
 /// The lake of a project, or the one that the command line names.
 ///
@@ -92,11 +95,6 @@ pub(crate) fn fetchers(config: &Config, jobs: usize) -> anyhow::Result<Fetchers>
     }))
 }
 
-/// Who summarises and embeds.
-pub(crate) fn llm() -> Arc<dyn Llm> {
-    Arc::new(Local::default())
-}
-
 /// The embedded sinks.
 pub(crate) fn serving(project: &Project, lake: &Lake) -> Serving {
     Serving::new(state_dir(project, lake).join("serving"))
@@ -116,7 +114,7 @@ pub(crate) fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
 }
 
 /// A `[sync]` section as the serving side takes it.
-pub(crate) fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
+pub(crate) fn target(config: &Config, table: &TableName, section: &SyncSection) -> SyncTarget {
     let sinks = section.sinks.iter().map(|sink| match sink {
         config::SinkKind::Sqlite => SinkKind::Sqlite,
         config::SinkKind::Keywords => SinkKind::Keywords,
@@ -132,6 +130,6 @@ pub(crate) fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
         vector: section
             .vector
             .as_ref()
-            .map(|column| VectorColumn { column: column.clone(), model: llm().embedder().id() }),
+            .map(|column| VectorColumn { column: column.clone(), model: llm::embedder(config) }),
     }
 }

@@ -19,7 +19,7 @@ use catalog::{
     CommitInfo, Committed, Date, Lake, RunId, Scope, Table, TableName, TableSpec, Timestamp, Txn, TxnRule, Version,
     WriteOptions, failpoint,
 };
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -221,7 +221,7 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
     if let Some(openai) = llm.paid() {
         let (from, held, into) = (&from, &held, &into);
         let job = paid::Job { lake, enrichment, llm, openai, context, from, held, into, app_id, print };
-        return paid::enrich(&job).await;
+        return paid::enrich(&job).boxed().await;
     }
 
     let mut rows = rows(enrichment, &from, llm.summariser()).await?;

@@ -11,6 +11,7 @@
 mod crash;
 mod day;
 mod help;
+mod llm;
 mod peers;
 mod support;
 mod tidy;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use catalog::Lake;
+use futures::FutureExt;
 
 use super::batches::Batches;
 use super::cache::Cache;
@@ -70,6 +71,10 @@ pub async fn estimate(
     llm: &dyn Llm,
     context: &Context<'_>,
 ) -> Result<Option<Estimate>> {
+    looked(lake, enrichment, llm, context).boxed().await
+}
+
+async fn looked(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context: &Context<'_>) -> Result<Option<Estimate>> {
     let (Some(openai), Some(from)) = (llm.paid(), lake.find(&enrichment.from).await?) else { return Ok(None) };
     let from = from.snapshot().await?;
     let rows = super::rows(enrichment, &from, llm.summariser()).await?;

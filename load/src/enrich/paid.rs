@@ -6,12 +6,11 @@
 //! entity whose new texts have no answer yet keeps the summary it had.
 
 use std::collections::{HashMap, HashSet};
-use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use catalog::{CommitInfo, Lake, Snapshot, Table, Txn, TxnRule, failpoint};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 use super::batches::Batches;
 use super::cache::{Answer, Cache};
@@ -151,14 +150,12 @@ impl Work<'_> {
         let stop = AtomicBool::new(false);
         let journal = Arc::clone(&self.journal);
         let shared = Shared { openai, journal: &journal, stop: &stop, covered, noted };
-        let asking = missing.into_iter();
-        let mut answers = futures::stream::iter(asking)
-            .take_while(|_| ready(!stop.load(Ordering::Relaxed)))
-            .map(|(key, row)| {
-                let counter = Counter::new(&shared);
-                async move { (key, row, openai.summary(&row.texts, &counter).await, counter.used()) }
-            })
-            .buffer_unordered(openai.jobs());
+        let mut asked = Vec::with_capacity(missing.len());
+        for (key, row) in missing {
+            let counter = Counter::new(&shared);
+            asked.push(async move { (key, row, openai.summary(&row.texts, &counter).await, counter.used()) }.boxed());
+        }
+        let mut answers = futures::stream::iter(asked).buffer_unordered(openai.jobs());
         let (mut failed, mut done) = (None, 0);
         while let Some((key, row, verdict, used)) = answers.next().await {
             let answer = match verdict {
@@ -231,16 +228,12 @@ impl Work<'_> {
         let calls = openai.embedding_calls(&missing);
         let journal = Arc::clone(&self.journal);
         let shared = Shared { openai, journal: &journal, stop: &stop, covered, noted };
-        let mut answers = futures::stream::iter(calls)
-            .take_while(|_| ready(!stop.load(Ordering::Relaxed)))
-            .map(|call| {
-                let counter = Counter::new(&shared);
-                async move {
-                    let parts = call.parts.clone();
-                    (parts, counter.ask(call).await)
-                }
-            })
-            .buffer_unordered(openai.jobs());
+        let mut asked = Vec::with_capacity(calls.len());
+        for call in calls {
+            let counter = Counter::new(&shared);
+            asked.push(async move { (call.parts.clone(), counter.ask(call).await) }.boxed());
+        }
+        let mut answers = futures::stream::iter(asked).buffer_unordered(openai.jobs());
         let mut failed = None;
         while let Some((parts, content)) = answers.next().await {
             match content {

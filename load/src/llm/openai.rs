@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_openai::types::embeddings::{CreateEmbeddingRequest, EmbeddingInput, EncodingFormat};
 use async_trait::async_trait;
+use futures::FutureExt;
 
 use super::prices::{Price, Prices, Till};
 use super::tokens::{self, Calibration};
@@ -265,7 +266,10 @@ impl OpenAi {
             }
             let part = if role == Role::Whole { Role::Part } else { role };
             // All groups are handed in at once: in batch mode they travel together.
-            let asked = groups.iter().map(|group| self.checked(part, group, desk));
+            let mut asked = Vec::with_capacity(groups.len());
+            for group in &groups {
+                asked.push(self.checked(part, group, desk).boxed());
+            }
             let mut texts = Vec::new();
             let mut complete = true;
             let mut reason = None;

@@ -73,7 +73,12 @@ async fn the_real_limit_holds_and_says_when_to_come_back() {
 async fn a_lost_reply_was_paid_for() {
     let replica = replica(Switches { lost_reply: Fault::next(1), ..Switches::default() }).await;
     let request = reqwest::Client::new().post(format!("{}/chat/completions", replica.url())).bearer_auth("test-key");
-    assert!(request.json(&chat_body()).send().await.unwrap().text().await.is_err());
+    // The connection may close before the head or after it.
+    let whole = match request.json(&chat_body()).send().await {
+        Ok(response) => response.text().await.is_ok(),
+        Err(_) => false,
+    };
+    assert!(!whole);
     let (status, ..) = post_to(&replica, "/chat/completions", &chat_body()).await;
     assert_eq!((status, replica.stats().payments(), replica.stats().dropped), (200, 2, 1));
     assert!(replica.stats().paid_too_often().is_empty(), "a loss excuses one payment");
