@@ -13,78 +13,29 @@
 //! A crash between `claim` and `batch` is the only unclear place. The batch carries the intent's name as metadata, so the service's own
 //! list tells whether it was started. Where it was not, and the run that claimed it is over, the next claim starts it.
 
+mod facts;
+mod take;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use catalog::{Lake, PutNew, RunId, TableName, Timestamp, failpoint, path};
 use futures::{StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::journal::{Journal, Kept};
-use super::{AnswerKind, Context, Spent};
+use facts::{BatchFact, Claim, FileFact, Intent, Open, Over};
+
+use super::Context;
+use super::journal::Journal;
 use crate::error::{Error, Result};
 use crate::llm::openai::OpenAi;
-use crate::llm::openai::batch::{Answered, Told, line};
-use crate::llm::{Call, Content, Endpoint, Mode};
+use crate::llm::openai::batch::line;
+use crate::llm::{Call, Endpoint, Mode};
 use crate::value::content_hash;
 
-/// Lines of an answer file that are kept in one object.
-const LINES: usize = 500;
-/// Batches that a request may fail in before its text is set aside.
-const FAILURES: u32 = 3;
 /// How long another machine's claim is believed when nobody can tell whether its run goes on.
 const PATIENCE_SECONDS: i64 = 900;
-
-/// `intent`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Intent {
-    id: String,
-    kind: AnswerKind,
-    model: String,
-    endpoint: Endpoint,
-    keys: Vec<String>,
-    run: RunId,
-    at: Timestamp,
-}
-
-/// `file`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct FileFact {
-    file: String,
-}
-
-/// `claim-<k>`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Claim {
-    run: RunId,
-    at: Timestamp,
-}
-
-/// `batch`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct BatchFact {
-    batch: String,
-}
-
-/// `over`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Over {
-    status: String,
-    answered: u64,
-    /// Requests that brought nothing, with the reason where one was given.
-    missing: Vec<(String, Option<String>)>,
-}
-
-/// A batch that is not over.
-#[derive(Debug, Clone)]
-struct Open {
-    n: u64,
-    intent: Intent,
-    file: Option<String>,
-    claims: u32,
-    batch: Option<String>,
-}
 
 /// The batches of one enrichment.
 pub(super) struct Batches {
@@ -204,71 +155,6 @@ impl Batches {
         }
         self.give_up(openai, journal).await?;
         Ok(complaint)
-    }
-
-    /// Everything that a finished batch brought goes into the journal; what is known already is left out.
-    async fn take(&self, openai: &OpenAi, journal: &Journal, open: &Open, told: &Told) -> Result<Over> {
-        let Intent { model, kind, keys, .. } = &open.intent;
-        let asked: HashSet<&str> = keys.iter().map(String::as_str).collect();
-        let mut missing: BTreeMap<&str, Option<String>> = keys.iter().map(|key| (key.as_str(), None)).collect();
-        let mut found: Vec<Answered> = Vec::new();
-        for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
-            let unread = openai.answers(model, file, &mut |answered| found.push(answered)).await?;
-            if unread > 0 {
-                tracing::warn!(batch = %told.id, lines = unread, "lines of a batch can't be read; they are asked for again");
-            }
-        }
-        let mut lines: Vec<Kept> = Vec::new();
-        let mut spent = Spent::default();
-        let mut answered = 0;
-        for Answered { key, outcome } in found {
-            if !asked.contains(key.as_str()) {
-                continue;
-            }
-            match outcome {
-                Ok(reply) => {
-                    missing.remove(key.as_str());
-                    answered += 1;
-                    if journal.find(&key).is_some() {
-                        continue;
-                    }
-                    let cost = openai.cost(model, reply.usage, Mode::Batch);
-                    spent.add(reply.usage, cost);
-                    lines.extend(Kept::new(&key, reply.content));
-                    if lines.len() >= LINES {
-                        keep(journal, *kind, model, std::mem::take(&mut lines), std::mem::take(&mut spent)).await?;
-                    }
-                }
-                Err(reason) => {
-                    if let Some(known) = missing.get_mut(key.as_str()) {
-                        *known = Some(reason);
-                    }
-                }
-            }
-        }
-        if !lines.is_empty() {
-            keep(journal, *kind, model, lines, spent).await?;
-        }
-        failpoint!("llm.lines.after");
-        let missing = missing.into_iter().map(|(key, reason)| (key.to_owned(), reason)).collect();
-        Ok(Over { status: told.status.clone(), answered, missing })
-    }
-
-    /// A request that failed for its own reason in several batches is not sent again: its text is set aside.
-    async fn give_up(&self, openai: &OpenAi, journal: &Journal) -> Result<()> {
-        let hopeless = self.failures.iter().filter(|(key, (times, reason))| {
-            *times >= FAILURES && reason.as_deref().is_some_and(|it| it != "batch_expired") && journal.find(key).is_none()
-        });
-        let kept: Vec<Kept> = hopeless
-            .flat_map(|(key, (times, reason))| {
-                let reason = reason.as_deref().unwrap_or_default();
-                Kept::new(key, Content::Refused(format!("the service failed it in {times} batches: {reason}")))
-            })
-            .collect();
-        if kept.is_empty() {
-            return Ok(());
-        }
-        keep(journal, AnswerKind::Summary, openai.priced_model(AnswerKind::Summary), kept, Spent::default()).await
     }
 
     /// Sends what was noted, in as few batches as the bounds allow. Answers whether the budget left something out.
@@ -419,7 +305,13 @@ impl Batches {
             return Ok(());
         }
         if self.is_left(&claim.run, claim.at).await? {
-            return Box::pin(self.create(openai, open)).await;
+            if openai.mode() == Mode::Batch {
+                return Box::pin(self.create(openai, open)).await;
+            }
+            // Nobody wants batches any more, and this one never was.
+            let over = Over { status: "abandoned".to_owned(), answered: 0, missing: Vec::new() };
+            let _ = self.put(open.n, "over", &over).await?;
+            open.claims = 0;
         }
         Ok(())
     }
@@ -439,12 +331,8 @@ impl Batches {
 
     /// Everything is answered: the facts of finished batches go.
     pub(super) async fn clear(&self) -> Result<()> {
-        if self.open.is_empty() { Ok(self.lake.objects().delete_prefix(&path::batches(&self.into)).await?) } else { Ok(()) }
+        if self.under_way().0 == 0 { Ok(self.lake.objects().delete_prefix(&path::batches(&self.into)).await?) } else { Ok(()) }
     }
-}
-
-async fn keep(journal: &Journal, kind: AnswerKind, model: &str, lines: Vec<Kept>, spent: Spent) -> Result<()> {
-    journal.keep_all(kind, model, Mode::Batch, lines, spent.usage, spent.cost).await
 }
 
 /// The lines of the next batch, how many requests they are, and whether the budget allowed all that the bounds do.

@@ -55,11 +55,12 @@ impl Desk for Counter<'_> {
             self.note(&call.key);
             return Ok(Some(content));
         }
+        if self.shared.covered.contains(&call.key) {
+            return Ok(None);
+        }
         match self.shared.openai.mode() {
             Mode::Batch => {
-                if !self.shared.covered.contains(&call.key) {
-                    self.shared.noted.lock().unwrap_or_else(PoisonError::into_inner).push(call);
-                }
+                self.shared.noted.lock().unwrap_or_else(PoisonError::into_inner).push(call);
                 Ok(None)
             }
             Mode::Interactive => self.pay(call).await,

@@ -5,25 +5,25 @@
 //! table is replaced with all that is known. Where the budget ends or batches are under way the table is published all the same: an
 //! entity whose new texts have no answer yet keeps the summary it had.
 
+mod publish;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use catalog::{CommitInfo, Lake, Snapshot, Table, Txn, TxnRule, failpoint};
+use catalog::{Lake, Snapshot, Table, failpoint};
 use futures::{FutureExt, StreamExt};
 
 use super::batches::Batches;
 use super::cache::{Answer, Cache};
 use super::desk::{Counter, Shared};
 use super::journal::Journal;
-use super::{AnswerKind, Context, Enriched, Enrichment, Outcome, Progress, Row, Wait, content_key, held_answers, replace, result};
+use super::{AnswerKind, Context, Enriched, Enrichment, Outcome, Progress, Row, content_key, held_answers};
 use crate::costs::Costs;
 use crate::error::{Error, Result};
 use crate::llm::openai::OpenAi;
 use crate::llm::{Call, Content, Desk, Llm, Mode, Verdict};
-use crate::read;
 use crate::text::nfc;
-use crate::value::{Value, fingerprint};
 
 /// Complete answers that are gathered with one commit.
 const GATHER: usize = 512;
@@ -68,7 +68,7 @@ struct Work<'a> {
 
 /// See the module for the order of events.
 pub(super) async fn enrich(job: &Job<'_>) -> Result<Enriched> {
-    let Job { lake, enrichment, llm, openai, context, .. } = *job;
+    let Job { lake, enrichment, llm, context, .. } = *job;
     let mut rows = super::rows(enrichment, job.from, llm.summariser()).await?;
     let costs = Costs::open(lake).await?;
     let journal = Journal::open(lake, &enrichment.into, &context.run, context.dt).await?;
@@ -86,26 +86,21 @@ pub(super) async fn enrich(job: &Job<'_>) -> Result<Enriched> {
         answered: 0,
         out_of_budget: false,
     };
-    let mut batches = match openai.mode() {
-        Mode::Batch => Some(Batches::open(lake, &enrichment.into, context).await?),
-        Mode::Interactive => None,
-    };
-    let asked = work.ask(&mut rows, batches.as_mut()).await;
+    // Batches under way are paid for: their answers are waited for also where the mode is another one now.
+    let mut batches = Batches::open(lake, &enrichment.into, context).await?;
+    let asked = work.ask(&mut rows, &mut batches).await;
     // What was paid for is put in order also where something failed.
     let gathered = work.gather().await;
     asked?;
     gathered?;
-    work.publish(rows, batches).await
+    work.publish(rows, &batches).await
 }
 
 impl Work<'_> {
-    async fn ask(&mut self, rows: &mut [Row], mut batches: Option<&mut Batches>) -> Result<()> {
+    async fn ask(&mut self, rows: &mut [Row], batches: &mut Batches) -> Result<()> {
         let openai = self.job.openai;
-        let mut complaint = None;
-        if let Some(batches) = batches.as_deref_mut() {
-            complaint = batches.collect(openai, &self.journal).await?;
-        }
-        let covered = batches.as_deref().map(Batches::covered).unwrap_or_default();
+        let complaint = batches.collect(openai, &self.journal).await?;
+        let covered = batches.covered();
         let noted = Mutex::new(Vec::new());
         self.remember(rows.iter().filter_map(|row| row.summary_key.as_ref())).await?;
         self.summaries(rows, &covered, &noted).await?;
@@ -118,7 +113,7 @@ impl Work<'_> {
         }
         self.remember(rows.iter().filter_map(|row| row.embedding_key.as_ref())).await?;
         self.embeddings(rows, &covered, &noted).await?;
-        if let Some(batches) = batches {
+        if openai.mode() == Mode::Batch {
             let noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
             self.out_of_budget |= batches.submit(openai, noted).await?;
         }
@@ -224,7 +219,7 @@ impl Work<'_> {
             done += 1;
             self.embedded(&entities, key, vector, Progress { kind: AnswerKind::Embedding, done, total });
         }
-        missing.retain(|(key, _)| !self.known.contains_key(key));
+        missing.retain(|(key, _)| !self.known.contains_key(key) && !covered.contains(key));
         let calls = openai.embedding_calls(&missing);
         let journal = Arc::clone(&self.journal);
         let shared = Shared { openai, journal: &journal, stop: &stop, covered, noted };
@@ -287,80 +282,4 @@ impl Work<'_> {
         let used: Vec<String> = finals.into_iter().flat_map(|it| it.used).collect();
         if used.is_empty() { Ok(()) } else { self.journal.used(&used).await }
     }
-
-    /// Replaces the result table by what is known, and says what is missing.
-    async fn publish(mut self, mut rows: Vec<Row>, batches: Option<Batches>) -> Result<Enriched> {
-        let Job { llm, openai, enrichment, context, .. } = *self.job;
-        let unanswered = |row: &Row, known: &HashMap<String, Answer>| {
-            let summary = row.summary_key.as_ref().is_some_and(|key| !known.contains_key(key));
-            (summary, row.embedding_key.as_ref().is_some_and(|key| !known.contains_key(key)))
-        };
-        let missing = rows.iter().filter(|row| unanswered(row, &self.known) != (false, false)).count() as u64;
-        self.done.spent = self.journal.spent();
-        let open = batches.as_ref().map_or((0, 0), Batches::under_way);
-        if missing > 0 {
-            self.done.wait = Some(match (self.out_of_budget, openai.till().budget()) {
-                (true, Some(budget)) => Wait::Budget { budget, answered: self.answered, of: self.wanted, batches: open.0 },
-                _ => Wait::Batches { batches: open.0, answers: open.1, answered: self.answered, of: self.wanted },
-            });
-            let last = last(self.job.held, &enrichment.key, &models(llm)).await?;
-            for row in &mut rows {
-                if unanswered(row, &self.known).0 {
-                    (row.summary_key, row.embedding_key) = last.get(&row.key).cloned().unwrap_or_default();
-                }
-            }
-        }
-        let print = if missing == 0 { self.job.print } else { partial_print(self.job.print, &rows, &self.known) };
-        let batch = result(&rows, &self.known, &enrichment.key, llm)?;
-        let lineage = vec![(enrichment.from.clone(), self.job.from.version())];
-        let info = CommitInfo { run: context.run.clone(), now: context.now, lineage };
-        let txn = Txn { app_id: self.job.app_id.clone(), version: print, rule: TxnRule::Equal };
-        self.done.outcome = Outcome::Built(replace(self.job.into, &batch, txn, &info).await?);
-        if missing == 0 {
-            self.journal.clear().await?;
-            if let Some(batches) = batches {
-                batches.clear().await?;
-            }
-        }
-        Ok(self.done)
-    }
-}
-
-fn models(llm: &dyn Llm) -> String {
-    format!("{} {}", llm.summariser().id(), llm.embedder().id())
-}
-
-/// The mark of an incomplete table: another one for each set of answers, so that no progress is no new version.
-fn partial_print(print: i64, rows: &[Row], known: &HashMap<String, Answer>) -> i64 {
-    let mut parts = vec!["partial".to_owned(), print.to_string()];
-    for row in rows {
-        parts.push(row.key.clone());
-        let keys = [&row.summary_key, &row.embedding_key];
-        parts.extend(keys.into_iter().flatten().filter(|key| known.contains_key(*key)).cloned());
-    }
-    fingerprint(parts.iter().map(String::as_bytes))
-}
-
-/// The keys that each entity had last time, where the same models gave its answers: others' vectors are no neighbours.
-async fn last(held: &Snapshot, key: &str, models: &str) -> Result<HashMap<String, (Option<String>, Option<String>)>> {
-    let table = held.table();
-    let mut last = HashMap::new();
-    let mut stream = held.scan(Some(&[key, "summary_key", "embedding_key", "model"])).await?;
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|error| Error::arrow(table, error))?;
-        for row in 0..batch.num_rows() {
-            let text = |name: &str| -> Result<Option<String>> {
-                Ok(match read::value(&batch, name, row, table)? {
-                    Value::Text(text) => Some(text),
-                    _ => None,
-                })
-            };
-            if text("model")?.as_deref() == Some(models)
-                && let Some(entity) = text(key)?
-            {
-                last.insert(entity, (text("summary_key")?, text("embedding_key")?));
-            }
-        }
-    }
-    Ok(last)
 }

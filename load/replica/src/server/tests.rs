@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
+use axum::http::HeaderMap;
+
+use super::state::http_date;
 use super::*;
+use crate::switches::{Fault, RetryAfter};
 
 async fn replica(switches: Switches) -> LlmReplica {
     LlmReplica::start(LlmReplicaOptions { switches, ..LlmReplicaOptions::default() }).await.unwrap()

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::http::Answer;
-use super::{OpenAi, pause, reply};
+use super::send::pause;
+use super::{OpenAi, reply};
 use crate::error::{Error, Result};
 use crate::llm::{Call, Endpoint, Reply, Usage};
 

@@ -1,11 +1,13 @@
 //! The provider against the replica: the pace, the pauses, what is asked again and what is not.
 
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use llm_replica::{Fault, LlmReplica, LlmReplicaOptions, RetryAfter, Switches};
 
+use super::http::Answer;
 use super::*;
+use crate::llm::tokens;
 
 /// A desk that remembers and never stores: what the provider asks, in order.
 struct Remembering<'a> {
