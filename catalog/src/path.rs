@@ -7,6 +7,8 @@
 //! <lake>/_onggi/plans/…                what a run of a source set out to fetch
 //! <lake>/_onggi/staged/…               finished keys of tasks that have not landed yet
 //! <lake>/_onggi/runs/<run>/…           what a run reports while it goes on
+//! <lake>/_onggi/llm/<table>/<run>/…    replies of language models that are paid for and not in a table yet
+//! <lake>/_onggi/batches/<table>/<n>/…  batches of requests to language models, and how far each is
 //! ```
 
 use std::fmt;
@@ -119,6 +121,28 @@ pub fn run(run: &RunId) -> ObjectPath {
 /// All events of all runs.
 pub fn runs() -> ObjectPath {
     ObjectPath::under([PathPart::from("runs")])
+}
+
+/// A reply of a language model that was paid for and is not in `ops.llm_results` yet: the `seq`th of a run, for the table `into`.
+pub fn llm_reply(into: &TableName, run: &RunId, seq: u64) -> ObjectPath {
+    let (table, file) = (into.to_string(), format!("{seq:08}.json"));
+    ObjectPath::under(["llm", &table, run.as_str(), &file].map(PathPart::from))
+}
+
+/// All of [`llm_reply`] for a table.
+pub fn llm_replies(into: &TableName) -> ObjectPath {
+    ObjectPath::under(["llm", &into.to_string()].map(PathPart::from))
+}
+
+/// One fact about the `n`th batch of requests for the table `into`, such as its `intent`.
+pub fn batch(into: &TableName, n: u64, fact: &str) -> ObjectPath {
+    let (table, number, file) = (into.to_string(), format!("{n:05}"), format!("{fact}.json"));
+    ObjectPath::under(["batches", &table, &number, &file].map(PathPart::from))
+}
+
+/// All of [`batch`] for a table.
+pub fn batches(into: &TableName) -> ObjectPath {
+    ObjectPath::under(["batches", &into.to_string()].map(PathPart::from))
 }
 
 /// A free place for a part of the house that keeps its own small objects: `_onggi/state/<part>/<name>.json`.

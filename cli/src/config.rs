@@ -5,6 +5,7 @@
 
 mod athena;
 mod lake;
+pub(crate) mod llm;
 mod postgres;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::toml_error;
 
 use athena::AthenaSection;
 pub(crate) use lake::{AwsSection, LakeSection};
+pub(crate) use llm::{LlmSection, Provider};
 pub(crate) use postgres::PostgresSection;
 
 /// The file's name in a project's folder.
@@ -46,6 +48,9 @@ pub(crate) struct Config {
     /// Summaries and embeddings: the table that is made → what it is made from.
     #[serde(default)]
     pub enrich: BTreeMap<TableName, EnrichSection>,
+    /// Who summarises and embeds.
+    #[serde(default)]
+    pub llm: LlmSection,
     /// Serving: the mart → the sinks that follow it.
     #[serde(default)]
     pub sync: BTreeMap<TableName, SyncSection>,
@@ -297,7 +302,8 @@ impl Config {
                 problem(host, format!("expected a rate above 0 for `{host}`"), "leave it out to keep the source's own");
             }
         }
-        for (key, message, hint) in self.athena.problems() {
+        let sections = self.athena.problems().into_iter().chain(self.llm.problems());
+        for (key, message, hint) in sections {
             problem(key, message, hint);
         }
         for (table, sync) in &self.sync {

@@ -3,6 +3,8 @@
 //! A step that fails stops what reads from it and nothing else. A step that is up to date costs a look. Nothing here knows
 //! how a step does its work; it knows what to do with how the work ended.
 
+mod enrich;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +13,7 @@ use anyhow::Context;
 use catalog::run::{self, Event, Process, RunLog, RunStatus, StepEnd, StepKind, StepPlan, StepStatus};
 use catalog::{Date, Lake, Requests, RunId, failpoint};
 use extract::{Cancel, Extractor, Source};
-use load::{Enrichment, SyncTarget};
+use load::{Enrichment, Llm, SyncTarget};
 use transform::{Builder, Engine};
 
 use crate::clock;
@@ -23,6 +25,8 @@ use crate::report::{RunReport, Status};
 use crate::reporter::Reporter;
 use crate::steps::{self, Step};
 use crate::wire;
+
+pub(crate) use enrich::money;
 
 /// How many answers of a language model are stored at once: what a kill can cost.
 const ENRICH_BATCH: usize = 64;
@@ -162,6 +166,7 @@ struct Runner<'a> {
     id: RunId,
     engine: Engine,
     extractor: Option<Extractor>,
+    llm: Option<Arc<dyn Llm>>,
     cancel: Cancel,
     reporter: Reporter,
 }
@@ -177,6 +182,7 @@ impl<'a> Runner<'a> {
             id,
             engine: wire::engine(request.project)?,
             extractor: None,
+            llm: None,
             cancel,
         })
     }
@@ -306,7 +312,12 @@ impl<'a> Runner<'a> {
         })
     }
 
-    async fn enrich(&self, enrichment: &Enrichment) -> anyhow::Result<Ended> {
+    async fn enrich(&mut self, enrichment: &Enrichment) -> anyhow::Result<Ended> {
+        // One provider for the whole run: its budget and its pace hold across steps.
+        let llm = match &self.llm {
+            Some(llm) => Arc::clone(llm),
+            None => Arc::clone(self.llm.insert(wire::llm(self.request.project)?)),
+        };
         let reporter = self.reporter.clone();
         let context = load::Context {
             run: self.id.clone(),
@@ -319,27 +330,8 @@ impl<'a> Runner<'a> {
                 reporter.tell(amount, if it.kind == load::AnswerKind::Summary { "summaries" } else { "embeddings" });
             },
         };
-        let enriched = load::enrich(self.request.lake, enrichment, wire::llm().as_ref(), &context).await?;
-        let counted = |ended: Ended| {
-            ended
-                .count("summarised", enriched.summarised)
-                .count("embedded", enriched.embedded)
-                .count("reused", enriched.reused)
-        };
-        Ok(match enriched.outcome {
-            load::Outcome::Unchanged(_) => {
-                counted(Ended::new(StepStatus::Unchanged, "up to date")).count("unchanged", 1)
-            }
-            load::Outcome::Built(_) => {
-                let text = format!(
-                    "{} summaries, {} embeddings, {} known already",
-                    thousands(enriched.summarised),
-                    thousands(enriched.embedded),
-                    thousands(enriched.reused)
-                );
-                counted(Ended::new(StepStatus::Done, text)).count("built", 1)
-            }
-        })
+        let enriched = load::enrich(self.request.lake, enrichment, llm.as_ref(), &context).await?;
+        Ok(enrich::ended(&enriched))
     }
 
     async fn sync(&self, target: &SyncTarget) -> anyhow::Result<Ended> {

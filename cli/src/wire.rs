@@ -1,10 +1,10 @@
 //! From settings to components: everything that a verb holds is made here.
 
 mod glue;
+mod llm;
 mod postgres;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use catalog::{Lake, TableName};
 use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
@@ -12,7 +12,7 @@ use extract::identity::IdentityKey;
 use extract::politeness::{HostSetting, Hosts};
 use extract::queue::EmbeddedQueue;
 use extract::source::Rate;
-use load::{Entity, Llm, Local, Search, Serving, SinkKind, SyncTarget, VectorColumn};
+use load::{Entity, Search, Serving, SinkKind, SyncTarget, VectorColumn};
 use transform::{Engine, EngineOptions};
 
 use crate::args::Global;
@@ -23,6 +23,7 @@ use crate::project::Project;
 use crate::template;
 
 pub(crate) use glue::{athena, glue, publish_options};
+pub(crate) use llm::{llm, llm_unasked};
 pub(crate) use postgres::doctor as doctor_postgres;
 
 /// The lake of a project, or the one that the command line names.
@@ -103,11 +104,6 @@ pub(crate) fn fetchers(config: &Config, jobs: usize) -> anyhow::Result<Fetchers>
     }))
 }
 
-/// Who summarises and embeds.
-pub(crate) fn llm() -> Arc<dyn Llm> {
-    Arc::new(Local::default())
-}
-
 /// The sinks: those of the serving folder, and the database where one is configured.
 ///
 /// # Errors
@@ -137,7 +133,7 @@ pub(crate) fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
 }
 
 /// A `[sync]` section as the serving side takes it.
-pub(crate) fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
+pub(crate) fn target(config: &Config, table: &TableName, section: &SyncSection) -> SyncTarget {
     let sinks = section.sinks.iter().map(|sink| match sink {
         config::SinkKind::Sqlite => SinkKind::Sqlite,
         config::SinkKind::Keywords => SinkKind::Keywords,
@@ -154,6 +150,6 @@ pub(crate) fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
         vector: section
             .vector
             .as_ref()
-            .map(|column| VectorColumn { column: column.clone(), model: llm().embedder().id() }),
+            .map(|column| VectorColumn { column: column.clone(), model: llm::embedder(config) }),
     }
 }

@@ -114,10 +114,10 @@ async fn one_run(
 }
 
 async fn answer(project: &Project, lake: &catalog::Lake) -> anyhow::Result<()> {
-    let opened = wire::search(project, lake)?;
+    let (opened, llm) = (wire::search(project, lake)?, wire::llm(project)?);
     for question in QUESTIONS {
         println!("\nonggi search \"{question}\"");
-        let hits = opened.search(question, 3, wire::llm().as_ref()).await?;
+        let hits = opened.search(question, 3, llm.as_ref()).await?;
         print!("{}", search::text(question, &hits));
     }
     Ok(())

@@ -15,6 +15,7 @@ mod cloud;
 mod crash;
 mod day;
 mod help;
+mod llm;
 mod peers;
 mod questions;
 mod support;
