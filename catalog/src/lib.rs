@@ -18,6 +18,7 @@
 //! Modules in reading order: names and paths, the store and its objects, the lake, its tables
 //! (schema, snapshot, write, commit), runs, failpoints.
 
+pub mod aws;
 mod day;
 mod diagnostic;
 mod error;
