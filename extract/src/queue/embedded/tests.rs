@@ -43,7 +43,7 @@ fn task(key: &str) -> Task {
 }
 
 async fn receive(queue: &EmbeddedQueue) -> Option<Message> {
-    queue.receive(&source(), dt(), &OPTIONS, now()).await.unwrap()
+    queue.receive(&Of::day(&source(), dt()), &OPTIONS, now()).await.unwrap()
 }
 
 #[test]
@@ -69,7 +69,7 @@ async fn what_a_dead_process_of_this_machine_held_is_free_at_once() {
     let queue = EmbeddedQueue::open_as(disk.file(), gone.clone()).await.unwrap();
     queue.send(&[task("a"), task("b")], now()).await.unwrap();
     let held = receive(&queue).await.unwrap();
-    let elsewhere = EmbeddedQueue::open_as(disk.file(), Process { machine: "elsewhere".into(), ..gone }).await.unwrap();
+    let elsewhere = EmbeddedQueue::open_as(disk.file(), Process { boot: "elsewhere".into(), ..gone }).await.unwrap();
     assert_eq!(receive(&elsewhere).await.unwrap().task, task("b"));
 
     let heir = EmbeddedQueue::open(disk.file()).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_queue_with_torn_pages_is_set_aside_and_begun_anew() {
     }
     fs::write(disk.file(), bytes).unwrap();
     let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
-    assert_eq!(queue.counts(&source(), dt(), now()).await.unwrap(), Counts::default());
+    assert_eq!(queue.counts(&Of::day(&source(), dt()), now()).await.unwrap(), Counts::default());
     assert!(with_suffix(&disk.file(), ".corrupt").exists());
 }
 
