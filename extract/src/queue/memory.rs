@@ -207,17 +207,24 @@ fn place(handle: &ReceiptHandle) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::contract::{Fixture, queue_contract};
+    use crate::queue::contract::{Clock, Fixture, queue_contract, sorting_queue_contract};
 
-    impl Fixture for MemoryQueue {
-        fn new() -> Self {
-            Self::default()
+    struct InMemory(MemoryQueue, Clock);
+
+    impl Fixture for InMemory {
+        fn new() -> Option<Self> {
+            Some(Self(MemoryQueue::new(), Clock::simulated()))
         }
 
         async fn open(&self) -> Arc<dyn Queue> {
-            Arc::new(self.clone())
+            Arc::new(self.0.clone())
+        }
+
+        fn clock(&self) -> &Clock {
+            &self.1
         }
     }
 
-    queue_contract!(MemoryQueue);
+    queue_contract!(InMemory);
+    sorting_queue_contract!(InMemory);
 }

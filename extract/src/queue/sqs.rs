@@ -26,7 +26,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
-use catalog::aws::SdkConfig;
 use catalog::{Lake, Timestamp};
 use tokio::time::Instant;
 

@@ -16,7 +16,7 @@ use super::tally::Tally;
 use super::{Extracted, Extractor};
 use crate::cancel::Cancel;
 use crate::error::{Error, one_line};
-use crate::queue::{Message, Of, Queue, ReceiveOptions};
+use crate::queue::{Message, Of, ReceiveOptions};
 use crate::task::Task;
 
 /// How often tasks may vanish from the queue before we ask for help. Each round does all that is there.
