@@ -18,7 +18,7 @@ struct OnServer {
 
 fn sdk() -> SdkConfig {
     SdkConfig::builder()
-        .region(Region::new("ap-northeast-2"))
+        .region(Region::new(services::REGION))
         .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
         .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(Credentials::new(
             "test", "test", None, None, "tests",
@@ -164,7 +164,7 @@ async fn what_is_wrong_with_a_queue_is_said_with_a_way_out() {
     assert!(unreachable.is_retryable() && unreachable.hint().unwrap().contains("endpoint"), "{unreachable}");
 
     let nobody = SdkConfig::builder()
-        .region(Region::new("ap-northeast-2"))
+        .region(Region::new(services::REGION))
         .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
         .build();
     let unsigned = SqsQueue::open(&lake, &nobody, server.settings()).await.unwrap_err();
