@@ -37,6 +37,21 @@ pub enum Error {
         uri: String,
         /// Why not.
         reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The lake's place can't be reached, or lets nobody in.
+    #[error("cannot reach the lake `{uri}`: {reason}")]
+    Unreachable {
+        /// The lake.
+        uri: String,
+        /// Why not.
+        reason: String,
+        /// The setting that mends it.
+        hint: String,
+        /// What the store said.
+        #[source]
+        source: Source,
     },
     /// The lake's place refuses writes: permissions, a read-only or a full disk.
     #[error("cannot write to the lake {uri}")]
@@ -153,13 +168,14 @@ impl Error {
     /// What to do next, where that can be said.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::UnsupportedLake { .. } => {
-                "a lake is a local folder (`lake`, `file:///data/lake`) or `memory://name`".into()
+            Self::UnsupportedLake { hint, .. } | Self::Unreachable { hint, .. } | Self::Damaged { hint, .. } => {
+                hint.clone()
             }
             Self::Unwritable { source, .. } => match io_kind(source.as_ref()) {
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                     "the disk is full: make room and run again, nothing that was committed is lost".into()
                 }
+                None => "give these credentials s3:PutObject and s3:DeleteObject there, or renew them".into(),
                 _ => "give this user write access to the folder, or choose another lake with `--lake`".into(),
             },
             Self::OtherProject { found, .. } => {
@@ -176,7 +192,6 @@ impl Error {
                 table.name()
             ),
             Self::AppendOnly(_) => "build from the raw table into staging or marts instead".into(),
-            Self::Damaged { hint, .. } => hint.clone(),
             Self::Contended { .. } | Self::Unknown { .. } => {
                 "run again: what is already in the lake is found there and not written twice".into()
             }
@@ -187,7 +202,15 @@ impl Error {
 
     /// Whether the same call may succeed later with nothing changed by hand.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Contended { .. } | Self::Unknown { .. } | Self::Storage { .. })
+        matches!(
+            self,
+            Self::Contended { .. } | Self::Unknown { .. } | Self::Storage { .. } | Self::Unreachable { .. }
+        )
+    }
+
+    /// A lake that can't be opened, whatever is tried again.
+    pub(crate) fn unsupported(uri: &str, reason: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::UnsupportedLake { uri: uri.to_owned(), reason: reason.into(), hint: hint.into() }
     }
 
     /// Wraps what the store said while `what` was done to the lake at `uri`.

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::prelude::SessionContext;
-use deltalake::{DeltaTable, DeltaTableBuilder};
+use deltalake::DeltaTable;
+use deltalake::logstore::{StorageConfig, default_logstore};
 use futures::StreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -20,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::name::{Layer, TableName};
 use crate::objects::{Objects, PutNew};
 use crate::path;
-use crate::store::{self, Place};
+use crate::store::{self, Bucket, Place, Requests, StoreSettings};
 use crate::table::{Snapshot, Table, TableSpec};
 
 /// A lake. Clones are the same lake.
@@ -59,7 +60,20 @@ impl Lake {
     /// Opens the lake at `uri`: a local path, `file://…` or `memory://name`. The first project to
     /// open it makes it its own; another one gets [`Error::OtherProject`].
     pub async fn open(uri: &str, project: &str) -> Result<Self> {
-        let lake = Self::on(store::open(uri)?);
+        Self::open_with(uri, project, &StoreSettings::default()).await
+    }
+
+    /// As [`Lake::open`], also `s3://bucket/prefix`. A bucket is proved first, once a lake: one that
+    /// lets two writers create the same object is refused, since there a commit could be lost.
+    pub async fn open_with(uri: &str, project: &str, settings: &StoreSettings) -> Result<Self> {
+        Self::at(store::open(uri, settings).await?, project).await
+    }
+
+    pub(crate) async fn at(place: Place, project: &str) -> Result<Self> {
+        let lake = Self::on(place);
+        if let Some(bucket) = &lake.inner.place.bucket {
+            bucket.prove(&lake.inner.place.prefix).await?;
+        }
         lake.claim(project).await?;
         Ok(lake)
     }
@@ -80,7 +94,7 @@ impl Lake {
     pub(crate) async fn on_store(store: Arc<impl ObjectStore>) -> Self {
         let url = Url::parse("memory://on-store/").unwrap();
         let root = Arc::new(store::CheckedLog::new(store));
-        let lake = Self::on(Place { url, root, prefix: Path::default(), folder: None, syncs: None });
+        let lake = Self::on(Place { url, root, prefix: Path::default(), folder: None, syncs: None, bucket: None });
         lake.claim("demo").await.unwrap();
         lake
     }
@@ -103,6 +117,17 @@ impl Lake {
     /// How often a file or folder of a local lake has been synced through this value.
     pub fn syncs(&self) -> Option<u64> {
         self.inner.place.syncs.as_ref().map(store::SyncCount::get)
+    }
+
+    /// The HTTP requests made to the store so far, if it is one that is asked by HTTP.
+    pub fn requests(&self) -> Option<Requests> {
+        self.inner.place.bucket.as_ref().map(Bucket::requests)
+    }
+
+    /// Where the store is, for people: the server's address and whether it was proved to create an
+    /// object once. `None` for a folder or memory.
+    pub fn server(&self) -> Option<String> {
+        self.inner.place.bucket.as_ref().map(Bucket::server)
     }
 
     /// All tables, sorted by name.
@@ -167,10 +192,11 @@ impl Lake {
             ),
         })?;
         if found.format > FORMAT {
-            return Err(Error::UnsupportedLake {
-                uri: self.uri().to_string(),
-                reason: format!("expected format {FORMAT} or older, found {}", found.format),
-            });
+            return Err(Error::unsupported(
+                self.uri().as_str(),
+                format!("expected format {FORMAT} or older, found {}", found.format),
+                "a newer program wrote it: use that one, or choose another lake with `--lake`",
+            ));
         }
         if found.project != project {
             return Err(Error::OtherProject {
@@ -193,13 +219,12 @@ impl Lake {
 
     /// The Delta library's handle on a table, nothing loaded yet.
     pub(crate) fn handle(&self, name: &TableName) -> Result<DeltaTable> {
-        let url = self
-            .uri()
-            .join(&format!("{}/", path::table(name)))
-            .map_err(|e| Error::UnsupportedLake { uri: self.uri().to_string(), reason: e.to_string() })?;
-        DeltaTableBuilder::from_url(url.clone())
-            .and_then(|builder| builder.with_storage_backend(Arc::clone(&self.inner.place.root), url).build())
-            .map_err(|e| Error::delta(self.uri().as_str(), name, e))
+        let (uri, root) = (self.uri(), &self.inner.place.root);
+        let failed = |reason: String| Error::Storage { what: format!("naming the folder of {name}"), source: reason.into() };
+        let url = uri.join(&format!("{}/", path::table(name))).map_err(|e| failed(e.to_string()))?;
+        let folder: Path = self.inner.place.prefix.parts().chain(path::table(name).parts()).collect();
+        let table: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(root), folder));
+        Ok(DeltaTable::new(default_logstore(table, Arc::clone(root), &url, &StorageConfig::default())))
     }
 
     /// The store from the lake's root.

@@ -40,6 +40,7 @@ pub use lake::Lake;
 pub use name::{Layer, RunId, SinkName, SourceName, TableName};
 pub use objects::{Objects, PutNew};
 pub use path::ObjectPath;
+pub use store::{Requests, StoreSettings};
 pub use table::{CommitInfo, Committed, Scope, Snapshot, Table, TableSpec, Txn, TxnRule, WriteOptions, Written};
 
 /// A table's commit number, from 0.

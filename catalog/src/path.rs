@@ -3,6 +3,7 @@
 //! ```text
 //! <lake>/raw/naver_reviews/            a table: _delta_log/ and Parquet under dt=…/
 //! <lake>/_onggi/lake.json              whose lake this is
+//! <lake>/_onggi/probe.json             that the store was proved to create an object once
 //! <lake>/_onggi/plans/…                what a run of a source set out to fetch
 //! <lake>/_onggi/staged/…               finished keys of tasks that have not landed yet
 //! <lake>/_onggi/sent/…                 which tasks of a day were sent to a queue that can't tell
@@ -60,6 +61,22 @@ impl fmt::Display for ObjectPath {
 /// Whose lake this is.
 pub fn lake() -> ObjectPath {
     ObjectPath::under([PathPart::from("lake.json")])
+}
+
+/// That the lake's place was proved, and where.
+pub(crate) fn probe() -> ObjectPath {
+    ObjectPath::under([PathPart::from("probe.json")])
+}
+
+/// A key that a proof creates and deletes.
+pub(crate) fn probe_key(n: u64) -> ObjectPath {
+    let name = format!("{n:016x}");
+    ObjectPath::under(["probe", &name].map(PathPart::from))
+}
+
+/// All of [`probe_key`].
+pub(crate) fn probe_keys() -> ObjectPath {
+    ObjectPath::under([PathPart::from("probe")])
 }
 
 /// The `n`th part of what a source set out to fetch for a day.

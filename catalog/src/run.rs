@@ -13,8 +13,8 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::{Timestamp, civil::Date};
@@ -206,12 +206,14 @@ pub struct RunLog {
     lake: Lake,
     run: RunId,
     next: Arc<AtomicU64>,
+    /// The fold of what was told here, so that who tells the story need not read it back.
+    told: Arc<Mutex<Option<RunState>>>,
 }
 
 impl RunLog {
     /// Begins the story of a run.
     pub async fn start(lake: &Lake, run: RunId, dt: Date, process: Process, now: Timestamp) -> Result<Self> {
-        let log = Self { lake: lake.clone(), run: run.clone(), next: Arc::default() };
+        let log = Self { lake: lake.clone(), run: run.clone(), next: Arc::default(), told: Arc::default() };
         log.event(Event::Started { run, dt, process }, now).await?;
         Ok(log)
     }
@@ -225,13 +227,21 @@ impl RunLog {
     pub async fn event(&self, event: Event, now: Timestamp) -> Result<()> {
         let at = path::run_event(&self.run, self.next.fetch_add(1, Ordering::Relaxed));
         let passing = event.is_passing();
-        let bytes = serde_json::to_vec(&Stamped { at: now, event })
+        let event = Stamped { at: now, event };
+        let bytes = serde_json::to_vec(&event)
             .map_err(|e| Error::Storage { what: format!("writing `{at}`"), source: e.into() })?;
         let objects = self.lake.objects();
-        if passing { objects.note(&at, bytes.into()).await } else { objects.put(&at, bytes.into()).await }
+        if passing { objects.note(&at, bytes.into()).await? } else { objects.put(&at, bytes.into()).await? }
+        RunState::tell(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner), event);
+        Ok(())
     }
 
-    /// The run as told so far.
+    /// The run as it was told here so far: what [`RunLog::state`] reads, without reading.
+    pub fn told(&self) -> Option<RunState> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The run as its events in the lake tell it.
     pub async fn state(&self) -> Result<Option<RunState>> {
         read(&self.lake, &self.run).await
     }

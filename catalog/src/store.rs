@@ -2,10 +2,13 @@
 //!
 //! Every store here is rooted at `/` of its world, because the Delta library addresses a table by
 //! its whole URL; the lake is a prefix in it. From outside to inside the stack is
-//! `CheckedLog(DurableLocal(LocalFileSystem))` for a folder and `CheckedLog(InMemory)` for memory.
+//! `CheckedLog(DurableLocal(LocalFileSystem))` for a folder, `CheckedLog(InMemory)` for memory and
+//! `CheckedLog(CreateOnce(AmazonS3))` for S3, whose HTTP requests pass a meter.
 
 mod checked_log;
+mod create_once;
 mod local;
+mod s3;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,10 +19,35 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use url::Url;
 
+use crate::aws::Aws;
 use crate::error::{Error, Result};
 
 pub(crate) use checked_log::{CheckedLog, read_commit};
+pub(crate) use create_once::{CreateOnce, InDoubt};
 pub(crate) use local::{DurableLocal, SyncCount, SyncFailed, Volatile};
+pub(crate) use s3::Bucket;
+pub use s3::Requests;
+
+/// How a lake that is no local folder is reached. None of it is a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Whose credentials, and the region unless `region` names another.
+    pub aws: Aws,
+    /// An S3-compatible server, instead of AWS. Only here may a URL be `http://`.
+    pub endpoint: Option<Url>,
+    /// The bucket's region.
+    pub region: Option<String>,
+    /// Whether URLs name the bucket in their path; if not said, only with an endpoint.
+    pub path_style: Option<bool>,
+    /// How many requests may be under way at once.
+    pub requests: usize,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { aws: Aws::default(), endpoint: None, region: None, path_style: None, requests: 32 }
+    }
+}
 
 /// A lake's place, opened.
 #[derive(Debug)]
@@ -34,14 +62,21 @@ pub(crate) struct Place {
     pub(crate) folder: Option<PathBuf>,
     /// The fsyncs done, if it is a folder.
     pub(crate) syncs: Option<SyncCount>,
+    /// What S3 needs beside a store, if it is one.
+    pub(crate) bucket: Option<Bucket>,
 }
+
+/// What a lake's URL may be.
+const A_LAKE_IS: &str =
+    "a lake is a local folder (`lake`, `file:///data/lake`), a bucket (`s3://bucket/prefix`) or `memory://name`";
 
 /// Lakes in memory live as long as the process and are shared by name.
 static MEMORY: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
 
-/// Opens the store behind a lake's URL. A bare path is a folder, whether it exists or not.
-pub(crate) fn open(uri: &str) -> Result<Place> {
-    let unsupported = |reason: &str| Error::UnsupportedLake { uri: uri.to_owned(), reason: reason.to_owned() };
+/// Opens the store behind a lake's URL. A bare path is a folder, whether it exists or not. Nothing is
+/// asked of the store yet.
+pub(crate) async fn open(uri: &str, settings: &StoreSettings) -> Result<Place> {
+    let unsupported = |reason: &str| Error::unsupported(uri, reason, A_LAKE_IS);
     if uri.is_empty() {
         return Err(unsupported("the URL is empty"));
     }
@@ -59,19 +94,20 @@ pub(crate) fn open(uri: &str) -> Result<Place> {
             let mut stores = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
             let store = Arc::clone(stores.entry(url.to_string()).or_default());
             let root = Arc::new(CheckedLog::new(store));
-            Ok(Place { url, root, prefix: Path::default(), folder: None, syncs: None })
+            Ok(Place { url, root, prefix: Path::default(), folder: None, syncs: None, bucket: None })
         }
         "file" => {
             let url = Url::parse(uri).map_err(|e| unsupported(&e.to_string()))?;
             let path = url.to_file_path().map_err(|()| unsupported("not the URL of a local folder"))?;
             folder(path, uri)
         }
-        other => Err(unsupported(&format!("expected a folder or `memory://`, found `{other}://`"))),
+        "s3" => s3::open(uri, settings).await,
+        other => Err(unsupported(&format!("expected a folder, `s3://` or `memory://`, found `{other}://`"))),
     }
 }
 
 fn folder(path: PathBuf, uri: &str) -> Result<Place> {
-    let unsupported = |reason: String| Error::UnsupportedLake { uri: uri.to_owned(), reason };
+    let unsupported = |reason: String| Error::unsupported(uri, reason, A_LAKE_IS);
     let folder = std::path::absolute(path).map_err(|e| unsupported(e.to_string()))?;
     let url =
         Url::from_directory_path(&folder).map_err(|()| unsupported("the path can't be written as a URL".to_owned()))?;
@@ -79,31 +115,45 @@ fn folder(path: PathBuf, uri: &str) -> Result<Place> {
     let local = DurableLocal::new();
     let syncs = local.syncs();
     let root = Arc::new(CheckedLog::new(Arc::new(local)));
-    Ok(Place { url, root, prefix, folder: Some(folder), syncs: Some(syncs) })
+    Ok(Place { url, root, prefix, folder: Some(folder), syncs: Some(syncs), bucket: None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn urls() {
-        assert_eq!(open("/data/lake").unwrap().url.as_str(), "file:///data/lake/");
-        assert_eq!(open("file:///data/lake").unwrap().folder.unwrap(), PathBuf::from("/data/lake"));
-        assert_eq!(open("memory://Demo").unwrap().url.as_str(), "memory://demo/");
-        let relative = open("lake").unwrap().folder.unwrap();
+    async fn place(uri: &str) -> Result<Place> {
+        let aws = Aws { region: Some("ap-northeast-2".into()), profile: None };
+        open(uri, &StoreSettings { aws, ..StoreSettings::default() }).await
+    }
+
+    #[tokio::test]
+    async fn urls() {
+        assert_eq!(place("/data/lake").await.unwrap().url.as_str(), "file:///data/lake/");
+        assert_eq!(place("file:///data/lake").await.unwrap().folder.unwrap(), PathBuf::from("/data/lake"));
+        assert_eq!(place("memory://Demo").await.unwrap().url.as_str(), "memory://demo/");
+        let relative = place("lake").await.unwrap().folder.unwrap();
         assert!(relative.is_absolute() && relative.ends_with("lake"));
-        for bad in ["", "memory://", "memory://a/b", "s3://bucket/lake", "gs://x"] {
-            assert!(matches!(open(bad), Err(Error::UnsupportedLake { .. })), "{bad}");
+        for bad in ["", "memory://", "memory://a/b", "s3://", "s3://Bucket/x", "s3://a", "s3://b1c?x=1", "gs://x"] {
+            assert!(matches!(place(bad).await, Err(Error::UnsupportedLake { .. })), "{bad}");
+        }
+        for (uri, url, prefix) in [
+            ("s3://bucket", "s3://bucket/", ""),
+            ("s3://bucket/", "s3://bucket/", ""),
+            ("s3://bucket/a/b", "s3://bucket/a/b/", "a/b"),
+            ("s3://bucket.with.dots/a/b/", "s3://bucket.with.dots/a/b/", "a/b"),
+        ] {
+            let place = place(uri).await.unwrap();
+            assert_eq!((place.url.as_str(), place.prefix.as_ref()), (url, prefix), "{uri}");
         }
     }
 
-    #[test]
-    fn memory_is_shared_by_name() {
+    #[tokio::test]
+    async fn memory_is_shared_by_name() {
         let name = |uri: &str| Arc::as_ptr(MEMORY.lock().unwrap().get(uri).unwrap());
-        open("memory://shared").unwrap();
+        place("memory://shared").await.unwrap();
         let first = name("memory://shared/");
-        open("memory://shared").unwrap();
+        place("memory://shared").await.unwrap();
         assert_eq!(first, name("memory://shared/"));
     }
 }

@@ -3,6 +3,8 @@
 //! A misspelt key is an error with its line and the key that was probably meant. Secrets are only ever references
 //! (`env:NAME`, `file:PATH`); the value they point at has no printable form.
 
+mod lake;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,8 @@ use serde::Deserialize;
 
 use crate::exit::{Failure, Problems};
 use crate::toml_error;
+
+pub(crate) use lake::{AwsSection, LakeSection};
 
 /// The file's name in a project's folder.
 pub(crate) const FILE: &str = "onggi.toml";
@@ -24,6 +28,9 @@ pub(crate) struct Config {
     /// Where its tables are.
     #[serde(default)]
     pub lake: LakeSection,
+    /// The account and the region that its AWS parts share.
+    #[serde(default)]
+    pub aws: AwsSection,
     /// How reviewers are made unrecognisable.
     pub identity: IdentitySection,
     /// How fast and with what it crawls.
@@ -55,20 +62,6 @@ pub(crate) struct ProjectSection {
     pub sources: PathBuf,
     /// Folder of the models.
     pub models: PathBuf,
-}
-
-/// `[lake]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct LakeSection {
-    /// A folder, relative to the project, or a URL.
-    pub uri: String,
-}
-
-impl Default for LakeSection {
-    fn default() -> Self {
-        Self { uri: "lake".to_owned() }
-    }
 }
 
 /// `[identity]`
@@ -227,13 +220,17 @@ impl SecretRef {
 }
 
 impl Config {
-    /// Reads the configuration of the project in `folder`.
+    /// Reads the configuration of the project in `folder`: the file `given`, or the folder's own.
     ///
     /// # Errors
     /// A [`Failure`] if there is none, [`Problems`] with file, line and column if it is wrong.
-    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join(FILE);
+    pub(crate) fn read(folder: &Path, given: Option<&Path>) -> anyhow::Result<Self> {
+        let path = Self::path(folder, given);
         let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound if given.is_some() => Failure::usage(
+                format!("expected a configuration in `{}`, found no file", path.display()),
+                "name the file with `--config FILE`, or leave it out to read the project's onggi.toml",
+            ),
             std::io::ErrorKind::NotFound => Failure::usage(
                 format!("expected a project in `{}`, found no {FILE}", folder.display()),
                 "name the project's folder with `--project DIR`, or make a project with `onggi --project DIR init`",
@@ -241,6 +238,11 @@ impl Config {
             _ => Failure::failed(format!("reading `{}`: {error}", path.display()), "check the file's permissions"),
         })?;
         Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// Where the configuration is: the file `given` on the command line, else the project's own.
+    pub(crate) fn path(folder: &Path, given: Option<&Path>) -> PathBuf {
+        given.map_or_else(|| folder.join(FILE), Path::to_owned)
     }
 
     /// Parses the text of an `onggi.toml`; `file` is how errors call it.
@@ -275,6 +277,9 @@ impl Config {
         }
         if !(1..=64).contains(&self.crawl.jobs) {
             problem("jobs", format!("expected 1 to 64 jobs, found {}", self.crawl.jobs), "2 suits a small machine");
+        }
+        for (key, message, hint) in self.lake.problems() {
+            problem(key, message, hint);
         }
         for (host, section) in &self.hosts {
             if section.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {

@@ -28,7 +28,10 @@ use std::process::ExitCode;
 use args::{Cli, Verb};
 use clap::Parser;
 use exit::Exit;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -83,17 +86,16 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     }
 }
 
-/// What is never logged, whatever is asked for: raw frames with people in them.
-const SILENT: [&str; 3] = ["chromiumoxide=off", "async_tungstenite=off", "tungstenite=off"];
+/// Whose log lines are shown, whatever the filter asks for. Libraries log what they send and get, at some level each: request headers
+/// with tokens in them, raw frames with people in them, connection options with passwords. No filter may bring those into a log.
+const OURS: [&str; 7] = ["onggi", "athena", "catalog", "extract", "load", "replica", "transform"];
 
 /// Log lines go to standard error, beside progress, so that standard output stays data.
 fn start_log(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
-    // The browser's protocol carries pages as they come, reviewers and all: no filter may bring its frames into a log.
-    let filter = SILENT.iter().filter_map(|silent| silent.parse().ok()).fold(filter, EnvFilter::add_directive);
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    let _ = log.try_init();
+    let ours = filter_fn(|line| line.target().split("::").next().is_some_and(|root| OURS.contains(&root)));
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let _ = tracing_subscriber::registry().with(filter).with(lines.with_filter(ours)).try_init();
 }
 
 /// `ONGGI_FAILPOINT=name[:nth[:log file]]`: where a test wants this process to die.

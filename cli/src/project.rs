@@ -3,18 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use catalog::Diagnostic;
+use catalog::{Diagnostic, StoreSettings};
 use extract::Source;
 use transform::{ModelFile, Models};
 
+use crate::args::Global;
 use crate::config::{self, Config};
 use crate::exit::{Failure, Problems};
 
 /// A project as it stands in its folder.
 pub(crate) struct Project {
-    /// The folder of its onggi.toml.
+    /// Its folder.
     pub folder: PathBuf,
-    /// Its onggi.toml.
+    /// The file that its configuration was read from.
+    pub file: PathBuf,
+    /// Its configuration.
     pub config: Config,
     /// Its sources, by name.
     pub sources: Vec<Source>,
@@ -23,12 +26,21 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Reads the project in `folder`.
+    /// Reads the project that the command line names.
     ///
     /// # Errors
     /// [`Problems`] with every error in every file, not only the first.
-    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
-        let config = Config::read(folder)?;
+    pub(crate) fn open(global: &Global) -> anyhow::Result<Self> {
+        Self::read(&global.project, global.config.as_deref())
+    }
+
+    /// Reads the project in `folder`, with its own configuration or the one in `file`.
+    ///
+    /// # Errors
+    /// [`Problems`] with every error in every file, not only the first.
+    pub(crate) fn read(folder: &Path, file: Option<&Path>) -> anyhow::Result<Self> {
+        let config = Config::read(folder, file)?;
+        let file = Config::path(folder, file);
         let mut problems = Vec::new();
         let sources = sources(folder, &config, &mut problems)?;
         let models = match Models::parse(model_files(folder, &config)?) {
@@ -39,9 +51,14 @@ impl Project {
             }
         };
         match models {
-            Some(models) if problems.is_empty() => Ok(Self { folder: folder.to_owned(), config, sources, models }),
+            Some(models) if problems.is_empty() => Ok(Self { folder: folder.to_owned(), file, config, sources, models }),
             _ => Err(Problems(problems).into()),
         }
+    }
+
+    /// What opening the lake needs beside its URL.
+    pub(crate) fn lake_settings(&self) -> StoreSettings {
+        self.config.lake.settings(&self.config.aws)
     }
 
     /// Where the lake is: `given` on the command line, else what the configuration says, relative to the project.

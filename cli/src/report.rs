@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use catalog::{Date, RunId};
+use catalog::{Date, Requests, RunId};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -59,6 +59,9 @@ pub(crate) struct RunReport {
     pub synced: i64,
     /// How long it took.
     pub seconds: f64,
+    /// HTTP requests to the lake until the last step ended, if it is in a bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
 }
 
 impl RunReport {
@@ -91,6 +94,7 @@ impl RunReport {
             embedded: total("embedded"),
             synced: total("synced"),
             seconds: (seconds * 1000.0).round() / 1000.0,
+            requests: None,
         }
     }
 
@@ -107,7 +111,9 @@ impl RunReport {
             ("embedded", self.embedded),
             ("synced", self.synced),
         ];
-        totals.map(|(name, count)| (name.to_owned(), count)).into()
+        let requests = self.requests.iter().flat_map(Requests::counts);
+        let requests = requests.map(|(name, count)| (name, i64::try_from(count).unwrap_or(i64::MAX)));
+        totals.into_iter().chain(requests).map(|(name, count)| (name.to_owned(), count)).collect()
     }
 
     /// The run in one line: `fetched 0 · built 0 · embedded 0 · synced 0`, with what else is worth a word.
@@ -142,5 +148,16 @@ mod tests {
         assert_eq!(report.line(), "fetched 20,051 · set aside 50 · built 0 · embedded 0 · synced 0");
         let json = serde_json::to_string(&report).unwrap();
         assert!(json.ends_with(r#""synced":0,"seconds":1.235}"#), "{json}");
+    }
+
+    #[test]
+    fn requests_are_part_of_the_record_where_they_are_counted() {
+        let run: RunId = "r1".parse().unwrap();
+        let dt = "2026-10-01".parse().unwrap();
+        let mut report = RunReport::new(run, dt, Status::Done, std::iter::empty(), 1.0);
+        assert!(!report.totals().contains_key("put_requests"));
+        report.requests = Some(Requests { put: 120, get: 310, list: 14, ..Requests::default() });
+        let totals = report.totals();
+        assert_eq!((totals["put_requests"], totals["get_requests"], totals["list_requests"]), (120, 310, 14));
     }
 }

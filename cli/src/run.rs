@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use catalog::run::{self, Event, Process, RunLog, RunStatus, StepEnd, StepKind, StepPlan, StepStatus};
-use catalog::{Date, Lake, RunId, failpoint};
+use catalog::{Date, Lake, Requests, RunId, failpoint};
 use extract::{Cancel, Extractor, Source};
 use load::{Enrichment, SyncTarget};
 use transform::{Builder, Engine};
@@ -70,6 +70,7 @@ impl Ended {
 /// Only what keeps the run from beginning or from being recorded.
 pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<RunReport> {
     let started = Instant::now();
+    let before = request.lake.requests();
     let plan = steps::plan(request.project, request.select)?;
     let now = clock::now();
     let id = RunId::at(now, std::process::id());
@@ -106,7 +107,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<RunReport> {
         }
     }
     runner.close().await;
-    end(request, &log, id, status, started).await
+    end(request, &log, id, status, started, before).await
 }
 
 /// Writes how the run ended: the last event, then the tables `ops.runs` and `ops.steps`.
@@ -116,17 +117,19 @@ async fn end(
     id: RunId,
     status: Status,
     started: Instant,
+    before: Option<Requests>,
 ) -> anyhow::Result<RunReport> {
-    let state = log.state().await?.context("the run's own events are gone")?;
+    let state = log.told().context("the run was never begun")?;
     let counts = state.steps.iter().map(|step| &step.counts);
-    let report = RunReport::new(id, request.dt, status, counts, started.elapsed().as_secs_f64());
+    let mut report = RunReport::new(id, request.dt, status, counts, started.elapsed().as_secs_f64());
+    report.requests = request.lake.requests().map(|now| now.since(&before.unwrap_or_default()));
     let run_status = match status {
         Status::Done => RunStatus::Done,
         Status::Partial => RunStatus::Partial,
         Status::Failed => RunStatus::Failed,
     };
     log.event(Event::Ended { status: run_status, totals: report.totals(), error: None }, clock::now()).await?;
-    if let Some(state) = log.state().await? {
+    if let Some(state) = log.told() {
         failpoint!("run.record.before");
         run::record(request.lake, &state).await?;
         failpoint!("run.record.after");

@@ -137,8 +137,8 @@ pub(crate) fn targets(project: &Project) -> Vec<SyncTarget> {
 
 /// What is wrong with `[enrich]` and `[sync]`: tables that nothing makes, columns that are not there.
 pub(crate) fn problems(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<Diagnostic> {
-    let file = project.folder.join(config::FILE).display().to_string();
-    let text = std::fs::read_to_string(project.folder.join(config::FILE)).unwrap_or_default();
+    let file = project.file.display().to_string();
+    let text = std::fs::read_to_string(&project.file).unwrap_or_default();
     let known = |name: &TableName| schemas.contains_key(name) || project.models.get(name).is_some();
     let wanted =
         enrichments(project).into_iter().map(|it| it.from).chain(targets(project).into_iter().map(|it| it.table));

@@ -11,6 +11,10 @@ use crate::exit::Failure;
 /// The repository's own project, which is the template too.
 const CONFIG: &str = include_str!("../../onggi.toml");
 
+/// The same project on AWS.
+const CLOUD_CONFIG: &str = include_str!("../../onggi.cloud.toml");
+const CLOUD_FILE: &str = "onggi.cloud.toml";
+
 /// The file that the template's `[identity]` points at.
 pub(crate) const IDENTITY_KEY: &str = ".onggi/identity.key";
 
@@ -32,16 +36,17 @@ pub(crate) fn write(folder: &Path, name: &str) -> anyhow::Result<Vec<String>> {
         put(folder, path, text, &mut written)?;
     }
     put(folder, ".gitignore", "/lake/\n/.onggi/\n", &mut written)?;
+    put(folder, CLOUD_FILE, &config_text(CLOUD_CONFIG, name), &mut written)?;
     identity_key(&folder.join(IDENTITY_KEY))?;
     written.push(IDENTITY_KEY.to_owned());
     // Last, so that a folder with this file is a whole project.
-    put(folder, config::FILE, &config_text(name), &mut written)?;
+    put(folder, config::FILE, &config_text(CONFIG, name), &mut written)?;
     Ok(written)
 }
 
-/// The template's configuration under another name and with a project's own folders.
-fn config_text(name: &str) -> String {
-    CONFIG
+/// A template's configuration under another name and with a project's own folders.
+fn config_text(config: &str, name: &str) -> String {
+    config
         .replace("# A working project: Korean restaurant reviews.", "# Korean restaurant reviews.")
         .replace("name = \"reviews\"", &format!("name = {}", toml::Value::String(name.to_owned())))
         .replace("\"extract/sources\"", "\"sources\"")
@@ -94,7 +99,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let written = write(folder.path(), "mine").unwrap();
         assert!(written.contains(&config::FILE.to_owned()));
-        let project = crate::project::Project::read(folder.path()).unwrap();
+        let project = crate::project::Project::read(folder.path(), None).unwrap();
         assert_eq!(project.config.project.name, "mine");
         assert_eq!(project.sources.len(), 2);
         assert!(write(folder.path(), "mine").is_err());

@@ -25,12 +25,17 @@ use crate::template;
 /// If it cannot be opened, or belongs to another project.
 pub(crate) async fn lake(project: &Project, global: &Global) -> anyhow::Result<Lake> {
     let uri = project.lake_uri(global.lake.as_deref());
-    Ok(Lake::open(&uri, &project.config.project.name).await?)
+    Ok(Lake::open_with(&uri, &project.config.project.name, &project.lake_settings()).await?)
 }
 
-/// The folder of the embedded parts: beside a local lake's tables, in the project for any other lake.
-pub(crate) fn state_dir(project: &Project, lake: &Lake) -> PathBuf {
-    lake.local_dir().unwrap_or_else(|| project.folder.join(".onggi/state"))
+/// The folder of the embedded parts: beside a local lake's tables; for any other lake in the project, one for each lake, so
+/// that what follows one lake is never taken for what follows another.
+pub(crate) fn local_house(project: &Project, lake: &Lake) -> PathBuf {
+    lake.local_dir().unwrap_or_else(|| {
+        let uri = lake.uri();
+        let house = project.folder.join(".onggi").join(uri.scheme()).join(uri.host_str().unwrap_or_default());
+        uri.path_segments().into_iter().flatten().filter(|part| !part.is_empty()).fold(house, |at, part| at.join(part))
+    })
 }
 
 /// The SQL engine, within the project's limits.
@@ -48,7 +53,7 @@ pub(crate) fn engine(project: &Project) -> anyhow::Result<Engine> {
 /// # Errors
 /// If its folder cannot be used.
 pub(crate) async fn queue(project: &Project, lake: &Lake) -> anyhow::Result<EmbeddedQueue> {
-    Ok(EmbeddedQueue::open(state_dir(project, lake).join("queue.sqlite")).await?)
+    Ok(EmbeddedQueue::open(local_house(project, lake).join("queue.sqlite")).await?)
 }
 
 /// The identity key. One that a file reference points at is made if it is missing *and* the lake has no records yet: a key
@@ -99,7 +104,7 @@ pub(crate) fn llm() -> Arc<dyn Llm> {
 
 /// The embedded sinks.
 pub(crate) fn serving(project: &Project, lake: &Lake) -> Serving {
-    Serving::new(state_dir(project, lake).join("serving"))
+    Serving::new(local_house(project, lake).join("serving"))
 }
 
 /// The serving side, opened for questions.

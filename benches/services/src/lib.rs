@@ -27,7 +27,7 @@ pub const REGION: &str = "us-east-1";
 /// The key id that the servers know.
 pub const ACCESS_KEY: &str = "onggi-test";
 /// The secret that goes with it.
-pub const SECRET_KEY: &str = "onggi-test-secret";
+pub const SECRET_KEY: &str = "canary-secret-of-aws";
 
 /// An S3 server: `MinIO`.
 #[derive(Debug)]

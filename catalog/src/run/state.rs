@@ -67,26 +67,31 @@ impl RunState {
     /// The fold of a run's events; `None` before its start is known.
     pub(super) fn fold(events: impl IntoIterator<Item = Stamped>) -> Option<Self> {
         let mut state: Option<Self> = None;
-        for Stamped { at, event } in events {
-            match (event, &mut state) {
-                (Event::Started { run, dt, process }, state @ None) => {
-                    *state = Some(Self {
-                        run,
-                        dt,
-                        status: RunStatus::Running,
-                        started_at: at,
-                        ended_at: None,
-                        steps: Vec::new(),
-                        totals: BTreeMap::new(),
-                        error: None,
-                        process,
-                    });
-                }
-                (event, Some(state)) => state.take(event, at),
-                (_, None) => {}
-            }
+        for event in events {
+            Self::tell(&mut state, event);
         }
         state
+    }
+
+    /// Goes on with the story.
+    pub(super) fn tell(state: &mut Option<Self>, Stamped { at, event }: Stamped) {
+        match (event, state) {
+            (Event::Started { run, dt, process }, state @ None) => {
+                *state = Some(Self {
+                    run,
+                    dt,
+                    status: RunStatus::Running,
+                    started_at: at,
+                    ended_at: None,
+                    steps: Vec::new(),
+                    totals: BTreeMap::new(),
+                    error: None,
+                    process,
+                });
+            }
+            (event, Some(state)) => state.take(event, at),
+            (_, None) => {}
+        }
     }
 
     fn take(&mut self, event: Event, at: Timestamp) {

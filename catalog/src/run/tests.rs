@@ -33,7 +33,9 @@ async fn ended(lake: &Lake, run: &str) -> RunState {
     log.event(Event::StepEnded { id: "build:b".into(), end: failed }, at(6)).await.unwrap();
     let totals = BTreeMap::from([("fetched".into(), 3)]);
     log.event(Event::Ended { status: RunStatus::Failed, totals, error: None }, at(7)).await.unwrap();
-    log.state().await.unwrap().unwrap()
+    let state = log.state().await.unwrap();
+    assert_eq!(log.told(), state, "who told it knows it as well as who reads it");
+    state.unwrap()
 }
 
 #[tokio::test]

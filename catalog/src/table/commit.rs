@@ -5,9 +5,20 @@
 //! again. So nothing is ever decided on a version that is not the newest, and what a replace removes
 //! is always what is there.
 //!
-//! When the store breaks off, the commit may stand all the same. The next look decides: each commit
-//! carries a mark of this attempt, and a commit with our mark is ours. A version number is given
-//! once, so an answer that comes late can't make a second commit of the same files.
+//! When the store breaks off, the commit may stand all the same, or come to stand later: a request
+//! that timed out can still land as long as its version is free. So a try that broke off is *open*
+//! until a look at the log settles it. Each commit carries a mark of its own; of the versions since
+//! the try, one with our mark is ours, and once the try's version is somebody else's it can't land any
+//! more. Only then another version is tried, files are removed, or anything is called failed.
+//!
+//! | the call ended with | what it can mean | what is done |
+//! |---|---|---|
+//! | `Ok` | committed | `Done` |
+//! | the version exists | another came first; or our own earlier try had landed | look: ours → `Done`; else the next version |
+//! | an error after the log entry (a checkpoint failed) | committed | look: ours → `Done` |
+//! | 5xx, timeout, lost connection | stored, not stored, or stored later | look: ours → `Done`; free → the same version again; taken → the next |
+//! | a refusal (403, disk full) | this try was not stored | [`Error::Unwritable`], unless an earlier one is open |
+//! | still open after four such tries, or three minutes | not known | [`Error::Unknown`]; the next run finds it or does it |
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -17,11 +28,12 @@ use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableRefer
 use deltalake::kernel::{Action, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::error::{Error, Result, find, refuses_writes};
 use crate::name::Layer;
 use crate::schema::DT;
-use crate::store::SyncFailed;
+use crate::store::{InDoubt, SyncFailed};
 use crate::{Version, failpoint};
 
 use super::create::lost_race;
@@ -31,8 +43,11 @@ use super::{CommitInfo, Committed, Scope, Txn, Written, encode, log};
 /// Rounds lost to other writers before giving up: with its pauses about a minute.
 const ROUNDS: u32 = 64;
 
-/// Rounds in which the store broke off before saying that the outcome is unknown.
-const BROKEN_ROUNDS: u32 = 4;
+/// Tries that broke off before saying that the outcome is unknown.
+pub(super) const BROKEN_ROUNDS: u32 = 4;
+
+/// How long after the first try an open outcome is looked into. The store's own retries are within it.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What a commit does to the rows that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +62,20 @@ enum Step {
     Commit,
     Duplicate,
     Conflict,
+}
+
+/// A try whose outcome is open.
+#[derive(Debug)]
+struct Open {
+    /// The version that the log is looked through from.
+    after: Version,
+    /// The version that the last try would have made.
+    version: Version,
+    /// Whether any try of that version may be stored, or come to be.
+    doubt: bool,
+    /// Whether the last try was refused, so that another is no use.
+    refused: bool,
+    error: DeltaTableError,
 }
 
 /// `base` is the work's mark when the writing began, `found` its mark now.
@@ -66,10 +95,46 @@ pub(crate) async fn commit(written: Written, change: Change, txn: &Txn, info: &C
     check(&written, change)?;
     let name = written.base.table().clone();
     let base = written.base.txn(&txn.app_id).await?;
+    let begun = Instant::now();
+    let mut open: Option<Open> = None;
     let mut broken = 0;
-    for round in 0..ROUNDS {
-        let snapshot = Snapshot::newest(&written.lake, &name).await?;
-        let found = snapshot.txn(&txn.app_id).await?;
+    for round in 0..=ROUNDS {
+        let snapshot = match look(&written, open.as_ref()).await {
+            Ok(Look::Ours(version)) => {
+                tracing::debug!(%name, version, "the commit stands although its call failed");
+                return Ok(Committed::Done(version));
+            }
+            Ok(Look::Others(snapshot)) => {
+                // Once its version is taken, what was open has not landed and never will.
+                let free = |open: &Open| snapshot.version() < open.version;
+                if let Some(open) = open.take_if(|open| open.refused) {
+                    return Err(match open.doubt && free(&open) {
+                        true => Error::Unknown { table: name, source: open.error.into() },
+                        false => Error::delta(written.lake.uri().as_str(), &name, open.error),
+                    });
+                }
+                open = open.filter(free);
+                snapshot
+            }
+            Err(error) => {
+                let Some(open) = &open else { return Err(error) };
+                tracing::debug!(%name, %error, after = %open.error, "the log can't be looked at");
+                broken += 1;
+                if broken >= BROKEN_ROUNDS || begun.elapsed() > PATIENCE {
+                    return Err(Error::Unknown { table: name, source: error.into() });
+                }
+                tokio::time::sleep(pause(round)).await;
+                continue;
+            }
+        };
+        if let Some(open) = open.take_if(|_| broken >= BROKEN_ROUNDS || begun.elapsed() > PATIENCE) {
+            return Err(Error::Unknown { table: name, source: open.error.into() });
+        }
+        let found = match snapshot.txn(&txn.app_id).await {
+            Ok(found) => found,
+            Err(error) if open.is_some() => return Err(Error::Unknown { table: name, source: error.into() }),
+            Err(error) => return Err(error),
+        };
         match step(change, txn, base, found) {
             Step::Duplicate => {
                 encode::remove(&written.lake, &written.base, &written.files).await;
@@ -79,6 +144,7 @@ pub(crate) async fn commit(written: Written, change: Change, txn: &Txn, info: &C
                 encode::remove(&written.lake, &written.base, &written.files).await;
                 return Ok(Committed::Conflict(snapshot.version()));
             }
+            Step::Commit if round == ROUNDS => break,
             Step::Commit => {}
         }
         failpoint!("catalog.commit.before");
@@ -89,20 +155,44 @@ pub(crate) async fn commit(written: Written, change: Change, txn: &Txn, info: &C
             }
             Err(error) => error,
         };
-        if let Some(version) = ours(&written, &snapshot, &error).await? {
-            tracing::debug!(%name, version, %error, "the commit stands although its call failed");
-            return Ok(Committed::Done(version));
+        if find::<SyncFailed>(&error).is_some() {
+            // It may be visible and not durable. Only a later run can tell.
+            return Err(Error::Unknown { table: name, source: error.to_string().into() });
         }
-        if !lost_race(&error) {
-            broken += 1;
-            if refuses_writes(&error) || broken == BROKEN_ROUNDS {
-                return Err(given_up(&written, error));
-            }
-        }
+        let refused = refuses_writes(&error) && find::<InDoubt>(&error).is_none();
+        broken += u32::from(!lost_race(&error) && !refused);
+        open = Some(Open {
+            after: open.as_ref().map_or(snapshot.version(), |open| open.after),
+            version: snapshot.version() + 1,
+            doubt: !refused || open.is_some_and(|open| open.doubt),
+            refused,
+            error,
+        });
         tokio::time::sleep(pause(round)).await;
     }
     encode::remove(&written.lake, &written.base, &written.files).await;
     Err(Error::Contended { table: name, attempts: ROUNDS })
+}
+
+/// What the log shows.
+enum Look {
+    /// Our commit, in this version.
+    Ours(Version),
+    /// Not ours; the newest version.
+    Others(Snapshot),
+}
+
+/// Looks at the newest version, and for our own commit if a try of it is open.
+async fn look(written: &Written, open: Option<&Open>) -> Result<Look> {
+    let name = written.base.table();
+    let snapshot = Snapshot::newest(&written.lake, name).await?;
+    if let Some(open) = open
+        && let Some(version) =
+            log::find_mark(&written.lake, name, &written.mark, open.after, snapshot.version()).await?
+    {
+        return Ok(Look::Ours(version));
+    }
+    Ok(Look::Others(snapshot))
 }
 
 /// What can be seen wrong before anything is tried.
@@ -184,31 +274,8 @@ fn metadata(written: &Written, info: &CommitInfo, actions: usize) -> Vec<(String
     ]
 }
 
-/// After a failed try: the version of our commit, if it stands all the same.
-async fn ours(written: &Written, tried_on: &Snapshot, error: &DeltaTableError) -> Result<Option<Version>> {
-    let name = written.base.table();
-    let unknown = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unknown { table: name.clone(), source };
-    if find::<SyncFailed>(error).is_some() {
-        // It may be visible and not durable. Only a later run can tell.
-        return Err(unknown(error.to_string().into()));
-    }
-    if refuses_writes(error) {
-        return Ok(None);
-    }
-    let newest = Snapshot::newest(&written.lake, name).await.map_err(|e| unknown(e.into()))?;
-    log::find_mark(&written.lake, name, &written.mark, tried_on.version(), newest.version()).await
-}
-
-fn given_up(written: &Written, error: DeltaTableError) -> Error {
-    let name = written.base.table();
-    if refuses_writes(&error) {
-        return Error::delta(written.lake.uri().as_str(), name, error);
-    }
-    Error::Unknown { table: name.clone(), source: error.into() }
-}
-
 /// Longer with each round, and never the same for two writers.
-fn pause(round: u32) -> Duration {
+pub(super) fn pause(round: u32) -> Duration {
     let most = 1_000.min(4 << round.min(8));
     Duration::from_millis(1 + RandomState::new().hash_one(round) % most)
 }

@@ -14,11 +14,12 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::{DeltaTableError, TableProperty};
 use serde_json::json;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, find, refuses_writes};
 use crate::lake::Lake;
 use crate::name::TableName;
 use crate::schema::{DT, describe, missing_columns, stored_schema};
 
+use super::commit::{BROKEN_ROUNDS, pause};
 use super::{Table, TableSpec};
 
 /// A commit summary is written this often, so that a reader never replays more commits than that.
@@ -32,6 +33,7 @@ pub(crate) async fn create(lake: &Lake, spec: &TableSpec) -> Result<Table> {
     let name = &spec.name;
     let wanted = stored_schema(name, &spec.schema)?;
     check(spec, &wanted)?;
+    let mut broken = 0;
     for _ in 0..ATTEMPTS {
         let Some(table) = lake.find(name).await? else {
             match create_new(lake, spec, &wanted).await {
@@ -39,7 +41,10 @@ pub(crate) async fn create(lake: &Lake, spec: &TableSpec) -> Result<Table> {
                 Err(error) if lost_race(&error) => continue,
                 // Created, but the look at it afterwards failed; the next round says why.
                 Err(_) if lake.has_log(name).await? => continue,
-                Err(error) => return Err(Error::delta(lake.uri().as_str(), name, error)),
+                Err(error) => {
+                    broke_off(lake, name, error, &mut broken).await?;
+                    continue;
+                }
             }
         };
         if table.partitioned != spec.partitioned {
@@ -51,11 +56,26 @@ pub(crate) async fn create(lake: &Lake, spec: &TableSpec) -> Result<Table> {
             return Ok(table);
         }
         match add_columns(&table, &missing).await {
-            Err(error) if !lost_race(&error) => return Err(Error::delta(lake.uri().as_str(), name, error)),
+            Err(error) if !lost_race(&error) => broke_off(lake, name, error, &mut broken).await?,
             _ => {}
         }
     }
     Err(Error::Contended { table: name.clone(), attempts: ATTEMPTS })
+}
+
+/// A creation or a change of columns that failed. If it was the store that broke off, the next look at the table
+/// decides, a few times; nothing of it can be there twice.
+async fn broke_off(lake: &Lake, name: &TableName, error: DeltaTableError, broken: &mut u32) -> Result<()> {
+    let open = find::<object_store::Error>(&error).is_some() && !refuses_writes(&error);
+    if !open {
+        return Err(Error::delta(lake.uri().as_str(), name, error));
+    }
+    *broken += 1;
+    if *broken >= BROKEN_ROUNDS {
+        return Err(Error::Unknown { table: name.clone(), source: error.into() });
+    }
+    tokio::time::sleep(pause(*broken)).await;
+    Ok(())
 }
 
 /// What can be seen wrong before anything is written.

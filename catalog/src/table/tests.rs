@@ -1,6 +1,7 @@
 //! The contract of tables, over a folder and over memory, and what the tests of this crate share.
 
 mod damage;
+mod fault_table;
 mod faults;
 mod files;
 mod laws;

@@ -1,7 +1,6 @@
 //! `onggi check`: every file of the project, read and planned with no data.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
@@ -19,7 +18,7 @@ use crate::steps;
 #[expect(clippy::unused_async, reason = "every verb is called the same way")]
 pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let project = checked(&global.project)?;
+    let project = checked(global)?;
     let (sources, models) = (project.sources.len(), project.models.len());
     if global.json {
         println!("{}", serde_json::json!({ "sources": sources, "models": models, "problems": 0 }));
@@ -29,12 +28,12 @@ pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The project in `folder`, once nothing is wrong with it: what every verb that runs something begins with.
+/// The project that the command line names, once nothing is wrong with it: what every verb that runs something begins with.
 ///
 /// # Errors
 /// [`Problems`] with everything that is wrong.
-pub(crate) fn checked(folder: &Path) -> anyhow::Result<Project> {
-    let project = Project::read(folder)?;
+pub(crate) fn checked(global: &Global) -> anyhow::Result<Project> {
+    let project = Project::open(global)?;
     let problems = problems(&project);
     if problems.is_empty() { Ok(project) } else { Err(Problems(problems).into()) }
 }

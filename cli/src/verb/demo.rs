@@ -41,7 +41,7 @@ const PORT: u16 = 8917;
 pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
     let loud = !global.json && !global.quiet;
     // A lake that was named is somebody's: it is gone on with, and so is the project whose key it was hashed with.
-    if !args.keep && global.lake.is_none() {
+    if !args.keep && global.lake.is_none() && global.config.is_none() {
         remove_former(&args.dir)?;
     }
     let options = ReplicaOptions {
@@ -56,7 +56,9 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
         template::write(&args.dir, NAME)?;
     }
     point_at(&args.dir, site.url())?;
-    let project = Project::read(&args.dir)?;
+    let mut project = Project::read(&args.dir, global.config.as_deref())?;
+    // Whatever configuration was named, the demo asks no host but its own.
+    project.config.hosts = Project::read(&args.dir, None)?.config.hosts;
     let lake = wire::lake(&project, global).await?;
     let dt = clock::today(&project.config.timezone());
     if loud {
@@ -84,7 +86,7 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
         }
     }
     if loud {
-        farewell(&args.dir, global.lake.as_deref());
+        farewell(&args.dir, global);
     }
     if args.serve {
         println!("the site stays at {} until Ctrl-C", site.url());
@@ -134,7 +136,7 @@ fn remove_former(folder: &Path) -> anyhow::Result<()> {
     if !folder.join(config::FILE).exists() {
         return Ok(());
     }
-    let config = Config::read(folder)?;
+    let config = Config::read(folder, None)?;
     if config.project.name != NAME {
         let message = format!(
             "expected the demo's own folder, found the project `{}` in `{}`",
@@ -156,9 +158,10 @@ fn point_at(folder: &Path, url: &str) -> anyhow::Result<()> {
     std::fs::write(&path, format!("{own}{MARK}{hosts}")).with_context(|| format!("writing `{}`", path.display()))
 }
 
-fn farewell(folder: &Path, lake: Option<&str>) {
+fn farewell(folder: &Path, global: &Global) {
     let folder = folder.display();
-    let lake = lake.map_or_else(String::new, |lake| format!(" --lake {lake}"));
+    let config = global.config.as_ref().map_or_else(String::new, |file| format!(" --config {}", file.display()));
+    let lake = global.lake.as_ref().map_or(config.clone(), |lake| format!("{config} --lake {lake}"));
     println!("\ngo on with the same project:");
     println!("  onggi --project {folder}{lake} status");
     println!("  onggi --project {folder}{lake} search --keyword \"국\"");

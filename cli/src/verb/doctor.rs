@@ -39,7 +39,7 @@ impl Finding {
 /// Never for what is missing: that is an answer, with exit code 1.
 pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
     let mut findings = vec![browser(None).await, font()];
-    match Project::read(&global.project) {
+    match Project::open(global) {
         Err(error) => findings.push(Finding::missing("project", first_line(&error), hint(&error))),
         Ok(project) => {
             findings[0] = browser(project.config.crawl.chromium.as_deref()).await;
@@ -55,7 +55,10 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
                 Err(error) => findings.push(Finding::missing("lake", first_line(&error), hint(&error))),
                 Ok(lake) => {
                     let tables = lake.tables().await.map_or(0, |tables| tables.len());
-                    findings.push(Finding::fine("lake", format!("{}, {tables} tables", lake.uri())));
+                    // A bucket that is not proved can't be opened.
+                    let server = lake.server();
+                    let at = server.map_or_else(String::new, |it| format!(" at {it}, conditional writes proved"));
+                    findings.push(Finding::fine("lake", format!("{}{at}, {tables} tables", lake.uri())));
                 }
             }
             for (host, section) in &project.config.hosts {

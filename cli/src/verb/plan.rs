@@ -30,7 +30,7 @@ struct Line {
 /// # Errors
 /// If a file is wrong or the lake cannot be read.
 pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
-    let project = check::checked(&global.project)?;
+    let project = check::checked(global)?;
     let lake = wire::lake(&project, global).await?;
     let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
     let lines = lines(&project, &lake, dt, &args.select).await?;

@@ -16,7 +16,7 @@ use crate::wire;
 /// # Errors
 /// If the run cannot begin: a wrong file, a lake that cannot be opened. Failed steps are in the report.
 pub(crate) async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
-    let project = check::checked(&global.project)?;
+    let project = check::checked(global)?;
     let lake = wire::lake(&project, global).await?;
     let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
     let progress = Arc::new(Progress::new(global.quiet));

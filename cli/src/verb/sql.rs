@@ -24,7 +24,7 @@ pub(crate) async fn sql(global: &Global, args: &Sql) -> anyhow::Result<Exit> {
         "-" => std::io::read_to_string(std::io::stdin().lock().take(1 << 20)).context("reading standard input")?,
         statement => statement.to_owned(),
     };
-    let project = Project::read(&global.project)?;
+    let project = Project::open(global)?;
     let lake = wire::lake(&project, global).await?;
     let engine = wire::engine(&project)?;
     let mut answer = engine.query(&lake, &project.models, &statement).await?;

@@ -1,5 +1,7 @@
 //! `onggi status`: the steps of the last runs, from the events that they left in the lake.
 
+use std::collections::BTreeMap;
+
 use catalog::run::{self, RunState, RunStatus, StepState, StepStatus};
 use catalog::{RunId, Timestamp};
 use jiff::tz::TimeZone;
@@ -17,7 +19,7 @@ use crate::wire;
 /// # Errors
 /// If the lake cannot be read or there is no such run.
 pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exit> {
-    let project = Project::read(&global.project)?;
+    let project = Project::open(global)?;
     let lake = wire::lake(&project, global).await?;
     let states = match &args.run {
         Some(name) => {
@@ -74,8 +76,20 @@ fn text(state: &RunState, now: Timestamp, zone: &TimeZone) -> String {
     if let Some(error) = &state.error {
         text += &format!("  {error}\n");
     }
+    text += &requests(&state.totals).map_or_else(String::new, |line| format!("  requests: {line}\n"));
     text.push('\n');
     text
+}
+
+/// What the run asked of a bucket: `120 put, 310 get, 14 list`; `None` for a lake that is not in one.
+fn requests(totals: &BTreeMap<String, i64>) -> Option<String> {
+    let count = |kind: &str| totals.get(&format!("{kind}_requests")).copied();
+    count("put")?;
+    let kinds = ["put", "get", "head", "list", "delete", "failed"];
+    let counts = kinds.iter().filter_map(|kind| Some((kind, count(kind).filter(|count| *count > 0)?)));
+    let parts: Vec<String> =
+        counts.map(|(kind, count)| format!("{} {kind}", thousands(count.unsigned_abs()))).collect();
+    Some(parts.join(", "))
 }
 
 fn row(step: &StepState, now: Timestamp, dead: bool) -> Vec<String> {
@@ -126,5 +140,18 @@ fn took(from: Timestamp, to: Timestamp) -> String {
     match took.as_secs() {
         seconds @ 60.. => format!("{}m{:02}s", seconds / 60, seconds % 60),
         _ => format!("{:.1}s", took.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_shown_for_a_lake_in_a_bucket() {
+        let totals = |counts: &[(&str, i64)]| counts.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        assert_eq!(requests(&totals(&[("fetched", 3)])), None);
+        let found = totals(&[("put_requests", 1_120), ("get_requests", 310), ("list_requests", 14), ("head_requests", 0)]);
+        assert_eq!(requests(&found).unwrap(), "1,120 put, 310 get, 14 list");
     }
 }

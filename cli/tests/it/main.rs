@@ -8,6 +8,8 @@
     reason = "a test says what it expected by failing"
 )]
 
+mod canary;
+mod cloud;
 mod crash;
 mod day;
 mod help;

@@ -43,6 +43,8 @@ pub(crate) fn today() -> catalog::Date {
 /// A project made by `onggi init`, pointed at a site.
 pub(crate) struct Project {
     pub folder: PathBuf,
+    /// What its commands find in the environment.
+    pub environment: Vec<(&'static str, String)>,
     _keeps: Option<tempfile::TempDir>,
 }
 
@@ -58,7 +60,7 @@ impl Project {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("project");
         std::fs::create_dir(&folder).unwrap();
-        let project = Self { folder, _keeps: Some(temp) };
+        let project = Self { folder, environment: Vec::new(), _keeps: Some(temp) };
         let output = project.onggi(&["init", "--name", "test"]);
         assert!(output.status.success(), "{}", text(&output));
         // The same key everywhere: the same reviewer is the same hash in every project, so that lakes can be compared.
@@ -71,7 +73,7 @@ impl Project {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("project");
         copy_folder(&self.folder, &folder);
-        Self { folder, _keeps: Some(temp) }
+        Self { folder, environment: self.environment.clone(), _keeps: Some(temp) }
     }
 
     pub(crate) fn append(&self, file: &str, text: &str) {
@@ -90,9 +92,10 @@ impl Project {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onggi"));
         command.arg("--project").arg(&self.folder).args(arguments).stdin(Stdio::null());
-        for name in ["ONGGI_PROJECT", "ONGGI_LAKE", "ONGGI_LOG", "ONGGI_FAILPOINT"] {
+        for name in ["ONGGI_PROJECT", "ONGGI_CONFIG", "ONGGI_LAKE", "ONGGI_LOG", "ONGGI_FAILPOINT"] {
             command.env_remove(name);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
         command
     }
 
@@ -123,6 +126,14 @@ impl Project {
 
     /// Everything that a reader of this lake and its sinks can see, but for the times of fetching, in a fixed order.
     pub(crate) fn contents(&self) -> Vec<(String, Vec<String>)> {
+        let mut contents = self.tables();
+        let serving = self.folder.join("lake/_onggi/serving");
+        contents.push(("serving".to_owned(), vec![hash(&serving)]));
+        contents
+    }
+
+    /// Every row of the tables that are built, but for the times of fetching, in a fixed order.
+    pub(crate) fn tables(&self) -> Vec<(String, Vec<String>)> {
         let tables = [
             ("staging.places", "place_id"),
             ("staging.reviews", "review_id"),
@@ -132,21 +143,16 @@ impl Project {
             ("marts.places", "place_id"),
             ("marts.review_texts", "review_id"),
         ];
-        let mut contents: Vec<(String, Vec<String>)> = tables
-            .iter()
-            .map(|(table, order)| {
-                let rows = self.sql(&format!("select * from {table} order by {order}"));
-                let rows = rows.into_iter().map(|mut row| {
-                    let fields = row.as_object_mut().unwrap();
-                    fields.retain(|name, _| name != "fetched_at" && !name.starts_with('_'));
-                    row.to_string()
-                });
-                (table.to_string(), rows.collect())
-            })
-            .collect();
-        let serving = self.folder.join("lake/_onggi/serving");
-        contents.push(("serving".to_owned(), vec![hash(&serving)]));
-        contents
+        let rows = tables.iter().map(|(table, order)| {
+            let rows = self.sql(&format!("select * from {table} order by {order}"));
+            let rows = rows.into_iter().map(|mut row| {
+                let fields = row.as_object_mut().unwrap();
+                fields.retain(|name, _| name != "fetched_at" && !name.starts_with('_'));
+                row.to_string()
+            });
+            (table.to_string(), rows.collect())
+        });
+        rows.collect()
     }
 }
 
