@@ -4,6 +4,7 @@
 //! (`env:NAME`, `file:PATH`); the value they point at has no printable form.
 
 mod lake;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::exit::{Failure, Problems};
 use crate::toml_error;
 
 pub(crate) use lake::{AwsSection, LakeSection};
+pub(crate) use queue::QueueSection;
 
 /// The file's name in a project's folder.
 pub(crate) const FILE: &str = "onggi.toml";
@@ -31,6 +33,9 @@ pub(crate) struct Config {
     /// The account and the region that its AWS parts share.
     #[serde(default)]
     pub aws: AwsSection,
+    /// Where tasks wait.
+    #[serde(default)]
+    pub queue: QueueSection,
     /// How reviewers are made unrecognisable.
     pub identity: IdentitySection,
     /// How fast and with what it crawls.
@@ -278,7 +283,7 @@ impl Config {
         if !(1..=64).contains(&self.crawl.jobs) {
             problem("jobs", format!("expected 1 to 64 jobs, found {}", self.crawl.jobs), "2 suits a small machine");
         }
-        for (key, message, hint) in self.lake.problems() {
+        for (key, message, hint) in self.lake.problems().into_iter().chain(self.queue.problems()) {
             problem(key, message, hint);
         }
         for (host, section) in &self.hosts {

@@ -1,5 +1,7 @@
 //! From settings to components: everything that a verb holds is made here.
 
+mod queue;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +9,6 @@ use catalog::{Lake, TableName};
 use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
 use extract::identity::IdentityKey;
 use extract::politeness::{HostSetting, Hosts};
-use extract::queue::EmbeddedQueue;
 use extract::source::Rate;
 use load::{Entity, Llm, Local, Search, Serving, SinkKind, SyncTarget, VectorColumn};
 use transform::{Engine, EngineOptions};
@@ -18,6 +19,8 @@ use crate::config::{self, Config, SecretRef, SyncSection};
 use crate::exit::Failure;
 use crate::project::Project;
 use crate::template;
+
+pub(crate) use queue::{Hands, dead_letters, extractor, queue};
 
 /// The lake of a project, or the one that the command line names.
 ///
@@ -46,14 +49,6 @@ pub(crate) fn engine(project: &Project) -> anyhow::Result<Engine> {
     let mut options = EngineOptions::new(std::env::temp_dir().join("onggi-spill"));
     options.memory_bytes = project.config.limits.memory_mib << 20;
     Ok(Engine::new(&options)?)
-}
-
-/// The queue of a project's tasks.
-///
-/// # Errors
-/// If its folder cannot be used.
-pub(crate) async fn queue(project: &Project, lake: &Lake) -> anyhow::Result<EmbeddedQueue> {
-    Ok(EmbeddedQueue::open(local_house(project, lake).join("queue.sqlite")).await?)
 }
 
 /// The identity key. One that a file reference points at is made if it is missing *and* the lake has no records yet: a key

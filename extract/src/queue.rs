@@ -30,7 +30,7 @@ use crate::task::{Task, TaskId};
 
 pub use self::embedded::EmbeddedQueue;
 pub use self::memory::MemoryQueue;
-pub use self::sqs::{SqsQueue, SqsSettings};
+pub use self::sqs::{SqsQueue, SqsSettings, noted_dead_letters};
 
 #[cfg(test)]
 mod contract;

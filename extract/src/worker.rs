@@ -139,10 +139,10 @@ pub struct Extracted {
     pub robots: Vec<RobotsDecision>,
     /// Tasks that failed for good in our own hands.
     #[serde(skip)]
-    pub(crate) buried: u64,
+    pub buried: u64,
     /// Tasks whose lease we lost.
     #[serde(skip)]
-    pub(crate) lost: u64,
+    pub lost: u64,
 }
 
 impl Extracted {

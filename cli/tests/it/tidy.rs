@@ -22,6 +22,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("parquet", &["catalog"]),
     ("chromiumoxide", &["extract"]),
     ("reqwest", &["extract"]),
+    ("aws-sdk-sqs", &["extract"]),
     ("tantivy", &["load"]),
     ("usearch", &["load"]),
     ("async-openai", &["load"]),

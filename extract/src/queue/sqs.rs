@@ -42,6 +42,8 @@ mod fault;
 mod open;
 mod sent;
 
+pub use dead::noted_dead_letters;
+
 /// A message may be delayed by this much at most.
 const LONGEST_DELAY: Duration = Duration::from_mins(15);
 
@@ -246,12 +248,12 @@ impl Queue for SqsQueue {
     async fn counts(&self, of: &Of, _now: Timestamp) -> Result<Counts, Error> {
         let (visible, in_flight) =
             self.about(&self.url).await.map_err(|fault| self.failed("counting the messages", fault))?;
-        Ok(Counts { visible, in_flight, dead: self.notes(of).await?.len() })
+        Ok(Counts { visible, in_flight, dead: noted_dead_letters(&self.lake, of).await?.len() })
     }
 
     async fn dead_letters(&self, of: &Of, now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
         self.note_what_sqs_moved(now).await?;
-        self.notes(of).await
+        noted_dead_letters(&self.lake, of).await
     }
 
     async fn redrive(&self, letters: &[DeadLetter], now: Timestamp) -> Result<usize, Error> {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::{MessageAttributeValue, MessageSystemAttributeName};
 use bytes::Bytes;
-use catalog::{Date, PutNew, SourceName, Timestamp, path};
+use catalog::{Date, Lake, PutNew, SourceName, Timestamp, path};
 
 use super::body::Body;
 use super::fault::Fault;
@@ -106,24 +106,6 @@ impl SqsQueue {
         let at = path::dead(&letter.task.source, letter.task.dt, letter.task.id.as_str());
         let body = serde_json::to_vec(letter).map_err(|source| Error::Plan { path: at.to_string(), source })?;
         Ok(self.lake.objects().put(&at, body.into()).await?)
-    }
-
-    /// The notes, sorted.
-    pub(super) async fn notes(&self, of: &Of) -> Result<Vec<DeadLetter>, Error> {
-        let mut letters = Vec::new();
-        for at in self.lake.objects().list(&path::deads(of.source.as_ref(), of.dt)).await? {
-            let Some(body) = self.lake.objects().get(&at).await? else { continue };
-            match serde_json::from_slice::<DeadLetter>(&body) {
-                Ok(letter) if of.has(&letter.task) => letters.push(letter),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(object = %at, %error, "a note of a dead letter can't be read"),
-            }
-        }
-        letters.sort_by(|a, b| {
-            let key = |letter: &DeadLetter| (letter.task.source.clone(), letter.task.dt, letter.task.id.clone());
-            key(a).cmp(&key(b))
-        });
-        Ok(letters)
     }
 
     /// Notes what SQS moved by itself. A letter that another process looks at in this moment is missed, and found by the
@@ -231,6 +213,22 @@ impl SqsQueue {
         }
         Ok(())
     }
+}
+
+/// The dead letters that are noted in the lake, by source, day and task id, with nothing asked of the service.
+pub async fn noted_dead_letters(lake: &Lake, of: &Of) -> Result<Vec<DeadLetter>, Error> {
+    let mut letters = Vec::new();
+    for at in lake.objects().list(&path::deads(of.source.as_ref(), of.dt)).await? {
+        let Some(body) = lake.objects().get(&at).await? else { continue };
+        match serde_json::from_slice::<DeadLetter>(&body) {
+            Ok(letter) if of.has(&letter.task) => letters.push(letter),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(object = %at, %error, "a note of a dead letter can't be read"),
+        }
+    }
+    let key = |letter: &DeadLetter| (letter.task.source.clone(), letter.task.dt, letter.task.id.clone());
+    letters.sort_by_cached_key(key);
+    Ok(letters)
 }
 
 /// The beginning of an error, cut between characters.
