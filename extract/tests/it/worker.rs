@@ -127,7 +127,7 @@ async fn a_poisoned_task_is_a_dead_letter_and_the_rest_goes_on() {
     // The next run of the day still says so, and asks nobody.
     let calls = bench.site.calls().len();
     let again = bench.extract(KEYS).await.unwrap();
-    assert_eq!((again.dead, again.keys_fetched), (extracted.dead, 0));
+    assert_eq!((&again.dead, again.keys_fetched), (&extracted.dead, 0));
     assert_eq!(bench.site.calls().len(), calls);
 
     // Redriven on a mended site, it lands and only its poisoned key is fetched.
