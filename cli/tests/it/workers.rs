@@ -133,7 +133,7 @@ fn killed_stopped_and_frozen_workers_do_every_task_once() {
     let output = calm.onggi(&["run", "--quiet", "--select", "naver_places"]);
     assert!(output.status.success(), "{}", text(&output));
     let expected = rows(&calm);
-    assert!(expected.len() > 40, "{} rows", expected.len());
+    assert!(expected.len() >= 40, "{} rows", expected.len());
     // From here on a task takes some seconds, so that what happens to a worker happens in the middle of one.
     let slow = Switches { latency: Duration::from_millis(500), ..Switches::default() };
     site.replica.set_switches(slow);
