@@ -7,6 +7,7 @@ mod athena;
 mod lake;
 pub(crate) mod llm;
 mod postgres;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use athena::AthenaSection;
 pub(crate) use lake::{AwsSection, LakeSection};
 pub(crate) use llm::{LlmSection, Provider};
 pub(crate) use postgres::PostgresSection;
+pub(crate) use queue::QueueSection;
 
 /// The file's name in a project's folder.
 pub(crate) const FILE: &str = "onggi.toml";
@@ -37,6 +39,9 @@ pub(crate) struct Config {
     /// The account and the region that its AWS parts share.
     #[serde(default)]
     pub aws: AwsSection,
+    /// Where tasks wait.
+    #[serde(default)]
+    pub queue: QueueSection,
     /// How reviewers are made unrecognisable.
     pub identity: IdentitySection,
     /// How fast and with what it crawls.
@@ -294,7 +299,7 @@ impl Config {
         if !(1..=64).contains(&self.crawl.jobs) {
             problem("jobs", format!("expected 1 to 64 jobs, found {}", self.crawl.jobs), "2 suits a small machine");
         }
-        for (key, message, hint) in self.lake.problems() {
+        for (key, message, hint) in self.lake.problems().into_iter().chain(self.queue.problems()) {
             problem(key, message, hint);
         }
         for (host, section) in &self.hosts {

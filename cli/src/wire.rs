@@ -3,6 +3,7 @@
 mod glue;
 mod llm;
 mod postgres;
+mod queue;
 
 use std::path::PathBuf;
 
@@ -10,7 +11,6 @@ use catalog::{Lake, TableName};
 use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
 use extract::identity::IdentityKey;
 use extract::politeness::{HostSetting, Hosts};
-use extract::queue::EmbeddedQueue;
 use extract::source::Rate;
 use load::{Entity, Search, Serving, SinkKind, SyncTarget, VectorColumn};
 use transform::{Engine, EngineOptions};
@@ -25,6 +25,7 @@ use crate::template;
 pub(crate) use glue::{athena, glue, publish_options};
 pub(crate) use llm::{llm, llm_unasked};
 pub(crate) use postgres::doctor as doctor_postgres;
+pub(crate) use queue::{Hands, dead_letters, extractor, queue};
 
 /// The lake of a project, or the one that the command line names.
 ///
@@ -53,14 +54,6 @@ pub(crate) fn engine(project: &Project) -> anyhow::Result<Engine> {
     let mut options = EngineOptions::new(std::env::temp_dir().join("onggi-spill"));
     options.memory_bytes = project.config.limits.memory_mib << 20;
     Ok(Engine::new(&options)?)
-}
-
-/// The queue of a project's tasks.
-///
-/// # Errors
-/// If its folder cannot be used.
-pub(crate) async fn queue(project: &Project, lake: &Lake) -> anyhow::Result<EmbeddedQueue> {
-    Ok(EmbeddedQueue::open(local_house(project, lake).join("queue.sqlite")).await?)
 }
 
 /// The identity key. One that a file reference points at is made if it is missing *and* the lake has no records yet: a key

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use replica::{Replica, ReplicaOptions};
 
-use crate::args::{Demo, Global};
+use crate::args::{Demo, Global, Workers};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::exit::{Exit, Failure};
@@ -108,6 +108,7 @@ async fn one_run(
         dt,
         select: &[],
         jobs: usize::from(project.config.crawl.jobs),
+        workers: Workers::Own,
         progress: Arc::new(Progress::new(global.quiet)),
     };
     run(&request).await

@@ -59,6 +59,7 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
                     let server = lake.server();
                     let at = server.map_or_else(String::new, |it| format!(" at {it}, conditional writes proved"));
                     findings.push(Finding::fine("lake", format!("{}{at}, {tables} tables", lake.uri())));
+                    findings.push(queue(&project, &lake).await);
                 }
             }
             findings.extend(postgres(&project).await);
@@ -104,6 +105,14 @@ async fn browser(setting: Option<&std::path::Path>) -> Finding {
             Finding::fine("browser", format!("{} ({})", version.unwrap_or_default(), path.display()))
         }
         Err(error) => Finding::missing("browser", error.to_string(), error.hint().unwrap_or_default()),
+    }
+}
+
+async fn queue(project: &Project, lake: &catalog::Lake) -> Finding {
+    match (wire::queue(project, lake).await, &project.config.queue.uri) {
+        (Ok(_), Some(uri)) => Finding::fine("queue", format!("{uri} answers")),
+        (Ok(_), None) => Finding::fine("queue", "embedded, for the workers of this machine"),
+        (Err(error), _) => Finding::missing("queue", first_line(&error), hint(&error)),
     }
 }
 

@@ -24,6 +24,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("parquet", &["catalog", "cli"]),
     ("chromiumoxide", &["extract"]),
     ("reqwest", &["extract", "load"]),
+    ("aws-sdk-sqs", &["extract"]),
     ("tantivy", &["load"]),
     ("sqlx", &["load"]),
     ("pgpq", &["load"]),
