@@ -10,11 +10,12 @@ const OURS: &[(&str, &[&str])] = &[
     ("athena", &["catalog"]),
     ("replica", &[]),
     ("llm-replica", &[]),
+    ("services", &[]),
     ("extract", &["catalog"]),
     ("transform", &["catalog"]),
     ("load", &["catalog"]),
     ("cli", &["athena", "catalog", "extract", "load", "replica", "transform"]),
-    ("benches", &["catalog", "extract", "load", "replica", "transform"]),
+    ("benches", &["catalog", "extract", "llm-replica", "load", "replica", "services", "transform"]),
 ];
 
 /// Crates from outside that only these of ours may name: each is one room's business.
@@ -25,6 +26,9 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("chromiumoxide", &["extract"]),
     ("reqwest", &["extract", "load"]),
     ("aws-sdk-sqs", &["extract"]),
+    ("aws-config", &["catalog"]),
+    ("aws-sdk-glue", &["athena"]),
+    ("aws-sdk-athena", &["athena"]),
     ("tantivy", &["load"]),
     ("sqlx", &["load"]),
     ("pgpq", &["load"]),
