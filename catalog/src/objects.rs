@@ -117,12 +117,12 @@ impl Objects {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{Lake, path};
 
-    /// The contract of objects, over both stores.
-    async fn contract(lake: Lake) {
+    /// The contract of objects, over every kind of store.
+    pub(crate) async fn contract(lake: Lake) {
         let objects = lake.objects();
         let part = |name: &str| path::state("test", name);
         assert_eq!(objects.get(&part("a")).await.unwrap(), None);

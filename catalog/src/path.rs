@@ -6,7 +6,12 @@
 //! <lake>/_onggi/probe.json             that the store was proved to create an object once
 //! <lake>/_onggi/plans/…                what a run of a source set out to fetch
 //! <lake>/_onggi/staged/…               finished keys of tasks that have not landed yet
+//! <lake>/_onggi/sent/…                 which tasks of a day were sent to a queue that can't tell
+//! <lake>/_onggi/dead/…                 tasks that were given up, where the queue can't keep why
+//! <lake>/_onggi/workers/<worker>.json  the sign of life of a worker
 //! <lake>/_onggi/runs/<run>/…           what a run reports while it goes on
+//! <lake>/_onggi/llm/<table>/<run>/…    replies of language models that are paid for and not in a table yet
+//! <lake>/_onggi/batches/<table>/<n>/…  batches of requests to language models, and how far each is
 //! ```
 
 use std::fmt;
@@ -105,6 +110,43 @@ pub fn staged_all() -> ObjectPath {
     ObjectPath::under([PathPart::from("staged")])
 }
 
+/// All of [`staged`] of a source's day.
+pub fn staged_day(source: &SourceName, dt: Date) -> ObjectPath {
+    let day = dt.to_string();
+    ObjectPath::under(["staged", source.as_str(), &day].map(PathPart::from))
+}
+
+/// Which tasks of a source's day were sent, for a queue that can't tell.
+pub fn sent(source: &SourceName, dt: Date) -> ObjectPath {
+    let file = format!("{dt}.json");
+    ObjectPath::under(["sent", source.as_str(), &file].map(PathPart::from))
+}
+
+/// A task that was given up, and why.
+pub fn dead(source: &SourceName, dt: Date, task: &str) -> ObjectPath {
+    let (day, file) = (dt.to_string(), format!("{task}.json"));
+    ObjectPath::under(["dead", source.as_str(), &day, &file].map(PathPart::from))
+}
+
+/// All of [`dead`] of a source's day; of all its days, or of all sources, where those are left out.
+pub fn deads(source: Option<&SourceName>, dt: Option<Date>) -> ObjectPath {
+    let day = dt.map(|dt| dt.to_string());
+    let parts = ["dead"].into_iter().chain(source.map(SourceName::as_str));
+    let day = source.and(day.as_deref());
+    ObjectPath::under(parts.chain(day).map(PathPart::from))
+}
+
+/// The sign of life of a worker.
+pub fn worker(id: &str) -> ObjectPath {
+    let file = format!("{id}.json");
+    ObjectPath::under(["workers", &file].map(PathPart::from))
+}
+
+/// All of [`worker`].
+pub fn workers() -> ObjectPath {
+    ObjectPath::under([PathPart::from("workers")])
+}
+
 /// One event of a run, by its place in the run's story.
 pub fn run_event(run: &RunId, seq: u64) -> ObjectPath {
     let file = format!("{seq:08}.json");
@@ -119,6 +161,28 @@ pub fn run(run: &RunId) -> ObjectPath {
 /// All events of all runs.
 pub fn runs() -> ObjectPath {
     ObjectPath::under([PathPart::from("runs")])
+}
+
+/// A reply of a language model that was paid for and is not in `ops.llm_results` yet: the `seq`th of a run, for the table `into`.
+pub fn llm_reply(into: &TableName, run: &RunId, seq: u64) -> ObjectPath {
+    let (table, file) = (into.to_string(), format!("{seq:08}.json"));
+    ObjectPath::under(["llm", &table, run.as_str(), &file].map(PathPart::from))
+}
+
+/// All of [`llm_reply`] for a table.
+pub fn llm_replies(into: &TableName) -> ObjectPath {
+    ObjectPath::under(["llm", &into.to_string()].map(PathPart::from))
+}
+
+/// One fact about the `n`th batch of requests for the table `into`, such as its `intent`.
+pub fn batch(into: &TableName, n: u64, fact: &str) -> ObjectPath {
+    let (table, number, file) = (into.to_string(), format!("{n:05}"), format!("{fact}.json"));
+    ObjectPath::under(["batches", &table, &number, &file].map(PathPart::from))
+}
+
+/// All of [`batch`] for a table.
+pub fn batches(into: &TableName) -> ObjectPath {
+    ObjectPath::under(["batches", &into.to_string()].map(PathPart::from))
 }
 
 /// A free place for a part of the house that keeps its own small objects: `_onggi/state/<part>/<name>.json`.
@@ -166,6 +230,12 @@ mod tests {
         let run_id: RunId = "r1".parse().unwrap();
         assert_eq!(plan(&source, dt, 3).as_str(), "_onggi/plans/naver_reviews/2026-10-01/00003.json");
         assert_eq!(staged(&source, dt, "t1", "k1").as_str(), "_onggi/staged/naver_reviews/2026-10-01/t1/k1.arrow");
+        assert!(staged(&source, dt, "t1", "k1").as_str().starts_with(staged_day(&source, dt).as_str()));
+        assert_eq!(sent(&source, dt).as_str(), "_onggi/sent/naver_reviews/2026-10-01.json");
+        assert_eq!(dead(&source, dt, "t1").as_str(), "_onggi/dead/naver_reviews/2026-10-01/t1.json");
+        assert_eq!(deads(Some(&source), Some(dt)).as_str(), "_onggi/dead/naver_reviews/2026-10-01");
+        assert_eq!(deads(None, Some(dt)).as_str(), "_onggi/dead", "days lie below sources");
+        assert_eq!(worker("w1").as_str(), "_onggi/workers/w1.json");
         assert_eq!(run_event(&run_id, 12).as_str(), "_onggi/runs/r1/00000012.json");
         assert_eq!(run_event(&run_id, 12).stem(), "00000012");
         let table_name: TableName = "raw.naver_reviews".parse().unwrap();

@@ -23,9 +23,11 @@ use crate::aws::Aws;
 use crate::error::{Error, Result};
 
 pub(crate) use checked_log::{CheckedLog, read_commit};
-pub(crate) use create_once::{CreateOnce, InDoubt};
+pub(crate) use create_once::{CreateOnce, InDoubt, Tried};
 pub(crate) use local::{DurableLocal, SyncCount, SyncFailed, Volatile};
 pub(crate) use s3::Bucket;
+#[cfg(test)]
+pub(crate) use s3::open_bucket;
 pub use s3::Requests;
 
 /// How a lake that is no local folder is reached. None of it is a secret.

@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
-use catalog::Date;
-use clap::{Args, Parser, Subcommand};
+use catalog::{Date, SourceName};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::rows::Format;
 
@@ -100,6 +100,22 @@ pub(crate) enum Verb {
         the question as a whole by vector similarity, fused into one list with the reason for each answer.\n\nExamples:\n  onggi search \"비 오는 날 혼자 먹기 좋은 국밥\"\n  onggi search --keyword \"국\""
     )]
     Search(Search),
+    /// Take tasks from the queue and do them, beside others
+    #[command(
+        long_about = "Takes tasks that runs have put into the queue – of any source, day and run – fetches and lands them, \
+        until it is stopped. Any number of workers share one queue: on one machine with the embedded queue, on many with \
+        SQS. Ctrl-C and SIGTERM hand back what is under way at once; a worker that is killed costs its tasks the visibility \
+        timeout and nothing else. `onggi run --workers external` plans and waits for them, `onggi status` shows them.\n\n\
+        Examples:\n  onggi worker --jobs 4\n  onggi worker --until-idle"
+    )]
+    Worker(Worker),
+    /// Send tasks that were given up back into the queue
+    #[command(
+        long_about = "Sends dead letters – tasks that failed too often, with their last error – back into the queue, as if \
+        they had never been tried. The next `onggi run` of their day, or a worker, does them.\n\n\
+        Examples:\n  onggi retry --dead\n  onggi retry --dead --source naver_reviews --dt 2026-10-01"
+    )]
+    Retry(Retry),
     /// Keep the catalog of AWS in line with the lake
     Catalog(Catalog),
 }
@@ -186,6 +202,43 @@ pub(crate) struct RunArgs {
     /// Tasks fetched at the same time; instead of the number in onggi.toml
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
+    /// Who fetches: this process, or workers that were started elsewhere
+    #[arg(long, value_enum, default_value_t = Workers::Own)]
+    pub workers: Workers,
+}
+
+/// Who fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Workers {
+    /// This process itself
+    Own,
+    /// `onggi worker`, here or on other machines; this process plans and waits
+    External,
+}
+
+/// `onggi worker`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Worker {
+    /// Tasks fetched at the same time; instead of the number in onggi.toml
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub jobs: Option<u16>,
+    /// End when the queue is empty
+    #[arg(long)]
+    pub until_idle: bool,
+}
+
+/// `onggi retry`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Retry {
+    /// Tasks that were given up; nothing else can be retried
+    #[arg(long, required = true)]
+    pub dead: bool,
+    /// Only those of this source
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<SourceName>,
+    /// Only those of this day
+    #[arg(long, value_name = "DATE")]
+    pub dt: Option<Date>,
 }
 
 /// `onggi status`

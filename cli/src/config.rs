@@ -5,6 +5,9 @@
 
 mod athena;
 mod lake;
+pub(crate) mod llm;
+mod postgres;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,8 +18,11 @@ use serde::Deserialize;
 use crate::exit::{Failure, Problems};
 use crate::toml_error;
 
-use self::athena::AthenaSection;
+use athena::AthenaSection;
 pub(crate) use lake::{AwsSection, LakeSection};
+pub(crate) use llm::{LlmSection, Provider};
+pub(crate) use postgres::PostgresSection;
+pub(crate) use queue::QueueSection;
 
 /// The file's name in a project's folder.
 pub(crate) const FILE: &str = "onggi.toml";
@@ -33,6 +39,9 @@ pub(crate) struct Config {
     /// The account and the region that its AWS parts share.
     #[serde(default)]
     pub aws: AwsSection,
+    /// Where tasks wait.
+    #[serde(default)]
+    pub queue: QueueSection,
     /// How reviewers are made unrecognisable.
     pub identity: IdentitySection,
     /// How fast and with what it crawls.
@@ -44,12 +53,17 @@ pub(crate) struct Config {
     /// Summaries and embeddings: the table that is made → what it is made from.
     #[serde(default)]
     pub enrich: BTreeMap<TableName, EnrichSection>,
+    /// Who summarises and embeds.
+    #[serde(default)]
+    pub llm: LlmSection,
     /// Serving: the mart → the sinks that follow it.
     #[serde(default)]
     pub sync: BTreeMap<TableName, SyncSection>,
     /// The lake in AWS: Glue's tables and Athena's answers.
     #[serde(default)]
     pub athena: AthenaSection,
+    /// The database that serving tables are kept in, where a table has the sink `postgres`.
+    pub postgres: Option<PostgresSection>,
     /// Bounds on this machine's resources.
     #[serde(default)]
     pub limits: LimitsSection,
@@ -156,6 +170,8 @@ pub(crate) enum SinkKind {
     Keywords,
     /// The vector index.
     Vectors,
+    /// Tables, keywords and vectors in PostgreSQL.
+    Postgres,
 }
 
 /// `[limits]`
@@ -283,7 +299,7 @@ impl Config {
         if !(1..=64).contains(&self.crawl.jobs) {
             problem("jobs", format!("expected 1 to 64 jobs, found {}", self.crawl.jobs), "2 suits a small machine");
         }
-        for (key, message, hint) in self.lake.problems() {
+        for (key, message, hint) in self.lake.problems().into_iter().chain(self.queue.problems()) {
             problem(key, message, hint);
         }
         for (host, section) in &self.hosts {
@@ -291,7 +307,8 @@ impl Config {
                 problem(host, format!("expected a rate above 0 for `{host}`"), "leave it out to keep the source's own");
             }
         }
-        for (key, message, hint) in self.athena.problems() {
+        let sections = self.athena.problems().into_iter().chain(self.llm.problems());
+        for (key, message, hint) in sections {
             problem(key, message, hint);
         }
         for (table, sync) in &self.sync {
@@ -299,7 +316,14 @@ impl Config {
                 problem(
                     &table.to_string(),
                     format!("expected at least one sink for `{table}`"),
-                    "`sqlite`, `keywords` and `vectors` are there",
+                    "`sqlite`, `keywords`, `vectors` and `postgres` are there",
+                );
+            }
+            if sync.sinks.contains(&SinkKind::Postgres) && self.postgres.is_none() {
+                problem(
+                    &table.to_string(),
+                    format!("expected a section `[postgres]` for the sink `postgres` of `{table}`, found none"),
+                    "add `[postgres]` with `url = \"env:NAME\"`, where NAME holds `postgres://user:password@host/database`",
                 );
             }
             if sync.sinks.contains(&SinkKind::Vectors) && sync.vector.is_none() {
@@ -316,6 +340,9 @@ impl Config {
                     "name the columns that keyword search reads",
                 );
             }
+        }
+        if let Some((needle, message, hint)) = self.postgres.as_ref().and_then(PostgresSection::problem) {
+            problem(needle, message, hint);
         }
         problems
     }
@@ -369,6 +396,17 @@ key = "file:.onggi/identity.key"
     fn an_unknown_time_zone_is_refused() {
         let text = GOOD.replace("Asia/Seoul", "Asia/Soul");
         assert!(error(&text).contains("found `Asia/Soul`"));
+    }
+
+    #[test]
+    fn a_database_is_described_before_it_is_named() {
+        let sync = "[sync.\"marts.places\"]\nkey = \"place_id\"\nsinks = [\"postgres\"]\n";
+        assert!(error(&format!("{GOOD}\n{sync}")).contains("expected a section `[postgres]`"));
+        let with = |section: &str| format!("{GOOD}\n{sync}\n[postgres]\n{section}\n");
+        assert!(Config::parse("onggi.toml", &with("url = \"env:DB\"")).is_ok());
+        assert!(error(&with("url = \"env:DB\"\npool = 1")).contains("expected a pool of 2 to 64"));
+        let pasted = error(&with("url = \"postgres://u:s3cr3t@h/db\""));
+        assert!(pasted.contains("env:NAME") && !pasted.contains("s3cr3t"), "{pasted}");
     }
 
     #[test]

@@ -75,7 +75,9 @@ impl RunReport {
     ) -> Self {
         let mut totals: BTreeMap<&str, i64> = BTreeMap::new();
         for counts in steps {
-            for (name, count) in counts {
+            // Summaries that are set aside are no records: `fetched` = `landed` + `set_aside` holds for what was fetched.
+            let records = counts.contains_key("fetched");
+            for (name, count) in counts.iter().filter(|(name, _)| records || *name != "set_aside") {
                 *totals.entry(name).or_default() += count;
             }
         }

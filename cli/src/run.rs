@@ -3,6 +3,9 @@
 //! A step that fails stops what reads from it and nothing else. A step that is up to date costs a look. Nothing here knows
 //! how a step does its work; it knows what to do with how the work ended.
 
+mod enrich;
+pub(crate) mod extraction;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,19 +13,21 @@ use std::time::Instant;
 use anyhow::Context;
 use catalog::run::{self, Event, Process, RunLog, RunStatus, StepEnd, StepKind, StepPlan, StepStatus};
 use catalog::{Date, Lake, Requests, RunId, failpoint};
-use extract::{Cancel, Extractor, Source};
-use load::{Enrichment, SyncTarget};
+use extract::{Cancel, Extractor};
+use load::{Enrichment, Llm, SyncTarget};
 use transform::{Builder, Engine};
 
+use crate::args::Workers;
 use crate::clock;
 use crate::exit;
-use crate::keys;
 use crate::progress::{Amount, Progress, thousands};
 use crate::project::Project;
 use crate::report::{RunReport, Status};
 use crate::reporter::Reporter;
 use crate::steps::{self, Step};
 use crate::wire;
+
+pub(crate) use enrich::money;
 
 /// How many answers of a language model are stored at once: what a kill can cost.
 const ENRICH_BATCH: usize = 64;
@@ -39,6 +44,8 @@ pub(crate) struct Request<'a> {
     pub select: &'a [String],
     /// Tasks fetched at the same time.
     pub jobs: usize,
+    /// Who fetches.
+    pub workers: Workers,
     /// Where it shows how far it is.
     pub progress: Arc<Progress>,
 }
@@ -162,6 +169,7 @@ struct Runner<'a> {
     id: RunId,
     engine: Engine,
     extractor: Option<Extractor>,
+    llm: Option<Arc<dyn Llm>>,
     cancel: Cancel,
     reporter: Reporter,
 }
@@ -169,7 +177,11 @@ struct Runner<'a> {
 impl<'a> Runner<'a> {
     fn new(request: &'a Request<'a>, log: RunLog, id: RunId) -> anyhow::Result<Self> {
         let cancel = Cancel::new();
-        tokio::spawn(cancel_on_signal(cancel.clone(), Arc::clone(&request.progress)));
+        let stopping = match request.workers {
+            Workers::Own => "stopping: what is under way is handed back; run again to go on",
+            Workers::External => "stopping: the tasks stay in the queue; run again to go on waiting",
+        };
+        tokio::spawn(cancel_on_signal(cancel.clone(), Arc::clone(&request.progress), stopping));
         Ok(Self {
             request,
             reporter: Reporter::start(log.clone(), Arc::clone(&request.progress)),
@@ -177,6 +189,7 @@ impl<'a> Runner<'a> {
             id,
             engine: wire::engine(request.project)?,
             extractor: None,
+            llm: None,
             cancel,
         })
     }
@@ -208,85 +221,6 @@ impl<'a> Runner<'a> {
         })
     }
 
-    async fn extract(&mut self, source: &Source) -> anyhow::Result<Ended> {
-        let Request { project, lake, dt, .. } = *self.request;
-        if let extract::plan::Due::Fresh { newest, next } = extract::worker::is_due(lake, source, dt).await? {
-            let why = format!("not due: fetched on {newest}, due on {next}");
-            return Ok(Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Unchanged, why) });
-        }
-        let keys = keys::keys(&self.engine, lake, project, source).await?;
-        if keys.is_empty() {
-            // Models read the table also when nothing is in it.
-            let _ = lake.create(&source.table_spec()).await?;
-            return Ok(Ended::new(StepStatus::Unchanged, "no keys: there is nothing to ask for"));
-        }
-        let extractor = self.extractor().await?;
-        let extracted = extract::extract(&extractor, source, dt, keys).await?;
-        if self.cancel.is_cancelled() {
-            return Err(extract::Error::Cancelled.into());
-        }
-        let status = match () {
-            () if extracted.is_partial() => StepStatus::Partial,
-            () if extracted.tasks == 0 => StepStatus::Unchanged,
-            () => StepStatus::Done,
-        };
-        let mut text = match extracted.fetched {
-            0 if status == StepStatus::Unchanged => "all fetched already".to_owned(),
-            fetched => format!("{} records", thousands(fetched)),
-        };
-        if extracted.set_aside > 0 {
-            text += &format!(", {} set aside", thousands(extracted.set_aside));
-        }
-        if extracted.duplicates > 0 {
-            text += &format!(", {} seen twice", thousands(extracted.duplicates));
-        }
-        let mut why = Vec::new();
-        for (host, evidence) in &extracted.blocked {
-            why.push(format!("blocked by `{host}`: {evidence}"));
-        }
-        for letter in &extracted.dead {
-            let keys: Vec<&str> = letter.task.keys.iter().map(|key| key.value.as_str()).collect();
-            why.push(format!("gave up on {}: {}", keys.join(", "), letter.error));
-        }
-        for reason in &why {
-            text += &format!("\n    {reason}");
-        }
-        let mut ended = Ended::new(status, text)
-            .count("fetched", extracted.fetched)
-            .count("landed", extracted.landed)
-            .count("set_aside", extracted.set_aside)
-            .count("duplicates", extracted.duplicates)
-            .count("requests", extracted.requests)
-            .count("dead", extracted.dead.len())
-            .count("robots_denied", extracted.robots.iter().filter(|it| !it.allowed).count());
-        ended.why = (!why.is_empty()).then(|| why.join("; "));
-        Ok(ended)
-    }
-
-    async fn extractor(&mut self) -> anyhow::Result<Extractor> {
-        if let Some(extractor) = &self.extractor {
-            return Ok(extractor.clone());
-        }
-        let Request { project, lake, jobs, .. } = *self.request;
-        let reporter = self.reporter.clone();
-        let extractor = Extractor {
-            lake: lake.clone(),
-            queue: Arc::new(wire::queue(project, lake).await?),
-            fetchers: Arc::new(wire::fetchers(&project.config, jobs)?),
-            identity: wire::identity(project, lake).await?,
-            run: self.id.clone(),
-            now: clock::now,
-            jobs,
-            seed: u64::from(std::process::id()),
-            progress: Arc::new(move |it: extract::Progress| {
-                reporter.tell(Amount { done: it.done_keys, total: Some(it.total_keys), records: it.records }, "keys");
-            }),
-            cancel: self.cancel.clone(),
-            tuning: extract::Tuning::default(),
-        };
-        Ok(self.extractor.insert(extractor).clone())
-    }
-
     async fn build(&self, model: &catalog::TableName) -> anyhow::Result<Ended> {
         let Request { project, lake, dt, .. } = *self.request;
         let builder =
@@ -306,7 +240,12 @@ impl<'a> Runner<'a> {
         })
     }
 
-    async fn enrich(&self, enrichment: &Enrichment) -> anyhow::Result<Ended> {
+    async fn enrich(&mut self, enrichment: &Enrichment) -> anyhow::Result<Ended> {
+        // One provider for the whole run: its budget and its pace hold across steps.
+        let llm = match &self.llm {
+            Some(llm) => Arc::clone(llm),
+            None => Arc::clone(self.llm.insert(wire::llm(self.request.project)?)),
+        };
         let reporter = self.reporter.clone();
         let context = load::Context {
             run: self.id.clone(),
@@ -319,27 +258,8 @@ impl<'a> Runner<'a> {
                 reporter.tell(amount, if it.kind == load::AnswerKind::Summary { "summaries" } else { "embeddings" });
             },
         };
-        let enriched = load::enrich(self.request.lake, enrichment, wire::llm().as_ref(), &context).await?;
-        let counted = |ended: Ended| {
-            ended
-                .count("summarised", enriched.summarised)
-                .count("embedded", enriched.embedded)
-                .count("reused", enriched.reused)
-        };
-        Ok(match enriched.outcome {
-            load::Outcome::Unchanged(_) => {
-                counted(Ended::new(StepStatus::Unchanged, "up to date")).count("unchanged", 1)
-            }
-            load::Outcome::Built(_) => {
-                let text = format!(
-                    "{} summaries, {} embeddings, {} known already",
-                    thousands(enriched.summarised),
-                    thousands(enriched.embedded),
-                    thousands(enriched.reused)
-                );
-                counted(Ended::new(StepStatus::Done, text)).count("built", 1)
-            }
-        })
+        let enriched = load::enrich(self.request.lake, enrichment, llm.as_ref(), &context).await?;
+        Ok(enrich::ended(&enriched))
     }
 
     async fn sync(&self, target: &SyncTarget) -> anyhow::Result<Ended> {
@@ -348,12 +268,13 @@ impl<'a> Runner<'a> {
         let progress = Arc::clone(&self.request.progress);
         let tell = move |it: load::SyncProgress| match it {
             load::SyncProgress::Waiting => progress.line("  waiting for another sync of this lake"),
+            load::SyncProgress::Again { why } => progress.line(&format!("  the sync begins again: {why}")),
             load::SyncProgress::Rows { done, total } => {
                 reporter.tell(Amount { done, total: Some(total), records: 0 }, "rows");
             }
             load::SyncProgress::Committed(_) => {}
         };
-        let synced = load::sync(lake, target, &wire::serving(project, lake), &tell).await?;
+        let synced = load::sync(lake, target, &wire::serving(project, lake)?, &tell).await?;
         let changed = synced.upserted + synced.deleted;
         let status = if synced.is_up_to_date() { StepStatus::Unchanged } else { StepStatus::Done };
         let text = match (status, changed) {
@@ -371,21 +292,15 @@ impl<'a> Runner<'a> {
         };
         Ok(Ended::new(status, text).count("synced", changed).count("deleted", synced.deleted))
     }
-
-    async fn close(&mut self) {
-        if let Some(extractor) = self.extractor.take() {
-            extractor.fetchers.close().await;
-        }
-    }
 }
 
 /// Ctrl-C and SIGTERM hand back what is under way; a second one is the system's business.
-async fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>) {
+pub(crate) async fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>, stopping: &'static str) {
     let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }
-    progress.line("stopping: what is under way is handed back; run again to go on");
+    progress.line(stopping);
     cancel.cancel();
 }

@@ -132,7 +132,8 @@ pub(crate) fn enrichments(project: &Project) -> Vec<Enrichment> {
 
 /// The tables that the configuration serves.
 pub(crate) fn targets(project: &Project) -> Vec<SyncTarget> {
-    project.config.sync.iter().map(|(table, section)| wire::target(table, section)).collect()
+    let config = &project.config;
+    config.sync.iter().map(|(table, section)| wire::target(config, table, section)).collect()
 }
 
 /// What is wrong with `[enrich]` and `[sync]`: tables that nothing makes, columns that are not there.

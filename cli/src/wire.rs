@@ -1,17 +1,18 @@
 //! From settings to components: everything that a verb holds is made here.
 
 mod glue;
+mod llm;
+mod postgres;
+mod queue;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use catalog::{Lake, TableName};
 use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
 use extract::identity::IdentityKey;
 use extract::politeness::{HostSetting, Hosts};
-use extract::queue::EmbeddedQueue;
 use extract::source::Rate;
-use load::{Entity, Llm, Local, Search, Serving, SinkKind, SyncTarget, VectorColumn};
+use load::{Entity, Search, Serving, SinkKind, SyncTarget, VectorColumn};
 use transform::{Engine, EngineOptions};
 
 use crate::args::Global;
@@ -22,6 +23,9 @@ use crate::project::Project;
 use crate::template;
 
 pub(crate) use glue::{athena, glue, publish_options};
+pub(crate) use llm::{llm, llm_unasked};
+pub(crate) use postgres::doctor as doctor_postgres;
+pub(crate) use queue::{Hands, dead_letters, extractor, queue};
 
 /// The lake of a project, or the one that the command line names.
 ///
@@ -50,14 +54,6 @@ pub(crate) fn engine(project: &Project) -> anyhow::Result<Engine> {
     let mut options = EngineOptions::new(std::env::temp_dir().join("onggi-spill"));
     options.memory_bytes = project.config.limits.memory_mib << 20;
     Ok(Engine::new(&options)?)
-}
-
-/// The queue of a project's tasks.
-///
-/// # Errors
-/// If its folder cannot be used.
-pub(crate) async fn queue(project: &Project, lake: &Lake) -> anyhow::Result<EmbeddedQueue> {
-    Ok(EmbeddedQueue::open(local_house(project, lake).join("queue.sqlite")).await?)
 }
 
 /// The identity key. One that a file reference points at is made if it is missing *and* the lake has no records yet: a key
@@ -101,22 +97,27 @@ pub(crate) fn fetchers(config: &Config, jobs: usize) -> anyhow::Result<Fetchers>
     }))
 }
 
-/// Who summarises and embeds.
-pub(crate) fn llm() -> Arc<dyn Llm> {
-    Arc::new(Local::default())
+/// The sinks: those of the serving folder, and the database where one is configured.
+///
+/// # Errors
+/// If the database's URL cannot be read, or is none.
+pub(crate) fn serving(project: &Project, lake: &Lake) -> anyhow::Result<Serving> {
+    let serving = Serving::new(local_house(project, lake).join("serving"));
+    Ok(match postgres::database(project)? {
+        Some(database) => serving.with_postgres(database),
+        None => serving,
+    })
 }
 
-/// The embedded sinks.
-pub(crate) fn serving(project: &Project, lake: &Lake) -> Serving {
-    Serving::new(local_house(project, lake).join("serving"))
-}
-
-/// The serving side, opened for questions.
+/// The serving side, opened for questions: the database where the targets name it, else the folder.
 ///
 /// # Errors
 /// A [`Failure`] if nothing was synced yet.
 pub(crate) fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
-    let serving = serving(project, lake);
+    let serving = serving(project, lake)?;
+    if let Some(database) = serving.postgres().filter(|_| postgres::is_searched(project)) {
+        return Ok(Search::on(Arc::clone(database)));
+    }
     if !serving.dir().exists() {
         let message = format!("expected a serving side below `{}`, found none", serving.dir().display());
         return Err(Failure::failed(message, "`onggi run` builds and syncs it").into());
@@ -125,11 +126,12 @@ pub(crate) fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
 }
 
 /// A `[sync]` section as the serving side takes it.
-pub(crate) fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
+pub(crate) fn target(config: &Config, table: &TableName, section: &SyncSection) -> SyncTarget {
     let sinks = section.sinks.iter().map(|sink| match sink {
         config::SinkKind::Sqlite => SinkKind::Sqlite,
         config::SinkKind::Keywords => SinkKind::Keywords,
         config::SinkKind::Vectors => SinkKind::Vectors,
+        config::SinkKind::Postgres => SinkKind::Postgres,
     });
     SyncTarget {
         table: table.clone(),
@@ -141,6 +143,6 @@ pub(crate) fn target(table: &TableName, section: &SyncSection) -> SyncTarget {
         vector: section
             .vector
             .as_ref()
-            .map(|column| VectorColumn { column: column.clone(), model: llm().embedder().id() }),
+            .map(|column| VectorColumn { column: column.clone(), model: llm::embedder(config) }),
     }
 }

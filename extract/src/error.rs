@@ -29,6 +29,20 @@ pub enum Error {
     #[error("expected the queue `{}` to be of version {expected} or older, found version {found}", file.display())]
     QueueVersion { file: PathBuf, expected: i64, found: i64 },
 
+    /// The queue's service didn't do what it should.
+    #[error("{doing}, with the queue `{queue}`")]
+    QueueService {
+        queue: String,
+        doing: &'static str,
+        hint: String,
+        retryable: bool,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// A queue is named in a way that can't be understood.
+    #[error("expected a queue such as `sqs://onggi-tasks` or `sqs://123456789012/onggi-tasks`, found `{uri}`")]
+    QueueUri { uri: String },
+
     /// A plan in the lake can't be read.
     #[error("expected `{path}` to be a plan of tasks, found something else")]
     Plan { path: String, source: serde_json::Error },
@@ -69,6 +83,10 @@ impl Error {
                 "use the newer program, or delete `{}`: it is planned again from the lake",
                 file.display()
             )),
+            Self::QueueService { hint, .. } => Some(hint.clone()),
+            Self::QueueUri { .. } => {
+                Some("correct `uri` in [queue], or leave it out for the embedded queue; FIFO queues don't fit".to_owned())
+            }
             Self::Plan { path, .. } => {
                 Some(format!("delete the object `{path}` of the lake and run again: the same tasks are planned anew"))
             }
@@ -91,8 +109,10 @@ impl Error {
                     Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
                 )
             }
+            Self::QueueService { retryable, .. } => *retryable,
             Self::Unfinished { .. } | Self::Cancelled => true,
-            Self::QueueFolder { .. }
+            Self::QueueUri { .. }
+            | Self::QueueFolder { .. }
             | Self::QueueVersion { .. }
             | Self::Plan { .. }
             | Self::Stage { .. }

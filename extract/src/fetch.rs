@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::identity;
 use crate::items::{self, Unreadable, excerpt};
 use crate::politeness::{Hosts, Politeness, RobotsDecision};
+use crate::presence::Presence;
 use crate::source::{FetchKind, Source};
 use crate::task::Key;
 
@@ -202,6 +203,11 @@ impl Fetchers {
     /// The manners all of them share.
     pub fn politeness(&self) -> &Arc<Politeness> {
         &self.politeness
+    }
+
+    /// From now on the hosts' paces are shared with the other workers of the lake.
+    pub fn share_pace(&self, presence: &Presence) {
+        self.politeness.share_pace(presence);
     }
 
     /// The browser, for who wants to look at its process.

@@ -35,7 +35,7 @@
 //!
 //! # Reading order
 //!
-//! [`task`] → [`plan`] → [`queue`] → [`stage`] → [`decide`] → [`worker`] is the frame. [`source`] → [`fetch`] → [`politeness`] → items →
+//! [`task`] → [`plan`] → [`queue`] → [`stage`] → [`decide`] → [`presence`] → [`worker`] is the frame. [`source`] → [`fetch`] → [`politeness`] → items →
 //! records → [`identity`] → [`harvest`] is how one key becomes one batch. They meet in [`harvest::harvest`].
 //!
 //! Time is a value here: nothing reads the clock, waits are `tokio`'s. Nothing reads the environment, and nothing prints.
@@ -44,6 +44,7 @@ pub mod cancel;
 pub mod decide;
 pub mod error;
 pub mod plan;
+pub mod presence;
 pub mod queue;
 pub mod stage;
 pub mod task;

@@ -2,14 +2,14 @@
 //!
 //! One [`Politeness`] is shared by everybody who fetches, so that ten workers together keep one host's pace. Before each
 //! request comes [`Politeness::admit`], in this order: is the host's circuit open, does robots.txt allow the address, wait
-//! for the pace. After each answer comes [`Politeness::report`], which opens the circuit on a block page or on a storm of
+//! for the pace. Workers of other processes share the pace by their [`crate::presence`]. After each answer comes [`Politeness::report`], which opens the circuit on a block page or on a storm of
 //! 429s. Nothing here looks at what was asked for.
 //!
 //! Hosts are those of the source files. [`Hosts`] says where they really are: a test or the demo sends them to a local
 //! server, and everything else, robots.txt and the breaker included, stays as it is.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use catalog::Timestamp;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::fetch::FetchError;
+use crate::presence::Presence;
 use crate::source::{Rate, Robots, Source};
 
 mod breaker;
@@ -75,6 +76,7 @@ pub struct Politeness {
     client: Option<reqwest::Client>,
     by_host: Mutex<HashMap<String, Arc<Host>>>,
     decisions: Mutex<Vec<RobotsDecision>>,
+    presence: OnceLock<Presence>,
 }
 
 /// What is known of one host.
@@ -110,7 +112,13 @@ impl Politeness {
             client,
             by_host: Mutex::default(),
             decisions: Mutex::default(),
+            presence: OnceLock::new(),
         }
+    }
+
+    /// From now on the hosts' paces are shared with the other workers of the lake. The first call counts.
+    pub fn share_pace(&self, presence: &Presence) {
+        let _ = self.presence.set(presence.clone());
     }
 
     /// Waits until `url` may be asked for and gives the address to really ask.
@@ -185,13 +193,20 @@ impl Politeness {
 
     async fn pace(&self, source: &Source, name: &str, host: &Host) -> Result<(), FetchError> {
         let interval = self.hosts.rate(name).unwrap_or_else(|| source.rate()).interval;
+        let share = match self.presence.get() {
+            Some(presence) => presence.enter(name).await,
+            None => 1,
+        };
         let at = {
             let mut state = lock(&host.state);
             let now = Instant::now();
             let at = state.next.map_or(now, |next| next.max(now));
-            state.next = Some(at + interval.max(state.crawl_delay));
+            state.next = Some(at + interval.max(state.crawl_delay) * share);
             at
         };
+        if let Some(presence) = self.presence.get() {
+            presence.wants(name, at);
+        }
         // A pace finer than the timer is no pace.
         if at.saturating_duration_since(Instant::now()) >= Duration::from_millis(1) {
             tokio::time::sleep_until(at).await;

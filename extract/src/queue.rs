@@ -1,6 +1,7 @@
-//! Where tasks wait. The words are SQS's, because one day the queue is SQS.
+//! Where tasks wait. The words are SQS's, because a queue may be SQS.
 //!
-//! - A task is *sent* and becomes a message, once per (source, dt): sending it again while it is there changes nothing.
+//! - A task is *sent* and becomes a message. Sending it again while it is there changes nothing, or makes a duplicate that
+//!   is harmless and cheap: its txn is looked for before anything is fetched, and its keys are staged once.
 //! - *Receiving* hides the message for the *visibility timeout* and gives a *receipt handle*. A heartbeat extends the
 //!   timeout; when it runs out, the message is visible again and the next receive makes a new handle: the old one is
 //!   [`Held::Lost`], which is an answer and not an error.
@@ -13,65 +14,94 @@
 //!
 //! Time is an argument of every method: the caller read the clock.
 //!
-//! Two implementations stand: [`EmbeddedQueue`], a SQLite file that several processes of a machine share, and
-//! [`MemoryQueue`]. Both pass `queue/contract.rs`.
+//! Three implementations stand: [`EmbeddedQueue`], a SQLite file that several processes of a machine share, [`MemoryQueue`],
+//! and [`SqsQueue`] for many machines. All pass `queue/contract.rs`. They differ in what they can tell apart, see
+//! [`Queue::sorts`]: the first two give the messages of one source's day when asked to, SQS gives what comes.
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use catalog::{Date, SourceName, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::task::{Task, TaskId};
 
 pub use self::embedded::EmbeddedQueue;
 pub use self::memory::MemoryQueue;
+pub use self::sqs::{SqsQueue, SqsSettings, noted_dead_letters};
 
 #[cfg(test)]
 mod contract;
 mod embedded;
 mod memory;
-mod process;
+mod sqs;
+
+/// Which messages are meant: those of a source, of a day, of both, or all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Of {
+    /// Of this source; of any if left out.
+    pub source: Option<SourceName>,
+    /// Of this day; of any if left out.
+    pub dt: Option<Date>,
+}
+
+impl Of {
+    /// Every message.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Those of one source's day.
+    pub fn day(source: &SourceName, dt: Date) -> Self {
+        Self { source: Some(source.clone()), dt: Some(dt) }
+    }
+
+    /// Whether a task is meant.
+    pub fn has(&self, task: &Task) -> bool {
+        self.source.as_ref().is_none_or(|source| *source == task.source) && self.dt.is_none_or(|dt| dt == task.dt)
+    }
+}
 
 /// Tasks that wait, are under way, or have failed for good.
 #[async_trait]
 pub trait Queue: Send + Sync + fmt::Debug {
-    /// Puts tasks in and says how many were new. A task that is already there – waiting, in flight or dead – stays as it is.
+    /// Puts tasks in and says how many were sent. A task that is known to be there – waiting, in flight or dead – stays as
+    /// it is.
     async fn send(&self, tasks: &[Task], now: Timestamp) -> Result<usize, Error>;
 
-    /// Takes the next visible message of a source's day and hides it. Messages that were received `max_receives` times
-    /// become dead letters instead.
-    async fn receive(
-        &self,
-        source: &SourceName,
-        dt: Date,
-        options: &ReceiveOptions,
-        now: Timestamp,
-    ) -> Result<Option<Message>, Error>;
+    /// Takes the next visible message and hides it. A queue that sorts gives one of those that are meant, and makes dead
+    /// letters of messages that were received `max_receives` times; one that doesn't gives any, and keeps to its own bound.
+    async fn receive(&self, of: &Of, options: &ReceiveOptions, now: Timestamp) -> Result<Option<Message>, Error>;
 
     /// Hides a received message for another `timeout` from `now`: the heartbeat.
     async fn change_visibility(&self, handle: &ReceiptHandle, timeout: Duration, now: Timestamp)
     -> Result<Held, Error>;
 
     /// Puts a received message back, to be visible after `release.after`.
-    async fn release(&self, handle: &ReceiptHandle, release: &Release, now: Timestamp) -> Result<Held, Error>;
+    async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<Held, Error>;
 
     /// Ends a received message: its task is done.
     async fn delete(&self, handle: &ReceiptHandle) -> Result<Held, Error>;
 
     /// Sets a received message apart for good, before its receives are used up.
-    async fn bury(&self, handle: &ReceiptHandle, error: &str, now: Timestamp) -> Result<Held, Error>;
+    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<Held, Error>;
 
-    /// How many messages of a source's day there are.
-    async fn counts(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<Counts, Error>;
+    /// How many messages there are. One that doesn't sort counts all of its own, and only about.
+    async fn counts(&self, of: &Of, now: Timestamp) -> Result<Counts, Error>;
 
-    /// The dead letters of a source's day, by task id.
-    async fn dead_letters(&self, source: &SourceName, dt: Date) -> Result<Vec<DeadLetter>, Error>;
+    /// The dead letters, by source, day and task id.
+    async fn dead_letters(&self, of: &Of, now: Timestamp) -> Result<Vec<DeadLetter>, Error>;
 
-    /// Makes the dead letters of a source's day visible again, with no receives, and says how many there were.
-    async fn redrive(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<usize, Error>;
+    /// Sends these dead letters again, with no receives, and says how many there were.
+    async fn redrive(&self, letters: &[DeadLetter], now: Timestamp) -> Result<usize, Error>;
+
+    /// Whether it tells sources and days apart and counts exactly. Of one that doesn't, messages of any run come, an empty
+    /// count may be late, and only the table and the dead letters say whether a day is done.
+    fn sorts(&self) -> bool {
+        true
+    }
 }
 
 /// How to receive. What a message may cost has no default: it is the source's.
@@ -79,7 +109,7 @@ pub trait Queue: Send + Sync + fmt::Debug {
 pub struct ReceiveOptions {
     /// How long the message is hidden unless a heartbeat extends it.
     pub visibility_timeout: Duration,
-    /// After how many receives a message is dead. At least 2: a message may be marked as received by a worker that was
+    /// After how many receives a message is dead, where the queue counts for us. At least 2: a message may be marked as received by a worker that was
     /// killed before it saw it.
     pub max_receives: u32,
 }
@@ -91,8 +121,7 @@ pub struct Release {
     pub after: Duration,
     /// What went wrong; kept as the message's last error.
     pub error: Option<String>,
-    /// Takes this receive back: nothing was wrong with the task (an interrupt, a blocked host). A queue that can't count
-    /// down, as SQS, ignores it.
+    /// Takes this receive back: nothing was wrong with the task (an interrupt, a blocked host).
     pub uncounted: bool,
 }
 
@@ -138,7 +167,7 @@ pub struct Counts {
 }
 
 /// A task that failed for good.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// What was to be done.
     pub task: Task,

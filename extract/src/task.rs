@@ -46,7 +46,7 @@ impl Key {
 }
 
 /// One unit of extraction. Its output is one commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Task {
     /// The source that is read.
     pub source: SourceName,

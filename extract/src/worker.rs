@@ -1,4 +1,4 @@
-//! The loop: a source's day is planned, sent, fetched and landed, and the only file that knows all the others.
+//! The loop: a source's day is planned, sent, fetched and landed, and the only room that knows all the others.
 //!
 //! ```text
 //!  1 plan      keys → tasks, recorded in the lake; those whose txn is in the table are done and not even sent
@@ -12,35 +12,46 @@
 //! The hard part is to end. Several processes may work on the same day, any of them may die, and the queue may vanish: so
 //! the loop ends when nothing is in the queue any more, then asks the *table* what is done, and sends again what is neither
 //! there nor among the dead letters. A day whose tasks are all in the table never touches the queue.
+//!
+//! Three ways lead through these steps. [`extract()`] does a source's day with hands of its own; [`extract_by_others`] plans
+//! and sends it and waits for workers; [`work`] is such a worker, which takes the tasks of any day and source. A queue that
+//! can't tell days apart gives a run other days' tasks as well, and it does them, since somebody waits for them.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
-use catalog::{Date, Lake, RunId, Table, Timestamp, failpoint, path};
+use catalog::{Date, Lake, RunId, Timestamp};
 use serde::Serialize;
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
 
-use self::message::TXN_VERSION;
-use self::tally::Tally;
+use self::crew::Crew;
+use self::day::{Day, undone};
+use self::desk::Desk;
 use crate::cancel::Cancel;
-use crate::error::{Error, one_line};
+use crate::error::Error;
 use crate::fetch::{Fetch, Fetchers};
 use crate::identity::IdentityKey;
 use crate::plan::{self, Due, due, plan};
 use crate::politeness::RobotsDecision;
-use crate::queue::{DeadLetter, Queue, ReceiveOptions};
+use crate::presence::Presence;
+use crate::queue::{DeadLetter, Queue};
 use crate::source::Source;
-use crate::stage;
-use crate::task::{Key, Task, TaskId};
+use crate::task::Key;
 
+mod crew;
+mod day;
+mod desk;
 mod lease;
 mod message;
+mod others;
+mod serve;
+mod setback;
 mod tally;
+
+pub use day::landed;
+pub use others::{Others, extract_by_others};
+pub use serve::{Until, Worked, work};
 
 /// What extracting needs besides a source: made once by the command line, used for every source of a run.
 #[derive(Clone)]
@@ -49,6 +60,8 @@ pub struct Extractor {
     pub lake: Lake,
     /// Where tasks wait.
     pub queue: Arc<dyn Queue>,
+    /// Whose tasks may come: a queue that can't tell sources apart gives any.
+    pub sources: Arc<[Source]>,
     /// Who asks the outside world.
     pub fetchers: Arc<Fetchers>,
     /// Hides reviewers.
@@ -65,6 +78,8 @@ pub struct Extractor {
     pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
     /// Raised to stop: messages are handed back, staged keys stay.
     pub cancel: Cancel,
+    /// Says that we live, and shares the hosts' pace with others; none where nobody else is.
+    pub presence: Option<Presence>,
     /// What may be left alone.
     pub tuning: Tuning,
 }
@@ -122,6 +137,12 @@ pub struct Extracted {
     pub left: u64,
     /// What robots.txt said.
     pub robots: Vec<RobotsDecision>,
+    /// Tasks that failed for good in our own hands.
+    #[serde(skip)]
+    pub buried: u64,
+    /// Tasks whose lease we lost.
+    #[serde(skip)]
+    pub lost: u64,
 }
 
 impl Extracted {
@@ -151,21 +172,6 @@ pub async fn keys_left(lake: &Lake, source: &Source, dt: Date, keys: Vec<Key>) -
     Ok(new + left.iter().map(|task| task.keys.len()).sum::<usize>())
 }
 
-/// Those tasks whose txn is not in the table's newest snapshot.
-async fn undone(table: &Table, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-    if tasks.is_empty() {
-        return Ok(tasks);
-    }
-    let snapshot = table.snapshot().await?;
-    let mut undone = Vec::new();
-    for task in tasks {
-        if snapshot.txn(&task.app_id()).await?.is_none_or(|version| version < TXN_VERSION) {
-            undone.push(task);
-        }
-    }
-    Ok(undone)
-}
-
 /// Extracts a source's day: everything that is planned for it is in the table afterwards, except what [`Extracted`] names.
 /// To do it again costs a look at the table.
 pub async fn extract(ctx: &Extractor, source: &Source, dt: Date, keys: Vec<Key>) -> Result<Extracted, Error> {
@@ -183,159 +189,10 @@ pub async fn extract_with(
     dt: Date,
     keys: Vec<Key>,
 ) -> Result<Extracted, Error> {
-    let spec = source.table_spec();
-    let schema = Arc::clone(&spec.schema);
-    let table = ctx.lake.create(&spec).await?;
+    let desk = Desk::new(&ctx.lake, source, Arc::clone(fetch)).await?;
     let tasks = plan(&ctx.lake, source.name(), dt, &keys, source.keys_per_task()).await?;
-    let crew = Arc::new(Crew {
-        ctx: ctx.clone(),
-        source: source.clone(),
-        dt,
-        fetch: Arc::clone(fetch),
-        table,
-        schema,
-        stop: Cancel::new(),
-        one_ended: Notify::new(),
-        tally: Tally::new(Arc::clone(&ctx.progress)),
-    });
-    crew.extract(tasks).await
-}
-
-/// Those who work on one source's day in this process.
-struct Crew {
-    ctx: Extractor,
-    source: Source,
-    dt: Date,
-    fetch: Arc<dyn Fetch>,
-    table: Table,
-    schema: SchemaRef,
-    /// Raised when the source can't go on: a blocked host, a broken lake.
-    stop: Cancel,
-    /// A task ended: those who wait may have something to do.
-    one_ended: Notify,
-    tally: Tally,
-}
-
-/// How often tasks may vanish from the queue before we ask for help. Each round does all that is there.
-const ROUNDS: usize = 5;
-
-impl Crew {
-    async fn extract(self: Arc<Self>, tasks: Vec<Task>) -> Result<Extracted, Error> {
-        let mut waiting = self.undone(tasks.clone()).await?;
-        self.sweep(&tasks, &waiting).await;
-        self.tally.expect(waiting.iter().map(|task| task.keys.len() as u64).sum());
-        let mut dead = Vec::new();
-        let mut round = 0;
-        while !waiting.is_empty() && !self.stop.is_cancelled() {
-            if round == ROUNDS {
-                return Err(Error::Unfinished {
-                    name: self.source.name().clone(),
-                    tasks: waiting.len(),
-                    rounds: round,
-                });
-            }
-            round += 1;
-            self.ctx.queue.send(&waiting, (self.ctx.now)()).await?;
-            failpoint!("extract.send.after");
-            Arc::clone(&self).work(waiting.len()).await?;
-            if self.ctx.cancel.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            waiting = self.undone(waiting).await?;
-            dead = self.ctx.queue.dead_letters(self.source.name(), self.dt).await?;
-            dead.retain(|letter: &DeadLetter| waiting.iter().any(|task| task.id == letter.task.id));
-            waiting.retain(|task| dead.iter().all(|letter| letter.task.id != task.id));
-        }
-        if waiting.is_empty() && dead.is_empty() {
-            self.tally.complete();
-        }
-        let mut extracted = self.tally.numbers();
-        extracted.left = waiting.len() as u64;
-        extracted.dead = dead;
-        Ok(extracted)
-    }
-
-    /// Removes what tasks that have landed left staged: their worker died between its commit and the end. It is garbage, so
-    /// what can't be removed is left for later.
-    async fn sweep(&self, tasks: &[Task], waiting: &[Task]) {
-        if tasks.len() == waiting.len() {
-            return;
-        }
-        let staged = self.ctx.lake.objects().list(&path::staged_all()).await.unwrap_or_default();
-        if staged.is_empty() {
-            return;
-        }
-        let waiting: HashSet<&TaskId> = waiting.iter().map(|task| &task.id).collect();
-        for task in tasks.iter().filter(|task| !waiting.contains(&task.id)) {
-            let folder = format!("{}/", path::staged_task(&task.source, task.dt, task.id.as_str()));
-            if staged.iter().any(|object| object.as_str().starts_with(&folder)) {
-                tracing::debug!(task = task.id.as_str(), "removing what a task that has landed left staged");
-                if let Err(error) = stage::clear(&self.ctx.lake, task).await {
-                    tracing::warn!(task = task.id.as_str(), error = one_line(&error), "staged keys stay behind");
-                }
-            }
-        }
-    }
-
-    /// Those whose txn is not in the newest snapshot.
-    async fn undone(&self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-        undone(&self.table, tasks).await
-    }
-
-    async fn is_done(&self, task: &Task) -> Result<bool, Error> {
-        let version = self.table.snapshot().await?.txn(&task.app_id()).await?;
-        Ok(version.is_some_and(|version| version >= TXN_VERSION))
-    }
-
-    /// Works until the queue has nothing for this day, visible or in anybody's hands, or until it is to stop.
-    async fn work(self: Arc<Self>, tasks: usize) -> Result<(), Error> {
-        let mut hands = JoinSet::new();
-        for _ in 0..self.ctx.jobs.min(tasks).max(1) {
-            hands.spawn(Arc::clone(&self).hand());
-        }
-        let mut first_error = None;
-        while let Some(ended) = hands.join_next().await {
-            let error = match ended {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error,
-                Err(failed) => match failed.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => Error::Cancelled,
-                },
-            };
-            self.stop.cancel();
-            first_error.get_or_insert(error);
-        }
-        first_error.map_or(Ok(()), Err)
-    }
-
-    async fn hand(self: Arc<Self>) -> Result<(), Error> {
-        let (queue, name) = (&self.ctx.queue, self.source.name());
-        let options = ReceiveOptions {
-            visibility_timeout: self.ctx.tuning.visibility_timeout,
-            max_receives: self.source.max_receives().max(2),
-        };
-        while !self.stop.is_cancelled() && !self.ctx.cancel.is_cancelled() {
-            if let Some(message) = queue.receive(name, self.dt, &options, (self.ctx.now)()).await? {
-                failpoint!("extract.receive.after");
-                let performed = self.perform(&message).await;
-                self.one_ended.notify_waiters();
-                performed?;
-                continue;
-            }
-            let counts = queue.counts(name, self.dt, (self.ctx.now)()).await?;
-            if counts.visible + counts.in_flight == 0 {
-                return Ok(());
-            }
-            tokio::select! {
-                () = sleep(self.ctx.tuning.poll_interval) => {}
-                () = self.one_ended.notified() => {}
-                () = self.stop.cancelled() => {}
-                () = self.ctx.cancel.cancelled() => {}
-            }
-        }
-        Ok(())
-    }
+    let day = Day::new(ctx, desk.table.clone(), source.name(), dt);
+    Arc::new(Crew::of_day(ctx, desk, day)).extract(tasks).await
 }
 
 impl fmt::Debug for Extractor {

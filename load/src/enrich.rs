@@ -5,6 +5,8 @@
 //! result table whole. So a kill loses at most the batch under way, and a text that did not change is never sent again, not even after
 //! every index and the result table itself are dropped.
 //!
+//! A model that costs money is asked another way: each reply is stored by itself, the moment it is there (see `paid`).
+//!
 //! The replacing commit carries a fingerprint of the input's version and of the models. When the newest commit already carries it,
 //! nothing is read at all.
 
@@ -17,7 +19,7 @@ use catalog::{
     CommitInfo, Committed, Date, Lake, RunId, Scope, Table, TableName, TableSpec, Timestamp, Txn, TxnRule, Version,
     WriteOptions, failpoint,
 };
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 use crate::error::{Error, Result};
 use crate::llm::{Llm, Model};
@@ -26,12 +28,22 @@ use crate::text::nfc;
 use crate::value::{Value, content_hash, fingerprint};
 
 mod answers;
+mod batches;
 mod cache;
+mod desk;
+mod estimate;
+mod journal;
+mod outcome;
+mod paid;
+#[cfg(test)]
+mod paid_tests;
 #[cfg(test)]
 mod tests;
 
 use answers::{Answers, Question};
 use cache::{Answer, Cache};
+pub use estimate::{Estimate, Expected, estimate};
+pub use outcome::{AnswerKind, Enriched, Outcome, Progress, Spent, Wait};
 
 /// Raise it when the same texts and models would be laid out in another way.
 const VERSION: u32 = 1;
@@ -79,58 +91,6 @@ pub struct Context<'a> {
     pub progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
-/// How far an enrichment is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// What is being asked for.
-    pub kind: AnswerKind,
-    /// Answers given in this run.
-    pub done: u64,
-    /// Answers that this run needs.
-    pub total: u64,
-}
-
-/// The two questions a model is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerKind {
-    /// Texts → a short text.
-    Summary,
-    /// A text → a vector.
-    Embedding,
-}
-
-impl AnswerKind {
-    /// As in `ops.llm_results.kind`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Summary => "summary",
-            Self::Embedding => "embedding",
-        }
-    }
-}
-
-/// What an enrichment did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Enriched {
-    /// Summaries asked for in this run.
-    pub summarised: u64,
-    /// Embeddings asked for in this run.
-    pub embedded: u64,
-    /// Answers that were in the lake already.
-    pub reused: u64,
-    /// Whether the table has a new version.
-    pub outcome: Outcome,
-}
-
-/// What became of the result table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Same input, same models: nothing was read.
-    Unchanged(Version),
-    /// Replaced by this version.
-    Built(Version),
-}
-
 /// One entity with its texts, and the answers' keys as they become known.
 struct Row {
     key: String,
@@ -147,7 +107,12 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
     let print = fingerprint_of(enrichment, from.version(), llm);
     let held = into.snapshot().await?;
     if held.txn(&app_id).await? == Some(print) {
-        return Ok(Enriched { summarised: 0, embedded: 0, reused: 0, outcome: Outcome::Unchanged(held.version()) });
+        return Ok(Enriched::new(Outcome::Unchanged(held.version())));
+    }
+    if let Some(openai) = llm.paid() {
+        let (from, held, into) = (&from, &held, &into);
+        let job = paid::Job { lake, enrichment, llm, openai, context, from, held, into, app_id, print };
+        return paid::enrich(&job).boxed().await;
     }
 
     let mut rows = rows(enrichment, &from, llm.summariser()).await?;
@@ -190,7 +155,7 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
         summarised: summaries.asked,
         embedded: embeddings.asked,
         reused: summaries.found + embeddings.found,
-        outcome: Outcome::Built(version),
+        ..Enriched::new(Outcome::Built(version))
     })
 }
 
@@ -285,12 +250,12 @@ async fn held_answers(held: &catalog::Snapshot) -> Result<HashMap<String, Answer
             if let (Value::Text(key), Value::Text(text)) =
                 (read::value(&batch, "summary_key", row, table)?, read::value(&batch, "summary", row, table)?)
             {
-                known.insert(key, Answer { text: Some(text), vector: None });
+                known.insert(key, Answer { text: Some(text), ..Answer::default() });
             }
             if let (Value::Text(key), Value::Vector(vector)) =
                 (read::value(&batch, "embedding_key", row, table)?, read::value(&batch, "embedding", row, table)?)
             {
-                known.insert(key, Answer { text: None, vector: Some(vector) });
+                known.insert(key, Answer { vector: Some(vector), ..Answer::default() });
             }
         }
     }

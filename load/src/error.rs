@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use catalog::TableName;
 
+use crate::sink::postgres::Fault;
 use crate::target::SinkKind;
 
 /// What every call of this crate may answer instead of a value.
@@ -37,9 +38,33 @@ pub enum Error {
     #[error("asking `{model}`: {message}")]
     Model { model: String, message: String, retryable: bool },
 
+    /// A provider's settings can't be used. Nothing was sent.
+    #[error("{message}")]
+    Provider { message: String, hint: String },
+
+    /// The account at the service is empty, or its own limit of spending is reached: asking again changes nothing.
+    #[error("asking `{model}`: the account has no credit left: {message}")]
+    Quota { model: String, message: String },
+
+    /// The next call might cost more than is left. What was answered is kept.
+    #[error("the budget of {budget:.2} does not allow another call: {spent:.4} spent")]
+    Budget { budget: f64, spent: f64 },
+
+    /// What was paid for can't be read back from its place in the lake.
+    #[error("reading `{object}`")]
+    Journal { object: String, source: Cause },
+
     /// A sink did not take or give rows. What it held before still stands.
     #[error("{doing} the {sink} sink at {}", path.display())]
     Sink { sink: SinkKind, doing: &'static str, path: PathBuf, source: Cause },
+
+    /// The database did not take or give rows. What it held before still stands.
+    #[error("{doing} the postgres sink at {at}")]
+    Postgres { doing: &'static str, at: String, source: Fault },
+
+    /// A target names the database, and none is configured.
+    #[error("a target has the sink `postgres`, and no server is configured")]
+    NoPostgres,
 
     /// A file of the serving folder could not be read or written.
     #[error("{doing} {}", path.display())]
@@ -74,6 +99,15 @@ impl Error {
             Self::Io { path, .. } => {
                 Some(format!("check that {} can be written and that the disk is not full", path.display()))
             }
+            Self::Postgres { source, .. } => source.hint().map(str::to_owned),
+            Self::NoPostgres => Some("add `[postgres]` with `url = \"env:NAME\"` to onggi.toml".into()),
+            Self::Provider { hint, .. } => Some(hint.clone()),
+            Self::Quota { .. } => Some(
+                "add credit or raise the limit at the service, then run again: what was answered is kept and not asked again"
+                    .into(),
+            ),
+            Self::Budget { .. } => Some("run again, or raise `budget` in [llm]".into()),
+            Self::Journal { object, .. } => Some(format!("delete `{object}` from the lake: its answers are asked for again")),
             Self::EmptyQuery { .. } => Some("give a word, or a part of one".into()),
             Self::Contended { .. } => Some("wait for the other run to end, then run again".into()),
             Self::Arrow { .. } | Self::Model { .. } | Self::Stopped(_) => None,
@@ -86,6 +120,7 @@ impl Error {
             Self::Lake(source) => source.is_retryable(),
             Self::Model { retryable, .. } => *retryable,
             Self::Contended { .. } => true,
+            Self::Postgres { source, .. } => source.is_retryable(),
             _ => false,
         }
     }

@@ -17,6 +17,7 @@
 //! In reading order: [`llm`] (what a model is), [`enrich()`], [`target`] (what is served how), [`sink`] (the promise of every store),
 //! [`sync()`], [`reconcile()`], [`search`].
 
+pub mod costs;
 mod diff;
 mod enrich;
 mod error;
@@ -34,12 +35,15 @@ pub mod text;
 mod value;
 
 pub use diff::{Change, Diff, Difference};
-pub use enrich::{AnswerKind, Context, Enriched, Enrichment, Outcome, Progress, enrich};
+pub use enrich::{
+    AnswerKind, Context, Enriched, Enrichment, Estimate, Expected, Outcome, Progress, Spent, Wait, enrich, estimate,
+};
 pub use error::{Error, Result};
-pub use llm::{Embedding, Llm, Model, Summary, local::Local};
+pub use llm::{Embedding, Llm, Mode, Model, Summary, local::Local, openai::OpenAi};
 pub use reconcile::{Mismatch, reconcile};
 pub use search::Search;
 pub use serving::{Serving, serving_hash};
+pub use sink::postgres::{Postgres, PostgresOptions};
 pub use sync::{SinkSynced, SyncProgress, Synced, sync};
 pub use target::{Cursor, Entity, SinkKind, SyncTarget, VectorColumn};
 pub use value::{RowHash, Value, row_hashes};

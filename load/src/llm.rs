@@ -1,17 +1,26 @@
 //! What a language model is to us: texts in, one short text out; texts in, vectors out.
 //!
-//! The trait says nothing of prompts, tokens, limits or money: they belong to the provider behind it. What every answer must carry is
+//! The trait says nothing of prompts, tokens or limits: they belong to the provider behind it. What every answer must carry is
 //! the name of the model that gave it, because the lake keeps answers for years and a vector of one model means nothing to another.
+//!
+//! A provider that costs money says so by [`Llm::paid`]. Then every request is a [`Call`] that goes over a [`Desk`]: the one place
+//! that knows what was paid for already, what may still be spent, and that a reply is stored before anybody uses it.
 
 use async_trait::async_trait;
 
 use crate::error::Result;
 
+mod call;
 pub mod hash_embedding;
 pub mod lexrank;
 pub mod local;
+pub mod openai;
+pub mod prices;
+pub mod tokens;
 #[cfg(test)]
 pub(crate) mod scripted;
+
+pub use call::{Call, Content, Desk, Endpoint, Mode, Reply, Usage, Verdict};
 
 /// A model as a part of a content key: change any field and every answer is asked for again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,4 +78,9 @@ pub trait Llm: Send + Sync {
 
     /// One vector per text, in the order of the texts.
     async fn embed(&self, texts: &[String]) -> Result<Vec<Embedding>>;
+
+    /// The service behind it, if its answers cost money; `None` where they are free.
+    fn paid(&self) -> Option<&openai::OpenAi> {
+        None
+    }
 }

@@ -1,4 +1,4 @@
-//! The folder of the embedded sinks: `<lake>/_onggi/serving/`.
+//! Where the sinks of a project are: the folder of the embedded ones, `<lake>/_onggi/serving/`, and a database where one is configured.
 //!
 //! One writer at a time, whichever process it is in: a sync holds an exclusive lock on a file in it, which the system drops when the
 //! process dies. Readers need no lock. The folder may be deleted at any time; the next sync builds it again.
@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::sink::Sink;
 use crate::sink::keywords::Keywords;
+use crate::sink::postgres::Postgres;
 use crate::sink::sqlite::{self, Sqlite};
 use crate::sink::vectors::Vectors;
 use crate::target::SinkKind;
@@ -19,10 +20,11 @@ use crate::value::content_hash;
 /// How often a waiting sync looks whether the other one is done.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
-/// The embedded sinks, found by kind.
+/// The sinks, found by kind.
 #[derive(Debug, Clone)]
 pub struct Serving {
     dir: PathBuf,
+    postgres: Option<Arc<Postgres>>,
 }
 
 /// Held while a sync writes. Dropping it lets the next one in.
@@ -34,7 +36,18 @@ pub(crate) struct Locked {
 impl Serving {
     /// The sinks of this folder. Nothing is touched before the first sync.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), postgres: None }
+    }
+
+    /// The same, with a database beside the folder.
+    #[must_use]
+    pub fn with_postgres(self, postgres: Arc<Postgres>) -> Self {
+        Self { postgres: Some(postgres), ..self }
+    }
+
+    /// The database, where one is configured.
+    pub fn postgres(&self) -> Option<&Arc<Postgres>> {
+        self.postgres.as_ref()
     }
 
     /// Where it is.
@@ -42,13 +55,14 @@ impl Serving {
         &self.dir
     }
 
-    /// The sink of a kind.
-    pub fn sink(&self, kind: SinkKind) -> Arc<dyn Sink> {
-        match kind {
+    /// The sink of a kind; an error for a database that is not configured.
+    pub fn sink(&self, kind: SinkKind) -> Result<Arc<dyn Sink>> {
+        Ok(match kind {
             SinkKind::Sqlite => Arc::new(Sqlite::new(sqlite::path(&self.dir))),
             SinkKind::Keywords => Arc::new(Keywords::new(keywords_dir(&self.dir))),
             SinkKind::Vectors => Arc::new(Vectors::new(vectors_dir(&self.dir))),
-        }
+            SinkKind::Postgres => Arc::new(Arc::clone(self.postgres.as_ref().ok_or(Error::NoPostgres)?)),
+        })
     }
 
     /// Takes the folder for writing; waits while another sync has it, and says so once.
@@ -91,8 +105,8 @@ pub(crate) fn vectors_dir(serving: &Path) -> PathBuf {
 pub async fn serving_hash(dir: &Path) -> Result<String> {
     let serving = Serving::new(dir);
     let mut lines = Vec::new();
-    for kind in SinkKind::ALL {
-        let sink = serving.sink(kind);
+    for kind in SinkKind::EMBEDDED {
+        let sink = serving.sink(kind)?;
         for table in sink.targets().await? {
             let rows = sink.content(&table).await?;
             lines.extend(rows.into_iter().map(|row| format!("{kind} {table} {row}")));

@@ -1,8 +1,8 @@
 //! A place that people and programs read from, kept equal to a mart.
 //!
 //! The promise of every sink: rows, their hashes and the cursor move **together or not at all**, and a reader sees the state before or
-//! the state after, never between. How it is kept differs: one transaction in `SQLite`, the payload of a commit in tantivy, the rename of
-//! a manifest beside usearch files. `sink/contract.rs` holds all of them to it.
+//! the state after, never between. How it is kept differs: one transaction in `SQLite` and in `Postgres`, the payload of a commit in
+//! tantivy, the rename of a manifest beside usearch files. `sink/contract.rs` holds all of them to it.
 
 use std::path::Path;
 
@@ -18,6 +18,7 @@ use crate::value::RowHash;
 #[cfg(test)]
 mod contract;
 pub mod keywords;
+pub mod postgres;
 pub mod sqlite;
 pub mod vectors;
 
@@ -30,6 +31,27 @@ pub struct Rows {
     pub keys: Vec<String>,
     /// As many as rows.
     pub hashes: Vec<RowHash>,
+}
+
+impl Rows {
+    /// Some of them, without a copy of the columns.
+    pub(crate) fn slice(&self, from: usize, length: usize) -> Self {
+        if from == 0 && length == self.keys.len() {
+            return self.clone();
+        }
+        Self {
+            batch: self.batch.slice(from, length),
+            keys: self.keys[from..from + length].to_vec(),
+            hashes: self.hashes[from..from + length].to_vec(),
+        }
+    }
+}
+
+/// A table that one sync has to itself. Dropping it gives it back, at the latest when the connection is seen to be gone.
+#[async_trait]
+pub trait Held: Send {
+    /// Gives it back now.
+    async fn release(self: Box<Self>);
 }
 
 /// A serving store.
@@ -46,6 +68,11 @@ pub trait Sink: Send + Sync {
 
     /// How far it has come with a table; `None` when it holds nothing of it (or nothing that can be read).
     async fn cursor(&self, table: &TableName) -> Result<Option<Cursor>>;
+
+    /// Takes a table for one sync; waits while another has it, and says so once. `None` where a lock of the folder does this.
+    async fn lock(&self, _table: &TableName, _waiting: &(dyn Fn() + Send + Sync)) -> Result<Option<Box<dyn Held>>> {
+        Ok(None)
+    }
 
     /// Key and hash of every row that it would keep for this target and schema. Empty when it must be built anew.
     async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Vec<(String, RowHash)>>;

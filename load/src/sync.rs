@@ -1,9 +1,10 @@
 //! Makes every sink of a target equal to its mart.
 //!
-//! Order of events: compare cursors with the newest version (nothing to do: nothing is read) → lock the serving folder, look again →
-//! read the mart **once**, hash each row as each sink sees it, and hand each sink only the rows that differ → tell it which keys are
+//! Order of events: compare cursors with the newest version (nothing to do: nothing is read) → lock the serving folder or the table of
+//! the database, look again → read the mart **once**, hash each row as each sink sees it, and hand each sink only the rows that differ → tell it which keys are
 //! gone → let it make all of that visible together with its cursor. A kill between two sinks leaves the first done and the second as
-//! it was; the next sync does the second. Memory holds one batch and one hash per key, however large the mart.
+//! it was; the next sync does the second. What passes by itself (a deadlock, a server that restarts) is tried again, from the cursors on:
+//! whatever became visible is not done twice. Memory holds one batch and one hash per key, however large the mart.
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -23,8 +24,13 @@ use crate::value::{RowHash, Value, row_hashes};
 /// What a sync tells while it works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SyncProgress {
-    /// Another process is syncing this folder; we wait.
+    /// Another process is syncing this folder or this table; we wait.
     Waiting,
+    /// The database failed in a way that may pass; the sync begins again.
+    Again {
+        /// What failed.
+        why: String,
+    },
     /// Rows of the mart compared so far.
     Rows {
         /// So many.
@@ -77,6 +83,11 @@ struct Behind {
     wanted: Wanted,
 }
 
+/// How often a sync is tried when the database fails in a way that may pass.
+const TRIES: u32 = 5;
+/// How long it waits before the second try (seconds); twice as long before each further one, and up to half of it more by chance.
+const PAUSE_SECONDS: f64 = 0.5;
+
 /// Brings each sink of `target` to the newest version of its mart.
 pub async fn sync(
     lake: &Lake,
@@ -85,11 +96,57 @@ pub async fn sync(
     progress: &(dyn Fn(SyncProgress) + Send + Sync),
 ) -> Result<Synced> {
     failpoint!("load.sync.before");
+    let mut pause = PAUSE_SECONDS;
+    for tried in 1.. {
+        match once(lake, target, serving, progress).await {
+            Err(error @ Error::Postgres { .. }) if error.is_retryable() && tried < TRIES => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(table = %target.table, %error, cause, "the sync begins again");
+                progress(SyncProgress::Again { why: format!("{error}: {cause}") });
+                tokio::time::sleep(std::time::Duration::from_secs_f64(pause * (1.0 + rand::random::<f64>() / 2.0))).await;
+                pause *= 2.0;
+            }
+            done => {
+                let done = done?;
+                failpoint!("load.sync.after");
+                return Ok(done);
+            }
+        }
+    }
+    Err(Error::Contended { table: target.table.clone(), tries: TRIES })
+}
+
+async fn once(
+    lake: &Lake,
+    target: &SyncTarget,
+    serving: &Serving,
+    progress: &(dyn Fn(SyncProgress) + Send + Sync),
+) -> Result<Synced> {
     let snapshot = lake.table(&target.table).await?.snapshot().await?;
     if behind(target, serving, &snapshot.schema(), snapshot.version()).await?.is_empty() {
         return Ok(up_to_date(snapshot.version()));
     }
-    let _locked = serving.lock(&|| progress(SyncProgress::Waiting)).await?;
+    let waiting = || progress(SyncProgress::Waiting);
+    let embedded = target.sinks.iter().any(|kind| kind.is_embedded());
+    let _folder = if embedded { Some(serving.lock(&waiting).await?) } else { None };
+    let mut held = Vec::new();
+    for kind in &target.sinks {
+        held.extend(serving.sink(*kind)?.lock(&target.table, &waiting).await?);
+    }
+    let done = locked(lake, target, serving, progress).await;
+    for table in held {
+        table.release().await;
+    }
+    done
+}
+
+/// The sync itself, with every sink of the target held.
+async fn locked(
+    lake: &Lake,
+    target: &SyncTarget,
+    serving: &Serving,
+    progress: &(dyn Fn(SyncProgress) + Send + Sync),
+) -> Result<Synced> {
     let snapshot = lake.table(&target.table).await?.snapshot().await?;
     let schema = snapshot.schema();
     let behind = behind(target, serving, &schema, snapshot.version()).await?;
@@ -131,7 +188,6 @@ pub async fn sync(
         synced.unchanged += done.unchanged;
         synced.sinks.push(done);
     }
-    failpoint!("load.sync.after");
     Ok(synced)
 }
 
@@ -144,7 +200,7 @@ async fn behind(target: &SyncTarget, serving: &Serving, schema: &Schema, version
     let mut found = Vec::new();
     for kind in SinkKind::ALL.into_iter().filter(|kind| target.sinks.contains(kind)) {
         let wanted = target.wanted(kind, schema)?;
-        let sink = serving.sink(kind);
+        let sink = serving.sink(kind)?;
         let there = sink.cursor(&target.table).await?;
         if there != Some(Cursor { version, shape: wanted.shape.clone() }) {
             found.push(Behind { sink, wanted });

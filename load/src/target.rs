@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::value::{Kind, content_hash};
 
-/// The kinds of sink that stand today, all under the lake's own folder.
+/// The kinds of sink that stand today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SinkKind {
@@ -21,11 +21,16 @@ pub enum SinkKind {
     Keywords,
     /// Nearest neighbours in usearch.
     Vectors,
+    /// Tables, keywords and vectors in a PostgreSQL database.
+    Postgres,
 }
 
 impl SinkKind {
     /// Each of them, in the order in which they are synced.
-    pub const ALL: [Self; 3] = [Self::Sqlite, Self::Keywords, Self::Vectors];
+    pub const ALL: [Self; 4] = [Self::Sqlite, Self::Keywords, Self::Vectors, Self::Postgres];
+
+    /// Those under the lake's own folder.
+    pub const EMBEDDED: [Self; 3] = [Self::Sqlite, Self::Keywords, Self::Vectors];
 
     /// The name in configuration and on the screen.
     pub const fn name(self) -> &'static str {
@@ -33,7 +38,13 @@ impl SinkKind {
             Self::Sqlite => "sqlite",
             Self::Keywords => "keywords",
             Self::Vectors => "vectors",
+            Self::Postgres => "postgres",
         }
+    }
+
+    /// Whether it is a folder of ours, with a lock of its own.
+    pub const fn is_embedded(self) -> bool {
+        !matches!(self, Self::Postgres)
     }
 }
 
@@ -50,7 +61,7 @@ impl FromStr for SinkKind {
         Self::ALL
             .into_iter()
             .find(|kind| kind.name() == text)
-            .ok_or_else(|| format!("expected a sink of `sqlite`, `keywords`, `vectors`, found `{text}`"))
+            .ok_or_else(|| format!("expected a sink of `sqlite`, `keywords`, `vectors`, `postgres`, found `{text}`"))
     }
 }
 
@@ -146,6 +157,14 @@ impl SyncTarget {
                 required = Some(vector.column.clone());
                 format!("key={} vector={} model={}", self.key, vector.column, vector.model)
             }
+            SinkKind::Postgres => {
+                names.extend(schema.fields().iter().map(|f| f.name().as_str()));
+                let vector = self.vector.as_ref().map(|it| (&it.column, &it.model));
+                format!(
+                    "key={} texts={:?} title={:?} entity={:?} vector={vector:?}",
+                    self.key, self.texts, self.title, self.entity
+                )
+            }
         };
         let seed = format!("{FORMAT} {sink} {roles}");
         let kept: Vec<_> = schema.fields().iter().filter(|f| names.contains(f.name().as_str())).collect();
@@ -229,7 +248,7 @@ mod tests {
         SyncTarget {
             table: "marts.places".parse().unwrap(),
             key: "id".into(),
-            sinks: SinkKind::ALL.to_vec(),
+            sinks: SinkKind::EMBEDDED.to_vec(),
             texts: vec!["name".into(), "tags".into()],
             title: Some("name".into()),
             entity: None,

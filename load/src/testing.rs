@@ -136,7 +136,7 @@ pub(crate) fn place_target() -> SyncTarget {
     SyncTarget {
         table: name("marts.places"),
         key: "place_id".into(),
-        sinks: SinkKind::ALL.to_vec(),
+        sinks: SinkKind::EMBEDDED.to_vec(),
         texts: ["name", "category", "situations", "summary"].map(str::to_owned).to_vec(),
         title: Some("name".into()),
         entity: None,

@@ -129,7 +129,7 @@ mod kill {
             SyncTarget {
                 table: name("marts.places"),
                 key: "place_id".into(),
-                sinks: SinkKind::ALL.to_vec(),
+                sinks: SinkKind::EMBEDDED.to_vec(),
                 texts: vec!["summary".into()],
                 title: Some("place_id".into()),
                 entity: None,
@@ -242,7 +242,7 @@ mod kill {
                 fired += 1;
                 let search = Search::open(&dir.path().join("serving")).unwrap();
                 assert!(
-                    number == 1 || search.keyword("국물").unwrap().len() >= 11,
+                    number == 1 || search.keyword("국물").await.unwrap().len() >= 11,
                     "{point}: a reader sees a whole state, old or new"
                 );
                 drop(search);

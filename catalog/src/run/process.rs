@@ -1,7 +1,9 @@
-//! Which process runs a run, and whether it still does.
+//! Which process runs a run or holds a task, and whether it still does.
 //!
-//! A process id alone is given again, so it goes with the time the process started and the boot it
-//! started in. A run of another machine can't be looked at from here; it counts as alive.
+//! The hard part is to never call a living process dead. A process id alone is given again, so it goes
+//! with the time the process started and the boot it started in; nor does it mean anything outside its
+//! machine and pid namespace, so both are part of the name. What runs elsewhere can't be looked at from
+//! here; it counts as alive.
 
 use std::fs;
 
@@ -16,6 +18,9 @@ pub struct Process {
     pub host: String,
     /// The machine's boot; empty where that is not known.
     pub boot: String,
+    /// The pid namespace: a container has its own; empty where that is not known.
+    #[serde(default)]
+    pub space: String,
     /// When it started, in the machine's own ticks since boot; 0 where that is not known.
     pub started: u64,
 }
@@ -29,8 +34,15 @@ impl Process {
             pid,
             host: line("/proc/sys/kernel/hostname"),
             boot: line("/proc/sys/kernel/random/boot_id"),
+            space: fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default(),
             started: started(pid).unwrap_or(0),
         }
+    }
+
+    /// Where its id means something: boot and pid namespace. `None` where they can't be known.
+    pub fn place(&self) -> Option<String> {
+        let known = !self.boot.is_empty() && !self.space.is_empty() && self.started != 0;
+        known.then(|| format!("{} {}", self.boot, self.space))
     }
 
     /// Whether it certainly runs no more.
@@ -41,6 +53,10 @@ impl Process {
         }
         if self.boot != here.boot {
             return true;
+        }
+        // Who wrote before namespaces were kept left it empty, and ran where runs were looked at.
+        if !self.space.is_empty() && self.space != here.space {
+            return false;
         }
         let raw = i32::try_from(self.pid).ok();
         let Some(pid) = raw.and_then(rustix::process::Pid::from_raw) else { return true };
@@ -74,6 +90,7 @@ mod tests {
         assert!(Process { pid: 0, ..me.clone() }.is_gone());
         if cfg!(target_os = "linux") {
             assert!(Process { started: me.started + 1, ..me.clone() }.is_gone(), "the id was given again");
+            assert!(!Process { space: "pid:[7]".into(), pid: 0, ..me.clone() }.is_gone(), "in another container");
             assert!(Process { boot: "another".into(), ..me }.is_gone(), "before the last boot");
         }
     }

@@ -123,15 +123,28 @@ impl<S: ObjectStore> CreateOnce<S> {
             }
             let again = race || (tried.is_open(&error) && !tried.was_answered());
             if !again || round == ROUNDS || begun.elapsed() > PATIENCE {
-                return Err(match (open, race) {
-                    (true, _) => in_doubt(location, error),
-                    (false, true) => Error::Generic { store: STORE, source: error.into() },
-                    (false, false) => error,
-                });
+                return match (open, race) {
+                    (true, _) => self.landed(location, &payload, error).await,
+                    (false, true) => {
+                        let source = format!("409 {round} times: another create of `{location}` never ends").into();
+                        Err(Error::Generic { store: STORE, source })
+                    }
+                    (false, false) => Err(error),
+                };
             }
             tokio::time::sleep(pause(self.step, round)).await;
         }
         Err(Error::Generic { store: STORE, source: "no try was left".into() })
+    }
+
+    /// Nothing more is tried, and a try may have put the object there.
+    async fn landed(&self, location: &Path, payload: &PutPayload, error: Error) -> Result<PutResult> {
+        let read = async { self.inner.get(location).await?.bytes().await };
+        match read.await {
+            Ok(found) if found == Bytes::from(payload.clone()) => Ok(PutResult { e_tag: None, version: None }),
+            // Not there yet, or not to be seen: it may still come.
+            _ => Err(in_doubt(location, error)),
+        }
     }
 
     /// The object is there, and an earlier try of ours may have put it there.

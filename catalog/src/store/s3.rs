@@ -73,15 +73,16 @@ pub(crate) async fn open(uri: &str, settings: &StoreSettings) -> Result<Place> {
     // A wrong URL is told before anything is looked for.
     parse(uri)?;
     let config = Aws { region, profile: settings.aws.profile.clone() }.sdk_config().await;
-    open_through(uri, settings, &config, Arc::new(ReqwestConnector::default()))
+    open_bucket(uri, settings, &config, Arc::new(ReqwestConnector::default()), RetryConfig::default())
 }
 
-/// As [`open`], with the credentials and the way to send HTTP requests at hand.
-pub(crate) fn open_through(
+/// As [`open`], with the credentials, the way to send HTTP requests and to send them again at hand.
+pub(crate) fn open_bucket(
     uri: &str,
     settings: &StoreSettings,
     config: &SdkConfig,
     http: Arc<dyn HttpConnector>,
+    retry: RetryConfig,
 ) -> Result<Place> {
     let (url, name) = parse(uri)?;
     let prefix = Path::from_url_path(url.path()).map_err(|e| Error::unsupported(uri, e.to_string(), super::A_LAKE_IS))?;
@@ -115,7 +116,7 @@ pub(crate) fn open_through(
         builder.build().map_err(|e| Error::unsupported(url.as_str(), e.to_string(), super::A_LAKE_IS))
     };
     let hasty = Arc::new(CreateOnce::new(Arc::new(build(hasty())?)));
-    let root = Arc::new(CheckedLog::new(Arc::new(CreateOnce::new(Arc::new(build(RetryConfig::default())?)))));
+    let root = Arc::new(CheckedLog::new(Arc::new(CreateOnce::new(Arc::new(build(retry)?)))));
     let endpoint = settings.endpoint.clone();
     let bucket = Bucket { lake: url.clone(), name, region, endpoint, meter, hasty };
     Ok(Place { url, root, prefix, folder: None, syncs: None, bucket: Some(bucket) })

@@ -6,6 +6,7 @@ mod faults;
 mod files;
 mod laws;
 mod race;
+mod s3;
 
 use std::sync::Arc;
 

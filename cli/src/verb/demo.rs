@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use replica::{Replica, ReplicaOptions};
 
-use crate::args::{Demo, Global};
+use crate::args::{Demo, Global, Workers};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::exit::{Exit, Failure};
@@ -108,16 +108,17 @@ async fn one_run(
         dt,
         select: &[],
         jobs: usize::from(project.config.crawl.jobs),
+        workers: Workers::Own,
         progress: Arc::new(Progress::new(global.quiet)),
     };
     run(&request).await
 }
 
 async fn answer(project: &Project, lake: &catalog::Lake) -> anyhow::Result<()> {
-    let opened = wire::search(project, lake)?;
+    let (opened, llm) = (wire::search(project, lake)?, wire::llm(project)?);
     for question in QUESTIONS {
         println!("\nonggi search \"{question}\"");
-        let hits = opened.search(question, 3, wire::llm().as_ref()).await?;
+        let hits = opened.search(question, 3, llm.as_ref()).await?;
         print!("{}", search::text(question, &hits));
     }
     Ok(())

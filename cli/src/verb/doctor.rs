@@ -59,8 +59,10 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
                     let server = lake.server();
                     let at = server.map_or_else(String::new, |it| format!(" at {it}, conditional writes proved"));
                     findings.push(Finding::fine("lake", format!("{}{at}, {tables} tables", lake.uri())));
+                    findings.push(queue(&project, &lake).await);
                 }
             }
+            findings.extend(postgres(&project).await);
             for (host, section) in &project.config.hosts {
                 findings.push(reachable(host, &section.url).await);
             }
@@ -106,6 +108,14 @@ async fn browser(setting: Option<&std::path::Path>) -> Finding {
     }
 }
 
+async fn queue(project: &Project, lake: &catalog::Lake) -> Finding {
+    match (wire::queue(project, lake).await, &project.config.queue.uri) {
+        (Ok(_), Some(uri)) => Finding::fine("queue", format!("{uri} answers")),
+        (Ok(_), None) => Finding::fine("queue", "embedded, for the workers of this machine"),
+        (Err(error), _) => Finding::missing("queue", first_line(&error), hint(&error)),
+    }
+}
+
 fn font() -> Finding {
     let listed = Command::new("fc-list").arg(":lang=ko").stderr(Stdio::null()).output();
     match listed {
@@ -126,6 +136,20 @@ fn identity(project: &Project) -> Finding {
         Ok(_) => Finding::fine("identity key", "there"),
         Err(error) => Finding::missing("identity key", first_line(&error), hint(&error)),
     }
+}
+
+/// The database, where one is configured: its version, extensions and rights.
+async fn postgres(project: &Project) -> Option<Finding> {
+    project.config.postgres.as_ref()?;
+    Some(match wire::doctor_postgres(project).await {
+        Ok(text) => Finding::fine("postgres", text),
+        Err(error) => Finding::missing("postgres", causes(&error), hint(&error)),
+    })
+}
+
+/// An error with its reasons, on one line.
+fn causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 async fn reachable(host: &str, url: &url::Url) -> Finding {

@@ -1,5 +1,7 @@
 //! `onggi plan` and `onggi run --dry-run`: what a run would do, and why, with nothing done.
 
+mod money;
+
 use std::collections::BTreeSet;
 
 use catalog::{Date, Lake, TableName};
@@ -8,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::{Global, RunArgs};
 use crate::clock;
+use crate::config::Provider;
 use crate::exit::Exit;
 use crate::keys;
 use crate::project::Project;
@@ -23,6 +26,8 @@ struct Line {
     name: String,
     action: &'static str,
     why: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    money: Option<money::Money>,
 }
 
 /// Prints each step that a run would do, and why.
@@ -45,7 +50,12 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
         .iter()
         .map(|line| vec![format!("  {}", line.step), line.name.clone(), line.action.to_owned(), line.why.clone()])
         .collect();
-    print!("{}", table::align(&rows));
+    for (text, line) in table::align(&rows).lines().zip(&lines) {
+        println!("{text}");
+        for money in line.money.iter().flat_map(money::Money::lines) {
+            println!("      {money}");
+        }
+    }
     let idle = lines.iter().all(|line| line.action == "keep");
     println!("{}", if idle { "nothing is to be done" } else { "nothing was done; `onggi run` does it" });
     Ok(Exit::Done)
@@ -56,6 +66,7 @@ async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[String]) -> a
     let mut coming: BTreeSet<TableName> = BTreeSet::new();
     let mut lines = Vec::new();
     for (step, _) in &plan {
+        let mut money = None;
         let (action, why) = match step {
             Step::Extract(source) => {
                 let (action, why) = extraction(project, lake, source, dt, &coming).await?;
@@ -81,14 +92,24 @@ async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[String]) -> a
                 (action, why)
             }
             Step::Enrich(enrichment) => {
+                money = money::of(project, lake, enrichment, dt).await?;
+                let due = money.as_ref().is_some_and(money::Money::is_due);
                 if coming.contains(&enrichment.from) {
                     coming.insert(enrichment.into.clone());
-                    ("build", format!("{} will change; only new texts are sent to the model", enrichment.from))
+                    let cost = match (&money, project.config.llm.provider) {
+                        (_, Provider::Local) => "",
+                        (None, _) => "; what it costs is known when it is there",
+                        (Some(_), _) => "; as it is now:",
+                    };
+                    ("build", format!("{} will change; only new texts are sent to the model{cost}", enrichment.from))
                 } else if lake.find(&enrichment.from).await?.is_none() {
                     ("blocked", format!("{} is not there", enrichment.from))
                 } else if lake.find(&enrichment.into).await?.is_none() {
                     coming.insert(enrichment.into.clone());
                     ("build", "never built".to_owned())
+                } else if due {
+                    coming.insert(enrichment.into.clone());
+                    ("build", "answers are missing".to_owned())
                 } else {
                     ("keep", "up to date, unless a model's version changed".to_owned())
                 }
@@ -99,14 +120,14 @@ async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[String]) -> a
                     ("sync", format!("{} will change; changed rows go to {}", target.table, sinks.join(", ")))
                 } else if lake.find(&target.table).await?.is_none() {
                     ("blocked", format!("{} is not there", target.table))
-                } else if !wire::serving(project, lake).dir().exists() {
+                } else if target.sinks.iter().any(|sink| sink.is_embedded()) && !wire::serving(project, lake)?.dir().exists() {
                     ("sync", format!("there is no serving side yet; all rows go to {}", sinks.join(", ")))
                 } else {
                     ("keep", format!("compares versions with {}", sinks.join(", ")))
                 }
             }
         };
-        lines.push(Line { step: step.verb(), name: step.name(), action, why });
+        lines.push(Line { step: step.verb(), name: step.name(), action, why, money });
     }
     Ok(lines)
 }

@@ -27,6 +27,7 @@ pub(crate) async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<Exit>
         dt,
         select: &args.select,
         jobs: usize::from(args.jobs.unwrap_or(project.config.crawl.jobs)),
+        workers: args.workers,
         progress,
     };
     let report = run_day(&request).await?;

@@ -26,7 +26,7 @@ pub(crate) async fn search(global: &Global, args: &Search) -> anyhow::Result<Exi
     let lake = wire::lake(&project, global).await?;
     let search = wire::search(&project, &lake)?;
     if args.keyword {
-        let mut hits = search.keyword(&args.query)?;
+        let mut hits = search.keyword(&args.query).await?;
         let all = hits.len();
         hits.truncate(args.limit.unwrap_or(usize::MAX));
         if global.json {
@@ -46,7 +46,7 @@ pub(crate) async fn search(global: &Global, args: &Search) -> anyhow::Result<Exi
         }
         return Ok(Exit::Done);
     }
-    let hits = search.search(&args.query, args.limit.unwrap_or(LIMIT), wire::llm().as_ref()).await?;
+    let hits = search.search(&args.query, args.limit.unwrap_or(LIMIT), wire::llm(&project)?.as_ref()).await?;
     if global.json {
         for hit in &hits {
             println!("{}", serde_json::to_string(hit)?);

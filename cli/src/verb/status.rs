@@ -14,6 +14,10 @@ use crate::project::Project;
 use crate::table;
 use crate::wire;
 
+mod workers;
+
+use workers::Workers;
+
 /// Prints one run, or the last ones.
 ///
 /// # Errors
@@ -34,10 +38,16 @@ pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exi
         }
         None => run::recent(&lake, args.last).await?,
     };
+    // Who asks for one run asks about that run.
+    let workers = match args.run {
+        Some(_) => Workers::default(),
+        None => Workers::look(&project, &lake).await?,
+    };
     if global.json {
         for state in &states {
             println!("{}", serde_json::to_string(state)?);
         }
+        workers.print_json()?;
         return Ok(Exit::Done);
     }
     if states.is_empty() {
@@ -47,6 +57,7 @@ pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exi
     for state in states.iter().rev() {
         print!("{}", text(state, clock::now(), &zone));
     }
+    print!("{}", workers.text(clock::now()));
     Ok(Exit::Done)
 }
 
@@ -135,7 +146,7 @@ fn detail(step: &StepState) -> String {
     parts.join(" · ")
 }
 
-fn took(from: Timestamp, to: Timestamp) -> String {
+pub(super) fn took(from: Timestamp, to: Timestamp) -> String {
     let took = std::time::Duration::try_from(to.duration_since(from)).unwrap_or_default();
     match took.as_secs() {
         seconds @ 60.. => format!("{}m{:02}s", seconds / 60, seconds % 60),

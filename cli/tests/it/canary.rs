@@ -122,7 +122,7 @@ fn the_search_bites() {
 }
 
 fn set(project: &mut Project, name: &str, value: &str) {
-    project.environment.iter_mut().find(|(it, _)| *it == name).unwrap().1 = value.to_owned();
+    project.env.iter_mut().find(|(it, _)| *it == name).unwrap().1 = value.to_owned();
 }
 
 /// Everything that is there afterwards, as text: the project's files, the bucket, every table, the database, the catalog.
@@ -136,7 +136,7 @@ fn kept(project: &Project, servers: &Servers, python: &Path) -> String {
             let _ = writeln!(kept, "{row}");
         }
     }
-    let url = &project.environment.iter().find(|(name, _)| *name == "ONGGI_POSTGRES").unwrap().1;
+    let url = &project.env.iter().find(|(name, _)| *name == "ONGGI_POSTGRES").unwrap().1;
     let dump = Command::new(servers.postgres.bin().join("pg_dump")).arg(url).output().unwrap();
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     kept += "== database\n";

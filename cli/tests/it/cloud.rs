@@ -20,7 +20,7 @@ pub(crate) fn project(site: &Site, servers: &Servers) -> Project {
     let athena = format!("output = \"s3://{bucket}/answers/\"\nendpoint = \"{0}\"\nglue_endpoint = \"{0}\"", servers.aws.endpoint());
     project.replace(file, "output = \"s3://my-team-lake/athena-results/\"", &athena);
     project.append(file, &site.hosts());
-    project.environment = vec![
+    project.env = vec![
         ("ONGGI_CONFIG", file.to_owned()),
         ("AWS_ACCESS_KEY_ID", servers.s3.access_key().to_owned()),
         ("AWS_SECRET_ACCESS_KEY", servers.s3.secret_key().to_owned()),
@@ -73,7 +73,7 @@ fn the_cloud_profile_gives_the_same_tables_and_answers() {
         assert_eq!(second[name], 0, "{name} in {second}");
     }
 
-    let url = &cloud.environment.iter().find(|(name, _)| *name == "ONGGI_POSTGRES").unwrap().1;
+    let url = &cloud.env.iter().find(|(name, _)| *name == "ONGGI_POSTGRES").unwrap().1;
     assert_eq!(servers.postgres.psql(url, "select count(*) from serving.places").trim(), "20");
     for word in ["국", "혼자", "비 오는 날"] {
         assert_eq!(found(&cloud, word), found(&embedded, word), "{word}");

@@ -9,11 +9,13 @@
 )]
 
 mod athena;
+mod bucket;
 mod canary;
 mod cloud;
 mod crash;
 mod day;
 mod help;
+mod llm;
 mod peers;
 mod questions;
 mod support;

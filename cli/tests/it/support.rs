@@ -43,8 +43,8 @@ pub(crate) fn today() -> catalog::Date {
 /// A project made by `onggi init`, pointed at a site.
 pub(crate) struct Project {
     pub folder: PathBuf,
-    /// What its commands find in the environment.
-    pub environment: Vec<(&'static str, String)>,
+    /// What its commands find in their environment.
+    pub env: Vec<(&'static str, String)>,
     _keeps: Option<tempfile::TempDir>,
 }
 
@@ -60,7 +60,7 @@ impl Project {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("project");
         std::fs::create_dir(&folder).unwrap();
-        let project = Self { folder, environment: Vec::new(), _keeps: Some(temp) };
+        let project = Self { folder, env: Vec::new(), _keeps: Some(temp) };
         let output = project.onggi(&["init", "--name", "test"]);
         assert!(output.status.success(), "{}", text(&output));
         // The same key everywhere: the same reviewer is the same hash in every project, so that lakes can be compared.
@@ -73,7 +73,7 @@ impl Project {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("project");
         copy_folder(&self.folder, &folder);
-        Self { folder, environment: self.environment.clone(), _keeps: Some(temp) }
+        Self { folder, env: self.env.clone(), _keeps: Some(temp) }
     }
 
     pub(crate) fn append(&self, file: &str, text: &str) {
@@ -95,7 +95,7 @@ impl Project {
         for name in ["ONGGI_PROJECT", "ONGGI_CONFIG", "ONGGI_LAKE", "ONGGI_LOG", "ONGGI_FAILPOINT"] {
             command.env_remove(name);
         }
-        command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
+        command.envs(self.env.iter().map(|(name, value)| (*name, value)));
         command
     }
 
@@ -128,7 +128,9 @@ impl Project {
     pub(crate) fn contents(&self) -> Vec<(String, Vec<String>)> {
         let mut contents = self.tables();
         let serving = self.folder.join("lake/_onggi/serving");
-        contents.push(("serving".to_owned(), vec![hash(&serving)]));
+        if serving.exists() {
+            contents.push(("serving".to_owned(), vec![hash(&serving)]));
+        }
         contents
     }
 

@@ -1,20 +1,71 @@
-//! What any queue must do. Each case is a sentence; `queue_contract!` runs all of them over one implementation.
+//! What any queue must do. Each case is a sentence; `queue_contract!` runs all of them over one implementation, and
+//! `sorting_queue_contract!` those that only a queue with a memory of its own can keep.
+//!
+//! Cases wait by the fixture's clock: one that is simulated jumps, a service's real one is waited for.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use catalog::{Date, SourceName, Timestamp};
 
-use super::{Counts, Held, Message, Queue, ReceiveOptions, Release};
+use super::{Counts, Held, Message, Of, Queue, ReceiveOptions, Release};
 use crate::task::{Key, Task};
 
 /// A queue under test, empty at first.
-pub(super) trait Fixture {
-    fn new() -> Self;
+pub(super) trait Fixture: Sized {
+    /// None where its service is not installed; it said so.
+    fn new() -> Option<Self>;
 
     /// Opens it as one more process would.
     async fn open(&self) -> Arc<dyn Queue>;
+
+    /// Its clock.
+    fn clock(&self) -> &Clock;
+}
+
+/// How time passes for a queue.
+pub(super) enum Clock {
+    /// It jumps: microseconds since an arbitrary moment.
+    Simulated(AtomicI64),
+    /// It is the service's own; a timeout has to be really waited for.
+    Real,
+}
+
+impl Clock {
+    pub(super) fn simulated() -> Self {
+        Self::Simulated(AtomicI64::new(1_790_000_000_000_000))
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        match self {
+            Self::Simulated(now) => Timestamp::from_microsecond(now.load(Ordering::SeqCst)).unwrap(),
+            Self::Real => real_now(),
+        }
+    }
+
+    /// The visibility timeout of the cases: as short as a busy machine allows.
+    fn v(&self) -> Duration {
+        match self {
+            Self::Simulated(_) => Duration::from_mins(2),
+            Self::Real => Duration::from_secs(3),
+        }
+    }
+
+    async fn pass(&self, time: Duration) {
+        match self {
+            Self::Simulated(now) => {
+                now.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+            }
+            Self::Real => tokio::time::sleep(time).await,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the service under test reads the real clock")]
+pub(super) fn real_now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// All cases over one [`Fixture`].
@@ -27,200 +78,234 @@ macro_rules! queue_contract {
             a_heartbeat_keeps_it_hidden,
             a_stale_receipt_handle_is_refused,
             a_deleted_message_is_gone_and_may_come_again,
-            a_message_that_is_received_too_often_is_a_dead_letter,
-            a_dead_letter_tells_its_last_error,
             a_message_can_be_buried_at_once,
             dead_letters_are_sent_again_by_redrive,
             a_released_message_waits_as_long_as_it_was_told,
             handing_back_does_not_count_as_a_receive,
-            sources_and_days_do_not_mix,
-            fresh_tasks_come_before_those_that_failed,
-            two_processes_never_hold_the_same_message,
+            dead_letters_are_told_by_source_and_day,
         );
     };
     ($fixture:ty: $($case:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                crate::queue::contract::$case(&<$fixture as crate::queue::contract::Fixture>::new()).await;
+                if let Some(fixture) = <$fixture as crate::queue::contract::Fixture>::new() {
+                    crate::queue::contract::$case(&fixture).await;
+                }
             }
         )*
     };
 }
 pub(super) use queue_contract;
 
-const V: Duration = Duration::from_mins(2);
-const OPTIONS: ReceiveOptions = ReceiveOptions { visibility_timeout: V, max_receives: 3 };
+/// The cases of queues that tell sources and days apart, and remember what was said of a message.
+macro_rules! sorting_queue_contract {
+    ($fixture:ty) => {
+        crate::queue::contract::queue_contract!(
+            $fixture:
+            a_message_that_is_received_too_often_is_a_dead_letter,
+            a_dead_letter_tells_its_last_error,
+            sources_and_days_do_not_mix,
+            fresh_tasks_come_before_those_that_failed,
+            two_processes_never_hold_the_same_message,
+        );
+    };
+}
+pub(super) use sorting_queue_contract;
 
-fn source() -> SourceName {
+fn options(clock: &Clock) -> ReceiveOptions {
+    ReceiveOptions { visibility_timeout: clock.v(), max_receives: 3 }
+}
+
+pub(super) fn source() -> SourceName {
     "naver_reviews".parse().unwrap()
 }
 
-fn dt() -> Date {
+pub(super) fn dt() -> Date {
     "2026-10-01".parse().unwrap()
 }
 
-/// `seconds` after an arbitrary moment.
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_second(1_790_000_000 + seconds).unwrap()
+pub(super) fn of() -> Of {
+    Of::day(&source(), dt())
 }
 
-fn task(key: &str) -> Task {
+pub(super) fn task(key: &str) -> Task {
     Task::new(&source(), dt(), vec![Key::new(key)])
 }
 
-async fn receive(queue: &Arc<dyn Queue>, now: Timestamp) -> Option<Message> {
-    queue.receive(&source(), dt(), &OPTIONS, now).await.unwrap()
+async fn receive(queue: &Arc<dyn Queue>, clock: &Clock) -> Option<Message> {
+    queue.receive(&of(), &options(clock), clock.now()).await.unwrap()
 }
 
-async fn counts(queue: &Arc<dyn Queue>, now: Timestamp) -> (usize, usize, usize) {
-    let Counts { visible, in_flight, dead } = queue.counts(&source(), dt(), now).await.unwrap();
+async fn counts(queue: &Arc<dyn Queue>, clock: &Clock) -> (usize, usize, usize) {
+    let Counts { visible, in_flight, dead } = queue.counts(&of(), clock.now()).await.unwrap();
     (visible, in_flight, dead)
 }
 
 pub(super) async fn a_task_is_sent_once_while_it_is_there(fixture: &impl Fixture) {
-    let (queue, other) = (fixture.open().await, fixture.open().await);
-    assert_eq!(queue.send(&[task("a"), task("b")], at(0)).await.unwrap(), 2);
-    assert_eq!(other.send(&[task("b"), task("c"), task("c")], at(0)).await.unwrap(), 1);
-    assert_eq!(counts(&queue, at(0)).await, (3, 0, 0));
-    let message = receive(&queue, at(1)).await.unwrap();
-    assert_eq!(other.send(std::slice::from_ref(&message.task), at(1)).await.unwrap(), 0, "it is in flight");
-    assert_eq!(counts(&other, at(1)).await, (2, 1, 0));
+    let (queue, other, clock) = (fixture.open().await, fixture.open().await, fixture.clock());
+    assert_eq!(queue.send(&[task("a"), task("b")], clock.now()).await.unwrap(), 2);
+    assert_eq!(other.send(&[task("b"), task("c"), task("c")], clock.now()).await.unwrap(), 1);
+    assert_eq!(counts(&queue, clock).await, (3, 0, 0));
+    let message = receive(&queue, clock).await.unwrap();
+    let again = other.send(std::slice::from_ref(&message.task), clock.now()).await.unwrap();
+    assert_eq!(again, 0, "it is in flight");
+    assert_eq!(counts(&other, clock).await, (2, 1, 0));
 }
 
 pub(super) async fn a_received_message_is_hidden_until_its_timeout(fixture: &impl Fixture) {
-    let queue = fixture.open().await;
-    queue.send(&[task("a")], at(0)).await.unwrap();
-    let message = receive(&queue, at(0)).await.unwrap();
+    let (queue, clock) = (fixture.open().await, fixture.clock());
+    queue.send(&[task("a")], clock.now()).await.unwrap();
+    let message = receive(&queue, clock).await.unwrap();
     assert_eq!((message.task, message.receive_count), (task("a"), 1));
-    assert!(receive(&queue, at(119)).await.is_none());
-    assert_eq!(counts(&queue, at(119)).await, (0, 1, 0));
-    assert_eq!(counts(&queue, at(120)).await, (1, 0, 0));
-    assert_eq!(receive(&queue, at(120)).await.unwrap().receive_count, 2);
+    clock.pass(clock.v() / 2).await;
+    assert!(receive(&queue, clock).await.is_none());
+    assert_eq!(counts(&queue, clock).await, (0, 1, 0));
+    clock.pass(clock.v()).await;
+    assert_eq!(counts(&queue, clock).await, (1, 0, 0));
+    assert_eq!(receive(&queue, clock).await.unwrap().receive_count, 2);
 }
 
 pub(super) async fn a_heartbeat_keeps_it_hidden(fixture: &impl Fixture) {
-    let (queue, other) = (fixture.open().await, fixture.open().await);
-    queue.send(&[task("a")], at(0)).await.unwrap();
-    let message = receive(&queue, at(0)).await.unwrap();
-    for beat in 1..10 {
-        assert_eq!(queue.change_visibility(&message.receipt_handle, V, at(40 * beat)).await.unwrap(), Held::Yes);
-        assert!(receive(&other, at(40 * beat + 119)).await.is_none());
+    let (queue, other, clock) = (fixture.open().await, fixture.open().await, fixture.clock());
+    queue.send(&[task("a")], clock.now()).await.unwrap();
+    let message = receive(&queue, clock).await.unwrap();
+    for _ in 0..4 {
+        clock.pass(clock.v() * 2 / 3).await;
+        assert!(receive(&other, clock).await.is_none());
+        let held = queue.change_visibility(&message.receipt_handle, clock.v(), clock.now()).await.unwrap();
+        assert_eq!(held, Held::Yes);
     }
-    assert!(receive(&other, at(40 * 9 + 120)).await.is_some());
+    clock.pass(clock.v() * 4 / 3).await;
+    assert!(receive(&other, clock).await.is_some());
 }
 
 pub(super) async fn a_stale_receipt_handle_is_refused(fixture: &impl Fixture) {
-    let (queue, other) = (fixture.open().await, fixture.open().await);
-    queue.send(&[task("a")], at(0)).await.unwrap();
-    let old = receive(&queue, at(0)).await.unwrap().receipt_handle;
-    let new = receive(&other, at(200)).await.unwrap().receipt_handle;
-    assert_ne!(old, new);
-    assert_eq!(queue.change_visibility(&old, V, at(201)).await.unwrap(), Held::Lost);
-    assert_eq!(queue.release(&old, &Release::default(), at(201)).await.unwrap(), Held::Lost);
-    assert_eq!(queue.bury(&old, "too late", at(201)).await.unwrap(), Held::Lost);
-    assert_eq!(queue.delete(&old).await.unwrap(), Held::Lost);
-    assert_eq!(counts(&queue, at(201)).await, (0, 1, 0), "the stale handle changed nothing");
-    assert_eq!(other.delete(&new).await.unwrap(), Held::Yes);
-    assert_eq!(other.delete(&new).await.unwrap(), Held::Lost);
+    let (queue, other, clock) = (fixture.open().await, fixture.open().await, fixture.clock());
+    queue.send(&[task("a")], clock.now()).await.unwrap();
+    let old = receive(&queue, clock).await.unwrap();
+    clock.pass(clock.v() * 4 / 3).await;
+    let new = receive(&other, clock).await.unwrap();
+    assert_ne!(old.receipt_handle, new.receipt_handle);
+    let handle = &old.receipt_handle;
+    assert_eq!(queue.change_visibility(handle, clock.v(), clock.now()).await.unwrap(), Held::Lost);
+    assert_eq!(queue.release(&old, &Release::default(), clock.now()).await.unwrap(), Held::Lost);
+    assert_eq!(queue.bury(&old, "too late", clock.now()).await.unwrap(), Held::Lost);
+    assert_eq!(queue.delete(handle).await.unwrap(), Held::Lost);
+    assert_eq!(counts(&queue, clock).await, (0, 1, 0), "the stale handle changed nothing");
+    assert_eq!(other.delete(&new.receipt_handle).await.unwrap(), Held::Yes);
+    assert_eq!(other.delete(&new.receipt_handle).await.unwrap(), Held::Lost);
 }
 
 pub(super) async fn a_deleted_message_is_gone_and_may_come_again(fixture: &impl Fixture) {
-    let queue = fixture.open().await;
-    queue.send(&[task("a")], at(0)).await.unwrap();
-    let old = receive(&queue, at(0)).await.unwrap().receipt_handle;
+    let (queue, clock) = (fixture.open().await, fixture.clock());
+    queue.send(&[task("a")], clock.now()).await.unwrap();
+    let old = receive(&queue, clock).await.unwrap().receipt_handle;
     assert_eq!(queue.delete(&old).await.unwrap(), Held::Yes);
-    assert_eq!(counts(&queue, at(0)).await, (0, 0, 0));
-    assert_eq!(queue.send(&[task("a")], at(1)).await.unwrap(), 1, "a deleted message leaves no trace");
-    receive(&queue, at(1)).await.unwrap();
+    assert_eq!(counts(&queue, clock).await, (0, 0, 0));
+    assert_eq!(queue.send(&[task("a")], clock.now()).await.unwrap(), 1, "a deleted message leaves no trace");
+    receive(&queue, clock).await.unwrap();
     assert_eq!(queue.delete(&old).await.unwrap(), Held::Lost, "its handle is not that of the new one");
 }
 
 pub(super) async fn a_message_that_is_received_too_often_is_a_dead_letter(fixture: &impl Fixture) {
-    let queue = fixture.open().await;
-    queue.send(&[task("a"), task("b")], at(0)).await.unwrap();
-    let rest = receive(&queue, at(0)).await.unwrap();
-    let poisoned = receive(&queue, at(0)).await.unwrap();
+    let (queue, clock) = (fixture.open().await, fixture.clock());
+    queue.send(&[task("a"), task("b")], clock.now()).await.unwrap();
+    let rest = receive(&queue, clock).await.unwrap();
+    let poisoned = receive(&queue, clock).await.unwrap();
     assert_eq!(queue.delete(&rest.receipt_handle).await.unwrap(), Held::Yes);
-    assert_eq!(receive(&queue, at(200)).await.unwrap().receive_count, 2);
-    assert_eq!(receive(&queue, at(400)).await.unwrap().receive_count, 3);
-    assert_eq!(counts(&queue, at(401)).await, (0, 1, 0));
-    assert!(receive(&queue, at(600)).await.is_none());
-    assert_eq!(counts(&queue, at(600)).await, (0, 0, 1));
-    let dead = queue.dead_letters(&source(), dt()).await.unwrap();
+    for count in [2, 3] {
+        clock.pass(clock.v()).await;
+        assert_eq!(receive(&queue, clock).await.unwrap().receive_count, count);
+    }
+    assert_eq!(counts(&queue, clock).await, (0, 1, 0));
+    clock.pass(clock.v()).await;
+    assert!(receive(&queue, clock).await.is_none());
+    assert_eq!(counts(&queue, clock).await, (0, 0, 1));
+    let dead = queue.dead_letters(&of(), clock.now()).await.unwrap();
     assert_eq!(dead.len(), 1);
-    assert_eq!((&dead[0].task, dead[0].receive_count, dead[0].dead_at), (&poisoned.task, 3, at(600)));
+    assert_eq!((&dead[0].task, dead[0].receive_count, dead[0].dead_at), (&poisoned.task, 3, clock.now()));
     assert_eq!(dead[0].error, super::NO_WORD);
-    assert_eq!(queue.send(&[poisoned.task], at(700)).await.unwrap(), 0, "it stays dead until it is redriven");
+    let again = queue.send(&[poisoned.task], clock.now()).await.unwrap();
+    assert_eq!(again, 0, "it stays dead until it is redriven");
 }
 
 pub(super) async fn a_dead_letter_tells_its_last_error(fixture: &impl Fixture) {
-    let queue = fixture.open().await;
-    queue.send(&[task("a")], at(0)).await.unwrap();
+    let (queue, clock) = (fixture.open().await, fixture.clock());
+    queue.send(&[task("a")], clock.now()).await.unwrap();
     for (turn, error) in [Some("first"), Some("second"), None].into_iter().enumerate() {
-        let message = receive(&queue, at(0)).await.unwrap();
+        let message = receive(&queue, clock).await.unwrap();
         assert_eq!(message.receive_count as usize, turn + 1);
         let release = Release { error: error.map(str::to_owned), ..Release::default() };
-        assert_eq!(queue.release(&message.receipt_handle, &release, at(0)).await.unwrap(), Held::Yes);
+        assert_eq!(queue.release(&message, &release, clock.now()).await.unwrap(), Held::Yes);
     }
-    assert!(receive(&queue, at(0)).await.is_none());
-    assert_eq!(queue.dead_letters(&source(), dt()).await.unwrap()[0].error, "second");
+    assert!(receive(&queue, clock).await.is_none());
+    assert_eq!(queue.dead_letters(&of(), clock.now()).await.unwrap()[0].error, "second");
 }
 
 pub(super) async fn a_message_can_be_buried_at_once(fixture: &impl Fixture) {
-    let queue = fixture.open().await;
-    queue.send(&[task("a")], at(0)).await.unwrap();
-    let message = receive(&queue, at(0)).await.unwrap();
-    assert_eq!(queue.bury(&message.receipt_handle, "expected JSON, found 'a quote'", at(5)).await.unwrap(), Held::Yes);
-    assert!(receive(&queue, at(1000)).await.is_none());
-    let dead = queue.dead_letters(&source(), dt()).await.unwrap();
-    assert_eq!((dead[0].error.as_str(), dead[0].receive_count), ("expected JSON, found 'a quote'", 1));
+    let (queue, clock) = (fixture.open().await, fixture.clock());
+    queue.send(&[task("a")], clock.now()).await.unwrap();
+    let message = receive(&queue, clock).await.unwrap();
+    let error = "expected JSON, found 'a quote' of 국밥";
+    assert_eq!(queue.bury(&message, error, clock.now()).await.unwrap(), Held::Yes);
+    clock.pass(clock.v() * 4 / 3).await;
+    assert!(receive(&queue, clock).await.is_none());
+    let dead = queue.dead_letters(&of(), clock.now()).await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!((&dead[0].task, dead[0].error.as_str(), dead[0].receive_count), (&task("a"), error, 1));
+    assert_eq!(counts(&queue, clock).await, (0, 0, 1));
     assert_eq!(queue.delete(&message.receipt_handle).await.unwrap(), Held::Lost);
 }
 
 pub(super) async fn dead_letters_are_sent_again_by_redrive(fixture: &impl Fixture) {
-    let queue = fixture.open().await;
-    queue.send(&[task("a"), task("b")], at(0)).await.unwrap();
+    let (queue, clock) = (fixture.open().await, fixture.clock());
+    queue.send(&[task("a"), task("b")], clock.now()).await.unwrap();
     for _ in 0..2 {
-        let message = receive(&queue, at(0)).await.unwrap();
-        assert_eq!(queue.bury(&message.receipt_handle, "no", at(0)).await.unwrap(), Held::Yes);
+        let message = receive(&queue, clock).await.unwrap();
+        assert_eq!(queue.bury(&message, "no", clock.now()).await.unwrap(), Held::Yes);
     }
-    assert_eq!(counts(&queue, at(1)).await, (0, 0, 2));
-    assert_eq!(queue.redrive(&source(), dt(), at(1)).await.unwrap(), 2);
-    assert_eq!(queue.redrive(&source(), dt(), at(1)).await.unwrap(), 0);
-    assert_eq!(counts(&queue, at(1)).await, (2, 0, 0));
-    assert_eq!(receive(&queue, at(1)).await.unwrap().receive_count, 1);
+    assert_eq!(counts(&queue, clock).await, (0, 0, 2));
+    let dead = queue.dead_letters(&of(), clock.now()).await.unwrap();
+    assert_eq!(queue.redrive(&dead[..1], clock.now()).await.unwrap(), 1, "one of them");
+    assert_eq!(counts(&queue, clock).await, (1, 0, 1));
+    assert_eq!(queue.redrive(&dead, clock.now()).await.unwrap(), 1, "the other one");
+    assert_eq!(queue.redrive(&dead, clock.now()).await.unwrap(), 0);
+    assert_eq!(counts(&queue, clock).await, (2, 0, 0));
+    assert!(queue.dead_letters(&of(), clock.now()).await.unwrap().is_empty());
+    assert_eq!(receive(&queue, clock).await.unwrap().receive_count, 1);
 }
 
 pub(super) async fn a_released_message_waits_as_long_as_it_was_told(fixture: &impl Fixture) {
-    let queue = fixture.open().await;
-    queue.send(&[task("a")], at(0)).await.unwrap();
-    let first = receive(&queue, at(0)).await.unwrap();
-    let release = Release { after: Duration::from_secs(30), error: Some("slow down".into()), uncounted: false };
-    assert_eq!(queue.release(&first.receipt_handle, &release, at(10)).await.unwrap(), Held::Yes);
-    assert_eq!(
-        queue.change_visibility(&first.receipt_handle, V, at(11)).await.unwrap(),
-        Held::Lost,
-        "it was given back"
-    );
-    assert!(receive(&queue, at(39)).await.is_none());
-    assert_eq!(receive(&queue, at(40)).await.unwrap().receive_count, 2);
+    let (queue, clock) = (fixture.open().await, fixture.clock());
+    queue.send(&[task("a")], clock.now()).await.unwrap();
+    let first = receive(&queue, clock).await.unwrap();
+    let release = Release { after: clock.v(), error: Some("slow down".into()), uncounted: false };
+    assert_eq!(queue.release(&first, &release, clock.now()).await.unwrap(), Held::Yes);
+    let late = queue.change_visibility(&first.receipt_handle, clock.v() * 9, clock.now()).await.unwrap();
+    assert_eq!(late, Held::Lost, "it was given back");
+    clock.pass(clock.v() / 2).await;
+    assert!(receive(&queue, clock).await.is_none());
+    clock.pass(clock.v()).await;
+    assert_eq!(receive(&queue, clock).await.unwrap().receive_count, 2);
 }
 
 pub(super) async fn handing_back_does_not_count_as_a_receive(fixture: &impl Fixture) {
-    let queue = fixture.open().await;
-    queue.send(&[task("a")], at(0)).await.unwrap();
+    let (queue, clock) = (fixture.open().await, fixture.clock());
+    queue.send(&[task("a")], clock.now()).await.unwrap();
+    let once = receive(&queue, clock).await.unwrap();
+    assert_eq!(queue.release(&once, &Release::default(), clock.now()).await.unwrap(), Held::Yes);
     let back = Release { uncounted: true, ..Release::default() };
     for _ in 0..10 {
-        let message = receive(&queue, at(0)).await.unwrap();
-        assert_eq!(message.receive_count, 1);
-        assert_eq!(queue.release(&message.receipt_handle, &back, at(0)).await.unwrap(), Held::Yes);
+        let message = receive(&queue, clock).await.unwrap();
+        assert_eq!(message.receive_count, 2, "the one that counted still does");
+        assert_eq!(queue.release(&message, &back, clock.now()).await.unwrap(), Held::Yes);
     }
-    assert_eq!(counts(&queue, at(0)).await, (1, 0, 0));
+    assert_eq!(counts(&queue, clock).await, (1, 0, 0));
 }
 
-pub(super) async fn sources_and_days_do_not_mix(fixture: &impl Fixture) {
-    let queue = fixture.open().await;
+pub(super) async fn dead_letters_are_told_by_source_and_day(fixture: &impl Fixture) {
+    let (queue, clock) = (fixture.open().await, fixture.clock());
     let other_day: Date = "2026-10-02".parse().unwrap();
     let other_source: SourceName = "naver_places".parse().unwrap();
     let tasks = [
@@ -228,24 +313,51 @@ pub(super) async fn sources_and_days_do_not_mix(fixture: &impl Fixture) {
         Task::new(&source(), other_day, vec![Key::new("a")]),
         Task::new(&other_source, dt(), vec![Key::new("a")]),
     ];
-    assert_eq!(queue.send(&tasks, at(0)).await.unwrap(), 3);
-    let message = receive(&queue, at(0)).await.unwrap();
+    assert_eq!(queue.send(&tasks, clock.now()).await.unwrap(), 3);
+    for _ in 0..3 {
+        let message = queue.receive(&Of::all(), &options(clock), clock.now()).await.unwrap().unwrap();
+        assert_eq!(queue.bury(&message, "no", clock.now()).await.unwrap(), Held::Yes);
+    }
+    let found = async |of: &Of| -> HashSet<Task> {
+        queue.dead_letters(of, clock.now()).await.unwrap().into_iter().map(|letter| letter.task).collect()
+    };
+    let expected = |of: &Of| -> HashSet<Task> { tasks.iter().filter(|task| of.has(task)).cloned().collect() };
+    for of in [
+        Of::all(),
+        of(),
+        Of { source: Some(source()), dt: None },
+        Of { source: None, dt: Some(dt()) },
+        Of::day(&other_source, other_day),
+    ] {
+        assert_eq!(found(&of).await, expected(&of), "{of:?}");
+    }
+}
+
+pub(super) async fn sources_and_days_do_not_mix(fixture: &impl Fixture) {
+    let (queue, clock) = (fixture.open().await, fixture.clock());
+    let other_day: Date = "2026-10-02".parse().unwrap();
+    let other_source: SourceName = "naver_places".parse().unwrap();
+    let tasks = [
+        task("a"),
+        Task::new(&source(), other_day, vec![Key::new("a")]),
+        Task::new(&other_source, dt(), vec![Key::new("a")]),
+    ];
+    assert_eq!(queue.send(&tasks, clock.now()).await.unwrap(), 3);
+    let message = receive(&queue, clock).await.unwrap();
     assert_eq!(message.task, tasks[0]);
-    assert!(receive(&queue, at(0)).await.is_none());
-    assert_eq!(queue.bury(&message.receipt_handle, "no", at(0)).await.unwrap(), Held::Yes);
-    assert!(queue.dead_letters(&other_source, dt()).await.unwrap().is_empty());
-    assert_eq!(queue.redrive(&source(), other_day, at(0)).await.unwrap(), 0);
-    assert_eq!(queue.counts(&source(), other_day, at(0)).await.unwrap(), Counts { visible: 1, in_flight: 0, dead: 0 });
+    assert!(receive(&queue, clock).await.is_none());
+    let counts = queue.counts(&Of::day(&source(), other_day), clock.now()).await.unwrap();
+    assert_eq!(counts, Counts { visible: 1, in_flight: 0, dead: 0 });
 }
 
 pub(super) async fn fresh_tasks_come_before_those_that_failed(fixture: &impl Fixture) {
-    let queue = fixture.open().await;
-    queue.send(&[task("a"), task("b"), task("c")], at(0)).await.unwrap();
-    let first = receive(&queue, at(0)).await.unwrap();
+    let (queue, clock) = (fixture.open().await, fixture.clock());
+    queue.send(&[task("a"), task("b"), task("c")], clock.now()).await.unwrap();
+    let first = receive(&queue, clock).await.unwrap();
     assert_eq!(first.task, task("a"), "in the order they were sent");
-    assert_eq!(queue.release(&first.receipt_handle, &Release::default(), at(0)).await.unwrap(), Held::Yes);
+    assert_eq!(queue.release(&first, &Release::default(), clock.now()).await.unwrap(), Held::Yes);
     let mut order = Vec::new();
-    while let Some(message) = receive(&queue, at(0)).await {
+    while let Some(message) = receive(&queue, clock).await {
         order.push(message.task.keys[0].value.clone());
     }
     assert_eq!(order, ["b", "c", "a"]);
@@ -256,12 +368,14 @@ pub(super) async fn two_processes_never_hold_the_same_message(fixture: &impl Fix
     let queue = fixture.open().await;
     let tasks: Vec<Task> = (0..TASKS).map(|n| task(&n.to_string())).collect();
     let mut takers = Vec::new();
+    let now = fixture.clock().now();
     for _ in 0..4 {
         let (queue, tasks) = (fixture.open().await, tasks.clone());
+        let options = options(fixture.clock());
         takers.push(tokio::spawn(async move {
-            let sent = queue.send(&tasks, at(0)).await.unwrap();
+            let sent = queue.send(&tasks, now).await.unwrap();
             let mut taken = Vec::new();
-            while let Some(message) = receive(&queue, at(1)).await {
+            while let Some(message) = queue.receive(&of(), &options, now).await.unwrap() {
                 taken.push(message.task.id.clone());
                 if taken.len() % 2 == 0 {
                     assert_eq!(queue.delete(&message.receipt_handle).await.unwrap(), Held::Yes);
@@ -279,5 +393,5 @@ pub(super) async fn two_processes_never_hold_the_same_message(fixture: &impl Fix
     // A taker that sends late may bring back a task that another one has deleted by then; it is a new message, held once.
     assert_eq!(sent, taken.len());
     assert_eq!(taken.iter().collect::<HashSet<_>>().len(), TASKS);
-    assert_eq!(counts(&queue, at(1)).await.0, 0);
+    assert_eq!(counts(&queue, fixture.clock()).await.0, 0);
 }

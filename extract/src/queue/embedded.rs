@@ -2,7 +2,7 @@
 //!
 //! The hard part is that any of them may be killed at any moment. Every method is one `BEGIN IMMEDIATE` transaction, so a
 //! kill leaves all of it or nothing; a message whose holder is a dead process of this machine is freed by the next
-//! receive (see `process.rs`); and a file that SQLite can't read is set aside as `….corrupt` and begun anew, because all
+//! receive (see [`Process`]); and a file that SQLite can't read is set aside as `….corrupt` and begun anew, because all
 //! that it held is planned again from the lake.
 //!
 //! The file is in WAL mode with `synchronous = normal`: a commit survives the process, and after a power cut the last
@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use catalog::run::Process;
 use catalog::{Date, SourceName, Timestamp};
 use rusqlite::types::{Type, Value};
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params, params_from_iter,
 };
 
-use super::process::Process;
-use super::{Counts, DeadLetter, Held, Message, NO_WORD, Queue, ReceiptHandle, ReceiveOptions, Release, later};
+use super::{Counts, DeadLetter, Held, Message, NO_WORD, Of, Queue, ReceiptHandle, ReceiveOptions, Release, later};
 use crate::error::Error;
 use crate::task::{Task, TaskId};
 
@@ -140,21 +140,16 @@ impl Queue for EmbeddedQueue {
         .await
     }
 
-    async fn receive(
-        &self,
-        source: &SourceName,
-        dt: Date,
-        options: &ReceiveOptions,
-        now: Timestamp,
-    ) -> Result<Option<Message>, Error> {
-        let (source, options) = (source.clone(), *options);
+    async fn receive(&self, of: &Of, options: &ReceiveOptions, now: Timestamp) -> Result<Option<Message>, Error> {
+        let (of, options) = (Text::from(of), *options);
         self.transact(move |transaction, me| {
-            let (source_text, dt_text, at) = (source.to_string(), dt.to_string(), now.as_microsecond());
-            free_messages_of_the_dead(transaction, me, &source_text, &dt_text, at)?;
+            let at = now.as_microsecond();
+            free_messages_of_the_dead(transaction, me, &of, at)?;
             transaction.execute(
                 "update message set dead_at = ?3, token = null
-                 where source = ?1 and dt = ?2 and dead_at is null and visible_at <= ?3 and receives >= ?4",
-                params![source_text, dt_text, at, options.max_receives],
+                 where (?1 is null or source = ?1) and (?2 is null or dt = ?2)
+                   and dead_at is null and visible_at <= ?3 and receives >= ?4",
+                params![of.source, of.dt, at, options.max_receives],
             )?;
             let next = transaction
                 .query_row(
@@ -162,23 +157,24 @@ impl Queue for EmbeddedQueue {
                      set receives = receives + 1, visible_at = ?4, token = lower(hex(randomblob(16))),
                          holder_machine = ?5, holder_pid = ?6, holder_started = ?7
                      where sent = (select sent from message
-                                   where source = ?1 and dt = ?2 and dead_at is null and visible_at <= ?3
+                                   where (?1 is null or source = ?1) and (?2 is null or dt = ?2)
+                                     and dead_at is null and visible_at <= ?3
                                    order by receives, sent limit 1)
-                     returning task, keys, receives, token",
+                     returning source, dt, task, keys, receives, token",
                     params![
-                        source_text,
-                        dt_text,
+                        of.source,
+                        of.dt,
                         at,
                         later(now, options.visibility_timeout),
-                        me.machine,
+                        me.place().unwrap_or_default(),
                         me.pid,
                         i64::try_from(me.started).unwrap_or(i64::MAX)
                     ],
                     |row| {
-                        let task = task(row, &source, dt)?;
+                        let task = task(row)?;
                         let receipt_handle = ReceiptHandle {
-                            source: source.clone(),
-                            dt,
+                            source: task.source.clone(),
+                            dt: task.dt,
                             task: task.id.clone(),
                             token: row.get("token")?,
                         };
@@ -200,11 +196,11 @@ impl Queue for EmbeddedQueue {
         self.with_held(handle, "update message set visible_at = ?5", vec![later(now, timeout).into()]).await
     }
 
-    async fn release(&self, handle: &ReceiptHandle, release: &Release, now: Timestamp) -> Result<Held, Error> {
+    async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<Held, Error> {
         let statement = "update message set visible_at = ?5, token = null, error = coalesce(?6, error), receives = max(receives - ?7, 0)";
         let error = release.error.clone().map_or(Value::Null, Value::from);
         self.with_held(
-            handle,
+            &message.receipt_handle,
             statement,
             vec![later(now, release.after).into(), error, i64::from(release.uncounted).into()],
         )
@@ -215,20 +211,21 @@ impl Queue for EmbeddedQueue {
         self.with_held(handle, "delete from message", Vec::new()).await
     }
 
-    async fn bury(&self, handle: &ReceiptHandle, error: &str, now: Timestamp) -> Result<Held, Error> {
+    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<Held, Error> {
         let statement = "update message set token = null, error = ?5, dead_at = ?6";
-        self.with_held(handle, statement, vec![error.to_owned().into(), now.as_microsecond().into()]).await
+        let values = vec![error.to_owned().into(), now.as_microsecond().into()];
+        self.with_held(&message.receipt_handle, statement, values).await
     }
 
-    async fn counts(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<Counts, Error> {
-        let (source, dt) = (source.to_string(), dt.to_string());
+    async fn counts(&self, of: &Of, now: Timestamp) -> Result<Counts, Error> {
+        let of = Text::from(of);
         self.transact(move |transaction, _| {
             transaction.query_row(
                 "select count(*) filter (where dead_at is null and visible_at <= ?3),
                         count(*) filter (where dead_at is null and visible_at > ?3),
                         count(*) filter (where dead_at is not null)
-                 from message where source = ?1 and dt = ?2",
-                params![source, dt, now.as_microsecond()],
+                 from message where (?1 is null or source = ?1) and (?2 is null or dt = ?2)",
+                params![of.source, of.dt, now.as_microsecond()],
                 |row| {
                     let count = |column| row.get(column).map(|count: u32| count as usize);
                     Ok(Counts { visible: count(0)?, in_flight: count(1)?, dead: count(2)? })
@@ -238,17 +235,18 @@ impl Queue for EmbeddedQueue {
         .await
     }
 
-    async fn dead_letters(&self, source: &SourceName, dt: Date) -> Result<Vec<DeadLetter>, Error> {
-        let source = source.clone();
+    async fn dead_letters(&self, of: &Of, _now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
+        let of = Text::from(of);
         self.transact(move |transaction, _| {
             let mut select = transaction.prepare(
-                "select task, keys, receives, coalesce(error, ?3) as error, dead_at from message
-                 where source = ?1 and dt = ?2 and dead_at is not null order by task",
+                "select source, dt, task, keys, receives, coalesce(error, ?3) as error, dead_at from message
+                 where (?1 is null or source = ?1) and (?2 is null or dt = ?2) and dead_at is not null
+                 order by source, dt, task",
             )?;
-            let rows = select.query_map(params![source.to_string(), dt.to_string(), NO_WORD], |row| {
-                let dead_at = Timestamp::from_microsecond(row.get("dead_at")?).map_err(|error| unreadable(4, error))?;
+            let rows = select.query_map(params![of.source, of.dt, NO_WORD], |row| {
+                let dead_at = Timestamp::from_microsecond(row.get("dead_at")?).map_err(|error| unreadable(6, error))?;
                 Ok(DeadLetter {
-                    task: task(row, &source, dt)?,
+                    task: task(row)?,
                     receive_count: row.get("receives")?,
                     error: row.get("error")?,
                     dead_at,
@@ -259,15 +257,33 @@ impl Queue for EmbeddedQueue {
         .await
     }
 
-    async fn redrive(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<usize, Error> {
-        let (source, dt) = (source.to_string(), dt.to_string());
+    async fn redrive(&self, letters: &[DeadLetter], now: Timestamp) -> Result<usize, Error> {
+        let tasks: Vec<Task> = letters.iter().map(|letter| letter.task.clone()).collect();
         self.transact(move |transaction, _| {
-            transaction.execute(
-                "update message set dead_at = null, receives = 0, visible_at = ?3 where source = ?1 and dt = ?2 and dead_at is not null",
-                params![source, dt, now.as_microsecond()],
-            )
+            let mut update = transaction.prepare(
+                "update message set dead_at = null, receives = 0, visible_at = ?4
+                 where source = ?1 and dt = ?2 and task = ?3 and dead_at is not null",
+            )?;
+            let mut redriven = 0;
+            for task in &tasks {
+                let (source, dt) = (task.source.to_string(), task.dt.to_string());
+                redriven += update.execute(params![source, dt, task.id.as_str(), now.as_microsecond()])?;
+            }
+            Ok(redriven)
         })
         .await
+    }
+}
+
+/// An [`Of`] as SQL takes it.
+struct Text {
+    source: Option<String>,
+    dt: Option<String>,
+}
+
+impl From<&Of> for Text {
+    fn from(of: &Of) -> Self {
+        Self { source: of.source.as_ref().map(ToString::to_string), dt: of.dt.map(|dt| dt.to_string()) }
     }
 }
 
@@ -275,42 +291,42 @@ impl Queue for EmbeddedQueue {
 fn free_messages_of_the_dead(
     transaction: &Transaction<'_>,
     me: &Process,
-    source: &str,
-    dt: &str,
+    of: &Text,
     at: i64,
 ) -> rusqlite::Result<()> {
+    // Where processes can't be told apart, nobody is known to be dead and all messages wait for their timeouts.
+    let Some(place) = me.place() else { return Ok(()) };
     let mut select = transaction.prepare(
         "select distinct holder_pid, holder_started from message
-         where source = ?1 and dt = ?2 and dead_at is null and visible_at > ?3 and token is not null and holder_machine = ?4",
+         where (?1 is null or source = ?1) and (?2 is null or dt = ?2)
+           and dead_at is null and visible_at > ?3 and token is not null and holder_machine = ?4",
     )?;
-    let holders = select.query_map(params![source, dt, at, me.machine], |row| {
+    let holders = select.query_map(params![of.source, of.dt, at, place], |row| {
         let started: i64 = row.get(1)?;
-        Ok(Process {
-            machine: me.machine.clone(),
-            pid: row.get(0)?,
-            started: u64::try_from(started).unwrap_or_default(),
-        })
+        Ok(Process { pid: row.get(0)?, started: u64::try_from(started).unwrap_or_default(), ..me.clone() })
     })?;
     for holder in holders {
         let holder = holder?;
-        if me.knows_dead(&holder) {
+        if holder != *me && holder.is_gone() {
             let started = i64::try_from(holder.started).unwrap_or(i64::MAX);
             let freed = transaction.execute(
-                "update message set visible_at = ?3, token = null
-                 where source = ?1 and dt = ?2 and token is not null
-                   and holder_machine = ?4 and holder_pid = ?5 and holder_started = ?6",
-                params![source, dt, at, me.machine, holder.pid, started],
+                "update message set visible_at = ?1, token = null
+                 where token is not null and dead_at is null
+                   and holder_machine = ?2 and holder_pid = ?3 and holder_started = ?4",
+                params![at, place, holder.pid, started],
             )?;
-            tracing::info!(source, dt, pid = holder.pid, freed, "took back the messages of a process that is gone");
+            tracing::info!(pid = holder.pid, freed, "took back the messages of a process that is gone");
         }
     }
     Ok(())
 }
 
-fn task(row: &Row<'_>, source: &SourceName, dt: Date) -> rusqlite::Result<Task> {
-    let keys: String = row.get("keys")?;
-    let keys = serde_json::from_str(&keys).map_err(|error| unreadable(1, error))?;
-    Ok(Task { source: source.clone(), dt, id: TaskId::from_stored(row.get("task")?), keys })
+fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
+    let (source, dt, keys): (String, String, String) = (row.get("source")?, row.get("dt")?, row.get("keys")?);
+    let source = source.parse::<SourceName>().map_err(|error| unreadable(0, error))?;
+    let dt = dt.parse::<Date>().map_err(|error| unreadable(1, error))?;
+    let keys = serde_json::from_str(&keys).map_err(|error| unreadable(3, error))?;
+    Ok(Task { source, dt, id: TaskId::from_stored(row.get("task")?), keys })
 }
 
 fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use catalog::{Date, SourceName, Timestamp};
 
-use super::{Counts, DeadLetter, Held, Message, NO_WORD, Queue, ReceiptHandle, ReceiveOptions, Release, later};
+use super::{Counts, DeadLetter, Held, Message, NO_WORD, Of, Queue, ReceiptHandle, ReceiveOptions, Release, later};
 use crate::error::Error;
 use crate::task::{Task, TaskId};
 
@@ -67,8 +67,8 @@ impl State {
         self.sequence
     }
 
-    fn of<'a>(&'a mut self, source: &'a SourceName, dt: Date) -> impl Iterator<Item = &'a mut Entry> {
-        self.messages.values_mut().filter(move |entry| entry.task.source == *source && entry.task.dt == dt)
+    fn of<'a>(&'a mut self, of: &'a Of) -> impl Iterator<Item = &'a mut Entry> {
+        self.messages.values_mut().filter(move |entry| of.has(&entry.task))
     }
 }
 
@@ -93,31 +93,26 @@ impl Queue for MemoryQueue {
         Ok(new)
     }
 
-    async fn receive(
-        &self,
-        source: &SourceName,
-        dt: Date,
-        options: &ReceiveOptions,
-        now: Timestamp,
-    ) -> Result<Option<Message>, Error> {
+    async fn receive(&self, of: &Of, options: &ReceiveOptions, now: Timestamp) -> Result<Option<Message>, Error> {
         let mut state = self.state();
         let token = format!("receipt-{}", state.next());
         let at = now.as_microsecond();
-        for entry in state.of(source, dt) {
+        for entry in state.of(of) {
             if entry.dead_at.is_none() && entry.visible_at <= at && entry.receives >= options.max_receives {
                 entry.token = None;
                 entry.dead_at = Some(now);
             }
         }
         let next = state
-            .of(source, dt)
+            .of(of)
             .filter(|entry| entry.dead_at.is_none() && entry.visible_at <= at)
             .min_by_key(|entry| (entry.receives, entry.sent));
         Ok(next.map(|entry| {
             entry.receives += 1;
             entry.visible_at = later(now, options.visibility_timeout);
             entry.token = Some(token.clone());
-            let receipt_handle = ReceiptHandle { source: source.clone(), dt, task: entry.task.id.clone(), token };
+            let Task { source, dt, id, .. } = entry.task.clone();
+            let receipt_handle = ReceiptHandle { source, dt, task: id, token };
             Message { task: entry.task.clone(), receipt_handle, receive_count: entry.receives }
         }))
     }
@@ -131,8 +126,8 @@ impl Queue for MemoryQueue {
         Ok(self.with_held(handle, |entry| entry.visible_at = later(now, timeout)))
     }
 
-    async fn release(&self, handle: &ReceiptHandle, release: &Release, now: Timestamp) -> Result<Held, Error> {
-        Ok(self.with_held(handle, |entry| {
+    async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<Held, Error> {
+        Ok(self.with_held(&message.receipt_handle, |entry| {
             entry.visible_at = later(now, release.after);
             entry.token = None;
             if release.uncounted {
@@ -154,17 +149,17 @@ impl Queue for MemoryQueue {
         Ok(Held::Yes)
     }
 
-    async fn bury(&self, handle: &ReceiptHandle, error: &str, now: Timestamp) -> Result<Held, Error> {
-        Ok(self.with_held(handle, |entry| {
+    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<Held, Error> {
+        Ok(self.with_held(&message.receipt_handle, |entry| {
             entry.token = None;
             entry.error = Some(error.to_owned());
             entry.dead_at = Some(now);
         }))
     }
 
-    async fn counts(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<Counts, Error> {
+    async fn counts(&self, of: &Of, now: Timestamp) -> Result<Counts, Error> {
         let mut counts = Counts::default();
-        for entry in self.state().of(source, dt) {
+        for entry in self.state().of(of) {
             if entry.dead_at.is_some() {
                 counts.dead += 1;
             } else if entry.visible_at <= now.as_microsecond() {
@@ -176,9 +171,9 @@ impl Queue for MemoryQueue {
         Ok(counts)
     }
 
-    async fn dead_letters(&self, source: &SourceName, dt: Date) -> Result<Vec<DeadLetter>, Error> {
+    async fn dead_letters(&self, of: &Of, _now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
         let mut state = self.state();
-        let dead = state.of(source, dt).filter_map(|entry| {
+        let dead = state.of(of).filter_map(|entry| {
             Some(DeadLetter {
                 task: entry.task.clone(),
                 receive_count: entry.receives,
@@ -189,11 +184,13 @@ impl Queue for MemoryQueue {
         Ok(dead.collect())
     }
 
-    async fn redrive(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<usize, Error> {
+    async fn redrive(&self, letters: &[DeadLetter], now: Timestamp) -> Result<usize, Error> {
         let mut state = self.state();
         let mut redriven = 0;
-        for entry in state.of(source, dt) {
-            if entry.dead_at.take().is_some() {
+        for Task { source, dt, id, .. } in letters.iter().map(|letter| &letter.task) {
+            if let Some(entry) = state.messages.get_mut(&(source.clone(), *dt, id.clone()))
+                && entry.dead_at.take().is_some()
+            {
                 entry.receives = 0;
                 entry.visible_at = now.as_microsecond();
                 redriven += 1;
@@ -210,17 +207,24 @@ fn place(handle: &ReceiptHandle) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::contract::{Fixture, queue_contract};
+    use crate::queue::contract::{Clock, Fixture, queue_contract, sorting_queue_contract};
 
-    impl Fixture for MemoryQueue {
-        fn new() -> Self {
-            Self::default()
+    struct InMemory(MemoryQueue, Clock);
+
+    impl Fixture for InMemory {
+        fn new() -> Option<Self> {
+            Some(Self(MemoryQueue::new(), Clock::simulated()))
         }
 
         async fn open(&self) -> Arc<dyn Queue> {
-            Arc::new(self.clone())
+            Arc::new(self.0.clone())
+        }
+
+        fn clock(&self) -> &Clock {
+            &self.1
         }
     }
 
-    queue_contract!(MemoryQueue);
+    queue_contract!(InMemory);
+    sorting_queue_contract!(InMemory);
 }

@@ -4,8 +4,11 @@
 //! of it, which leaves two tries before the message shows up for others. When it can't – the handle is stale, or the queue
 //! hasn't answered for almost a whole timeout – the lease is *lost*, and the work must end before its commit: somebody else
 //! may be on it.
+//!
+//! A process that was frozen wakes up believing that no time has passed. So our own monotonic clock has a word too: a lease
+//! whose last extension is older than the timeout is lost without asking, whatever the queue would answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use catalog::Timestamp;
@@ -30,6 +33,8 @@ struct Extend {
     handle: ReceiptHandle,
     timeout: Duration,
     now: fn() -> Timestamp,
+    /// When the last extension that worked was asked for.
+    extended: Arc<Mutex<Instant>>,
 }
 
 impl Lease {
@@ -40,7 +45,8 @@ impl Lease {
         timeout: Duration,
         now: fn() -> Timestamp,
     ) -> Self {
-        let message = Extend { queue: Arc::clone(queue), handle: handle.clone(), timeout, now };
+        let extended = Arc::new(Mutex::new(Instant::now()));
+        let message = Extend { queue: Arc::clone(queue), handle: handle.clone(), timeout, now, extended };
         let lost = Cancel::new();
         let heartbeat = tokio::spawn(beat(message.clone(), lost.clone()));
         Self { message, lost, heartbeat }
@@ -68,26 +74,35 @@ impl Drop for Lease {
 
 impl Extend {
     async fn extend(&self) -> Result<Held, Error> {
-        self.queue.change_visibility(&self.handle, self.timeout, (self.now)()).await
+        if self.age() >= self.timeout {
+            return Ok(Held::Lost);
+        }
+        let began = Instant::now();
+        let held = self.queue.change_visibility(&self.handle, self.timeout, (self.now)()).await?;
+        if held == Held::Yes {
+            *self.extended.lock().unwrap_or_else(PoisonError::into_inner) = began;
+        }
+        Ok(held)
+    }
+
+    /// Since the last extension.
+    fn age(&self) -> Duration {
+        self.extended.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 }
 
 async fn beat(message: Extend, lost: Cancel) {
     let (third, soon) = (message.timeout / 3, message.timeout / 12);
-    let mut extended = Instant::now();
     let mut pause = third;
     loop {
         sleep(pause).await;
         match message.extend().await {
-            Ok(Held::Yes) => {
-                extended = Instant::now();
-                pause = third;
-            }
+            Ok(Held::Yes) => pause = third,
             Ok(Held::Lost) => break,
             Err(error) => {
                 tracing::warn!(task = %message.handle.task, error = one_line(&error), "a heartbeat failed");
                 pause = soon;
-                if extended.elapsed() + 2 * soon >= message.timeout {
+                if message.age() + 2 * soon >= message.timeout {
                     break;
                 }
             }

@@ -127,12 +127,12 @@ async fn a_poisoned_task_is_a_dead_letter_and_the_rest_goes_on() {
     // The next run of the day still says so, and asks nobody.
     let calls = bench.site.calls().len();
     let again = bench.extract(KEYS).await.unwrap();
-    assert_eq!((again.dead, again.keys_fetched), (extracted.dead, 0));
+    assert_eq!((&again.dead, again.keys_fetched), (&extracted.dead, 0));
     assert_eq!(bench.site.calls().len(), calls);
 
     // Redriven on a mended site, it lands and only its poisoned key is fetched.
     bench.site.script("c", Answer::Items);
-    assert_eq!(bench.queue.redrive(bench.source.name(), DT, now()).await.unwrap(), 1);
+    assert_eq!(bench.queue.redrive(&extracted.dead, now()).await.unwrap(), 1);
     let mended = bench.extract(KEYS).await.unwrap();
     assert_eq!((mended.keys_fetched, mended.landed, mended.dead.len()), (1, 4, 0));
     assert_eq!(bench.rows().await, rows_of(KEYS));
@@ -253,7 +253,7 @@ async fn an_interrupt_hands_everything_back() {
     assert!(matches!(ended, Err(Error::Cancelled)));
     assert_eq!(bench.counts().await, (1, 0, 0));
     let options = ReceiveOptions { visibility_timeout: Duration::ZERO, max_receives: 3 };
-    let message = bench.queue.receive(bench.source.name(), DT, &options, now()).await.unwrap().unwrap();
+    let message = bench.queue.receive(&bench.of(), &options, now()).await.unwrap().unwrap();
     assert_eq!(message.receive_count, 1, "an interrupt is not the task's fault");
 
     bench.site.script("d", Answer::Items);

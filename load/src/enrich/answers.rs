@@ -92,7 +92,7 @@ impl<'a> Answers<'a> {
                     retryable: true,
                 });
             }
-            given.push(Answer { text: Some(summary.text), vector: None });
+            given.push(Answer { text: Some(summary.text), ..Answer::default() });
             (self.context.progress)(Progress { kind: AnswerKind::Summary, done: before + given.len() as u64, total });
         }
         Ok(given)
@@ -114,5 +114,5 @@ async fn embeddings(batch: &[(String, Question<'_>)], llm: &dyn Llm) -> Result<V
             retryable: false,
         });
     }
-    Ok(vectors.into_iter().map(|v| Answer { text: None, vector: Some(v.vector) }).collect())
+    Ok(vectors.into_iter().map(|v| Answer { vector: Some(v.vector), ..Answer::default() }).collect())
 }

@@ -18,11 +18,12 @@ use crate::error::{Error, Result};
 use crate::read;
 use crate::value::{Value, content_hash};
 
-/// A text or a vector.
-#[derive(Debug, Clone, PartialEq)]
+/// A text or a vector, or why there is none and none is asked for again.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Answer {
     pub(super) text: Option<String>,
     pub(super) vector: Option<Vec<f32>>,
+    pub(super) reason: Option<String>,
 }
 
 /// The table, opened.
@@ -37,6 +38,7 @@ fn schema() -> SchemaRef {
         Field::new("model", DataType::Utf8, true),
         Field::new("entity", DataType::Utf8, true),
         Field::new("created_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        Field::new("reason", DataType::Utf8, true),
         Field::new("text", DataType::Utf8, true),
         Field::new("vector", read::vector_type(), true),
         Field::new("dt", DataType::Date32, true),
@@ -53,6 +55,12 @@ impl Cache {
             stats_columns,
         };
         Ok(Self { table: lake.create(&spec).await? })
+    }
+
+    /// The table, if any model was ever asked: for those who may only look.
+    pub(super) async fn find(lake: &Lake) -> Result<Option<Self>> {
+        let table = lake.find(&TableName::new(Layer::Ops, "llm_results")?).await?;
+        Ok(table.map(|table| Self { table }))
     }
 
     /// Adds every answer of the lake to `known`, unless one with its key is there.
@@ -79,7 +87,7 @@ impl Cache {
                 };
                 let held = oldest.get(&key).map(|(at, answer)| (*at, &answer.text));
                 if held.is_none_or(|held| (at, &text) < held) {
-                    oldest.insert(key, (at, Answer { text, vector }));
+                    oldest.insert(key, (at, Answer { text, vector, reason: None }));
                 }
             }
         }
@@ -129,6 +137,7 @@ impl Cache {
             Arc::new(StringArray::from(vec![model; count])),
             Arc::new(answers.iter().map(|(_, entity, _)| Some(*entity)).collect::<StringArray>()),
             Arc::new(TimestampMicrosecondArray::from(vec![context.now.as_microsecond(); count]).with_timezone("UTC")),
+            Arc::new(answers.iter().map(|(.., answer)| answer.reason.as_deref()).collect::<StringArray>()),
             Arc::new(answers.iter().map(|(.., answer)| answer.text.as_deref()).collect::<StringArray>()),
             Arc::new(vectors.finish()),
             Arc::new(Date32Array::from(vec![read::days(context.dt); count])),

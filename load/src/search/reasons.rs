@@ -2,12 +2,14 @@
 //!
 //! The best sentence holds the most of what was asked, and is a sentence: a category `국밥` matches too, and tells nobody anything.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::rank::Evidence;
-use super::{Matched, Reason, ReasonKind};
+use super::answer::Matched;
+use super::corpus::Texts;
+use super::{Reason, ReasonKind};
 use crate::llm::hash_embedding;
-use crate::sink::keywords::index::{Document, KeywordIndex};
+use crate::sink::keywords::index::Document;
 use crate::text::{clip, fold, sentences};
 use catalog::TableName;
 
@@ -20,7 +22,7 @@ const SHOWN_CHARS: usize = 160;
 
 /// For each term that an entity's texts hold: the best sentence, and the tag that says it.
 pub(super) fn by_term(
-    indexes: &[KeywordIndex],
+    indexes: &[Texts],
     matched: &[Matched],
     evidence: &Evidence,
     (table, key): (&TableName, &str),
@@ -28,7 +30,7 @@ pub(super) fn by_term(
 ) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (term, this) in matched.iter().enumerate() {
-        let mine: Vec<&(usize, Rc<Document>, usize)> =
+        let mine: Vec<&(usize, Arc<Document>, usize)> =
             this.documents.iter().filter(|(at, document, _)| is_about(&indexes[*at], document, table, key)).collect();
         let mut best: Option<(f64, Reason)> = None;
         let mut situation: Option<Reason> = None;
@@ -38,7 +40,7 @@ pub(super) fn by_term(
                 kind,
                 term: if *choice == 0 { this.label.clone() } else { needle.clone() },
                 sentence: clip(sentence, SHOWN_CHARS),
-                from: indexes[*at].target.table.clone(),
+                from: indexes[*at].target().table.clone(),
                 from_key: document.key.clone(),
                 rows: mine.len() as u64,
                 score: parts.get(term).copied().unwrap_or_default(),
@@ -81,9 +83,9 @@ fn worth(sentence: &str, matched: &[Matched], evidence: &Evidence) -> f64 {
     sum * whole - 1e-4 * length.min(1_000) as f64
 }
 
-fn is_about(index: &KeywordIndex, document: &Document, table: &TableName, key: &str) -> bool {
-    match &index.target.entity {
-        None => index.target.table == *table && document.key == key,
+fn is_about(index: &Texts, document: &Document, table: &TableName, key: &str) -> bool {
+    match &index.target().entity {
+        None => index.target().table == *table && document.key == key,
         Some(entity) => entity.table == *table && document.entity.as_deref() == Some(key),
     }
 }

@@ -1,12 +1,16 @@
 //! Questions to a small town.
 
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::error::Error;
 use crate::llm::local::Local;
 use crate::sync::sync;
 use crate::testing::{Place, Review, World, place, place_target, places, review_target, reviews, town};
+use crate::text::fold;
 
 /// A town of 60 places and 1,500 everyday reviews, and a few places that questions are about.
-fn corpus() -> (Vec<Place>, Vec<Review>) {
+pub(crate) fn corpus() -> (Vec<Place>, Vec<Review>) {
     let (mut made, mut written) = town(60, 1_500, 11);
     let mut add = |place: Place, bodies: &[&str]| {
         for (i, body) in bodies.iter().enumerate() {
@@ -148,13 +152,14 @@ async fn a_keyword_finds_every_place_that_has_it_and_no_other() {
         "*",
     ] {
         if part.trim().is_empty() {
-            assert!(search.keyword(part).is_err());
+            assert!(search.keyword(part).await.is_err());
             continue;
         }
-        let found: BTreeMap<String, u64> = search.keyword(part).unwrap().into_iter().map(|h| (h.key, h.rows)).collect();
+        let found = search.keyword(part).await.unwrap();
+        let found: BTreeMap<String, u64> = found.into_iter().map(|h| (h.key, h.rows)).collect();
         assert_eq!(found, scan(&made, &written, part), "{part}");
     }
-    let hits = search.keyword("국").unwrap();
+    let hits = search.keyword("국").await.unwrap();
     let rain = hits.iter().find(|h| h.key == "x-rain").unwrap();
     assert!(rain.own && rain.sentence.contains('국') && rain.title == "망원 순대국");
     assert!(hits.windows(2).all(|pair| pair[0].rows >= pair[1].rows));
@@ -164,7 +169,7 @@ async fn a_keyword_finds_every_place_that_has_it_and_no_other() {
 async fn a_folder_that_is_not_there_answers_nothing() {
     let dir = tempfile::TempDir::new().unwrap();
     let search = Search::open(&dir.path().join("never")).unwrap();
-    assert!(search.keyword("국").unwrap().is_empty());
+    assert!(search.keyword("국").await.unwrap().is_empty());
     assert!(search.search("국밥", 5, &Local::default()).await.unwrap().is_empty());
 }
 

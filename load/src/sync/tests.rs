@@ -195,7 +195,7 @@ async fn twenty_thousand_reviews_take_seconds_and_then_milliseconds() {
     let start = Instant::now();
     let search = crate::Search::open(world.serving().dir()).unwrap();
     let opened = start.elapsed();
-    let found = search.keyword("요").unwrap();
+    let found = search.keyword("요").await.unwrap();
     let keyword = start.elapsed().checked_sub(opened).unwrap();
     let question = "친구와 조용한 분위기에서 먹기 좋은 파스타";
     let hits = search.search(question, 10, &crate::Local::default()).await.unwrap();

@@ -15,7 +15,7 @@ use object_store::client::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::store::create_once::Tried;
+use crate::store::Tried;
 
 /// HTTP requests by what they are billed as, retries included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::queue::contract::{Fixture, queue_contract};
+use crate::queue::contract::{Clock, Fixture, queue_contract, sorting_queue_contract};
 use crate::task::Key;
 
-struct OnDisk(TempDir);
+struct OnDisk(TempDir, Clock);
 
 impl OnDisk {
     fn file(&self) -> PathBuf {
@@ -13,16 +13,21 @@ impl OnDisk {
 }
 
 impl Fixture for OnDisk {
-    fn new() -> Self {
-        Self(TempDir::new().unwrap())
+    fn new() -> Option<Self> {
+        Some(Self(TempDir::new().unwrap(), Clock::simulated()))
     }
 
     async fn open(&self) -> Arc<dyn Queue> {
         Arc::new(EmbeddedQueue::open(self.file()).await.unwrap())
     }
+
+    fn clock(&self) -> &Clock {
+        &self.1
+    }
 }
 
 queue_contract!(OnDisk);
+sorting_queue_contract!(OnDisk);
 
 const OPTIONS: ReceiveOptions = ReceiveOptions { visibility_timeout: Duration::from_mins(2), max_receives: 3 };
 
@@ -43,7 +48,7 @@ fn task(key: &str) -> Task {
 }
 
 async fn receive(queue: &EmbeddedQueue) -> Option<Message> {
-    queue.receive(&source(), dt(), &OPTIONS, now()).await.unwrap()
+    queue.receive(&Of::day(&source(), dt()), &OPTIONS, now()).await.unwrap()
 }
 
 #[test]
@@ -53,7 +58,7 @@ fn each_version_has_the_step_that_makes_it() {
 
 #[tokio::test]
 async fn what_was_sent_is_there_after_the_file_is_opened_again() {
-    let disk = OnDisk::new();
+    let disk = OnDisk::new().unwrap();
     let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
     queue.send(&[task("망원동 '국밥'")], now()).await.unwrap();
     drop(queue);
@@ -64,12 +69,12 @@ async fn what_was_sent_is_there_after_the_file_is_opened_again() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_a_dead_process_of_this_machine_held_is_free_at_once() {
-    let disk = OnDisk::new();
+    let disk = OnDisk::new().unwrap();
     let gone = Process { started: 1, ..Process::current() };
     let queue = EmbeddedQueue::open_as(disk.file(), gone.clone()).await.unwrap();
     queue.send(&[task("a"), task("b")], now()).await.unwrap();
     let held = receive(&queue).await.unwrap();
-    let elsewhere = EmbeddedQueue::open_as(disk.file(), Process { machine: "elsewhere".into(), ..gone }).await.unwrap();
+    let elsewhere = EmbeddedQueue::open_as(disk.file(), Process { boot: "elsewhere".into(), ..gone }).await.unwrap();
     assert_eq!(receive(&elsewhere).await.unwrap().task, task("b"));
 
     let heir = EmbeddedQueue::open(disk.file()).await.unwrap();
@@ -81,7 +86,7 @@ async fn what_a_dead_process_of_this_machine_held_is_free_at_once() {
 
 #[tokio::test]
 async fn what_a_living_process_holds_stays_held() {
-    let disk = OnDisk::new();
+    let disk = OnDisk::new().unwrap();
     let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
     queue.send(&[task("a")], now()).await.unwrap();
     receive(&queue).await.unwrap();
@@ -95,7 +100,7 @@ async fn a_file_that_is_no_queue_is_set_aside_and_begun_anew() {
         "garbage that is longer than the header of a database file, which has a hundred bytes, so that it is read as one, and then some",
         "short",
     ] {
-        let disk = OnDisk::new();
+        let disk = OnDisk::new().unwrap();
         fs::create_dir_all(disk.file().parent().unwrap()).unwrap();
         fs::write(disk.file(), damage).unwrap();
         let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
@@ -106,7 +111,7 @@ async fn a_file_that_is_no_queue_is_set_aside_and_begun_anew() {
 
 #[tokio::test]
 async fn a_queue_with_torn_pages_is_set_aside_and_begun_anew() {
-    let disk = OnDisk::new();
+    let disk = OnDisk::new().unwrap();
     let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
     let tasks: Vec<Task> = (0..500).map(|n| task(&n.to_string())).collect();
     queue.send(&tasks, now()).await.unwrap();
@@ -117,13 +122,13 @@ async fn a_queue_with_torn_pages_is_set_aside_and_begun_anew() {
     }
     fs::write(disk.file(), bytes).unwrap();
     let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
-    assert_eq!(queue.counts(&source(), dt(), now()).await.unwrap(), Counts::default());
+    assert_eq!(queue.counts(&Of::day(&source(), dt()), now()).await.unwrap(), Counts::default());
     assert!(with_suffix(&disk.file(), ".corrupt").exists());
 }
 
 #[tokio::test]
 async fn a_file_of_a_newer_version_is_left_alone() {
-    let disk = OnDisk::new();
+    let disk = OnDisk::new().unwrap();
     drop(EmbeddedQueue::open(disk.file()).await.unwrap());
     Connection::open(disk.file()).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let error = EmbeddedQueue::open(disk.file()).await.unwrap_err();
@@ -133,7 +138,7 @@ async fn a_file_of_a_newer_version_is_left_alone() {
 
 #[tokio::test]
 async fn a_folder_that_can_not_be_made_is_one_clear_error() {
-    let disk = OnDisk::new();
+    let disk = OnDisk::new().unwrap();
     fs::write(disk.0.path().join("deep"), "a file where the folder should be").unwrap();
     let error = EmbeddedQueue::open(disk.file()).await.unwrap_err();
     assert!(matches!(error, Error::QueueFolder { .. }), "{error}");

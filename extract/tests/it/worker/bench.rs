@@ -11,7 +11,7 @@ use catalog::{Date, Lake, Timestamp, Version};
 use extract::fetch::{Fetch, FetchError, FetchRequest, FetchSettings, Fetchers, Flow, Response, USER_AGENT};
 use extract::identity::IdentityKey;
 use extract::politeness::Hosts;
-use extract::queue::{MemoryQueue, Queue};
+use extract::queue::{MemoryQueue, Of, Queue};
 use extract::source::Source;
 use extract::worker::extract_with;
 use extract::{Cancel, Error, Extracted, Extractor, Key, Progress, Tuning};
@@ -287,6 +287,7 @@ impl Bench {
         Extractor {
             lake: self.lake.clone(),
             queue: Arc::clone(&self.queue),
+            sources: Arc::from([self.source.clone()]),
             fetchers: Arc::new(Fetchers::new(FetchSettings {
                 hosts: Hosts::new(),
                 user_agent: USER_AGENT.to_owned(),
@@ -301,6 +302,7 @@ impl Bench {
             seed: 7,
             progress: Arc::new(move |progress| told.lock().unwrap().push(progress)),
             cancel: Cancel::new(),
+            presence: None,
             tuning: Tuning { visibility_timeout: self.visibility, poll_interval: Duration::from_millis(10) },
         }
     }
@@ -309,9 +311,14 @@ impl Bench {
         extract_with(&self.ctx(), &self.source, &self.fetch(), DT, keys(values)).await
     }
 
+    /// The messages of the day.
+    pub(crate) fn of(&self) -> Of {
+        Of::day(self.source.name(), DT)
+    }
+
     /// Visible, in flight, dead.
     pub(crate) async fn counts(&self) -> (usize, usize, usize) {
-        let counts = self.queue.counts(self.source.name(), DT, now()).await.unwrap();
+        let counts = self.queue.counts(&self.of(), now()).await.unwrap();
         (counts.visible, counts.in_flight, counts.dead)
     }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use catalog::{Date, SourceName, Timestamp};
-use extract::queue::{Counts, DeadLetter, Held, MemoryQueue, Message, Queue, ReceiptHandle, ReceiveOptions, Release};
+use catalog::Timestamp;
+use extract::queue::{Counts, DeadLetter, Held, MemoryQueue, Message, Of, Queue, ReceiptHandle, ReceiveOptions, Release};
 use extract::{Error, Task};
 
 use super::bench::Kill;
@@ -115,14 +115,13 @@ macro_rules! decorate {
             }
             async fn receive(
                 &self,
-                source: &SourceName,
-                dt: Date,
+                of: &Of,
                 options: &ReceiveOptions,
                 now: Timestamp,
             ) -> Result<Option<Message>, Error> {
                 self.on_receive();
                 let inner = self.$inner();
-                self.$pass(inner.receive(source, dt, options, now)).await
+                self.$pass(inner.receive(of, options, now)).await
             }
             async fn change_visibility(
                 &self,
@@ -136,29 +135,29 @@ macro_rules! decorate {
                 let inner = self.$inner();
                 self.$pass(inner.change_visibility(handle, timeout, now)).await
             }
-            async fn release(&self, handle: &ReceiptHandle, release: &Release, now: Timestamp) -> Result<Held, Error> {
+            async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<Held, Error> {
                 let inner = self.$inner();
-                self.$pass(inner.release(handle, release, now)).await
+                self.$pass(inner.release(message, release, now)).await
             }
             async fn delete(&self, handle: &ReceiptHandle) -> Result<Held, Error> {
                 let inner = self.$inner();
                 self.$pass(inner.delete(handle)).await
             }
-            async fn bury(&self, handle: &ReceiptHandle, error: &str, now: Timestamp) -> Result<Held, Error> {
+            async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<Held, Error> {
                 let inner = self.$inner();
-                self.$pass(inner.bury(handle, error, now)).await
+                self.$pass(inner.bury(message, error, now)).await
             }
-            async fn counts(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<Counts, Error> {
+            async fn counts(&self, of: &Of, now: Timestamp) -> Result<Counts, Error> {
                 let inner = self.$inner();
-                self.$pass(inner.counts(source, dt, now)).await
+                self.$pass(inner.counts(of, now)).await
             }
-            async fn dead_letters(&self, source: &SourceName, dt: Date) -> Result<Vec<DeadLetter>, Error> {
+            async fn dead_letters(&self, of: &Of, now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
                 let inner = self.$inner();
-                self.$pass(inner.dead_letters(source, dt)).await
+                self.$pass(inner.dead_letters(of, now)).await
             }
-            async fn redrive(&self, source: &SourceName, dt: Date, now: Timestamp) -> Result<usize, Error> {
+            async fn redrive(&self, letters: &[DeadLetter], now: Timestamp) -> Result<usize, Error> {
                 let inner = self.$inner();
-                self.$pass(inner.redrive(source, dt, now)).await
+                self.$pass(inner.redrive(letters, now)).await
             }
         }
     };

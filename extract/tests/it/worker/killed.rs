@@ -53,5 +53,5 @@ async fn a_killed_worker_gives_its_messages_back_at_once() {
     assert!(began.elapsed().as_secs() < 60, "nobody waited for the visibility timeout");
     child.wait().unwrap();
     assert_eq!(bench.rows().await, rows_of(KEYS));
-    assert_eq!(queue.counts(bench.source.name(), DT, now()).await.unwrap(), extract::queue::Counts::default());
+    assert_eq!(queue.counts(&bench.of(), now()).await.unwrap(), extract::queue::Counts::default());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use tantivy::collector::{Count, DocSetCollector};
 use tantivy::query::{BooleanQuery, Query, TermQuery};
@@ -35,7 +35,7 @@ impl Document {
 
 /// Documents that were read once are kept for the next term of the same query.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(HashMap<DocAddress, Rc<Document>>);
+pub(crate) struct Seen(HashMap<DocAddress, Arc<Document>>);
 
 /// One table's index at one commit.
 pub(crate) struct KeywordIndex {
@@ -73,7 +73,7 @@ impl KeywordIndex {
     }
 
     /// Every document with a text that holds `needle` (folded, not empty), exactly, in the order of the keys.
-    pub(crate) fn find(&self, needle: &str, seen: &mut Seen) -> Result<Vec<Rc<Document>>> {
+    pub(crate) fn find(&self, needle: &str, seen: &mut Seen) -> Result<Vec<Arc<Document>>> {
         let chars: Vec<char> = needle.chars().collect();
         let grams: BTreeSet<String> = match chars.len() {
             0 => return Ok(Vec::new()),
@@ -94,10 +94,10 @@ impl KeywordIndex {
         let mut found = Vec::new();
         for address in candidates {
             let document = if let Some(document) = seen.0.get(&address) {
-                Rc::clone(document)
+                Arc::clone(document)
             } else {
-                let document = Rc::new(self.read(address)?);
-                seen.0.insert(address, Rc::clone(&document));
+                let document = Arc::new(self.read(address)?);
+                seen.0.insert(address, Arc::clone(&document));
                 document
             };
             if document.passage_with(needle).is_some() {

@@ -17,6 +17,8 @@ use object_store::{
     ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
+use crate::store::Tried;
+
 /// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verb {
@@ -156,6 +158,32 @@ impl Faulty {
         }
     }
 
+    /// What the requests below would have noted on their way.
+    fn note(&self, tried: Option<&Tried>) {
+        let Some(tried) = tried else { return };
+        match self.state.fault {
+            Fault::Busy => tried.note(Some(503), true),
+            Fault::DoneThen500 => tried.note(Some(500), true),
+            Fault::Conflict => tried.note(Some(409), true),
+            Fault::Expired => tried.note(Some(403), true),
+            Fault::OwnExists => {
+                tried.note(Some(500), true);
+                tried.note(Some(412), true);
+            }
+            Fault::DoneThen403 => {
+                tried.note(Some(500), true);
+                tried.note(Some(403), true);
+            }
+            Fault::Missing => tried.note(Some(404), true),
+            Fault::Slow => tried.note(Some(200), true),
+            Fault::TimeoutBefore
+            | Fault::TimeoutLandsAtNext
+            | Fault::TimeoutLandsLast
+            | Fault::LostReply
+            | Fault::CutBody => tried.note(None, true),
+        }
+    }
+
     /// Whether the fault does what was asked before it answers.
     fn does_it(&self) -> bool {
         matches!(
@@ -197,6 +225,7 @@ impl ObjectStore for Faulty {
             return self.inner.put_opts(location, payload, opts).await;
         }
         self.delay().await;
+        self.note(opts.extensions.get::<Tried>());
         if self.does_it() {
             let done = self.inner.put_opts(location, payload, opts).await?;
             return if self.state.fault == Fault::Slow { Ok(done) } else { Err(self.error(location)) };

@@ -1,0 +1,121 @@
+//! Who works, on what, and what was given up.
+
+use catalog::{Lake, Timestamp};
+use extract::presence::{self, Health, Role, State, Worker};
+use extract::queue::DeadLetter;
+use serde_json::json;
+
+use super::took;
+use crate::project::Project;
+use crate::run::extraction::given_up;
+use crate::{clock, table, wire};
+
+/// One that ended by itself is shown for so long.
+const RECENT_SECONDS: f64 = 600.0;
+
+/// Those who gave signs of life, and the tasks that nobody does any more.
+#[derive(Default)]
+pub(super) struct Workers {
+    workers: Vec<Worker>,
+    dead: Vec<DeadLetter>,
+}
+
+impl Workers {
+    /// Looks at the signs of life and at the dead letters.
+    ///
+    /// # Errors
+    /// If the lake cannot be read.
+    pub(super) async fn look(project: &Project, lake: &Lake) -> anyhow::Result<Self> {
+        let workers = presence::workers(lake, clock::now()).await?;
+        Ok(Self { workers, dead: wire::dead_letters(project, lake).await? })
+    }
+
+    /// One object a worker and a dead letter, after those of the runs.
+    ///
+    /// # Errors
+    /// If one cannot be turned into JSON.
+    pub(super) fn print_json(&self) -> anyhow::Result<()> {
+        for worker in &self.workers {
+            println!("{}", json!({ "worker": serde_json::to_value(worker)? }));
+        }
+        for letter in &self.dead {
+            println!("{}", json!({ "dead_letter": serde_json::to_value(letter)? }));
+        }
+        Ok(())
+    }
+
+    /// As people read them; nothing if nobody is there.
+    pub(super) fn text(&self, now: Timestamp) -> String {
+        let shown: Vec<&Worker> = self
+            .workers
+            .iter()
+            .filter(|worker| match (worker.health, worker.sign.role) {
+                (Health::Stopped, Role::Worker) => worker.seconds_ago < RECENT_SECONDS,
+                // A run that ended, or died, is told of above.
+                (Health::Stopped, Role::Run) => false,
+                (Health::Lives | Health::Dead, _) => true,
+            })
+            .collect();
+        let mut text = String::new();
+        if !shown.is_empty() {
+            text += "workers\n";
+            text += &table::align(&shown.iter().flat_map(|worker| rows(worker, now)).collect::<Vec<_>>());
+            text.push('\n');
+        }
+        if !self.dead.is_empty() {
+            text += &format!("{} given up; `onggi retry --dead` sends them back\n", count(self.dead.len(), "task"));
+            for letter in &self.dead {
+                text += &format!("  {} {}  {}\n", letter.task.source, letter.task.dt, given_up(letter));
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// One line for the worker, one for each task beyond the first, one for each note.
+fn rows(worker: &Worker, now: Timestamp) -> Vec<Vec<String>> {
+    let sign = &worker.sign;
+    let (mark, word) = match (worker.health, sign.state) {
+        (Health::Dead, _) => ("✗", "dead"),
+        (Health::Stopped, _) => ("-", "stopped"),
+        (Health::Lives, State::Working) => ("▶", "working"),
+        (Health::Lives, State::Stopping) => ("▶", "stopping"),
+        (Health::Lives, State::Idle | State::Stopped) => ("·", "idle"),
+    };
+    let role = match sign.role {
+        Role::Worker => "worker",
+        Role::Run => "run",
+    };
+    let mut on = sign.tasks.iter().map(|task| {
+        let key = task.key.as_ref().map_or_else(String::new, |key| format!(" at `{key}`"));
+        let time = if worker.health == Health::Lives { format!(", {}", took(task.since, now)) } else { String::new() };
+        format!("{} {} {}{key}{time}", task.source, task.dt, task.task)
+    });
+    let seen = format!("{} ago", seconds(worker.seconds_ago));
+    let place = format!("{} pid {}", sign.process.host, sign.process.pid);
+    let first = match (on.next(), worker.health) {
+        (Some(task), _) => task,
+        (None, Health::Lives) => format!("{} free", count(sign.jobs, "job")),
+        (None, _) => String::new(),
+    };
+    let mut rows = vec![vec![format!("  {mark} {role} {}", sign.id), word.to_owned(), seen, place, first]];
+    let blank = |text: String| vec![String::new(), String::new(), String::new(), String::new(), text];
+    rows.extend(on.map(blank));
+    if worker.health == Health::Lives {
+        rows.extend(sign.notes.iter().cloned().map(blank));
+    }
+    rows
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn seconds(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 120.0 => format!("{seconds:.0}s"),
+        seconds if seconds < 7200.0 => format!("{:.0}min", seconds / 60.0),
+        seconds => format!("{:.0}h", seconds / 3600.0),
+    }
+}

@@ -1,0 +1,96 @@
+//! The queue, and what it takes to work on its tasks.
+
+use std::sync::Arc;
+
+use catalog::{Lake, RunId};
+use extract::presence::{Presence, PresenceSettings, Role};
+use extract::queue::{DeadLetter, EmbeddedQueue, Of, Queue, SqsQueue, SqsSettings};
+use extract::{Cancel, Extractor, Tuning};
+
+use super::{fetchers, identity, local_house};
+use crate::clock;
+use crate::project::Project;
+
+/// The queue of a project's tasks.
+///
+/// # Errors
+/// If its folder cannot be used, or its service does not know it.
+pub(crate) async fn queue(project: &Project, lake: &Lake) -> anyhow::Result<Arc<dyn Queue>> {
+    let section = &project.config.queue;
+    let Some(uri) = &section.uri else {
+        return Ok(Arc::new(EmbeddedQueue::open(local_house(project, lake).join("queue.sqlite")).await?));
+    };
+    let endpoint = section.endpoint.as_ref().map(ToString::to_string);
+    let settings = SqsSettings { endpoint, ..SqsSettings::new(uri) };
+    let sdk = project.config.aws.aws().sdk_config().await;
+    Ok(Arc::new(SqsQueue::open(lake, &sdk, settings).await?))
+}
+
+/// The tasks that were given up and have not landed since, with nothing asked of a service: what `status` shows.
+///
+/// # Errors
+/// If the lake or the embedded queue cannot be read.
+pub(crate) async fn dead_letters(project: &Project, lake: &Lake) -> anyhow::Result<Vec<DeadLetter>> {
+    let letters = match project.config.queue.uri {
+        Some(_) => extract::queue::noted_dead_letters(lake, &Of::all()).await?,
+        None if !local_house(project, lake).join("queue.sqlite").exists() => Vec::new(),
+        None => queue(project, lake).await?.dead_letters(&Of::all(), clock::now()).await?,
+    };
+    let mut open = Vec::new();
+    for letter in letters {
+        if !extract::worker::landed(lake, &letter.task).await? {
+            open.push(letter);
+        }
+    }
+    Ok(open)
+}
+
+/// Who is to work on tasks.
+pub(crate) struct Hands {
+    /// Stamped on each commit, and the name of the sign of life.
+    pub id: RunId,
+    /// Why it is here; nobody who only sends and waits gives signs of life.
+    pub role: Option<Role>,
+    /// Tasks at the same time.
+    pub jobs: usize,
+    /// Raised to stop.
+    pub cancel: Cancel,
+    /// Told how far it is.
+    pub progress: Arc<dyn Fn(extract::Progress) + Send + Sync>,
+}
+
+/// All that working on tasks needs; it gives signs of life from now on.
+///
+/// # Errors
+/// If the queue, the hosts or the identity key cannot be used.
+pub(crate) async fn extractor(project: &Project, lake: &Lake, hands: Hands) -> anyhow::Result<Extractor> {
+    let section = &project.config.queue;
+    let queue = queue(project, lake).await?;
+    let fetchers = Arc::new(fetchers(&project.config, hands.jobs)?);
+    let identity = identity(project, lake).await?;
+    let presence = match hands.role {
+        None => None,
+        Some(role) => {
+            let (interval, id) = (section.sign_interval(), hands.id.to_string());
+            let settings = PresenceSettings { id, role, jobs: hands.jobs, interval, now: clock::now };
+            let presence = Presence::start(lake, settings).await?;
+            fetchers.share_pace(&presence);
+            Some(presence)
+        }
+    };
+    Ok(Extractor {
+        lake: lake.clone(),
+        queue,
+        sources: project.sources.clone().into(),
+        fetchers,
+        identity,
+        run: hands.id,
+        now: clock::now,
+        jobs: hands.jobs,
+        seed: u64::from(std::process::id()),
+        progress: hands.progress,
+        cancel: hands.cancel,
+        presence,
+        tuning: Tuning { visibility_timeout: section.visibility_timeout(), ..Tuning::default() },
+    })
+}

@@ -1,0 +1,260 @@
+//! Several workers on one queue, killed, stopped, frozen and poisoned: every task is in the lake once, and `status` says
+//! what is. Each story is told with the embedded queue and with SQS.
+
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use replica::{ReplicaOptions, Switches};
+use serde_json::Value;
+
+use crate::support::{self, Project, Site, last_object, text};
+
+/// How long a message is hidden here: long enough for a heartbeat on a busy machine.
+const VISIBILITY: Duration = Duration::from_secs(5);
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Settings of tests: short waits.
+const TUNING: &str = "\n[queue]\nvisibility_seconds = 5\nsign_seconds = 0.5\n";
+
+/// A project on the embedded queue, and one on SQS where a server for it is installed.
+fn projects(site: &Site) -> Vec<(&'static str, Project)> {
+    let embedded = Project::new(site);
+    embedded.append("onggi.toml", TUNING);
+    let mut projects = vec![("embedded", embedded)];
+    if let Some(server) = services::aws() {
+        let (queue, _) = server.queue();
+        let mut project = Project::new(site);
+        let place = format!("uri = \"sqs://{queue}\"\nendpoint = \"{}\"\n", server.endpoint());
+        project.append("onggi.toml", &format!("{TUNING}{place}[aws]\nregion = \"{}\"\n", services::REGION));
+        for (name, value) in
+            [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]
+        {
+            project.environment.push((name, value.to_owned()));
+        }
+        projects.push(("sqs", project));
+    }
+    projects
+}
+
+/// A command that goes on; killed when the test ends early.
+struct Running(Option<Child>);
+
+impl Running {
+    fn start(project: &Project, arguments: &[&str]) -> Self {
+        let mut command = project.command(arguments);
+        Self(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
+    }
+
+    fn worker(project: &Project, jobs: &str) -> Self {
+        Self::start(project, &["worker", "--json", "--jobs", jobs])
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill -{name}");
+    }
+
+    /// What it printed until it ended.
+    fn output(mut self) -> Output {
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+
+    /// Told to stop, it ends by itself and in time.
+    fn stop(self) -> Value {
+        self.signal("TERM");
+        let began = Instant::now();
+        let output = self.output();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        assert!(began.elapsed() < Duration::from_secs(10), "it took {:?} to stop", began.elapsed());
+        last_object(&output)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = Command::new("kill").args(["-CONT", &child.id().to_string()]).status();
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The workers that `status` shows, by process id.
+fn worker(project: &Project, pid: u32) -> Option<Value> {
+    let output = project.onggi(&["status", "--json"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let mut objects = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    objects.find_map(|object| {
+        let worker = object.get("worker")?.clone();
+        (worker["process"]["pid"] == pid).then_some(worker)
+    })
+}
+
+/// Waits until `status` says this of a worker.
+fn until(project: &Project, pid: u32, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let began = Instant::now();
+    let mut last = None;
+    while began.elapsed() < PATIENCE {
+        last = worker(project, pid);
+        if let Some(worker) = last.as_ref().filter(|worker| holds(worker)) {
+            return worker.clone();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("worker {pid} was never {what}: {last:?}");
+}
+
+fn works(worker: &Value) -> bool {
+    worker["health"] == "lives" && worker["state"] == "working" && worker["tasks"][0]["key"].is_string()
+}
+
+/// The rows of the list, without when and by whom they were fetched.
+fn rows(project: &Project) -> Vec<String> {
+    let rows = project.sql("select * from raw.naver_places order by _key, place_id");
+    let rows = rows.into_iter().map(|mut row| {
+        row.as_object_mut().unwrap().retain(|name, _| name != "_fetched_at");
+        row.to_string()
+    });
+    rows.collect()
+}
+
+#[test]
+fn killed_stopped_and_frozen_workers_do_every_task_once() {
+    let site = Site::new(40, 100);
+    let calm = Project::new(&site);
+    let output = calm.onggi(&["run", "--quiet", "--select", "naver_places"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let expected = rows(&calm);
+    assert!(expected.len() >= 40, "{} rows", expected.len());
+    // From here on a task takes some seconds, so that what happens to a worker happens in the middle of one.
+    let slow = Switches { latency: Duration::from_millis(500), ..Switches::default() };
+    site.replica.set_switches(slow);
+
+    for (name, project) in projects(&site) {
+        println!("--- {name}");
+        let run = Running::start(
+            &project,
+            &["run", "--json", "--quiet", "--workers", "external", "--select", "naver_places"],
+        );
+        let (killed, stopped, frozen) =
+            (Running::worker(&project, "1"), Running::worker(&project, "1"), Running::worker(&project, "1"));
+        for worker in [&killed, &stopped, &frozen] {
+            until(&project, worker.pid(), "at work", works);
+        }
+        let held = until(&project, frozen.pid(), "at work", works)["tasks"][0]["task"].clone();
+        frozen.signal("STOP");
+        let began = Instant::now();
+
+        let pid = killed.pid();
+        killed.signal("KILL");
+        assert_eq!(killed.output().status.code(), None, "{name}");
+        until(&project, pid, "dead", |worker| worker["health"] == "dead");
+
+        let pid = stopped.pid();
+        let worked = stopped.stop();
+        assert_eq!(worked["dead"], 0, "{name}: {worked}");
+        let last = until(&project, pid, "stopped", |worker| worker["health"] == "stopped");
+        assert_eq!(last["tasks"], serde_json::json!([]), "{name}: it handed back what it had");
+
+        // Nobody is left who moves; a fresh one takes over what the others held.
+        until(&project, frozen.pid(), "dead", |worker| worker["health"] == "dead");
+        let fresh = Running::worker(&project, "3");
+        until(&project, fresh.pid(), "at work", works);
+        let text_of_status = text(&project.onggi(&["status"]));
+        for word in ["workers", "working", "dead", "ago"] {
+            assert!(text_of_status.contains(word), "{name}: {word} is not in\n{text_of_status}");
+        }
+        std::thread::sleep((VISIBILITY + Duration::from_secs(2)).saturating_sub(began.elapsed()));
+        frozen.signal("CONT");
+        until(&project, frozen.pid(), "back", |worker| worker["health"] == "lives");
+
+        let output = run.output();
+        assert_eq!(output.status.code(), Some(0), "{name}\n{}", text(&output));
+        let report = last_object(&output);
+        let (frozen, fresh) = (frozen.stop(), fresh.stop());
+        assert!(frozen["lost"].as_u64() >= Some(1), "{name}: it held {held} when it froze: {frozen}");
+        assert!(fresh["tasks"].as_u64() >= Some(1), "{name}: {fresh}");
+
+        let found = rows(&project);
+        assert_eq!(found, expected, "{name}: rows as of an undisturbed run");
+        assert_eq!(report["fetched"].as_u64(), Some(found.len() as u64), "{name}: {report}");
+        let dead = project.onggi(&["retry", "--dead", "--json"]);
+        assert!(dead.status.success() && dead.stdout.is_empty(), "{name}: {}", text(&dead));
+        let again = project.onggi(&["run", "--json", "--quiet", "--select", "naver_places"]);
+        assert_eq!(last_object(&again)["fetched"], 0, "{name}: {}", text(&again));
+    }
+}
+
+#[test]
+fn a_poisoned_task_is_given_up_and_sent_back_when_the_cause_is_mended() {
+    if !support::browser() {
+        return;
+    }
+    let site = Site::with(ReplicaOptions { places: 3, reviews: 40, ..ReplicaOptions::default() });
+    let calm = Project::new(&site);
+    calm.run(0);
+    let poisoned = calm.sql("select place_id from marts.places order by place_id")[1]["place_id"].clone();
+    let poisoned = poisoned.as_str().unwrap();
+
+    for (name, project) in projects(&site) {
+        println!("--- {name}");
+        project.replace("sources/naver_reviews.toml", "per_task = 10", "per_task = 1");
+        project.replace("sources/naver_reviews.toml", "max_receives = 5", "max_receives = 2");
+        let listed = project.onggi(&["run", "--quiet", "--select", "+staging.places"]);
+        assert!(listed.status.success(), "{}", text(&listed));
+        site.replica.set_switches(Switches { poisoned: [poisoned.to_owned()].into(), ..Switches::default() });
+
+        let worker = Running::worker(&project, "1");
+        let output = project.onggi(&["run", "--json", "--workers", "external"]);
+        assert_eq!(output.status.code(), Some(3), "{name}\n{}", text(&output));
+        let report = last_object(&output);
+        assert_eq!(report["status"], "partial", "{name}");
+        assert!(text(&output).contains("onggi retry --dead"), "{name}\n{}", text(&output));
+        assert_eq!(project.number("select count(distinct _key) from raw.naver_reviews"), 2, "{name}: the rest landed");
+        assert_eq!(worker.stop()["dead"], 1, "{name}");
+
+        // A run of one's own says the same, and tries nothing.
+        let pages = site.replica.stats().pages();
+        assert_eq!(project.run(3)["status"], "partial", "{name}");
+        assert_eq!(site.replica.stats().pages(), pages, "{name}");
+        let shown = text(&project.onggi(&["status"]));
+        assert!(shown.contains(poisoned) && shown.contains("onggi retry --dead"), "{name}\n{shown}");
+
+        site.replica.set_switches(Switches::default());
+        let retried = text(&project.onggi(&["retry", "--dead", "--source", "naver_reviews"]));
+        assert!(retried.contains("sent back 1 task") && retried.contains(poisoned), "{name}\n{retried}");
+        project.run(0);
+        assert_eq!(project.tables(), calm.tables(), "{name}: as of a day without poison");
+        let nothing = text(&project.onggi(&["retry", "--dead"]));
+        assert!(nothing.contains("no task was given up"), "{name}\n{nothing}");
+    }
+}
+
+#[test]
+fn a_run_that_waits_says_that_nobody_works_and_leaves_its_tasks_to_the_next() {
+    let site = Site::new(3, 10);
+    for (name, project) in projects(&site) {
+        println!("--- {name}");
+        let run = Running::start(&project, &["run", "--workers", "external", "--select", "naver_places"]);
+        std::thread::sleep(Duration::from_secs(20));
+        run.signal("INT");
+        let output = run.output();
+        assert_eq!(output.status.code(), Some(1), "{name}\n{}", text(&output));
+        let said = text(&output);
+        assert!(said.contains("no worker has shown a sign of life") && said.contains("onggi worker"), "{name}\n{said}");
+
+        let idle = project.onggi(&["worker", "--until-idle", "--json", "--quiet"]);
+        assert_eq!(idle.status.code(), Some(0), "{name}\n{}", text(&idle));
+        assert_eq!(last_object(&idle)["tasks"], 10, "{name}");
+        let run = project.onggi(&["run", "--json", "--quiet", "--select", "naver_places"]);
+        assert_eq!(last_object(&run)["fetched"], 0, "{name}: {}", text(&run));
+    }
+}

@@ -1,0 +1,378 @@
+//! Who works on this lake: a sign of life of each worker and run, as a small object that it writes again and again.
+//!
+//! `status` shows them, a run that waits for others knows by them that somebody is there, and the pace of a host is divided
+//! by them. Nothing else hangs on them: what is done stands in the table, who holds a message is told by the queue.
+//!
+//! # A host's pace across workers
+//!
+//! Before a worker asks a host for the first time it *enters* it: it writes the host's name into its sign and only then reads
+//! the signs of the others. Whoever writes first and reads second is seen by the other, so of two workers that begin at the
+//! same moment at least one knows of both. A worker that finds the host with somebody else waits one *settle time*, one and
+//! a half intervals, in which the others have looked again; one that finds it free goes on at once, so that a lone worker
+//! never waits. Each then takes the host's rate divided by the number of the living workers that have entered it.
+//!
+//! So n workers together ask at most `rate × time + n` times in any window, as long as each can read and write the lake
+//! once an interval. A worker that could not for [`MISSED`] intervals – frozen, or cut off – counts as dead, its share goes
+//! to the others, and it enters the host anew before its next request.
+//!
+//! Whether another worker lives is told by whether its sign *changes* between two looks, measured by our own monotonic
+//! clock: the clocks of two machines never meet. Only at the first look, and in `status`, the times in the sign are read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use catalog::run::Process;
+use catalog::{Lake, Timestamp, path};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use crate::cancel::Cancel;
+use crate::error::{Error, one_line};
+use crate::task::Task;
+
+mod sign;
+
+pub use sign::{Health, MISSED, Role, Sign, State, UnderWay, Worker, workers};
+
+/// A host that was not asked for so many intervals is left: its share is free for others.
+const LEFT_AFTER: u32 = 6;
+
+/// Whose sign of life it is, and how often it is given.
+#[derive(Clone, Debug)]
+pub struct PresenceSettings {
+    /// Names the sign; no other process has the same.
+    pub id: String,
+    /// What it does here.
+    pub role: Role,
+    /// Tasks it takes at the same time.
+    pub jobs: usize,
+    /// Between two signs. See [`INTERVAL`].
+    pub interval: Duration,
+    /// The only clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// Between two signs of life, unless a setting says otherwise.
+pub const INTERVAL: Duration = Duration::from_secs(5);
+
+/// A sign of life that goes on until it is stopped. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Presence(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    lake: Lake,
+    settings: PresenceSettings,
+    started: Timestamp,
+    me: Mutex<Me>,
+    others: Mutex<HashMap<String, Other>>,
+    /// Held while a host is entered.
+    entering: tokio::sync::Mutex<()>,
+    /// Held while the sign is written, so that an older one never follows a newer one.
+    writing: tokio::sync::Mutex<()>,
+    changed: Notify,
+    ended: Cancel,
+}
+
+#[derive(Debug, Default)]
+struct Me {
+    stopping: bool,
+    tasks: BTreeMap<u64, UnderWay>,
+    number: u64,
+    /// Host → when it is wanted next; in the sign from the first entry on.
+    hosts: BTreeMap<String, Instant>,
+    /// Those that may be asked.
+    entered: HashSet<String>,
+    /// Why some source is left alone.
+    notes: BTreeSet<String>,
+    written: Option<Instant>,
+}
+
+/// Another worker, as far as its signs tell.
+#[derive(Debug)]
+struct Other {
+    sign: Sign,
+    changed: Instant,
+    dead: bool,
+}
+
+impl Presence {
+    /// Gives the first sign, and from then on one each interval.
+    pub async fn start(lake: &Lake, settings: PresenceSettings) -> Result<Self, Error> {
+        let presence = Self(Arc::new(Inner {
+            lake: lake.clone(),
+            started: (settings.now)(),
+            settings,
+            me: Mutex::default(),
+            others: Mutex::default(),
+            entering: tokio::sync::Mutex::new(()),
+            writing: tokio::sync::Mutex::new(()),
+            changed: Notify::new(),
+            ended: Cancel::new(),
+        }));
+        presence.write(None).await?;
+        presence.refresh().await?;
+        presence.sweep().await;
+        tokio::spawn(beat(Arc::downgrade(&presence.0)));
+        Ok(presence)
+    }
+
+    /// The name of the sign.
+    pub fn id(&self) -> &str {
+        &self.0.settings.id
+    }
+
+    /// A task is under way until the guard is dropped.
+    pub fn task(&self, task: &Task) -> Guard {
+        let mut me = self.me();
+        me.number += 1;
+        let number = me.number;
+        let Task { source, dt, id, .. } = task;
+        let since = (self.0.settings.now)();
+        let under_way = UnderWay { source: source.clone(), dt: *dt, task: id.to_string(), key: None, since };
+        me.tasks.insert(number, under_way);
+        drop(me);
+        self.0.changed.notify_one();
+        Guard { presence: self.clone(), number }
+    }
+
+    /// Says why a source is left alone.
+    pub fn note(&self, note: String) {
+        self.me().notes.insert(note);
+        self.0.changed.notify_one();
+    }
+
+    /// It takes no new task.
+    pub fn stopping(&self) {
+        self.me().stopping = true;
+        self.0.changed.notify_one();
+    }
+
+    /// The last sign: it ended by itself. What can't be written now is told by the silence.
+    pub async fn stop(&self) {
+        self.0.ended.cancel();
+        {
+            let mut me = self.me();
+            me.tasks.clear();
+            me.hosts.clear();
+            me.entered.clear();
+        }
+        if let Err(error) = self.write(Some(State::Stopped)).await {
+            tracing::debug!(error = one_line(&error), "the last sign of life could not be written");
+        }
+    }
+
+    /// Enters a host unless it is entered, and gives the number of living workers that are in it, this one included.
+    pub async fn enter(&self, host: &str) -> u32 {
+        if self.is_in(host) {
+            return self.share(host);
+        }
+        let _one = self.0.entering.lock().await;
+        if self.is_in(host) {
+            return self.share(host);
+        }
+        self.me().hosts.insert(host.to_owned(), Instant::now());
+        let told = async {
+            self.write(None).await?;
+            self.refresh().await
+        };
+        let alone = match told.await {
+            Ok(()) => self.share(host) == 1,
+            Err(error) => {
+                tracing::warn!(host, error = one_line(&error), "the other workers could not be asked");
+                false
+            }
+        };
+        if !alone {
+            tracing::debug!(host, "somebody else is on it: waiting until it has noticed");
+            sleep(self.0.settings.interval.mul_f64(1.5)).await;
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(host, error = one_line(&error), "the other workers could not be asked");
+            }
+        }
+        let mut me = self.me();
+        me.hosts.insert(host.to_owned(), Instant::now());
+        me.entered.insert(host.to_owned());
+        drop(me);
+        self.share(host)
+    }
+
+    /// A host is wanted at a time: until then, and for a while after it, it is not left.
+    pub fn wants(&self, host: &str, at: Instant) {
+        if let Some(wanted) = self.me().hosts.get_mut(host) {
+            *wanted = at.max(*wanted);
+        }
+    }
+
+    /// Whether somebody else lives who takes tasks.
+    pub fn has_company(&self) -> bool {
+        self.others().values().any(|other| other.lives(Instant::now()))
+    }
+
+    /// Entered, and not dead for the others since.
+    fn is_in(&self, host: &str) -> bool {
+        let longest = self.0.settings.interval * MISSED;
+        let mut me = self.me();
+        if me.written.is_some_and(|written| written.elapsed() > longest) {
+            me.entered.clear();
+        }
+        me.entered.contains(host)
+    }
+
+    fn share(&self, host: &str) -> u32 {
+        let now = Instant::now();
+        let others = self.others();
+        let there = others.values().filter(|other| other.lives(now) && other.sign.hosts.iter().any(|it| it == host));
+        u32::try_from(there.count()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    fn me(&self) -> MutexGuard<'_, Me> {
+        self.0.me.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn others(&self) -> MutexGuard<'_, HashMap<String, Other>> {
+        self.0.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sign(&self, state: Option<State>) -> Sign {
+        let settings = &self.0.settings;
+        let me = self.me();
+        let state = state.unwrap_or(match () {
+            () if me.stopping => State::Stopping,
+            () if me.tasks.is_empty() => State::Idle,
+            () => State::Working,
+        });
+        Sign {
+            id: settings.id.clone(),
+            role: settings.role,
+            process: Process::current(),
+            started: self.0.started,
+            seen: (settings.now)(),
+            interval_ms: u64::try_from(settings.interval.as_millis()).unwrap_or(u64::MAX),
+            jobs: settings.jobs,
+            state,
+            tasks: me.tasks.values().cloned().collect(),
+            hosts: me.hosts.keys().cloned().collect(),
+            notes: me.notes.iter().cloned().collect(),
+        }
+    }
+
+    async fn write(&self, state: Option<State>) -> Result<(), Error> {
+        let _one = self.0.writing.lock().await;
+        // An end that came meanwhile is the last word.
+        if state.is_none() && self.0.ended.is_cancelled() {
+            return Ok(());
+        }
+        let at = path::worker(&self.0.settings.id);
+        let began = Instant::now();
+        let body = serde_json::to_vec(&self.sign(state))
+            .map_err(|source| Error::Plan { path: at.to_string(), source })?;
+        self.0.lake.objects().note(&at, body.into()).await?;
+        self.me().written = Some(began);
+        Ok(())
+    }
+
+    /// Looks at the others.
+    async fn refresh(&self) -> Result<(), Error> {
+        let found = sign::read_all(&self.0.lake).await?;
+        let (now, wall) = (Instant::now(), (self.0.settings.now)());
+        let mut others = self.others();
+        let here: HashSet<&str> = found.iter().map(|sign| sign.id.as_str()).collect();
+        others.retain(|id, _| here.contains(id.as_str()));
+        for sign in found.iter().filter(|sign| sign.id != self.0.settings.id) {
+            let dead = sign.state == State::Stopped || sign.process.is_gone();
+            match others.get_mut(&sign.id) {
+                Some(other) => {
+                    if other.sign.seen != sign.seen {
+                        other.changed = now;
+                    }
+                    (other.sign, other.dead) = (sign.clone(), dead);
+                }
+                None => {
+                    // Of one that is seen for the first time, its own clock is all there is to go by.
+                    let dead = dead || sign.health(wall) != Health::Lives;
+                    let changed = if dead { now.checked_sub(sign.patience()).unwrap_or(now) } else { now };
+                    others.insert(sign.id.clone(), Other { sign: sign.clone(), changed, dead });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops hosts that nobody wants any more.
+    fn leave(&self) {
+        let longest = self.0.settings.interval * LEFT_AFTER;
+        let mut me = self.me();
+        let left: Vec<String> =
+            me.hosts.iter().filter(|(_, wanted)| wanted.elapsed() > longest).map(|(host, _)| host.clone()).collect();
+        for host in left {
+            me.hosts.remove(&host);
+            me.entered.remove(&host);
+        }
+    }
+
+    /// Removes signs that nobody needs to see any more.
+    async fn sweep(&self) {
+        let swept = sign::sweep(&self.0.lake, (self.0.settings.now)()).await;
+        if let Err(error) = swept {
+            tracing::debug!(error = one_line(&error), "old signs of life stay behind");
+        }
+    }
+}
+
+impl Other {
+    fn lives(&self, now: Instant) -> bool {
+        !self.dead && now.saturating_duration_since(self.changed) < self.sign.patience()
+    }
+}
+
+/// Signs each interval, and soon after something changed.
+async fn beat(presence: std::sync::Weak<Inner>) {
+    loop {
+        let Some(inner) = presence.upgrade() else { return };
+        let (interval, ended) = (inner.settings.interval, inner.ended.clone());
+        tokio::select! {
+            () = sleep(interval) => {}
+            () = ended.cancelled() => return,
+            () = async {
+                inner.changed.notified().await;
+                // Not for each key of a fast source.
+                sleep(interval / 5).await;
+            } => {}
+        }
+        let presence = Presence(inner);
+        presence.leave();
+        for done in [presence.write(None).await, presence.refresh().await] {
+            if let Err(error) = done {
+                tracing::warn!(error = one_line(&error), "a sign of life failed");
+            }
+        }
+    }
+}
+
+/// A task under way. Dropped, it is not any more.
+#[derive(Debug)]
+pub struct Guard {
+    presence: Presence,
+    number: u64,
+}
+
+impl Guard {
+    /// The key that is fetched now.
+    pub fn key(&self, key: &str) {
+        if let Some(under_way) = self.presence.me().tasks.get_mut(&self.number) {
+            under_way.key = Some(key.to_owned());
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.presence.me().tasks.remove(&self.number);
+        self.presence.0.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests;

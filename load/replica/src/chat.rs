@@ -1,0 +1,92 @@
+//! Chat completions: a summary that is a function of the prompt.
+
+use serde_json::{Value, json};
+
+use crate::server::{Made, State};
+use crate::tokens;
+
+/// What summaries are put together from; each is a sentence that a review site could show.
+const SAID: [&str; 8] = [
+    "국물이 진하고 양이 넉넉하다는 평이 많습니다.",
+    "직원이 친절하고 매장이 깨끗하다고 합니다.",
+    "혼자 가기에도 편한 분위기라는 의견이 있습니다.",
+    "주말에는 기다리는 시간이 길다는 점이 아쉽다고 합니다.",
+    "가격에 비해 만족스럽다는 손님이 많습니다.",
+    "재료가 신선하고 간이 세지 않다는 평입니다.",
+    "주차가 어렵다는 말이 여러 번 나옵니다.",
+    "다시 찾고 싶다는 후기가 이어집니다.",
+];
+
+/// Answers a chat completion, with the troubles that the switches say.
+pub(crate) fn answer(state: &mut State, body: &Value) -> Made {
+    let model = body["model"].as_str().unwrap_or_default();
+    let prompt = messages(body);
+    let key = format!("chat:{}", tokens::hash(&[model, &prompt]));
+    let input_tokens = tokens::count(&prompt) + 4 * body["messages"].as_array().map_or(0, |it| it.len() as u64);
+    let summary = summary(&prompt);
+    let plain = json!({ "summary": summary }).to_string();
+    let (content, refusal, odd) = match () {
+        () if state.hits(|s| &mut s.wrong_schema) => (Some(json!({ "text": summary, "score": 5 }).to_string()), None, true),
+        () if state.hits(|s| &mut s.fenced) => (Some(format!("```json\n{plain}\n```")), None, true),
+        () if state.hits(|s| &mut s.refusal) => (None, Some("I can't help with that."), true),
+        () if state.hits(|s| &mut s.empty) => (Some(json!({ "summary": "" }).to_string()), None, true),
+        () if state.hits(|s| &mut s.obedient) => {
+            let text = format!("{summary} <b>sk-secret</b> https://example.com/?q=key 010-1234-5678");
+            (Some(json!({ "summary": text }).to_string()), None, true)
+        }
+        () => (Some(plain), None, false),
+    };
+    if odd {
+        state.stats.odd += 1;
+    }
+    let output_tokens = tokens::count(content.as_deref().or(refusal).unwrap_or_default());
+    let answer = json!({
+        "id": format!("chatcmpl-{}", tokens::hash(&[&key])),
+        "object": "chat.completion",
+        "created": state.created(),
+        "model": model,
+        "choices": [{
+            "index": 0,
+            "message": { "role": "assistant", "content": content, "refusal": refusal },
+            "logprobs": null,
+            "finish_reason": "stop",
+        }],
+        "usage": {
+            "prompt_tokens": input_tokens,
+            "completion_tokens": output_tokens,
+            "total_tokens": input_tokens + output_tokens,
+        },
+    });
+    Made { body: answer.to_string(), keys: vec![key], input_tokens, output_tokens }
+}
+
+/// Tokens that a request will take of the limit before it is answered.
+pub(crate) fn tokens_of(body: &Value) -> u64 {
+    tokens::count(&messages(body)) + body["max_completion_tokens"].as_u64().unwrap_or(0)
+}
+
+fn messages(body: &Value) -> String {
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let texts: Vec<String> = messages
+        .iter()
+        .map(|message| match &message["content"] {
+            Value::String(text) => text.clone(),
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+            _ => String::new(),
+        })
+        .collect();
+    texts.join("\n\u{1}\n")
+}
+
+fn summary(prompt: &str) -> String {
+    let mut bits = tokens::number(&[prompt]);
+    let mut sentences = Vec::new();
+    while sentences.len() < 3 {
+        let index = usize::try_from(bits % SAID.len() as u64).unwrap_or(0);
+        if !sentences.contains(&SAID[index]) {
+            sentences.push(SAID[index]);
+        }
+        bits = tokens::mix(bits);
+    }
+    format!("{} 후기 {}호를 묶은 요약입니다.", sentences.join(" "), bits % 1_000_000)
+}

@@ -1,0 +1,90 @@
+//! Taking what a finished batch brought.
+
+use std::collections::{BTreeMap, HashSet};
+
+use catalog::failpoint;
+
+use super::Batches;
+use super::facts::{Intent, Open, Over};
+use crate::enrich::journal::{Journal, Kept};
+use crate::enrich::{AnswerKind, Spent};
+use crate::error::Result;
+use crate::llm::openai::OpenAi;
+use crate::llm::openai::batch::{Answered, Told};
+use crate::llm::{Content, Mode};
+
+/// Lines of an answer file that are kept in one object.
+const LINES: usize = 500;
+/// Batches that a request may fail in before its text is set aside.
+const FAILURES: u32 = 3;
+
+impl Batches {
+    /// Everything that a finished batch brought goes into the journal; what is known already is left out.
+    pub(super) async fn take(&self, openai: &OpenAi, journal: &Journal, open: &Open, told: &Told) -> Result<Over> {
+        let Intent { model, kind, keys, .. } = &open.intent;
+        let asked: HashSet<&str> = keys.iter().map(String::as_str).collect();
+        let mut missing: BTreeMap<&str, Option<String>> = keys.iter().map(|key| (key.as_str(), None)).collect();
+        let mut found: Vec<Answered> = Vec::new();
+        for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
+            let unread = openai.answers(model, file, &mut |answered| found.push(answered)).await?;
+            if unread > 0 {
+                tracing::warn!(batch = %told.id, lines = unread, "lines of a batch can't be read; they are asked for again");
+            }
+        }
+        let mut lines: Vec<Kept> = Vec::new();
+        let mut spent = Spent::default();
+        let mut answered = 0;
+        for Answered { key, outcome } in found {
+            if !asked.contains(key.as_str()) {
+                continue;
+            }
+            match outcome {
+                Ok(reply) => {
+                    missing.remove(key.as_str());
+                    answered += 1;
+                    if journal.find(&key).is_some() {
+                        continue;
+                    }
+                    let cost = openai.cost(model, reply.usage, Mode::Batch);
+                    spent.add(reply.usage, cost);
+                    lines.extend(Kept::new(&key, reply.content));
+                    if lines.len() >= LINES {
+                        keep(journal, *kind, model, std::mem::take(&mut lines), std::mem::take(&mut spent)).await?;
+                    }
+                }
+                Err(reason) => {
+                    if let Some(known) = missing.get_mut(key.as_str()) {
+                        *known = Some(reason);
+                    }
+                }
+            }
+        }
+        if !lines.is_empty() {
+            keep(journal, *kind, model, lines, spent).await?;
+        }
+        failpoint!("llm.lines.after");
+        let missing = missing.into_iter().map(|(key, reason)| (key.to_owned(), reason)).collect();
+        Ok(Over { status: told.status.clone(), answered, missing })
+    }
+
+    /// A request that failed for its own reason in several batches is not sent again: its text is set aside.
+    pub(super) async fn give_up(&self, openai: &OpenAi, journal: &Journal) -> Result<()> {
+        let hopeless = self.failures.iter().filter(|(key, (times, reason))| {
+            *times >= FAILURES && reason.as_deref().is_some_and(|it| it != "batch_expired") && journal.find(key).is_none()
+        });
+        let kept: Vec<Kept> = hopeless
+            .flat_map(|(key, (times, reason))| {
+                let reason = reason.as_deref().unwrap_or_default();
+                Kept::new(key, Content::Refused(format!("the service failed it in {times} batches: {reason}")))
+            })
+            .collect();
+        if kept.is_empty() {
+            return Ok(());
+        }
+        keep(journal, AnswerKind::Summary, openai.priced_model(AnswerKind::Summary), kept, Spent::default()).await
+    }
+}
+
+async fn keep(journal: &Journal, kind: AnswerKind, model: &str, lines: Vec<Kept>, spent: Spent) -> Result<()> {
+    journal.keep_all(kind, model, Mode::Batch, lines, spent.usage, spent.cost).await
+}

@@ -1,0 +1,350 @@
+//! What was paid for, from the moment that the reply is here.
+//!
+//! Every reply becomes a small object in the lake at once, before anybody looks at it. When the answers that it belongs to are
+//! complete they are gathered into `ops.llm_results`, many in one commit, and the objects go. So a kill costs at most the replies
+//! that were under way, and a summary of many parts keeps the parts that it has.
+//!
+//! Each object has a number in its run. What is added to `ops.costs` says up to which number it counts; that number is below
+//! every reply that is still being written, so none is counted twice or passed over.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use catalog::{CommitInfo, Date, Lake, ObjectPath, PutNew, RunId, TableName, failpoint, path};
+use futures::{StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::{AnswerKind, Context, Spent};
+use crate::costs::{Costs, Row};
+use crate::error::{Error, Result};
+use crate::llm::{Call, Content, Mode, Usage};
+
+/// Objects that are read at the same time.
+const READERS: usize = 16;
+
+/// One object: a reply, or some hundred lines of a batch.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    run: RunId,
+    dt: Date,
+    seq: u64,
+    mode: Mode,
+    kind: AnswerKind,
+    model: String,
+    usage: Usage,
+    cost: Option<f64>,
+    answers: Vec<Kept>,
+}
+
+/// What is kept of an answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    key: String,
+    #[serde(flatten)]
+    said: Said,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Said {
+    Text(String),
+    Refused(String),
+    /// Little-endian floats in base64.
+    Vector(String),
+}
+
+impl Kept {
+    pub(super) fn new(key: &str, content: Content) -> Vec<Self> {
+        let one = |said| Self { key: key.to_owned(), said };
+        match content {
+            Content::Text(text) => vec![one(Said::Text(text))],
+            Content::Refused(reason) => vec![one(Said::Refused(reason))],
+            Content::Vectors(vectors) => vectors.iter().map(|vector| one(encoded(vector))).collect(),
+        }
+    }
+
+    fn content(&self) -> Content {
+        match &self.said {
+            Said::Text(text) => Content::Text(text.clone()),
+            Said::Refused(reason) => Content::Refused(reason.clone()),
+            Said::Vector(text) => Content::Vectors(vec![decoded(text)]),
+        }
+    }
+}
+
+fn encoded(vector: &[f32]) -> Said {
+    Said::Vector(STANDARD.encode(vector.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>()))
+}
+
+fn decoded(text: &str) -> Vec<f32> {
+    let bytes = STANDARD.decode(text).unwrap_or_default();
+    bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
+}
+
+/// An entry's place and what of it nobody has used yet.
+#[derive(Debug)]
+struct Stored {
+    at: ObjectPath,
+    run: RunId,
+    dt: Date,
+    seq: u64,
+    row: Row,
+    counted: bool,
+    left: HashSet<String>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answers: HashMap<String, Kept>,
+    entries: Vec<Stored>,
+    /// Numbers given to replies that are being written.
+    writing: BTreeSet<u64>,
+    last: u64,
+    /// Calls whose reply never came: paid, perhaps, and nothing to show.
+    lost: Vec<Row>,
+    spent: Spent,
+}
+
+/// The journal of one table's enrichment.
+pub(super) struct Journal {
+    lake: Lake,
+    into: TableName,
+    run: RunId,
+    dt: Date,
+    state: Mutex<State>,
+}
+
+impl Journal {
+    /// Reads what earlier runs left.
+    pub(super) async fn open(lake: &Lake, into: &TableName, run: &RunId, dt: Date) -> Result<Self> {
+        let paths = lake.objects().list(&path::llm_replies(into)).await?;
+        let read = futures::stream::iter(paths).map(|at| entry(lake, at)).buffered(READERS);
+        let read: Vec<Option<(ObjectPath, Entry)>> = read.try_collect().await?;
+        let mut state = State::default();
+        for (at, entry) in read.into_iter().flatten() {
+            if entry.run == *run {
+                state.last = state.last.max(entry.seq);
+            }
+            state.take(at, entry);
+        }
+        Ok(Self { lake: lake.clone(), into: into.clone(), run: run.clone(), dt, state: Mutex::new(state) })
+    }
+
+    /// Numbers of this run begin after those that `ops.costs` counts already: the same run may come here twice.
+    pub(super) async fn begin(&self, costs: &Costs) -> Result<()> {
+        let counted = costs.counted(&self.run, &self.step()).await?;
+        let mut state = self.lock();
+        state.last = state.last.max(counted);
+        Ok(())
+    }
+
+    /// What is known of a call's answer.
+    pub(super) fn find(&self, key: &str) -> Option<Content> {
+        self.lock().answers.get(key).map(Kept::content)
+    }
+
+    /// What the run spent so far, as the replies say.
+    pub(super) fn spent(&self) -> Spent {
+        self.lock().spent
+    }
+
+    /// Keeps a reply, durably when it returns.
+    pub(super) async fn keep(&self, call: &Call, mode: Mode, content: Content, usage: Usage, cost: Option<f64>) -> Result<()> {
+        let answers = match content {
+            Content::Vectors(vectors) => {
+                call.parts.iter().zip(&vectors).map(|(key, vector)| Kept { key: key.clone(), said: encoded(vector) }).collect()
+            }
+            other => Kept::new(&call.key, other),
+        };
+        self.keep_all(call.kind, &call.model, mode, answers, usage, cost).await
+    }
+
+    /// Keeps many replies of one batch in one object. What is known already is not kept, and not counted, again.
+    pub(super) async fn keep_all(
+        &self,
+        kind: AnswerKind,
+        model: &str,
+        mode: Mode,
+        answers: Vec<Kept>,
+        usage: Usage,
+        cost: Option<f64>,
+    ) -> Result<()> {
+        let seq = {
+            let mut state = self.lock();
+            state.last += 1;
+            let seq = state.last;
+            state.writing.insert(seq);
+            seq
+        };
+        let at = path::llm_reply(&self.into, &self.run, seq);
+        let entry =
+            Entry { run: self.run.clone(), dt: self.dt, seq, mode, kind, model: model.to_owned(), usage, cost, answers };
+        let bytes = serde_json::to_vec(&entry).map_err(|source| Error::Journal { object: at.to_string(), source: source.into() });
+        let put = match bytes {
+            Ok(bytes) => self.lake.objects().put_new(&at, bytes.into()).await.map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        let mut state = self.lock();
+        state.writing.remove(&seq);
+        match put? {
+            PutNew::Created | PutNew::Existed => {}
+        }
+        state.spent.add(usage, cost);
+        state.take(at, entry);
+        Ok(())
+    }
+
+    /// A reply never came, and may have been paid.
+    pub(super) fn lose(&self, call: &Call, mode: Mode, cost: Option<f64>) {
+        let mut state = self.lock();
+        let usage = call.estimate;
+        state.spent.add(usage, cost);
+        state.lost.push(Row { model: call.model.clone(), kind: call.kind, mode, usage, cost });
+    }
+
+    /// Adds to `ops.costs` what is not counted there yet: of this run, and of runs that died before they could.
+    pub(super) async fn count(&self, costs: &Costs, context: &Context<'_>) -> Result<()> {
+        let step = self.step();
+        let (due, lost, safe) = {
+            let mut state = self.lock();
+            let lost = std::mem::take(&mut state.lost);
+            if !lost.is_empty() {
+                // What was lost has no object; it takes a number of its own.
+                state.last += 1;
+            }
+            let safe = state.writing.first().map_or(state.last, |first| first - 1);
+            let mut due: BTreeMap<String, Due> = BTreeMap::new();
+            for stored in state.entries.iter().filter(|it| !it.counted && (it.run != self.run || it.seq <= safe)) {
+                let due = due
+                    .entry(stored.run.to_string())
+                    .or_insert_with(|| Due { run: stored.run.clone(), dt: stored.dt, rows: Vec::new(), last: 0 });
+                due.last = due.last.max(stored.seq);
+                due.rows.push((stored.seq, stored.row.clone()));
+            }
+            (due, lost, safe)
+        };
+        let mut lost = Some(lost);
+        let mine = self.run.to_string();
+        let mut all: Vec<Due> = due.into_values().collect();
+        if !all.iter().any(|it| it.run == self.run) && lost.as_ref().is_some_and(|it| !it.is_empty()) {
+            all.push(Due { run: self.run.clone(), dt: self.dt, rows: Vec::new(), last: safe });
+        }
+        let info = CommitInfo { run: context.run.clone(), now: context.now, lineage: Vec::new() };
+        for due in all {
+            let counted = costs.counted(&due.run, &step).await?;
+            let mut rows: Vec<Row> =
+                due.rows.iter().filter(|(seq, _)| *seq > counted).map(|(_, row)| row.clone()).collect();
+            let mut last = due.last;
+            if due.run.to_string() == mine {
+                rows.extend(lost.take().unwrap_or_default());
+                last = safe;
+            }
+            if !rows.is_empty() {
+                failpoint!("llm.costs.before");
+                costs.add(&due.run, &step, due.dt, last, &summed(rows), &info).await?;
+                failpoint!("llm.costs.after");
+            }
+            for stored in &mut self.lock().entries {
+                if stored.run == due.run && stored.seq <= last {
+                    stored.counted = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The answers that needed these replies are in `ops.llm_results`: objects of which nothing is left are deleted.
+    pub(super) async fn used(&self, keys: &[String]) -> Result<()> {
+        let free = {
+            let mut state = self.lock();
+            for stored in &mut state.entries {
+                for key in keys {
+                    stored.left.remove(key);
+                }
+            }
+            let mut free = Vec::new();
+            state.entries.retain(|stored| {
+                let done = stored.counted && stored.left.is_empty();
+                if done {
+                    free.push(stored.at.clone());
+                }
+                !done
+            });
+            free
+        };
+        self.delete(free).await
+    }
+
+    /// Nothing is missing any more: what is left belongs to texts that have changed since.
+    pub(super) async fn clear(&self) -> Result<()> {
+        let all = self.lock().entries.drain(..).map(|stored| stored.at).collect();
+        self.delete(all).await
+    }
+
+    async fn delete(&self, paths: Vec<ObjectPath>) -> Result<()> {
+        let objects = self.lake.objects();
+        futures::stream::iter(paths)
+            .map(|at| async move { objects.delete(&at).await })
+            .buffer_unordered(READERS)
+            .try_collect::<()>()
+            .await?;
+        Ok(())
+    }
+
+    fn step(&self) -> String {
+        format!("enrich:{}", self.into)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is to be added for one run.
+struct Due {
+    run: RunId,
+    dt: Date,
+    rows: Vec<(u64, Row)>,
+    last: u64,
+}
+
+impl State {
+    fn take(&mut self, at: ObjectPath, entry: Entry) {
+        let Entry { run, dt, seq, mode, kind, model, usage, cost, answers } = entry;
+        let left = answers.iter().map(|kept| kept.key.clone()).collect();
+        for kept in answers {
+            self.answers.entry(kept.key.clone()).or_insert(kept);
+        }
+        let row = Row { model, kind, mode, usage, cost };
+        self.entries.push(Stored { at, run, dt, seq, row, counted: false, left });
+    }
+}
+
+async fn entry(lake: &Lake, at: ObjectPath) -> Result<Option<(ObjectPath, Entry)>> {
+    // Another run may have gathered it since it was listed.
+    let Some(bytes) = lake.objects().get(&at).await? else { return Ok(None) };
+    match serde_json::from_slice(&bytes) {
+        Ok(entry) => Ok(Some((at, entry))),
+        Err(source) => Err(Error::Journal { object: at.to_string(), source: source.into() }),
+    }
+}
+
+/// One row for each model, kind and mode.
+fn summed(rows: Vec<Row>) -> Vec<Row> {
+    let mut sums: Vec<Row> = Vec::new();
+    for row in rows {
+        match sums.iter_mut().find(|it| (&it.model, it.kind, it.mode) == (&row.model, row.kind, row.mode)) {
+            Some(sum) => {
+                sum.usage += row.usage;
+                sum.cost = match (sum.cost, row.cost) {
+                    (Some(a), Some(b)) => Some(a + b),
+                    (a, b) => a.or(b),
+                };
+            }
+            None => sums.push(row),
+        }
+    }
+    sums
+}

@@ -1,0 +1,116 @@
+//! How far an enrichment is, and how it ended.
+
+use catalog::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::llm::Usage;
+
+/// How far an enrichment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being asked for.
+    pub kind: AnswerKind,
+    /// Answers given in this run.
+    pub done: u64,
+    /// Answers that this run needs.
+    pub total: u64,
+}
+
+/// The two questions a model is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerKind {
+    /// Texts → a short text.
+    Summary,
+    /// A text → a vector.
+    Embedding,
+}
+
+impl AnswerKind {
+    /// As in `ops.llm_results.kind`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Summary => "summary",
+            Self::Embedding => "embedding",
+        }
+    }
+}
+
+/// What calls used and cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spent {
+    /// Calls and tokens.
+    pub usage: Usage,
+    /// The sum of what has a price; `None` where nothing has one.
+    pub cost: Option<f64>,
+}
+
+impl Spent {
+    pub(crate) fn add(&mut self, usage: Usage, cost: Option<f64>) {
+        self.usage += usage;
+        if let Some(cost) = cost {
+            *self.cost.get_or_insert(0.0) += cost;
+        }
+    }
+}
+
+/// What an enrichment waits for, where it could not finish.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Wait {
+    /// The next call might have cost more than was left.
+    Budget {
+        /// What the run may spend.
+        budget: f64,
+        /// Answers that this run got.
+        answered: u64,
+        /// Answers that it needed.
+        of: u64,
+        /// Batches under way all the same.
+        batches: u64,
+    },
+    /// Batches are under way at the service.
+    Batches {
+        /// How many.
+        batches: u64,
+        /// For so many answers.
+        answers: u64,
+        /// Answers that this run got.
+        answered: u64,
+        /// Answers that it needed.
+        of: u64,
+    },
+}
+
+/// What an enrichment did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Enriched {
+    /// Summaries asked for in this run.
+    pub summarised: u64,
+    /// Embeddings asked for in this run.
+    pub embedded: u64,
+    /// Answers that were in the lake already.
+    pub reused: u64,
+    /// Of the summaries, those that no check let through: the entity has none, the lake has the reason.
+    pub set_aside: u64,
+    /// What the answers of this run used and cost.
+    pub spent: Spent,
+    /// Why it is not complete; `None` if it is.
+    pub wait: Option<Wait>,
+    /// Whether the table has a new version.
+    pub outcome: Outcome,
+}
+
+impl Enriched {
+    pub(super) fn new(outcome: Outcome) -> Self {
+        Self { summarised: 0, embedded: 0, reused: 0, set_aside: 0, spent: Spent::default(), wait: None, outcome }
+    }
+}
+
+/// What became of the result table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Same input, same models: nothing was read.
+    Unchanged(Version),
+    /// Replaced by this version.
+    Built(Version),
+}

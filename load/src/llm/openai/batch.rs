@@ -1,0 +1,253 @@
+//! Batches at the service: a file of requests goes up, a file of answers comes down within a day.
+//!
+//! Only what the service does is here. What was sent, and by whom, is the lake's business (`enrich::batches`).
+
+use std::collections::HashMap;
+
+use async_openai::types::batches::{BatchCompletionWindow, BatchEndpoint, BatchRequest, BatchRequestInput, BatchRequestInputMethod};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::http::Answer;
+use super::send::pause;
+use super::{OpenAi, reply};
+use crate::error::{Error, Result};
+use crate::llm::{Call, Endpoint, Reply, Usage};
+
+/// The metadata that names our intent in the service's own list.
+const INTENT: &str = "onggi_intent";
+/// Pages of the service's list that are looked through for an intent: 100 batches each.
+const PAGES: usize = 50;
+/// Times that a request which costs nothing is repeated.
+const TRIES: u32 = 5;
+
+/// A batch as the service tells of it; what it does not tell is absent.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) id: String,
+    pub(crate) status: String,
+    pub(crate) output_file_id: Option<String>,
+    pub(crate) error_file_id: Option<String>,
+    errors: Option<Value>,
+    metadata: Option<HashMap<String, Value>>,
+}
+
+impl Told {
+    /// Whether nothing more will come.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.status.as_str(), "completed" | "failed" | "expired" | "cancelled")
+    }
+
+    /// What the service found wrong with the file.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let list = self.errors.as_ref()?.get("data")?.as_array()?;
+        list.first()?.get("message")?.as_str().map(str::to_owned)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct File {
+    id: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Page {
+    data: Vec<Told>,
+    #[serde(default)]
+    has_more: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    custom_id: String,
+    response: Option<LineResponse>,
+    error: Option<LineError>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LineResponse {
+    status_code: u16,
+    body: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct LineError {
+    code: Option<String>,
+    message: Option<String>,
+}
+
+/// One line of an answer file.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// The custom id.
+    pub(crate) key: String,
+    /// The reply, or why there is none.
+    pub(crate) outcome: Result<Reply, String>,
+}
+
+/// One line of a request file.
+pub(crate) fn line(call: &Call) -> Result<String> {
+    let input = BatchRequestInput {
+        custom_id: call.key.clone(),
+        method: BatchRequestInputMethod::POST,
+        url: endpoint(call.endpoint),
+        body: Some(call.body.clone()),
+    };
+    serde_json::to_string(&input).map_err(|error| Error::Model {
+        model: call.model.clone(),
+        message: format!("a request can't be written: {error}"),
+        retryable: false,
+    })
+}
+
+/// The library's own default is another endpoint, so it is always said.
+fn endpoint(endpoint: Endpoint) -> BatchEndpoint {
+    match endpoint {
+        Endpoint::Chat => BatchEndpoint::V1ChatCompletions,
+        Endpoint::Embeddings => BatchEndpoint::V1Embeddings,
+    }
+}
+
+impl OpenAi {
+    /// Uploads a file of requests. Uploading costs nothing, so it is repeated where it fails.
+    pub(crate) async fn upload(&self, model: &str, name: &str, lines: String) -> Result<String> {
+        let bytes = bytes::Bytes::from(lines);
+        let file: File =
+            self.repeated(model, || self.http.upload("/files", name, "batch", bytes.clone())).await?;
+        Ok(file.id)
+    }
+
+    /// Starts a batch, once: where the reply is lost, the batch may stand all the same (`None`).
+    pub(crate) async fn create_batch(&self, model: &str, at: Endpoint, file: &str, intent: &str) -> Result<Option<String>> {
+        let request = BatchRequest {
+            input_file_id: file.to_owned(),
+            endpoint: endpoint(at),
+            completion_window: BatchCompletionWindow::W24H,
+            metadata: Some([(INTENT.to_owned(), Value::from(intent))].into()),
+            output_expires_after: None,
+        };
+        match self.http.post("/batches", &serde_json::to_value(request).unwrap_or_default()).await {
+            Answer::Done(body) => Ok(serde_json::from_slice::<Told>(&body).ok().map(|told| told.id)),
+            // A front's 5xx says nothing of what happened behind it.
+            Answer::Lost(_) | Answer::Failed { .. } => Ok(None),
+            other => Err(self.failed(model, other)),
+        }
+    }
+
+    /// How a batch stands.
+    pub(crate) async fn batch(&self, model: &str, id: &str) -> Result<Told> {
+        let path = format!("/batches/{id}");
+        self.repeated(model, || self.http.get(&path)).await
+    }
+
+    /// The batches at the service that carry this intent: normally one or none.
+    pub(crate) async fn batches_of(&self, model: &str, intent: &str) -> Result<Vec<Told>> {
+        let mut found = Vec::new();
+        let mut after: Option<String> = None;
+        for _ in 0..PAGES {
+            let path = match &after {
+                Some(id) => format!("/batches?limit=100&after={id}"),
+                None => "/batches?limit=100".to_owned(),
+            };
+            let page: Page = self.repeated(model, || self.http.get(&path)).await?;
+            after = page.data.last().map(|told| told.id.clone());
+            let ours = |told: &Told| {
+                told.metadata.as_ref().and_then(|it| it.get(INTENT)).and_then(Value::as_str) == Some(intent)
+            };
+            found.extend(page.data.into_iter().filter(ours));
+            if !page.has_more || !found.is_empty() || after.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads an answer file line by line and hands over what it holds. A line that can't be read is counted and left out: its request
+    /// counts as unanswered. Returns how many there were.
+    pub(crate) async fn answers(&self, model: &str, file: &str, take: &mut (dyn FnMut(Answered) + Send)) -> Result<u64> {
+        let path = format!("/files/{file}/content");
+        let mut response = self.http.open(&path).await.map_err(|answer| self.failed(model, answer))?;
+        let mut rest: Vec<u8> = Vec::new();
+        let mut unread = 0;
+        loop {
+            let chunk = response.chunk().await.map_err(|_| Error::Model {
+                model: model.to_owned(),
+                message: "the file of answers broke off".to_owned(),
+                retryable: true,
+            })?;
+            let last = chunk.is_none();
+            rest.extend_from_slice(&chunk.unwrap_or_default());
+            let mut start = 0;
+            while let Some(length) = rest[start..].iter().position(|byte| *byte == b'\n') {
+                unread += u64::from(!self.read_line(&rest[start..start + length], take));
+                start += length + 1;
+            }
+            rest.drain(..start);
+            if last {
+                unread += u64::from(!self.read_line(&rest, take));
+                return Ok(unread);
+            }
+        }
+    }
+
+    /// Whether a line could be read; a blank one is nothing.
+    fn read_line(&self, line: &[u8], take: &mut (dyn FnMut(Answered) + Send)) -> bool {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return true;
+        }
+        let Ok(line) = serde_json::from_slice::<Line>(line) else { return false };
+        let outcome = match (line.response, line.error) {
+            (Some(response), _) if response.status_code == 200 => self.line_reply(&line.custom_id, &response.body),
+            (Some(response), _) => {
+                let said = response.body.pointer("/error/message").and_then(Value::as_str).unwrap_or("no reason given");
+                Err(format!("status {}: {}", response.status_code, self.http.without_key(said)))
+            }
+            (None, Some(error)) => Err(error.code.or(error.message).unwrap_or_else(|| "no reason given".to_owned())),
+            (None, None) => Err("neither an answer nor an error".to_owned()),
+        };
+        take(Answered { key: line.custom_id, outcome });
+        true
+    }
+
+    fn line_reply(&self, key: &str, body: &Value) -> Result<Reply, String> {
+        let endpoint = if body.get("choices").is_some() { Endpoint::Chat } else { Endpoint::Embeddings };
+        let call = Call {
+            key: key.to_owned(),
+            kind: crate::enrich::AnswerKind::Summary,
+            model: String::new(),
+            endpoint,
+            body: Value::Null,
+            parts: vec![key.to_owned()],
+            estimate: Usage { calls: 1, ..Usage::default() },
+        };
+        reply::read(&call, self.dimensions, body.to_string().as_bytes())
+    }
+
+    /// A request that costs nothing, repeated until it is answered.
+    async fn repeated<T, F>(&self, model: &str, send: impl Fn() -> F + Send + Sync) -> Result<T>
+    where
+        T: serde::de::DeserializeOwned,
+        F: Future<Output = Answer> + Send,
+    {
+        let mut failures = 0;
+        loop {
+            let answer = send().await;
+            let wait = match &answer {
+                Answer::Done(body) => {
+                    if let Ok(value) = serde_json::from_slice(body) {
+                        return Ok(value);
+                    }
+                    None
+                }
+                Answer::Limited(wait) | Answer::Failed { wait, .. } => *wait,
+                Answer::Lost(_) => None,
+                Answer::Quota(_) | Answer::Refused { .. } => return Err(self.failed(model, answer)),
+            };
+            failures += 1;
+            if failures >= TRIES {
+                return Err(self.failed(model, answer));
+            }
+            tokio::time::sleep(wait.unwrap_or_else(|| pause(failures))).await;
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Serving tables, keywords and vectors in one PostgreSQL database.
+//!
+//! ```text
+//! onggi.places         the mart's columns, typed · _row_hash · _row_text (its texts, folded) · embedding halfvec(n)
+//! onggi._onggi_sync    one watermark a table: lake version, shape, roles, the change that wrote it
+//! ```
+//!
+//! `marts.places` is the table `places` of the schema; a table of another layer has the layer before it (`staging_reviews`). Rows,
+//! deletes, a new table where the schema changed, and the watermark move in **one transaction**; readers never wait for a load.
+//!
+//! A first load goes by binary COPY into a table that nobody sees yet, and gets its key and indexes at the end. Later changes go by COPY
+//! into a temporary table and from there, by key, over the rows that differ. Two syncs of a table take turns by an advisory lock; a
+//! watermark that moved meanwhile refuses the change whatever became of the lock. When the reply to a COMMIT is lost, the watermark
+//! says whether it took place.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use catalog::TableName;
+use sqlx::Row as _;
+
+use super::{Apply, Held, Sink};
+use crate::error::{Error, Result};
+use crate::target::{Cursor, SinkKind, SyncTarget};
+use crate::value::{RowHash, content_hash};
+
+mod change;
+mod connect;
+mod copy;
+mod encode;
+mod extension;
+mod fault;
+mod layout;
+pub(crate) mod read;
+mod sql;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use connect::{Door, Session, within};
+pub use fault::Fault;
+use layout::{LONG, Layout, Plan};
+
+/// How the sink is reached and how hard it may be pushed. It has no printable form: the URL holds a password.
+#[derive(Clone)]
+pub struct PostgresOptions {
+    /// `postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=FILE`
+    pub url: String,
+    /// The schema that holds the tables; made where it is missing.
+    pub schema: String,
+    /// Connections at the same time, at most; 2 or more.
+    pub pool: u32,
+    /// Rows written in a second, at most; none: as fast as the server takes them.
+    pub rows_per_second: Option<u32>,
+    /// The project's name: tables belong to one project.
+    pub project: String,
+}
+
+/// A PostgreSQL database that follows marts.
+#[derive(Debug)]
+pub struct Postgres {
+    door: Door,
+    schema: String,
+    project: String,
+    rows_per_second: Option<u32>,
+}
+
+impl Postgres {
+    /// Checks the settings. Nothing is connected before the first call.
+    ///
+    /// # Errors
+    /// If the URL is none, or the pool too small. The URL is never part of the message.
+    pub fn new(options: &PostgresOptions) -> Result<Self> {
+        let refuse = |fault| Error::Postgres { doing: "setting up", at: options.schema.clone(), source: fault };
+        let door = Door::new(&options.url, options.pool).map_err(refuse)?;
+        if options.schema.is_empty() || options.schema.starts_with("pg_") {
+            return Err(refuse(Fault::new(
+                format!("expected a schema's name, found `{}`", options.schema),
+                "the default is `onggi`; names with `pg_` are the server's own",
+            )));
+        }
+        Ok(Self {
+            door,
+            schema: options.schema.clone(),
+            project: options.project.clone(),
+            rows_per_second: options.rows_per_second.filter(|rate| *rate > 0),
+        })
+    }
+
+    /// The name that a table has in the schema.
+    pub fn table_name(table: &TableName) -> String {
+        layout::relation(table)
+    }
+
+    fn error(&self, doing: &'static str) -> impl Fn(Fault) -> Error + use<> {
+        let at = format!("{} (schema {})", self.door.at(), self.schema);
+        move |source| Error::Postgres { doing, at: at.clone(), source }
+    }
+
+    /// What a target's table is like; asks the server for pgvector where there is a vector.
+    async fn layout(&self, session: &mut Session, target: &SyncTarget, schema: &SchemaRef) -> Result<Layout, Fault> {
+        let vectors = match &target.vector {
+            Some(_) => Some(extension::vector(session.get()?).await?),
+            None => None,
+        };
+        Layout::new(&self.schema, target, schema, vectors)
+    }
+
+    async fn state(&self, table: &TableName) -> Result<Option<state::State>, Fault> {
+        let mut session = self.door.borrow().await?;
+        let states = state::read(session.get()?, &self.schema, table, &layout::relation(table)).await?;
+        session.park();
+        Ok(states.into_iter().find(|it| it.table == table.to_string() && it.project == self.project))
+    }
+
+    async fn find_hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Vec<(String, RowHash)>, Fault> {
+        let mut session = self.door.open().await?;
+        let layout = self.layout(&mut session, target, schema).await?;
+        let connection = session.get()?;
+        let states = state::read(connection, &self.schema, &target.table, &layout.table.name).await?;
+        let standing = layout.stand(connection, states, &self.project).await?;
+        if matches!(standing.plan, Plan::Create { .. }) {
+            return Ok(Vec::new());
+        }
+        state::run(connection, "set statement_timeout = 0").await?;
+        let rows = copy::hashes(connection, &sql::copy_hashes(&layout.table, layout.key())).await?;
+        session.end().await;
+        Ok(rows)
+    }
+
+    async fn find_content(&self, table: &TableName) -> Result<Vec<String>, Fault> {
+        let mut session = self.door.borrow().await?;
+        let connection = session.get()?;
+        let name = sql::Name::new(&self.schema, layout::relation(table));
+        let columns = read::columns(connection, &name).await?;
+        let mut names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
+        if names.is_empty() {
+            session.park();
+            return Ok(Vec::new());
+        }
+        names.sort();
+        let rows = within(LONG, sqlx::query(sql::content(&name, &names)).fetch_all(connection)).await?;
+        let lines = rows.iter().map(|row| Ok(content_hash([row.try_get::<String, _>(0)?.as_bytes()])));
+        let lines = lines.collect::<Result<_, sqlx::Error>>()?;
+        session.park();
+        Ok(lines)
+    }
+}
+
+#[async_trait]
+impl Sink for Arc<Postgres> {
+    fn kind(&self) -> SinkKind {
+        SinkKind::Postgres
+    }
+
+    fn describe(&self) -> String {
+        format!("tables in {} (schema {})", self.door.at(), self.schema)
+    }
+
+    async fn targets(&self) -> Result<Vec<TableName>> {
+        let find = async {
+            let mut session = self.door.borrow().await?;
+            let states = state::all(session.get()?, &self.schema).await?;
+            session.park();
+            Ok(states)
+        };
+        let states = find.await.map_err(self.error("reading"))?;
+        let ours = states.iter().filter(|it| it.project == self.project);
+        Ok(ours.filter_map(|it| it.table.parse().ok()).collect())
+    }
+
+    async fn cursor(&self, table: &TableName) -> Result<Option<Cursor>> {
+        let find = async {
+            let Some(state) = self.state(table).await? else { return Ok(None) };
+            let mut session = self.door.borrow().await?;
+            let name = sql::Name::new(&self.schema, layout::relation(table));
+            let there = !read::columns(session.get()?, &name).await?.is_empty();
+            session.park();
+            Ok(there.then_some(state.cursor))
+        };
+        find.await.map_err(self.error("reading"))
+    }
+
+    async fn lock(&self, table: &TableName, waiting: &(dyn Fn() + Send + Sync)) -> Result<Option<Box<dyn Held>>> {
+        let take = async {
+            let mut session = self.door.open().await?;
+            let connection = session.get()?;
+            // It does nothing for as long as the load takes, and that is its work.
+            state::run(connection, "set idle_session_timeout = 0").await?;
+            let key = state::key(&["sync", &self.schema, &table.to_string()]);
+            state::lock(connection, key, false, waiting).await?;
+            Ok(session)
+        };
+        let session = take.await.map_err(self.error("locking a table of"))?;
+        Ok(Some(Box::new(Locked(session))))
+    }
+
+    async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Vec<(String, RowHash)>> {
+        self.find_hashes(target, schema).await.map_err(self.error("reading"))
+    }
+
+    async fn begin(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Box<dyn Apply>> {
+        let change = change::Change::begin(Arc::clone(self), target, schema).await;
+        Ok(Box::new(change.map_err(self.error("preparing"))?))
+    }
+
+    async fn content(&self, table: &TableName) -> Result<Vec<String>> {
+        self.find_content(table).await.map_err(self.error("reading"))
+    }
+
+    async fn doctor(&self) -> Result<String> {
+        let look = async {
+            let mut session = self.door.borrow().await?;
+            let report = extension::report(session.get()?, &self.schema).await?;
+            session.park();
+            Ok(report)
+        };
+        let report = look.await.map_err(self.error("checking"))?;
+        Ok(format!("{} (schema {}): {report}", self.door.at(), self.schema))
+    }
+}
+
+/// The advisory lock of a table, held by a session of its own.
+struct Locked(Session);
+
+#[async_trait]
+impl Held for Locked {
+    async fn release(self: Box<Self>) {
+        self.0.end().await;
+    }
+}

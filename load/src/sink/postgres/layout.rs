@@ -1,0 +1,327 @@
+//! A serving table in the database: its columns, its indexes, and how it follows the mart's schema.
+//!
+//! A new column is added in place. Any other difference – a column that went or changed its type, another role of a column, another
+//! embedder – means a new table, filled beside the old one and put in its place in the same transaction: readers have one of the two.
+
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use catalog::{Layer, TableName};
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+use super::connect::within;
+use super::fault::Fault;
+use super::sql::{self, Column, HASH, Name, TEXT, Type};
+use super::state::{SHORT, State};
+use crate::target::SyncTarget;
+use crate::value::content_hash;
+
+/// The longest name that Postgres keeps whole (bytes).
+const MAX_NAME: usize = 63;
+/// For statements about all rows.
+pub(super) const LONG: Duration = Duration::from_hours(12);
+
+/// The name of a mart's table: `marts.places` is `places`, any other layer comes first (`staging.reviews` is `staging_reviews`).
+pub(super) fn relation(table: &TableName) -> String {
+    match table.layer() {
+        Layer::Marts => table.name().to_owned(),
+        layer => format!("{}_{}", layer.as_str(), table.name()),
+    }
+}
+
+/// The type that a column of this Arrow type has.
+pub(super) fn type_of(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "boolean".into(),
+        DataType::Int8 | DataType::UInt8 | DataType::Int16 => "smallint".into(),
+        DataType::UInt16 | DataType::Int32 => "integer".into(),
+        DataType::UInt32 | DataType::Int64 => "bigint".into(),
+        DataType::UInt64 => "numeric(20,0)".into(),
+        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) => format!("numeric({p},{s})"),
+        DataType::Float16 | DataType::Float32 => "real".into(),
+        DataType::Float64 => "double precision".into(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea".into(),
+        DataType::Date32 => "date".into(),
+        DataType::Date64 | DataType::Timestamp(..) => "timestamp with time zone".into(),
+        DataType::Dictionary(_, values) => type_of(values),
+        // Text, and what has no type of its own here: lists of lists, structs and maps, as Arrow prints them.
+        other => list_item(other).map_or_else(|| "text".into(), |item| format!("{}[]", type_of(item))),
+    }
+}
+
+/// The item type of a flat list.
+pub(super) fn list_item(data_type: &DataType) -> Option<&DataType> {
+    let item = match data_type {
+        DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) | DataType::ListView(f) | DataType::LargeListView(f) => {
+            f.data_type()
+        }
+        _ => return None,
+    };
+    (list_item(item).is_none() && !matches!(item, DataType::Struct(_) | DataType::Map(..))).then_some(item)
+}
+
+/// A serving table as it should be.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub(super) table: Name,
+    pub(super) target: SyncTarget,
+    pub(super) columns: Vec<Column>,
+    /// The schema of pgvector, where the target has a vector.
+    pub(super) vectors: Option<String>,
+}
+
+/// What must happen before rows can be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// The table is as it should be, but for these columns.
+    Keep { add: Vec<Column> },
+    /// It is made anew; `swap` tells whether an old one is in its place.
+    Create { swap: bool },
+}
+
+/// What stands in the database now.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) plan: Plan,
+    pub(super) state: Option<State>,
+    /// Of the vector column.
+    pub(super) dimension: Option<usize>,
+}
+
+impl Layout {
+    pub(super) fn new(schema: &str, target: &SyncTarget, fields: &SchemaRef, vectors: Option<String>) -> Result<Self, Fault> {
+        let relation = relation(&target.table);
+        let long = fields.fields().iter().map(|f| f.name()).chain([&relation]).find(|name| name.len() > MAX_NAME);
+        if let Some(name) = long {
+            return Err(Fault::new(
+                format!("expected names of at most {MAX_NAME} bytes, found `{name}`"),
+                "Postgres would cut it: give it a shorter name in the model",
+            ));
+        }
+        if relation == sql::STATE {
+            return Err(Fault::new(format!("the name `{relation}` is kept for the watermarks"), "rename the model"));
+        }
+        let vector = target.vector.as_ref().map(|it| it.column.as_str());
+        let columns = fields.fields().iter().map(|field| Column {
+            name: field.name().clone(),
+            is: match &vectors {
+                Some(schema) if vector == Some(field.name()) => Type::HalfVec { schema: schema.clone(), dimension: None },
+                _ => Type::Plain(type_of(field.data_type())),
+            },
+        });
+        Ok(Self {
+            table: Name::new(schema, relation),
+            target: target.clone(),
+            columns: columns.collect(),
+            vectors,
+        })
+    }
+
+    /// The columns in the order in which rows are sent.
+    pub(super) fn sent(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.columns.iter().map(|column| column.name.clone()).collect();
+        names.push(HASH.to_owned());
+        if self.has_texts() {
+            names.push(TEXT.to_owned());
+        }
+        names
+    }
+
+    pub(super) fn has_texts(&self) -> bool {
+        !self.target.texts.is_empty()
+    }
+
+    /// The column that holds the key.
+    pub(super) fn key(&self) -> &str {
+        &self.target.key
+    }
+
+    pub(super) fn key_type(&self) -> Type {
+        let column = self.columns.iter().find(|column| column.name == self.target.key);
+        column.map_or_else(|| Type::Plain("text".into()), |column| column.is.clone())
+    }
+
+    /// The table that rows are written to before it takes the place of an old one.
+    pub(super) fn fresh(&self) -> Name {
+        self.table.beside(short("_new", &self.table.name))
+    }
+
+    /// The name of an index, once the table is in its place.
+    pub(super) fn index_name(&self, of: &str) -> String {
+        short(&self.table.name, of)
+    }
+
+    /// The vector column with a dimension.
+    pub(super) fn vector_column(&self, dimension: usize) -> Option<Column> {
+        let name = &self.target.vector.as_ref()?.column;
+        Some(Column {
+            name: name.clone(),
+            is: Type::HalfVec { schema: self.vectors.clone()?, dimension: Some(dimension) },
+        })
+    }
+
+    /// Looks at what is there, and says what must happen.
+    ///
+    /// # Errors
+    /// If the name is taken by something that is not ours.
+    pub(super) async fn stand(&self, connection: &mut PgConnection, states: Vec<State>, project: &str) -> Result<Standing, Fault> {
+        let table = self.target.table.to_string();
+        if let Some(other) = states.iter().find(|it| it.table != table && it.relation == self.table.name) {
+            return Err(Fault::new(
+                format!("`{}` and `{table}` would both be the table {}", other.table, self.table),
+                "rename one of the two models",
+            ));
+        }
+        let state = states.into_iter().find(|it| it.table == table);
+        if let Some(other) = state.as_ref().filter(|it| it.project != project) {
+            return Err(Fault::new(
+                format!("{} is kept by the project `{}`, this one is `{project}`", self.table, other.project),
+                "give this project a schema of its own: `[postgres] schema`",
+            ));
+        }
+        let Some(held) = held(connection, &self.table).await? else {
+            return Ok(Standing { plan: Plan::Create { swap: false }, state, dimension: None });
+        };
+        let ours = held.iter().any(|column| column.name == HASH && column.is == "bytea");
+        if state.is_none() && !ours {
+            return Err(Fault::new(
+                format!("{} is there, and it is not ours", self.table),
+                "name another schema in `[postgres] schema`, or move that table away",
+            ));
+        }
+        let dimension = held.iter().find_map(|column| column.dimension);
+        let same_roles = state.as_ref().and_then(|it| it.target.as_ref()).is_some_and(|it| same_roles(it, &self.target));
+        let texts = held.iter().any(|column| column.name == TEXT);
+        let fits = |there: &Held| {
+            there.name == HASH
+                || there.name == TEXT
+                || self.columns.iter().any(|column| column.name == there.name && there.fits(&column.is))
+        };
+        if !same_roles || !ours || texts != self.has_texts() || !held.iter().all(fits) {
+            return Ok(Standing { plan: Plan::Create { swap: true }, state, dimension: None });
+        }
+        let add = self.columns.iter().filter(|column| !held.iter().any(|it| it.name == column.name)).cloned().collect();
+        Ok(Standing { plan: Plan::Keep { add }, state, dimension })
+    }
+}
+
+/// Whether rows written for one target are right for the other.
+fn same_roles(one: &SyncTarget, other: &SyncTarget) -> bool {
+    one.key == other.key
+        && one.texts == other.texts
+        && one.title == other.title
+        && one.entity == other.entity
+        && one.vector == other.vector
+}
+
+/// `base_of`, cut to a name's length without losing what makes it unique.
+fn short(base: &str, of: &str) -> String {
+    let name = format!("{base}_{of}");
+    if name.len() <= MAX_NAME {
+        return name;
+    }
+    let mark = &content_hash([name.as_bytes()])[..12];
+    let mut end = MAX_NAME - mark.len() - 1;
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}_{mark}", &name[..end])
+}
+
+/// A column as the server describes it.
+struct Held {
+    name: String,
+    is: String,
+    dimension: Option<usize>,
+}
+
+impl Held {
+    fn fits(&self, wanted: &Type) -> bool {
+        match wanted {
+            Type::Plain(name) => *name == self.is,
+            Type::HalfVec { .. } => self.is == "halfvec",
+        }
+    }
+}
+
+/// The columns of a table; `None` when there is none.
+async fn held(connection: &mut PgConnection, table: &Name) -> Result<Option<Vec<Held>>, Fault> {
+    let query = sqlx::query(
+        "select a.attname::text, case when t.typname = 'halfvec' then 'halfvec' else format_type(a.atttypid, a.atttypmod) end,
+            case when t.typname = 'halfvec' and a.atttypmod > 0 then a.atttypmod end, c.relkind::text
+         from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+         join pg_type t on t.oid = a.atttypid
+         where n.nspname = $1 and c.relname = $2 order by a.attnum",
+    );
+    let rows = within(SHORT, query.bind(&table.schema).bind(&table.name).fetch_all(connection)).await?;
+    let mut columns = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (kind, dimension): (String, Option<i32>) = (row.try_get(3)?, row.try_get(2)?);
+        if kind != "r" {
+            return Err(Fault::new(
+                format!("{table} is there, and it is no plain table"),
+                "name another schema in `[postgres] schema`, or move it away",
+            ));
+        }
+        let dimension = dimension.and_then(|n| usize::try_from(n).ok());
+        columns.push(Held { name: row.try_get(0)?, is: row.try_get(1)?, dimension });
+    }
+    Ok((!columns.is_empty()).then_some(columns))
+}
+
+/// Gives the new table the rights that people had on the old one.
+pub(super) async fn grants(connection: &mut PgConnection, old: &Name, new: &Name) -> Result<(), Fault> {
+    let query = sqlx::query(
+        "select a.privilege_type, r.rolname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         cross join lateral aclexplode(c.relacl) a left join pg_roles r on r.oid = a.grantee
+         where n.nspname = $1 and c.relname = $2 and a.grantee <> c.relowner and (a.grantee = 0 or r.rolname is not null)",
+    );
+    let rows = within(SHORT, query.bind(&old.schema).bind(&old.name).fetch_all(&mut *connection)).await?;
+    for row in &rows {
+        let (privilege, role): (String, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+        within(SHORT, sqlx::raw_sql(sql::grant(new, &privilege, role.as_deref())).execute(&mut *connection)).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{Field, TimeUnit};
+
+    use super::*;
+
+    #[test]
+    fn a_mart_keeps_its_name_and_another_layer_comes_first() {
+        assert_eq!(relation(&"marts.places".parse().unwrap()), "places");
+        assert_eq!(relation(&"staging.reviews".parse().unwrap()), "staging_reviews");
+    }
+
+    #[test]
+    fn each_arrow_type_has_one_of_postgres() {
+        let list = |t| DataType::List(Arc::new(Field::new("element", t, true)));
+        for (arrow, postgres) in [
+            (DataType::Int32, "integer"),
+            (DataType::Utf8View, "text"),
+            (DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), "text"),
+            (DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), "timestamp with time zone"),
+            (DataType::Decimal128(12, 2), "numeric(12,2)"),
+            (list(DataType::Utf8), "text[]"),
+            (list(DataType::Float32), "real[]"),
+            (list(list(DataType::Int64)), "text"),
+            (DataType::UInt64, "numeric(20,0)"),
+        ] {
+            assert_eq!(type_of(&arrow), postgres, "{arrow}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_and_stays_its_own() {
+        let (one, two) = (short(&"가".repeat(20), "text"), short(&"가".repeat(20), "vector"));
+        assert!(one.len() <= MAX_NAME && two.len() <= MAX_NAME && one != two, "{one} {two}");
+        assert_eq!(short("places", "text"), "places_text");
+    }
+}

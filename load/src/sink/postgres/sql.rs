@@ -1,0 +1,379 @@
+//! Every statement that this sink sends, and the one place where a name becomes SQL.
+//!
+//! A name of a schema, table, column or extension goes through [`quote`] and nowhere else; a value is always a parameter. So a column
+//! called `"; drop table x; --` is a column with an odd name.
+
+use std::fmt;
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+/// Text of a statement, which only this module can make.
+#[derive(Debug, Clone)]
+pub(super) struct Sql(String);
+
+impl SqlSafeStr for Sql {
+    fn into_sql_str(self) -> SqlStr {
+        AssertSqlSafe(self.0).into_sql_str()
+    }
+}
+
+impl Sql {
+    /// For `copy_in_raw`, which takes text.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An identifier as SQL has it.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Text that finds `part` anywhere, for `LIKE`.
+pub(super) fn like(part: &str) -> String {
+    let mut pattern = String::with_capacity(part.len() + 2);
+    pattern.push('%');
+    for c in part.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// A schema's table, index, type or operator class. `Display` is its SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) schema: String,
+    pub(super) name: String,
+}
+
+impl Name {
+    pub(super) fn new(schema: &str, name: impl Into<String>) -> Self {
+        Self { schema: schema.to_owned(), name: name.into() }
+    }
+
+    /// Another one in the same schema.
+    pub(super) fn beside(&self, name: impl Into<String>) -> Self {
+        Self::new(&self.schema, name)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", quote(&self.schema), quote(&self.name))
+    }
+}
+
+/// The type of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Type {
+    /// One of the server's own, as `format_type` spells it.
+    Plain(String),
+    /// pgvector's, in the schema of the extension; without a dimension until one is known.
+    HalfVec { schema: String, dimension: Option<usize> },
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(name) => f.write_str(name),
+            Self::HalfVec { schema, dimension: None } => write!(f, "{}", Name::new(schema, "halfvec")),
+            Self::HalfVec { schema, dimension: Some(n) } => write!(f, "{}({n})", Name::new(schema, "halfvec")),
+        }
+    }
+}
+
+/// A column of a serving table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) is: Type,
+}
+
+/// The table of watermarks.
+pub(super) const STATE: &str = "_onggi_sync";
+/// The column that says what a row was made from.
+pub(super) const HASH: &str = "_row_hash";
+/// The column that a keyword search reads: every text of the row, folded.
+pub(super) const TEXT: &str = "_row_text";
+/// Where changed rows wait for their merge.
+const STAGE: &str = "pg_temp._onggi_stage";
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn create_schema(schema: &str) -> Sql {
+    Sql(format!("create schema {}", quote(schema)))
+}
+
+pub(super) fn create_extension(name: &str) -> Sql {
+    Sql(format!("create extension if not exists {}", quote(name)))
+}
+
+pub(super) fn create_state(schema: &str) -> Sql {
+    let state = Name::new(schema, STATE);
+    Sql(format!(
+        "create table if not exists {state} (
+            table_name text primary key,
+            relation text not null unique,
+            project text not null,
+            format integer not null,
+            version bigint not null,
+            shape text not null,
+            target text not null,
+            change text not null,
+            rows bigint not null,
+            keywords text not null,
+            synced_at timestamptz not null
+        )"
+    ))
+}
+
+pub(super) fn read_state(schema: &str) -> Sql {
+    let state = Name::new(schema, STATE);
+    Sql(format!(
+        "select table_name, relation, project, format, version, shape, target, change, rows, keywords
+         from {state} where table_name = $1 or relation = $2"
+    ))
+}
+
+pub(super) fn all_states(schema: &str) -> Sql {
+    let state = Name::new(schema, STATE);
+    Sql(format!(
+        "select table_name, relation, project, format, version, shape, target, change, rows, keywords
+         from {state} order by table_name"
+    ))
+}
+
+/// A watermark that was not there.
+pub(super) fn insert_state(schema: &str) -> Sql {
+    let state = Name::new(schema, STATE);
+    Sql(format!(
+        "insert into {state}
+            (table_name, relation, project, format, version, shape, target, change, rows, keywords, synced_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now()) on conflict do nothing"
+    ))
+}
+
+/// A watermark that must still be the one that was read.
+pub(super) fn update_state(schema: &str) -> Sql {
+    let state = Name::new(schema, STATE);
+    Sql(format!(
+        "update {state} set relation = $2, project = $3, format = $4, version = $5, shape = $6, target = $7,
+            change = $8, rows = $9, keywords = $10, synced_at = now()
+         where table_name = $1 and change = $11"
+    ))
+}
+
+pub(super) fn create_table(table: &Name, columns: &[Column], key: &str, texts: bool) -> Sql {
+    let mut parts: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            let collation =
+                if column.name == key && column.is == Type::Plain("text".into()) { " collate \"C\"" } else { "" };
+            let null = if column.name == key { " not null" } else { "" };
+            format!("{} {}{collation}{null}", quote(&column.name), column.is)
+        })
+        .collect();
+    parts.push(format!("{HASH} bytea not null"));
+    if texts {
+        parts.push(format!("{TEXT} text"));
+    }
+    Sql(format!("create table {table} ({})", parts.join(", ")))
+}
+
+pub(super) fn add_column(table: &Name, column: &Column) -> Sql {
+    Sql(format!("alter table {table} add column {} {}", quote(&column.name), column.is))
+}
+
+pub(super) fn alter_type(table: &Name, column: &Column) -> Sql {
+    Sql(format!("alter table {table} alter column {} type {}", quote(&column.name), column.is))
+}
+
+/// Rows into a table that this transaction made: nobody else sees it, so its rows can be frozen as they are written.
+pub(super) fn copy_new(table: &Name, columns: &[String]) -> Sql {
+    Sql(format!("copy {table} ({}) from stdin with (format binary, freeze)", list(columns)))
+}
+
+pub(super) fn create_stage(table: &Name) -> Sql {
+    Sql(format!("create temporary table _onggi_stage (like {table}) on commit drop"))
+}
+
+pub(super) fn copy_stage(columns: &[String]) -> Sql {
+    Sql(format!("copy {STAGE} ({}) from stdin with (format binary)", list(columns)))
+}
+
+/// Writes the staged rows over those with their keys, in the order of the keys; a row that is there just so is left alone.
+pub(super) fn merge(table: &Name, columns: &[String], key: &str) -> Sql {
+    let set: Vec<String> =
+        columns.iter().filter(|c| *c != key).map(|c| format!("{0} = excluded.{0}", quote(c))).collect();
+    let columns = list(columns);
+    let key = quote(key);
+    Sql(format!(
+        "insert into {table} as held ({columns}) select {columns} from {STAGE} order by {key}
+         on conflict ({key}) do update set {} where held.{HASH} is distinct from excluded.{HASH}",
+        set.join(", ")
+    ))
+}
+
+pub(super) fn clear_stage() -> Sql {
+    Sql(format!("truncate {STAGE}"))
+}
+
+pub(super) fn delete(table: &Name, key: &str, key_type: &Type) -> Sql {
+    Sql(format!("delete from {table} where {} = any ($1::text[]::{key_type}[])", quote(key)))
+}
+
+pub(super) fn add_key(table: &Name, constraint: &str, key: &str) -> Sql {
+    Sql(format!("alter table {table} add constraint {} primary key ({})", quote(constraint), quote(key)))
+}
+
+pub(super) fn index(table: &Name, index: &str, column: &str) -> Sql {
+    Sql(format!("create index {} on {table} ({})", quote(index), quote(column)))
+}
+
+/// `class` is `gin_bigm_ops` or `gin_trgm_ops`.
+pub(super) fn text_index(table: &Name, index: &str, class: &Name) -> Sql {
+    Sql(format!("create index {} on {table} using gin ({TEXT} {class})", quote(index)))
+}
+
+pub(super) fn vector_index(table: &Name, index: &str, column: &str, class: &Name, (m, ef): (u32, u32)) -> Sql {
+    Sql(format!(
+        "create index {} on {table} using hnsw ({} {class}) with (m = {m}, ef_construction = {ef})",
+        quote(index),
+        quote(column)
+    ))
+}
+
+pub(super) fn drop_index(index: &Name) -> Sql {
+    Sql(format!("drop index if exists {index}"))
+}
+
+pub(super) fn drop_table(table: &Name) -> Sql {
+    Sql(format!("drop table if exists {table}"))
+}
+
+pub(super) fn rename_table(table: &Name, to: &str) -> Sql {
+    Sql(format!("alter table {table} rename to {}", quote(to)))
+}
+
+pub(super) fn rename_index(index: &Name, to: &str) -> Sql {
+    Sql(format!("alter index {index} rename to {}", quote(to)))
+}
+
+/// `privilege` is a word that the server gave (`SELECT`), `grantee` a role, or none for everybody.
+pub(super) fn grant(table: &Name, privilege: &str, grantee: Option<&str>) -> Sql {
+    let word: String = privilege.chars().filter(char::is_ascii_alphabetic).collect();
+    let to = grantee.map_or_else(|| "public".to_owned(), quote);
+    Sql(format!("grant {word} on {table} to {to}"))
+}
+
+pub(super) fn analyze(table: &Name) -> Sql {
+    Sql(format!("analyze {table}"))
+}
+
+pub(super) fn count(table: &Name) -> Sql {
+    Sql(format!("select count(*) from {table}"))
+}
+
+pub(super) fn copy_hashes(table: &Name, key: &str) -> Sql {
+    Sql(format!("copy (select {}::text, {HASH} from {table}) to stdout with (format binary)", quote(key)))
+}
+
+/// Each row as text, its columns in the order of their names: what is really stored.
+pub(super) fn content(table: &Name, columns: &[String]) -> Sql {
+    Sql(format!("select row({})::text from {table}", list(columns)))
+}
+
+/// Key, entity, title and texts, in this order, as a document has them.
+fn document(key: &str, entity: Option<&str>, title: Option<&str>, texts: &[String]) -> String {
+    let nullable = |name: Option<&str>| name.map_or_else(|| "null::text".to_owned(), |n| format!("{}::text", quote(n)));
+    let mut parts = vec![format!("{}::text", quote(key)), nullable(entity), nullable(title), HASH.to_owned()];
+    parts.extend(texts.iter().map(|text| quote(text)));
+    // Positions name the columns: the same column may be a title and a text.
+    parts.iter().enumerate().map(|(i, part)| format!("{part} as c{i}")).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn find(table: &Name, key: &str, entity: Option<&str>, title: Option<&str>, texts: &[String]) -> Sql {
+    Sql(format!("select {} from {table} where {TEXT} like $1", document(key, entity, title, texts)))
+}
+
+pub(super) fn get(
+    table: &Name,
+    key: (&str, &Type),
+    entity: Option<&str>,
+    title: Option<&str>,
+    texts: &[String],
+) -> Sql {
+    Sql(format!(
+        "select {} from {table} where {} = any ($1::text[]::{}[])",
+        document(key.0, entity, title, texts),
+        quote(key.0),
+        key.1
+    ))
+}
+
+/// How many rows are about each of these entities.
+pub(super) fn about(table: &Name, entity: &str, is: &Type) -> Sql {
+    let entity = quote(entity);
+    Sql(format!(
+        "select {entity}::text, count(*) from {table} where {entity} = any ($1::text[]::{is}[]) group by {entity}"
+    ))
+}
+
+/// Makes the server load pgvector, so that its settings are known.
+pub(super) fn touch_vectors(vectors: &str) -> Sql {
+    Sql(format!("select '[1]'::{}", Type::HalfVec { schema: vectors.to_owned(), dimension: None }))
+}
+
+/// The nearest rows by cosine.
+pub(super) fn nearest(table: &Name, key: &str, column: &str, vectors: &str, dimension: usize) -> Sql {
+    let (column, half) =
+        (quote(column), Type::HalfVec { schema: vectors.to_owned(), dimension: Some(dimension) }.to_string());
+    let operator = format!("operator({}.<=>)", quote(vectors));
+    Sql(format!(
+        "select {}::text, 1 - ({column} {operator} $1::text::{half}) from {table} where {column} is not null
+         order by {column} {operator} $1::text::{half} limit $2",
+        quote(key)
+    ))
+}
+
+/// A row as JSON, in the order of the table.
+pub(super) fn row(table: &Name, columns: &[String], key: (&str, &Type)) -> Sql {
+    Sql(format!(
+        "select to_json(found)::text from (select {} from {table} where {} = $1::text::{}) as found",
+        list(columns),
+        quote(key.0),
+        key.1
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_a_name() {
+        let odd = "a\"; drop table x; --";
+        assert_eq!(quote(odd), "\"a\"\"; drop table x; --\"");
+        assert_eq!(Name::new("s\"", "t").to_string(), "\"s\"\"\".\"t\"");
+        let column = Column { name: odd.into(), is: Type::Plain("text".into()) };
+        assert_eq!(
+            create_table(&Name::new("s", "t"), &[column], odd, false).text(),
+            "create table \"s\".\"t\" (\"a\"\"; drop table x; --\" text collate \"C\" not null, _row_hash bytea not null)"
+        );
+        assert_eq!(
+            grant(&Name::new("s", "t"), "SELECT; x", Some(odd)).text(),
+            "grant SELECTx on \"s\".\"t\" to \"a\"\"; drop table x; --\""
+        );
+    }
+
+    #[test]
+    fn a_pattern_has_no_wildcard_but_its_ends() {
+        assert_eq!(like("100%_\\"), "%100\\%\\_\\\\%");
+    }
+}
