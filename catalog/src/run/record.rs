@@ -43,7 +43,8 @@ pub async fn record(lake: &Lake, state: &RunState) -> Result<()> {
 
 /// `ops.steps` and `ops.runs` as [`record`] makes them, for who plans a question about them without a lake.
 pub fn record_specs() -> Result<Vec<TableSpec>> {
-    let start = Event::Started { run: "none".parse()?, dt: jiff::civil::date(2000, 1, 1), process: Process::current() };
+    let process = Process { pid: 0, host: String::new(), boot: String::new(), started: 0, space: String::new() };
+    let start = Event::Started { run: "none".parse()?, dt: jiff::civil::date(2000, 1, 1), process };
     let Some(state) = RunState::fold([Stamped { at: Timestamp::UNIX_EPOCH, event: start }]) else {
         return Ok(Vec::new());
     };
