@@ -6,6 +6,7 @@ mod postgres;
 mod queue;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use catalog::{Lake, TableName};
 use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};

@@ -292,9 +292,23 @@ fn excerpt(statement: &str, reason: &str) -> String {
     };
     let Some((line, column)) = place() else { return String::new() };
     let Some(text) = statement.lines().nth(line.wrapping_sub(1)) else { return String::new() };
-    let before: String =
-        text.chars().take(column.saturating_sub(1)).map(|it| if it == '\t' { '\t' } else { ' ' }).collect();
+    // As wide as the text above it, so that the mark stands below its column.
+    let before: String = text
+        .chars()
+        .take(column.saturating_sub(1))
+        .map(|letter| match letter {
+            '\t' => "\t",
+            _ if is_wide(letter) => "  ",
+            _ => " ",
+        })
+        .collect();
     format!("\n  {line} | {text}\n  {} | {before}^", " ".repeat(line.to_string().len()))
+}
+
+/// Whether a character takes two cells of a terminal, as Korean ones do.
+fn is_wide(letter: char) -> bool {
+    let wide = ['\u{1100}'..='\u{115f}', '\u{2e80}'..='\u{a4cf}', '\u{ac00}'..='\u{d7a3}', '\u{ff00}'..='\u{ff60}'];
+    wide.iter().any(|range| range.contains(&letter))
 }
 
 #[cfg(test)]

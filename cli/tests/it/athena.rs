@@ -30,7 +30,7 @@ fn project(aws: &Aws, prefix: &str) -> Project {
         aws.endpoint()
     );
     std::fs::write(project.folder.join("onggi.toml"), configuration).unwrap();
-    project.environment = vec![
+    project.env = vec![
         ("AWS_ACCESS_KEY_ID", services::ACCESS_KEY.to_owned()),
         ("AWS_SECRET_ACCESS_KEY", services::SECRET_KEY.to_owned()),
         ("AWS_REGION", services::REGION.to_owned()),
@@ -159,8 +159,8 @@ fn wrong_places_are_told_with_a_way_out() {
     project.replace("onggi.toml", "database_prefix = \"wrong_\"", "database_prefix = \"Wrong-\"");
     says(&project, &["catalog", "publish"], 2, &["onggi.toml:9:", "Wrong-", "hint:"]);
     project.replace("onggi.toml", "Wrong-", "wrong_");
-    project.environment.retain(|(name, _)| *name != "AWS_REGION");
-    project.environment.push(("AWS_CONFIG_FILE", "/nowhere".to_owned()));
+    project.env.retain(|(name, _)| *name != "AWS_REGION");
+    project.env.push(("AWS_CONFIG_FILE", "/nowhere".to_owned()));
     says(&project, &["sql", "--athena", "select 1"], 2, &["expected a region", "AWS_REGION"]);
 }
 

@@ -133,6 +133,18 @@ async fn a_failure_is_told_in_full_with_its_place() {
     assert_eq!(error.to_string(), "query q-1 failed in Athena: GENERIC_INTERNAL_ERROR: out of luck");
 }
 
+#[test]
+fn the_mark_stands_below_its_column() {
+    let statement = "select 1,\n'국밥' as x, y from t";
+    assert_eq!(
+        excerpt(statement, "SYNTAX_ERROR: line 2:12: no y"),
+        "\n  2 | '국밥' as x, y from t\n    |              ^"
+    );
+    for reason in ["no place", "line 9:1: beyond the end", "line x:1", "line 0:0: none"] {
+        assert_eq!(excerpt(statement, reason), "", "{reason}");
+    }
+}
+
 #[tokio::test]
 async fn a_limit_of_the_workgroup_is_told() {
     let (double, athena) = scripted().await;
