@@ -66,7 +66,8 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
         if cause.is::<Problems>() {
             return Exit::Usage;
         }
-        if let Some(catalog::Error::OtherProject { .. }) = lake_error(cause) {
+        use catalog::Error::{OtherProject, UnsupportedLake};
+        if let Some(OtherProject { .. } | UnsupportedLake { .. }) = lake_error(cause) {
             return Exit::Usage;
         }
     }

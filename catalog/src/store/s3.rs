@@ -21,7 +21,7 @@ use url::Url;
 use crate::aws::{Aws, SdkConfig};
 use crate::error::{Error, Result};
 
-use super::{CheckedLog, CreateOnce, Place, StoreSettings};
+use super::{CheckedLog, CreateOnce, KeptLog, Place, StoreSettings};
 
 pub(crate) use credentials::NoCredentials;
 pub use meter::Requests;
@@ -116,7 +116,8 @@ pub(crate) fn open_bucket(
         builder.build().map_err(|e| Error::unsupported(url.as_str(), e.to_string(), super::A_LAKE_IS))
     };
     let hasty = Arc::new(CreateOnce::new(Arc::new(build(hasty())?)));
-    let root = Arc::new(CheckedLog::new(Arc::new(CreateOnce::new(Arc::new(build(retry)?)))));
+    let store = CreateOnce::new(Arc::new(build(retry)?));
+    let root = Arc::new(CheckedLog::new(Arc::new(KeptLog::new(Arc::new(store)))));
     let endpoint = settings.endpoint.clone();
     let bucket = Bucket { lake: url.clone(), name, region, endpoint, meter, hasty };
     Ok(Place { url, root, prefix, folder: None, syncs: None, bucket: Some(bucket) })

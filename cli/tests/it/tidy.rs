@@ -20,6 +20,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("object_store", &["catalog"]),
     ("deltalake", &["catalog"]),
     ("parquet", &["catalog"]),
+    ("aws-config", &["catalog"]),
+    ("aws-credential-types", &["catalog"]),
     ("chromiumoxide", &["extract"]),
     ("reqwest", &["extract"]),
     ("tantivy", &["load"]),
