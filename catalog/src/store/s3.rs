@@ -3,6 +3,9 @@
 //! Commits need one thing of the store: that of several creates of one object one wins. S3 promises
 //! it (`If-None-Match: *`), other servers may ignore the header, so each lake's place is [proved](probe)
 //! before its first use. Nothing here locks, renames or copies.
+//!
+//! A lake in a bucket needs a runtime of several threads: the Delta library blocks the one that it looks at a log from,
+//! and on a runtime of one thread the connection that it waits for would stand still with it.
 
 mod credentials;
 mod explain;
