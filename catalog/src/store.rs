@@ -3,10 +3,11 @@
 //! Every store here is rooted at `/` of its world, because the Delta library addresses a table by
 //! its whole URL; the lake is a prefix in it. From outside to inside the stack is
 //! `CheckedLog(DurableLocal(LocalFileSystem))` for a folder, `CheckedLog(InMemory)` for memory and
-//! `CheckedLog(CreateOnce(AmazonS3))` for S3, whose HTTP requests pass a meter.
+//! `CheckedLog(KeptLog(CreateOnce(AmazonS3)))` for S3, whose HTTP requests pass a meter.
 
 mod checked_log;
 mod create_once;
+mod kept_log;
 mod local;
 mod s3;
 
@@ -24,6 +25,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use checked_log::{CheckedLog, read_commit};
 pub(crate) use create_once::{CreateOnce, InDoubt, Tried};
+pub(crate) use kept_log::KeptLog;
 pub(crate) use local::{DurableLocal, SyncCount, SyncFailed, Volatile};
 pub(crate) use s3::Bucket;
 #[cfg(test)]

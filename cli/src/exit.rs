@@ -69,7 +69,8 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
         if cause.downcast_ref::<athena::Error>().is_some_and(athena::Error::is_configuration) {
             return Exit::Usage;
         }
-        if let Some(catalog::Error::OtherProject { .. }) = lake_error(cause) {
+        use catalog::Error::{OtherProject, UnsupportedLake};
+        if let Some(OtherProject { .. } | UnsupportedLake { .. }) = lake_error(cause) {
             return Exit::Usage;
         }
     }

@@ -3,6 +3,9 @@
 //! Commits need one thing of the store: that of several creates of one object one wins. S3 promises
 //! it (`If-None-Match: *`), other servers may ignore the header, so each lake's place is [proved](probe)
 //! before its first use. Nothing here locks, renames or copies.
+//!
+//! A lake in a bucket needs a runtime of several threads: the Delta library blocks the one that it looks at a log from,
+//! and on a runtime of one thread the connection that it waits for would stand still with it.
 
 mod credentials;
 mod explain;
@@ -21,7 +24,7 @@ use url::Url;
 use crate::aws::{Aws, SdkConfig};
 use crate::error::{Error, Result};
 
-use super::{CheckedLog, CreateOnce, Place, StoreSettings};
+use super::{CheckedLog, CreateOnce, KeptLog, Place, StoreSettings};
 
 pub(crate) use credentials::NoCredentials;
 pub use meter::Requests;
@@ -116,7 +119,8 @@ pub(crate) fn open_bucket(
         builder.build().map_err(|e| Error::unsupported(url.as_str(), e.to_string(), super::A_LAKE_IS))
     };
     let hasty = Arc::new(CreateOnce::new(Arc::new(build(hasty())?)));
-    let root = Arc::new(CheckedLog::new(Arc::new(CreateOnce::new(Arc::new(build(retry)?)))));
+    let store = CreateOnce::new(Arc::new(build(retry)?));
+    let root = Arc::new(CheckedLog::new(Arc::new(KeptLog::new(Arc::new(store)))));
     let endpoint = settings.endpoint.clone();
     let bucket = Bucket { lake: url.clone(), name, region, endpoint, meter, hasty };
     Ok(Place { url, root, prefix, folder: None, syncs: None, bucket: Some(bucket) })

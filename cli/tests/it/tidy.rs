@@ -23,6 +23,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("object_store", &["catalog"]),
     ("deltalake", &["catalog"]),
     ("parquet", &["catalog", "cli"]),
+    ("aws-credential-types", &["catalog"]),
     ("chromiumoxide", &["extract"]),
     ("reqwest", &["extract", "load"]),
     ("aws-sdk-sqs", &["extract"]),

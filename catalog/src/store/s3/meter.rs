@@ -155,8 +155,13 @@ impl HttpService for Line {
         let kind = kind(request.method().as_str(), request.uri().query().unwrap_or_default());
         self.meter.add(kind, 1);
         self.meter.add(SENT, request.body().content_length() as u64);
+        // Method and address, never a header: what a request is signed with is in those.
+        let asked = tracing::enabled!(tracing::Level::TRACE).then(|| format!("{} {}", request.method(), request.uri()));
         let answer = self.client.execute(request).await;
         let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+        if let Some(asked) = asked {
+            tracing::trace!(request = %asked, status, "asked");
+        }
         if let Some(tried) = tried {
             let sent = !answer.as_ref().is_err_and(|error| error.kind() == HttpErrorKind::Connect);
             tried.note(status, sent);

@@ -23,6 +23,11 @@ impl Where {
     }
 }
 
+/// With a second thread: a look at a log blocks the one it is on, and a bucket's connections must go on meanwhile.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
 /// Runs `work` in `WRITERS` threads at once and gives back what each got.
 fn race<T, F>(at: &Where, work: impl Fn(i64, Lake) -> F + Sync) -> Vec<T>
 where
@@ -34,7 +39,7 @@ where
         let (start, work) = (&start, &work);
         let spawn = |id| {
             threads.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let runtime = runtime();
                 runtime.block_on(async {
                     let lake = at.open().await;
                     start.wait();
@@ -48,7 +53,7 @@ where
 }
 
 fn after<T>(at: &Where, look: impl AsyncFnOnce(Lake) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime();
     runtime.block_on(async { look(at.open().await).await })
 }
 

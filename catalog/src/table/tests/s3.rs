@@ -75,7 +75,7 @@ async fn the_contract_in_a_bucket() {
     assert_eq!(url, format!("{}raw/appended/", lake.uri()), "who reads it finds it by its URL");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_in_a_bucket() {
     let Some(spot) = Spot::new("objects") else { return };
     crate::objects::tests::contract(spot.open().await.unwrap()).await;
@@ -87,7 +87,7 @@ fn races_in_a_bucket() {
     race::all_races(&race::Where::Bucket(spot));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lake_that_cannot_be_reached_says_what_to_mend() {
     let Some(spot) = Spot::new("wrong") else { return };
     let right = spot.open().await.unwrap();
@@ -112,7 +112,7 @@ async fn a_lake_that_cannot_be_reached_says_what_to_mend() {
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_counted_as_they_are_made() {
     let Some(spot) = Spot::new("counted") else { return };
     let first = spot.open().await.unwrap().requests().unwrap();
@@ -131,7 +131,7 @@ async fn requests_are_counted_as_they_are_made() {
 }
 
 /// What a table costs in requests, so that a change that makes it dearer is seen.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_is_a_handful_of_requests() {
     let Some(spot) = Spot::new("cost") else { return };
     let lake = spot.open().await.unwrap();
