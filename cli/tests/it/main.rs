@@ -16,4 +16,5 @@ mod help;
 mod peers;
 mod support;
 mod tidy;
+mod workers;
 mod wrong;
