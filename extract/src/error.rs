@@ -47,6 +47,10 @@ pub enum Error {
     #[error("expected `{path}` to be a plan of tasks, found something else")]
     Plan { path: String, source: serde_json::Error },
 
+    /// A note for others could not be put into words.
+    #[error("writing `{path}`")]
+    Note { path: String, source: serde_json::Error },
+
     /// A staged key could not be turned into bytes.
     #[error("staging a key of `{name}`")]
     Stage { name: SourceName, source: arrow::error::ArrowError },
@@ -84,13 +88,13 @@ impl Error {
                 file.display()
             )),
             Self::QueueService { hint, .. } => Some(hint.clone()),
-            Self::QueueUri { .. } => {
-                Some("correct `uri` in [queue], or leave it out for the embedded queue; FIFO queues don't fit".to_owned())
-            }
+            Self::QueueUri { .. } => Some(
+                "correct `uri` in [queue], or leave it out for the embedded queue; FIFO queues don't fit".to_owned(),
+            ),
             Self::Plan { path, .. } => {
                 Some(format!("delete the object `{path}` of the lake and run again: the same tasks are planned anew"))
             }
-            Self::Stage { .. } => None,
+            Self::Stage { .. } | Self::Note { .. } => None,
             Self::Fetch { source, .. } => source.hint(),
             Self::Unfinished { .. } => {
                 Some("does something delete the queue while the run goes on? run again".to_owned())
@@ -116,6 +120,7 @@ impl Error {
             | Self::QueueVersion { .. }
             | Self::Plan { .. }
             | Self::Stage { .. }
+            | Self::Note { .. }
             | Self::Fetch { .. } => false,
         }
     }

@@ -23,7 +23,10 @@ pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit>
     let sent = queue.redrive(&letters, clock::now()).await?;
     if global.json {
         for letter in &letters {
-            println!("{}", json!({ "source": letter.task.source, "dt": letter.task.dt, "task": letter.task.id, "keys": letter.task.keys, "receives": letter.receive_count, "error": letter.error }));
+            println!(
+                "{}",
+                json!({ "source": letter.task.source, "dt": letter.task.dt, "task": letter.task.id, "keys": letter.task.keys, "receives": letter.receive_count, "error": letter.error })
+            );
         }
         return Ok(Exit::Done);
     }

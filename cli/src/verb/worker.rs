@@ -32,8 +32,13 @@ pub(crate) async fn worker(global: &Global, args: &Worker) -> anyhow::Result<Exi
     let stopping = "stopping: what is under way is handed back";
     tokio::spawn(cancel_on_signal(cancel.clone(), Arc::clone(&progress), stopping));
     let id = RunId::at(clock::now(), std::process::id());
-    let hands =
-        wire::Hands { id: id.clone(), role: Some(Role::Worker), jobs, cancel: cancel.clone(), progress: teller(&progress) };
+    let hands = wire::Hands {
+        id: id.clone(),
+        role: Some(Role::Worker),
+        jobs,
+        cancel: cancel.clone(),
+        progress: teller(&progress),
+    };
     let extractor = wire::extractor(&project, &lake, hands).await?;
     let queue = project.config.queue.uri.as_deref().unwrap_or("the embedded queue");
     progress.line(&format!("worker {id}: {jobs} jobs on {}, tasks from {queue}", lake.uri()));
@@ -61,7 +66,8 @@ fn print(worked: &Worked, global: &Global) -> anyhow::Result<()> {
     if global.json {
         println!("{}", serde_json::to_string(worked)?);
     } else if !global.quiet {
-        let mut parts = vec![format!("{} tasks", thousands(worked.tasks)), format!("{} records", thousands(worked.fetched))];
+        let mut parts =
+            vec![format!("{} tasks", thousands(worked.tasks)), format!("{} records", thousands(worked.fetched))];
         for (count, what) in [
             (worked.set_aside, "set aside"),
             (worked.dead, "tasks given up"),

@@ -13,10 +13,12 @@ fn shown(project: &Project, arguments: &[&str]) -> String {
 fn help_teaches() {
     let project = Project::unpointed();
     let help = shown(&project, &["--help"]);
-    for word in ["demo", "init", "doctor", "plan", "run", "status", "check", "sql", "search", "catalog", "Exit codes"] {
+    for word in [
+        "demo", "init", "doctor", "plan", "run", "status", "check", "sql", "search", "worker", "retry", "catalog", "Exit codes",
+    ] {
         assert!(help.contains(word), "{word} is not in the help:\n{help}");
     }
-    for verb in ["demo", "run", "sql", "search", "catalog"] {
+    for verb in ["demo", "run", "sql", "search", "worker", "retry", "catalog"] {
         let help = shown(&project, &["help", verb]);
         assert!(help.contains("onggi") && help.contains("--lake"), "{help}");
     }

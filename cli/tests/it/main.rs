@@ -20,4 +20,5 @@ mod peers;
 mod questions;
 mod support;
 mod tidy;
+mod workers;
 mod wrong;

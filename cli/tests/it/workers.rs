@@ -258,3 +258,42 @@ fn a_run_that_waits_says_that_nobody_works_and_leaves_its_tasks_to_the_next() {
         assert_eq!(last_object(&run)["fetched"], 0, "{name}: {}", text(&run));
     }
 }
+
+#[test]
+fn three_workers_together_keep_a_hosts_pace() {
+    /// Requests a second.
+    const RATE: u64 = 10;
+    let site = Site::new(20, 50);
+    let project = Project::new(&site);
+    project.append("onggi.toml", TUNING);
+    let before = std::fs::read_to_string(project.folder.join("onggi.toml")).unwrap();
+    std::fs::write(project.folder.join("onggi.toml"), before.replace("rate = 1000", &format!("rate = {RATE}")))
+        .unwrap();
+
+    let run = Running::start(&project, &["run", "--quiet", "--workers", "external", "--select", "naver_places"]);
+    let workers = [(); 3].map(|()| Running::worker(&project, "2"));
+    let began = Instant::now();
+    let mut seen: Vec<(Duration, u64)> = Vec::new();
+    let mut run = run;
+    while run.0.as_mut().unwrap().try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < PATIENCE, "{:?}", seen.last());
+        seen.push((began.elapsed(), site.replica.stats().requests));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = run.output();
+    assert!(output.status.success(), "{}", text(&output));
+    let worked: Vec<u64> = workers.map(|worker| worker.stop()["tasks"].as_u64().unwrap()).into();
+    assert!(worked.iter().filter(|tasks| **tasks > 0).count() >= 2, "one worker did everything: {worked:?}");
+
+    // robots.txt is asked for by each worker and for each host, without waiting; a burst of one a worker is allowed.
+    let robots = site.replica.stats().robots;
+    let window = Duration::from_secs(2);
+    let most = RATE * window.as_secs() + 3 + robots + 1;
+    for (place, (from, first)) in seen.iter().enumerate() {
+        let last = seen[place..].iter().take_while(|(at, _)| *at - *from <= window).last().unwrap().1;
+        assert!(last - first <= most, "{} requests in {window:?} from {from:?}, {most} are allowed", last - first);
+    }
+    let (requests, took) = (seen.last().unwrap().1, began.elapsed());
+    println!("{requests} requests in {took:?} by {worked:?}");
+    assert!(requests >= 50, "{requests} requests");
+}

@@ -1,6 +1,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::pace::LEFT_AFTER;
 use super::*;
 use crate::task::Key;
 
@@ -136,6 +137,23 @@ async fn of_two_that_begin_at_once_at_least_one_waits() {
         assert!(waited >= SIGN, "{waited:?}");
         assert_eq!((one.enter(HOST).await, two.enter(HOST).await), (2, 2));
     }
+}
+
+#[tokio::test]
+async fn the_share_of_one_that_fell_silent_comes_back() {
+    let lake = lake("silent").await;
+    let (first, second) = (start(&lake, "w1").await, start(&lake, "w2").await);
+    first.enter(HOST).await;
+    assert_eq!(second.enter(HOST).await, 2);
+    // Its signs end without a last word, as those of a killed process on another machine.
+    drop(second);
+    let began = Instant::now();
+    while first.enter(HOST).await > 1 {
+        assert!(began.elapsed() < SIGN * (MISSED + 8), "its share never came back");
+        first.wants(HOST, Instant::now());
+        sleep(SIGN / 4).await;
+    }
+    assert!(began.elapsed() > SIGN * (MISSED - 1), "not before it counts as dead: {:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -288,12 +288,7 @@ impl From<&Of> for Text {
 }
 
 /// Makes visible what a process of this machine held when it died.
-fn free_messages_of_the_dead(
-    transaction: &Transaction<'_>,
-    me: &Process,
-    of: &Text,
-    at: i64,
-) -> rusqlite::Result<()> {
+fn free_messages_of_the_dead(transaction: &Transaction<'_>, me: &Process, of: &Text, at: i64) -> rusqlite::Result<()> {
     // Where processes can't be told apart, nobody is known to be dead and all messages wait for their timeouts.
     let Some(place) = me.place() else { return Ok(()) };
     let mut select = transaction.prepare(

@@ -79,6 +79,8 @@ pub struct SqsQueue {
     retention: Duration,
     /// Until when each message in our hands is surely ours, by receipt handle.
     deadlines: Mutex<HashMap<String, Instant>>,
+    /// When the dead letters were last looked through, and how many there were.
+    looked: Mutex<Option<(Instant, usize)>>,
 }
 
 impl SqsQueue {

@@ -17,7 +17,7 @@ use super::{Extracted, Extractor};
 use crate::cancel::Cancel;
 use crate::error::{Error, one_line};
 use crate::queue::{Message, Of, ReceiveOptions};
-use crate::task::Task;
+use crate::task::{Task, TaskId};
 
 /// How often tasks may vanish from the queue before we ask for help. Each round does all that is there.
 const ROUNDS: usize = 5;
@@ -44,6 +44,8 @@ pub(super) struct Crew {
     asking: tokio::sync::Mutex<()>,
     /// Sources that are left alone for a while, and until when.
     resting: Mutex<HashMap<SourceName, Instant>>,
+    /// Tasks that we put back unbegun, and until when: they are in flight and nobody works on them.
+    postponed: Mutex<HashMap<TaskId, Instant>>,
     pub(super) tally: Tally,
     /// Of tasks that other runs wait for: they are not this run's numbers.
     foreign: Tally,
@@ -72,6 +74,7 @@ impl Crew {
             one_ended: Notify::new(),
             asking: tokio::sync::Mutex::new(()),
             resting: Mutex::default(),
+            postponed: Mutex::default(),
             tally: Tally::new(Arc::clone(&ctx.progress)),
             foreign: Tally::new(Arc::new(|_| {})),
             ctx: ctx.clone(),
@@ -160,6 +163,11 @@ impl Crew {
         resting.get(source).map(|until| *until - now)
     }
 
+    /// Notes that a task waits in the queue with nobody on it.
+    pub(super) fn postpone(&self, task: &TaskId, time: Duration) {
+        self.postponed.lock().unwrap_or_else(PoisonError::into_inner).insert(task.clone(), Instant::now() + time);
+    }
+
     fn ends(&self) -> bool {
         self.stop.is_cancelled() || self.ctx.cancel.is_cancelled()
     }
@@ -243,7 +251,9 @@ impl Crew {
                 return Ok(false);
             }
             let counts = queue.counts(&self.of, now()).await?;
-            return Ok(counts.visible + counts.in_flight == 0);
+            let mut postponed = self.postponed.lock().unwrap_or_else(PoisonError::into_inner);
+            postponed.retain(|_, until| *until > Instant::now());
+            return Ok(counts.visible == 0 && counts.in_flight <= postponed.len());
         };
         let _one = tokio::select! {
             one = self.asking.lock() => one,

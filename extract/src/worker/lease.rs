@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use catalog::Timestamp;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, one_line};
@@ -78,7 +78,10 @@ impl Extend {
             return Ok(Held::Lost);
         }
         let began = Instant::now();
-        let held = self.queue.change_visibility(&self.handle, self.timeout, (self.now)()).await?;
+        let change = self.queue.change_visibility(&self.handle, self.timeout, (self.now)());
+        // An answer that comes after the timeout is worth nothing.
+        let Ok(held) = timeout(self.timeout.saturating_sub(self.age()), change).await else { return Ok(Held::Lost) };
+        let held = held?;
         if held == Held::Yes {
             *self.extended.lock().unwrap_or_else(PoisonError::into_inner) = began;
         }

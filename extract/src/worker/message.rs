@@ -138,12 +138,7 @@ impl Job<'_> {
     }
 
     /// Fetches a key and stages it. A failure says whether the task's other keys are worth a try.
-    async fn fetch_key(
-        &self,
-        key: &Key,
-        records: u64,
-        share: &Share<'_>,
-    ) -> Result<Staged, (Setback, bool)> {
+    async fn fetch_key(&self, key: &Key, records: u64, share: &Share<'_>) -> Result<Staged, (Setback, bool)> {
         let (ctx, task, tally) = (&self.crew.ctx, &self.message.task, self.crew.tally_of(&self.message.task));
         let lake_error = |error: Error| (self.setback(error), false);
         if let Some(presence) = &self.presence {
@@ -152,7 +147,8 @@ impl Job<'_> {
         failpoint!("extract.fetch.before");
         let envelope = Envelope { task: task.id.to_string(), dt: task.dt, now: ctx.now };
         let progress = |so_far: u64| share.records(records + so_far);
-        let harvested = harvest(self.desk.fetch.as_ref(), &self.desk.source, key, &envelope, &ctx.identity, &progress).await;
+        let harvested =
+            harvest(self.desk.fetch.as_ref(), &self.desk.source, key, &envelope, &ctx.identity, &progress).await;
         failpoint!("extract.fetch.after");
         let fetched = match harvested {
             Ok(harvest) => {
@@ -239,7 +235,11 @@ impl Job<'_> {
                 tracing::debug!(task = task.id.as_str(), "its message is somebody else's, who will find it done");
             }
             Err(error) if error.is_retryable() => {
-                tracing::warn!(task = task.id.as_str(), error = one_line(&error), "its message stays, and will be found done");
+                tracing::warn!(
+                    task = task.id.as_str(),
+                    error = one_line(&error),
+                    "its message stays, and will be found done"
+                );
             }
             Err(error) => return Err(error),
         }

@@ -17,6 +17,9 @@ use crate::task::{Key, Task, TaskId};
 /// Between two looks at the table and the staged keys.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// How many looks later it is made sure that what is missing is in the queue.
+const SEND_EVERY: u32 = 5;
+
 /// What others did of a day while we waited.
 #[derive(Clone, Debug, Default)]
 pub struct Others {
@@ -36,13 +39,17 @@ pub async fn extract_by_others(ctx: &Extractor, source: &Source, dt: Date, keys:
     day.sweep(&tasks, &waiting).await;
     let ours = waiting.clone();
     let mut left = day.left(waiting).await?;
-    while !left.waiting.is_empty() {
-        // It sends what is missing, and nothing else.
-        ctx.queue.send(&left.waiting, (ctx.now)()).await?;
-        failpoint!("extract.send.after");
+    for look in 0_u32.. {
+        if left.waiting.is_empty() {
+            break;
+        }
+        if look.is_multiple_of(SEND_EVERY) {
+            ctx.queue.send(&left.waiting, (ctx.now)()).await?;
+            failpoint!("extract.send.after");
+        }
         (ctx.progress)(progress(ctx, source, dt, &ours, &left).await?);
         tokio::select! {
-            () = sleep(LOOK_EVERY.min(ctx.tuning.poll_interval * 4)) => {}
+            () = sleep(LOOK_EVERY) => {}
             () = ctx.cancel.cancelled() => return Err(Error::Cancelled),
         }
         let dead = std::mem::take(&mut left.dead);

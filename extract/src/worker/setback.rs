@@ -45,7 +45,10 @@ impl Crew {
                 return Ok(());
             }
             Setback::HandBack => queue.release(message, &back(Duration::ZERO, None), now).await,
-            Setback::NotNow(after) => queue.release(message, &back(after, None), now).await,
+            Setback::NotNow(after) => {
+                self.postpone(&message.task.id, after);
+                queue.release(message, &back(after, None), now).await
+            }
             Setback::Retry { after, error } => {
                 tracing::warn!(
                     task,
@@ -80,7 +83,11 @@ impl Crew {
                 Ok(())
             }
             Err(error) if error.is_retryable() => {
-                tracing::warn!(task, error = one_line(&error), "the queue was not told: the task waits for its timeout");
+                tracing::warn!(
+                    task,
+                    error = one_line(&error),
+                    "the queue was not told: the task waits for its timeout"
+                );
                 Ok(())
             }
             Err(error) => Err(error),

@@ -19,6 +19,8 @@ mod bench;
 mod faults;
 #[cfg(test)]
 mod killed;
+#[cfg(test)]
+mod shared;
 
 #[tokio::test]
 async fn a_day_lands_once_and_the_second_run_asks_for_nothing() {

@@ -24,9 +24,8 @@ const TRIES: u32 = 4;
 type Failed = Vec<(usize, Fault)>;
 
 fn failed(entries: Vec<BatchResultErrorEntry>) -> Failed {
-    let one = |entry: BatchResultErrorEntry| {
-        Some((entry.id().parse().ok()?, Fault::of_entry(entry.code(), entry.message())))
-    };
+    let one =
+        |entry: BatchResultErrorEntry| Some((entry.id().parse().ok()?, Fault::of_entry(entry.code(), entry.message())));
     entries.into_iter().filter_map(one).collect()
 }
 
@@ -67,7 +66,8 @@ impl SqsQueue {
         let mut call = self.client.send_message_batch().queue_url(&self.url);
         for (place, text) in texts {
             let entry = SendMessageBatchRequestEntry::builder().id(place.to_string()).message_body(text.as_str());
-            call = call.entries(entry.build().map_err(|error| Fault::of_entry("MissingField", Some(&error.to_string())))?);
+            call =
+                call.entries(entry.build().map_err(|error| Fault::of_entry("MissingField", Some(&error.to_string())))?);
         }
         Ok(failed(call.send().await?.failed))
     }
@@ -123,7 +123,12 @@ impl SqsQueue {
             if turn >= TRIES {
                 return Err(self.failed(doing, fault));
             }
-            tracing::warn!(doing, entries = left.len(), code = fault.code(), "a batch was taken in part: the rest again");
+            tracing::warn!(
+                doing,
+                entries = left.len(),
+                code = fault.code(),
+                "a batch was taken in part: the rest again"
+            );
             tokio::time::sleep(Duration::from_millis(100 << turn)).await;
         }
         Ok(left)
@@ -140,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_request_has_ten_entries_at_most_and_is_not_too_large() {
-        let sizes = |sizes: &[usize]| -> Vec<usize> { requests(sizes, |size| *size).iter().map(|cut| cut.len()).collect() };
+        let sizes =
+            |sizes: &[usize]| -> Vec<usize> { requests(sizes, |size| *size).iter().map(|cut| cut.len()).collect() };
         assert_eq!(sizes(&[]), Vec::<usize>::new());
         assert_eq!(sizes(&[1; 25]), [10, 10, 5]);
         assert_eq!(sizes(&[100 * 1024; 5]), [2, 2, 1]);

@@ -12,12 +12,14 @@
 //! A kill between two of these steps leaves a note or a letter too many, never one too few. A note of a task that has landed
 //! since means nothing: the table is asked first.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{MessageAttributeValue, MessageSystemAttributeName};
 use bytes::Bytes;
 use catalog::{Date, Lake, PutNew, SourceName, Timestamp, path};
+use tokio::time::Instant;
 
 use super::body::Body;
 use super::fault::Fault;
@@ -28,6 +30,9 @@ use crate::task::{Task, TaskId};
 
 /// How long the letters are hidden from others while we look through them.
 const LOOK: Duration = Duration::from_secs(30);
+
+/// After how long letters are looked at again that are no more and no less than the last time.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// Looks of ten letters at most, so that a dead-letter queue that others feed can't hold us for ever.
 const MOST_LOOKS: usize = 500;
@@ -87,12 +92,15 @@ impl SqsQueue {
 
     async fn send_dead(&self, text: &str, error: &str, receives: u32, now: Timestamp) -> Result<(), Error> {
         let Some(url) = &self.dead_url else { return Ok(()) };
-        let value = |kind: &str, text: &str| MessageAttributeValue::builder().data_type(kind).string_value(text).build();
+        let value =
+            |kind: &str, text: &str| MessageAttributeValue::builder().data_type(kind).string_value(text).build();
         let mut call = self.client.send_message().queue_url(url).message_body(text);
         let (receives, dead_at) = (receives.to_string(), now.to_string());
-        for (name, kind, text) in
-            [("error", "String", shorten(error)), ("receive_count", "Number", &receives), ("dead_at", "String", &dead_at)]
-        {
+        for (name, kind, text) in [
+            ("error", "String", shorten(error)),
+            ("receive_count", "Number", &receives),
+            ("dead_at", "String", &dead_at),
+        ] {
             let value = value(kind, if text.is_empty() { "-" } else { text });
             let value = value.map_err(|error| {
                 self.failed("preparing a dead letter", Fault::of_entry("MissingField", Some(&error.to_string())))
@@ -104,7 +112,7 @@ impl SqsQueue {
 
     async fn put_note(&self, letter: &DeadLetter) -> Result<(), Error> {
         let at = path::dead(&letter.task.source, letter.task.dt, letter.task.id.as_str());
-        let body = serde_json::to_vec(letter).map_err(|source| Error::Plan { path: at.to_string(), source })?;
+        let body = serde_json::to_vec(letter).map_err(|source| Error::Note { path: at.to_string(), source })?;
         Ok(self.lake.objects().put(&at, body.into()).await?)
     }
 
@@ -113,10 +121,13 @@ impl SqsQueue {
     pub(super) async fn note_what_sqs_moved(&self, now: Timestamp) -> Result<(), Error> {
         let Some(url) = &self.dead_url else { return Ok(()) };
         let about = self.about(url).await.map_err(|fault| self.failed("counting the dead letters", fault))?;
-        if about == (0, 0) {
+        let total = about.0 + about.1;
+        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if total == 0 || looked.is_some_and(|(at, count)| count == total && at.elapsed() < LOOK_AGAIN) {
             return Ok(());
         }
         let letters = self.look_through(url).await?;
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), total));
         for letter in &letters {
             let note = DeadLetter {
                 task: letter.task.clone(),
@@ -125,7 +136,7 @@ impl SqsQueue {
                 dead_at: now,
             };
             let at = path::dead(&note.task.source, note.task.dt, note.task.id.as_str());
-            let body = serde_json::to_vec(&note).map_err(|source| Error::Plan { path: at.to_string(), source })?;
+            let body = serde_json::to_vec(&note).map_err(|source| Error::Note { path: at.to_string(), source })?;
             if self.lake.objects().put_new(&at, body.into()).await? == PutNew::Created {
                 tracing::warn!(task = note.task.id.as_str(), "found a dead letter that nobody had told of");
             }
@@ -193,19 +204,20 @@ impl SqsQueue {
 
     async fn forget(&self, letters: &[&DeadLetter], now: Timestamp) -> Result<(), Error> {
         type Place<'l> = (&'l SourceName, Date, &'l TaskId);
-        let places: BTreeMap<Place<'_>, ()> =
-            letters.iter().map(|letter| ((&letter.task.source, letter.task.dt, &letter.task.id), ())).collect();
+        let places: BTreeSet<Place<'_>> =
+            letters.iter().map(|letter| (&letter.task.source, letter.task.dt, &letter.task.id)).collect();
         if let Some(url) = &self.dead_url
             && self.about(url).await.map_err(|fault| self.failed("counting the dead letters", fault))? != (0, 0)
         {
             let found = self.look_through(url).await?;
             let (ours, others): (Vec<Letter>, Vec<Letter>) = found
                 .into_iter()
-                .partition(|letter| places.contains_key(&(&letter.task.source, letter.task.dt, &letter.task.id)));
+                .partition(|letter| places.contains(&(&letter.task.source, letter.task.dt, &letter.task.id)));
             let tokens = |letters: Vec<Letter>| letters.into_iter().map(|letter| letter.token).collect::<Vec<_>>();
             self.delete_tokens(url, &tokens(ours)).await?;
             self.show_tokens(url, &tokens(others)).await?;
         }
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
         for letter in letters {
             tracing::debug!(task = letter.task.id.as_str(), at = %now, "sent again");
             let Task { source, dt, id, .. } = &letter.task;

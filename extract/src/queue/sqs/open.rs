@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::QueueAttributeName;
 use catalog::Lake;
 use catalog::aws::SdkConfig;
@@ -17,6 +18,9 @@ use crate::error::Error;
 
 /// What SQS keeps messages for unless told otherwise.
 const USUAL_RETENTION: Duration = Duration::from_hours(4 * 24);
+
+/// How long an answer may take, beside the wait for a message.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A queue's name, and whose it is if it is not ours.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +52,12 @@ impl SqsQueue {
         if wanted.queue.ends_with(".fifo") {
             return Err(Error::QueueUri { uri: settings.uri });
         }
-        let mut config = Builder::from(sdk);
+        // Without bounds of ours a server that accepts and never answers would hold us for ever.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .operation_attempt_timeout(settings.wait + PATIENCE)
+            .operation_timeout((settings.wait + PATIENCE) * 2);
+        let mut config = Builder::from(sdk).timeout_config(timeouts.build());
         if let Some(endpoint) = &settings.endpoint {
             config = config.endpoint_url(endpoint);
         }
@@ -75,8 +84,8 @@ impl SqsQueue {
                 None
             }
         };
-        let (lake, deadlines) = (lake.clone(), Mutex::new(HashMap::new()));
-        Ok(Self { client, lake, settings, url, dead_url, retention, deadlines })
+        let (lake, deadlines, looked) = (lake.clone(), Mutex::new(HashMap::new()), Mutex::new(None));
+        Ok(Self { client, lake, settings, url, dead_url, retention, deadlines, looked })
     }
 }
 
@@ -102,14 +111,16 @@ mod tests {
     fn a_queue_is_named_with_or_without_its_account() {
         assert_eq!(name("sqs://onggi-tasks"), Some(Name { account: None, queue: "onggi-tasks" }));
         assert_eq!(name("sqs://123456789012/q_1"), Some(Name { account: Some("123456789012"), queue: "q_1" }));
-        for wrong in ["", "sqs:/q", "sqs://", "sqs://team/q", "sqs:///q", "sqs://1/", "https://sqs/1/q", "sqs://1/a/b"] {
+        for wrong in ["", "sqs:/q", "sqs://", "sqs://team/q", "sqs:///q", "sqs://1/", "https://sqs/1/q", "sqs://1/a/b"]
+        {
             assert_eq!(name(wrong), None, "{wrong}");
         }
     }
 
     #[test]
     fn a_redrive_policy_names_its_target() {
-        let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:ap-northeast-2:123456789012:q-dead","maxReceiveCount":"5"}"#;
+        let policy =
+            r#"{"deadLetterTargetArn":"arn:aws:sqs:ap-northeast-2:123456789012:q-dead","maxReceiveCount":"5"}"#;
         assert_eq!(target(policy), Some(("123456789012".into(), "q-dead".into())));
         assert_eq!(target("{}"), None);
     }

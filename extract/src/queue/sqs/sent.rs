@@ -72,7 +72,7 @@ impl SqsQueue {
 
     async fn note_sent(&self, source: &SourceName, dt: Date, sent: &Sent) -> Result<(), Error> {
         let at = path::sent(source, dt);
-        let body = serde_json::to_vec(sent).map_err(|source| Error::Plan { path: at.to_string(), source })?;
+        let body = serde_json::to_vec(sent).map_err(|source| Error::Note { path: at.to_string(), source })?;
         Ok(self.lake.objects().put(&at, body.into()).await?)
     }
 }

@@ -5,8 +5,8 @@ use catalog::aws::SdkConfig;
 use services::Aws;
 
 use super::*;
-use crate::queue::contract::{Clock, Fixture, dt, of, queue_contract, real_now, source, task};
 use crate::queue::NO_WORD;
+use crate::queue::contract::{Clock, Fixture, dt, of, queue_contract, real_now, source, task};
 
 /// A fresh queue of a local server, and a lake for its notes.
 struct OnServer {

@@ -186,7 +186,8 @@ impl Fetch for View {
     }
 }
 
-const SOURCE: &str = r#"
+/// The source of all these tests.
+pub(crate) const NOTES: &str = r#"
 name = "notes"
 fetch = "http"
 every = "1d"
@@ -250,7 +251,7 @@ impl Bench {
             lake: Lake::open(&format!("memory://{name}-{number}"), "test").await.unwrap(),
             queue: Arc::new(MemoryQueue::new()),
             site: Arc::default(),
-            source: Source::parse("notes.toml", SOURCE).unwrap(),
+            source: Source::parse("notes.toml", NOTES).unwrap(),
             told: Arc::default(),
             jobs: 2,
             visibility: VISIBILITY,
@@ -275,7 +276,7 @@ impl Bench {
     }
 
     pub(crate) fn weekly(self) -> Self {
-        Self { source: Source::parse("notes.toml", &SOURCE.replace("1d", "7d")).unwrap(), ..self }
+        Self { source: Source::parse("notes.toml", &NOTES.replace("1d", "7d")).unwrap(), ..self }
     }
 
     pub(crate) fn fetch(&self) -> Arc<dyn Fetch> {

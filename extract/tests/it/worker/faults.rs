@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use catalog::Timestamp;
-use extract::queue::{Counts, DeadLetter, Held, MemoryQueue, Message, Of, Queue, ReceiptHandle, ReceiveOptions, Release};
+use extract::queue::{
+    Counts, DeadLetter, Held, MemoryQueue, Message, Of, Queue, ReceiptHandle, ReceiveOptions, Release,
+};
 use extract::{Error, Task};
 
 use super::bench::Kill;
@@ -14,6 +16,10 @@ use super::bench::Kill;
 /// Asked anything, it fails the test: a day that is done costs no queue.
 #[derive(Debug)]
 pub(crate) struct NoQueue;
+
+/// Can't tell sources and days apart, as SQS can't: any message comes.
+#[derive(Debug, Default)]
+pub(crate) struct Unsorted(pub(crate) MemoryQueue);
 
 /// Says `losses` times that the lease is lost.
 #[derive(Debug)]
@@ -121,7 +127,12 @@ macro_rules! decorate {
             ) -> Result<Option<Message>, Error> {
                 self.on_receive();
                 let inner = self.$inner();
+                let all = Of::all();
+                let of = if self.sorts() { of } else { &all };
                 self.$pass(inner.receive(of, options, now)).await
+            }
+            fn sorts(&self) -> bool {
+                self.sorts_days()
             }
             async fn change_visibility(
                 &self,
@@ -149,6 +160,8 @@ macro_rules! decorate {
             }
             async fn counts(&self, of: &Of, now: Timestamp) -> Result<Counts, Error> {
                 let inner = self.$inner();
+                let all = Of::all();
+                let of = if self.sorts() { of } else { &all };
                 self.$pass(inner.counts(of, now)).await
             }
             async fn dead_letters(&self, of: &Of, now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
@@ -171,12 +184,28 @@ trait Faults {
         false
     }
 
+    fn sorts_days(&self) -> bool {
+        true
+    }
+
     async fn straight<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         call.await
     }
 }
 
 impl Faults for NoQueue {}
+
+impl Faults for Unsorted {
+    fn sorts_days(&self) -> bool {
+        false
+    }
+}
+
+impl Unsorted {
+    fn inner(&self) -> MemoryQueue {
+        self.0.clone()
+    }
+}
 
 impl NoQueue {
     #[expect(clippy::unused_self, reason = "the other doubles have a queue inside")]
@@ -214,6 +243,7 @@ impl FailsOnce {
 }
 
 decorate!(NoQueue, inner, straight);
+decorate!(Unsorted, inner, straight);
 decorate!(LosesLeases, inner, straight);
 decorate!(Forgetful, inner, straight);
 decorate!(FailsOnce, inner, pass);

@@ -1,0 +1,96 @@
+//! Several runs on a queue that can't tell their tasks apart, and a run whose tasks others do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use extract::queue::{Counts, MemoryQueue, Of, Queue};
+use extract::worker::{extract_by_others, landed};
+use extract::{Cancel, Error, Extractor, Task};
+
+use super::bench::*;
+use super::faults::Unsorted;
+
+/// A bench on a queue that gives what comes, with tasks in it already.
+async fn with_others(name: &str, tasks: &[Task]) -> (Bench, MemoryQueue) {
+    let queue = MemoryQueue::new();
+    queue.send(tasks, now()).await.unwrap();
+    (Bench::new(name).await.with_queue(Arc::new(Unsorted(queue.clone()))), queue)
+}
+
+#[tokio::test]
+async fn what_other_runs_wait_for_is_done_too_and_is_not_in_the_numbers() {
+    let bench = Bench::new("names").await;
+    let yesterday = DT.saturating_sub(jiff::Span::new().days(1));
+    let foreign = Task::new(bench.source.name(), yesterday, keys(&["x", "y"]));
+    let (bench, queue) = with_others("foreign", std::slice::from_ref(&foreign)).await;
+    let extracted = bench.extract(KEYS).await.unwrap();
+    assert_eq!((extracted.tasks, extracted.fetched, extracted.left), (3, 10, 0), "its own day's");
+    assert!(landed(&bench.lake, &foreign).await.unwrap());
+    assert_eq!(bench.rows().await, rows_of(&["a", "b", "c", "d", "e", "x", "y"]));
+    assert_eq!(queue.counts(&Of::all(), now()).await.unwrap(), Counts::default());
+    assert_eq!(bench.extract(KEYS).await.unwrap().keys_fetched, 0);
+}
+
+#[tokio::test]
+async fn a_task_of_an_unknown_source_is_left_to_others() {
+    let unknown = Task::new(&"elsewhere".parse().unwrap(), DT, keys(&["x"]));
+    let (bench, queue) = with_others("unknown", std::slice::from_ref(&unknown)).await;
+    assert_eq!(bench.extract(KEYS).await.unwrap().tasks, 3, "its own are done all the same");
+    let counts = queue.counts(&Of::all(), now()).await.unwrap();
+    assert_eq!(counts, Counts { visible: 0, in_flight: 1, dead: 0 }, "it waits for somebody who knows it");
+    assert_eq!(bench.site.calls_of("x"), 0);
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_another_runs_source_does_not_stop_this_one() {
+    let foreign = Task::new(&"others".parse().unwrap(), DT, keys(&["x"]));
+    let text = NOTES.replace("name = \"notes\"", "name = \"others\"");
+    let other = extract::Source::parse("others.toml", &text).unwrap();
+    // Nobody answers at the address of that source: it fails for this process, and only for that task.
+    let (bench, queue) = with_others("refused", std::slice::from_ref(&foreign)).await;
+    let sources = Arc::from([bench.source.clone(), other]);
+    let ctx = Extractor { sources, ..bench.ctx() };
+    let fetch = bench.fetch();
+    let extracted = extract::worker::extract_with(&ctx, &bench.source, &fetch, DT, keys(KEYS)).await.unwrap();
+    assert_eq!((extracted.tasks, extracted.left), (3, 0));
+    assert!(extracted.blocked.is_empty() && extracted.dead.is_empty());
+    assert_eq!(queue.counts(&Of::all(), now()).await.unwrap().visible, 0, "it waits for its next try");
+}
+
+#[tokio::test]
+async fn a_run_whose_tasks_others_do_ends_when_all_are_in_the_table_or_dead() {
+    let bench = Bench::new("by-others").await;
+    bench.site.script("c", Answer::Transient("the page fell apart"));
+    let worker = bench.clone();
+    let ctx = bench.ctx();
+    let waiting = extract_by_others(&ctx, &bench.source, DT, keys(KEYS));
+    let (waited, worked) = tokio::join!(waiting, async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        worker.extract(KEYS).await
+    });
+    let (waited, worked) = (waited.unwrap(), worked.unwrap());
+    assert_eq!((waited.landed.len(), waited.dead.len()), (2, 1));
+    assert_eq!(waited.dead, worked.dead);
+    assert!(waited.dead[0].error.contains("fell apart"), "{}", waited.dead[0].error);
+    let told = bench.told.lock().unwrap().clone();
+    assert!(told.iter().any(|progress| progress.done_keys == 4 && progress.total_keys == 5), "{told:?}");
+
+    let again = extract_by_others(&ctx, &bench.source, DT, keys(KEYS)).await.unwrap();
+    assert_eq!((again.landed.len(), again.dead.len()), (0, 1), "what landed before is not this run's");
+}
+
+#[tokio::test]
+async fn a_run_that_waits_leaves_its_tasks_in_the_queue_when_it_is_told_to_stop() {
+    let bench = Bench::new("stop-waiting").await;
+    let cancel = Cancel::new();
+    let ctx = Extractor { cancel: cancel.clone(), ..bench.ctx() };
+    let (ended, ()) = tokio::join!(extract_by_others(&ctx, &bench.source, DT, keys(KEYS)), async {
+        while bench.counts().await != (3, 0, 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        cancel.cancel();
+    });
+    assert!(matches!(ended, Err(Error::Cancelled)));
+    assert_eq!(bench.counts().await, (3, 0, 0));
+    assert!(bench.site.calls().is_empty());
+}
