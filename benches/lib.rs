@@ -5,6 +5,10 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
+mod lake;
+
+pub use lake::put;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

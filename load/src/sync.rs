@@ -6,9 +6,9 @@
 //! it was; the next sync does the second. What passes by itself (a deadlock, a server that restarts) is tried again, from the cursors on:
 //! whatever became visible is not done twice. Memory holds one batch and one hash per key, however large the mart.
 
-use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use catalog::{Lake, TableName, Version, failpoint};
 use futures::StreamExt;
 use std::sync::Arc;
@@ -170,12 +170,33 @@ async fn locked(
     let total = snapshot.row_count()?;
     let mut done = 0;
     let mut stream = snapshot.scan(Some(&columns)).await?;
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|e| Error::arrow(&target.table, e))?;
-        for work in &mut works {
-            work.take(target, &batch).await?;
-        }
-        done += batch.num_rows() as u64;
+    // While a batch is written, the next one is read and compared.
+    let mut ready: Vec<Option<Rows>> = works.iter().map(|_| None).collect();
+    loop {
+        let (mut diffs, mut applies): (Vec<_>, Vec<_>) =
+            works.iter_mut().map(|work| ((&work.wanted, &mut work.diff), &mut work.apply)).unzip();
+        let read = async {
+            let Some(batch) = stream.next().await else { return Ok::<_, Error>(None) };
+            let batch = batch.map_err(|e| Error::arrow(&target.table, e))?;
+            let mut rows = Vec::with_capacity(diffs.len());
+            for (wanted, diff) in &mut diffs {
+                rows.push(compare(target, wanted, diff, &batch).await?);
+            }
+            Ok(Some((batch.num_rows() as u64, rows)))
+        };
+        let write = async {
+            for (apply, rows) in applies.iter_mut().zip(&mut ready) {
+                if let Some(rows) = rows.take() {
+                    apply.upsert(rows).await?;
+                }
+            }
+            Ok::<(), Error>(())
+        };
+        let (read, written) = tokio::join!(read, write);
+        written?;
+        let Some((count, rows)): Option<(u64, Vec<Rows>)> = read? else { break };
+        ready = rows.into_iter().map(|rows| (!rows.keys.is_empty()).then_some(rows)).collect();
+        done += count;
         progress(SyncProgress::Rows { done, total });
     }
 
@@ -222,36 +243,6 @@ struct Work {
 }
 
 impl Work {
-    /// Compares one batch of the mart and writes what differs.
-    async fn take(&mut self, target: &SyncTarget, batch: &RecordBatch) -> Result<()> {
-        let (batch, wanted, table, key) =
-            (batch.clone(), self.wanted.clone(), target.table.clone(), target.key.clone());
-        let Some(mut diff) = self.diff.take() else { return Ok(()) };
-        let (diff, rows) = blocking(move || {
-            let rows = hashed(&batch, &wanted, &table, &key)?;
-            let mut differs = Vec::with_capacity(rows.keys.len());
-            for (key, hash) in rows.keys.iter().zip(&rows.hashes) {
-                match diff.see(key, *hash) {
-                    Change::Duplicate => {
-                        return Err(Error::Data {
-                            table,
-                            message: format!("expected each key once, found `{key}` twice"),
-                        });
-                    }
-                    change => differs.push(change == Change::Upsert),
-                }
-            }
-            let rows = select(rows, &differs).map_err(|e| Error::arrow(&table, e))?;
-            Ok((diff, rows))
-        })
-        .await?;
-        self.diff = Some(diff);
-        if !rows.keys.is_empty() {
-            self.apply.upsert(rows).await?;
-        }
-        Ok(())
-    }
-
     async fn commit(mut self, version: Version) -> Result<SinkSynced> {
         let difference = self.diff.take().map(Diff::finish);
         let (upserted, unchanged, gone) =
@@ -263,6 +254,32 @@ impl Work {
         self.apply.commit(Cursor { version, shape: self.wanted.shape }).await?;
         Ok(SinkSynced { sink: self.kind, upserted, deleted, unchanged })
     }
+}
+
+/// The rows of a batch of the mart that a sink does not have just so.
+async fn compare(target: &SyncTarget, wanted: &Wanted, held: &mut Option<Diff>, batch: &RecordBatch) -> Result<Rows> {
+    let (batch, wanted, table, key) = (batch.clone(), wanted.clone(), target.table.clone(), target.key.clone());
+    let mut diff = held.take().unwrap_or_else(|| Diff::new([]));
+    let (diff, rows) = blocking(move || {
+        let rows = hashed(&batch, &wanted, &table, &key)?;
+        let mut differs = Vec::with_capacity(rows.keys.len());
+        for (key, hash) in rows.keys.iter().zip(&rows.hashes) {
+            match diff.see(key, *hash) {
+                Change::Duplicate => {
+                    return Err(Error::Data {
+                        table,
+                        message: format!("expected each key once, found `{key}` twice"),
+                    });
+                }
+                change => differs.push(change == Change::Upsert),
+            }
+        }
+        let rows = select(rows, &differs).map_err(|e| Error::arrow(&table, e))?;
+        Ok((diff, rows))
+    })
+    .await?;
+    *held = Some(diff);
+    Ok(rows)
 }
 
 /// The rows of a batch that a sink wants, with keys and hashes.
@@ -283,20 +300,28 @@ pub(crate) fn hashed(batch: &RecordBatch, wanted: &Wanted, table: &TableName, ke
         }
     }
     let column = read::column(&part, key, table)?;
-    let keys = (0..part.num_rows())
-        .map(|row| match Value::of(column, row).map_err(arrow)?.as_key() {
-            Some(found) if !found.is_empty() && found.len() <= MAX_KEY_BYTES => Ok(found),
-            Some(found) => Err(Error::Data {
-                table: table.clone(),
-                message: format!("expected key `{key}` of 1 to {MAX_KEY_BYTES} bytes, found {}", found.len()),
-            }),
-            None => {
-                Err(Error::Data { table: table.clone(), message: format!("expected a key in `{key}`, found null") })
-            }
-        })
-        .collect::<Result<Vec<String>>>()?;
+    let keys = keys(column.as_ref(), table, key)?;
     let hashes: Vec<RowHash> = row_hashes(&wanted.seed, &part).map_err(arrow)?;
     Ok(Rows { batch: part, keys, hashes })
+}
+
+/// The key of each row, as text.
+fn keys(column: &dyn Array, table: &TableName, key: &str) -> Result<Vec<String>> {
+    let check = |found: Option<String>| match found {
+        Some(found) if !found.is_empty() && found.len() <= MAX_KEY_BYTES => Ok(found),
+        Some(found) => Err(Error::Data {
+            table: table.clone(),
+            message: format!("expected key `{key}` of 1 to {MAX_KEY_BYTES} bytes, found {}", found.len()),
+        }),
+        None => Err(Error::Data { table: table.clone(), message: format!("expected a key in `{key}`, found null") }),
+    };
+    match column.data_type() {
+        DataType::Utf8 => column.as_string::<i32>().iter().map(|it| check(it.map(str::to_owned))).collect(),
+        DataType::Utf8View => column.as_string_view().iter().map(|it| check(it.map(str::to_owned))).collect(),
+        _ => (0..column.len())
+            .map(|row| check(Value::of(column, row).map_err(|e| Error::arrow(table, e))?.as_key()))
+            .collect(),
+    }
 }
 
 /// Every sink can hold keys of this length.

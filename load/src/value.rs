@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{
     DataType, Date32Type, Date64Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
@@ -18,6 +18,10 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::{Timestamp, ToSpan, civil};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
+
+mod hash;
+
+pub use hash::row_hashes;
 
 /// One cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -161,11 +165,6 @@ impl Value {
 
     /// Appends the one byte form of this value: a tag, a length where it varies, the content.
     fn canonical(&self, out: &mut Vec<u8>) {
-        let sized = |out: &mut Vec<u8>, tag: u8, bytes: &[u8]| {
-            out.push(tag);
-            out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-            out.extend_from_slice(bytes);
-        };
         match self {
             Self::Null => out.push(b'0'),
             Self::Bool(b) => out.extend_from_slice(&[b'b', u8::from(*b)]),
@@ -190,6 +189,13 @@ impl Value {
             }
         }
     }
+}
+
+/// A tag, the number of bytes, the bytes.
+fn sized(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    out.push(tag);
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
 }
 
 fn canonical_float(f: f64, out: &mut Vec<u8>) {
@@ -264,27 +270,6 @@ impl RowHash {
     pub fn from_hex(text: &str) -> Option<Self> {
         u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32).map(|bits| Self(bits.to_be_bytes()))
     }
-}
-
-/// The hash of each row of a batch, over all its columns.
-pub fn row_hashes(seed: &str, batch: &RecordBatch) -> Result<Vec<RowHash>, ArrowError> {
-    let schema = batch.schema();
-    let mut columns: Vec<(&str, &dyn Array)> = schema
-        .fields()
-        .iter()
-        .zip(batch.columns())
-        .map(|(field, array)| (field.name().as_str(), array.as_ref()))
-        .collect();
-    columns.sort_by_key(|(name, _)| *name);
-    (0..batch.num_rows())
-        .map(|row| {
-            let values = columns
-                .iter()
-                .map(|(name, array)| Ok((*name, Value::of(*array, row)?)))
-                .collect::<Result<Vec<_>, ArrowError>>()?;
-            Ok(RowHash::of(seed, values.iter().map(|(name, value)| (*name, value))))
-        })
-        .collect()
 }
 
 /// What kind of column this is, whatever its encoding.

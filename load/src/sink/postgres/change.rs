@@ -384,11 +384,14 @@ impl Apply for Change {
     async fn upsert(&mut self, rows: Rows) -> Result<()> {
         // A bounded rate is held within a batch too.
         let step = self.sink.rows_per_second.map_or(usize::MAX, |rate| (rate as usize / 4).clamp(1, 50_000));
-        let mut at = 0;
-        while at < rows.keys.len() {
-            let length = step.min(rows.keys.len() - at);
-            let part = rows.slice(at, length);
-            at += length;
+        let all = rows.keys.len();
+        let parts = if step < all {
+            (0..all).step_by(step).map(|at| rows.slice(at, step.min(all - at))).collect()
+        } else {
+            vec![rows]
+        };
+        for part in parts {
+            let length = part.keys.len();
             let layout = Arc::clone(&self.layout);
             let encoded = blocking(move || Ok(encode(&layout, &part))).await?;
             let encoded = encoded.map_err(|e: Cause| Fault::new(e.to_string(), "correct the model, and check its column"));

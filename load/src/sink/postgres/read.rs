@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use catalog::TableName;
 use serde_json::{Map, Value as Json};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
@@ -114,6 +115,23 @@ pub(crate) async fn end(tables: &[Table]) {
         && state::run(connection, "commit").await.is_ok()
     {
         session.park();
+    }
+}
+
+impl Postgres {
+    /// Keys of the rows of `table` whose vectors are nearest to `query`, with their cosine, the nearest first.
+    ///
+    /// # Errors
+    /// If the table has no vectors, or vectors of another length.
+    pub async fn nearest(self: &Arc<Self>, table: &TableName, query: &[f32], count: usize) -> Result<Vec<(String, f32)>> {
+        let tables = tables(self).await?;
+        let Some(found) = tables.iter().find(|it| it.target.table == *table && it.target.vector.is_some()) else {
+            let fault = Fault::new(format!("`{table}` has no vectors here"), "sync it with a `vector` column first");
+            return Err(self.error("searching")(fault));
+        };
+        let near = found.nearest(query, count).await?;
+        end(&tables).await;
+        Ok(near)
     }
 }
 
