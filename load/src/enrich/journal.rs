@@ -151,11 +151,21 @@ impl Journal {
     }
 
     /// Keeps a reply, durably when it returns.
-    pub(super) async fn keep(&self, call: &Call, mode: Mode, content: Content, usage: Usage, cost: Option<f64>) -> Result<()> {
+    pub(super) async fn keep(
+        &self,
+        call: &Call,
+        mode: Mode,
+        content: Content,
+        usage: Usage,
+        cost: Option<f64>,
+    ) -> Result<()> {
         let answers = match content {
-            Content::Vectors(vectors) => {
-                call.parts.iter().zip(&vectors).map(|(key, vector)| Kept { key: key.clone(), said: encoded(vector) }).collect()
-            }
+            Content::Vectors(vectors) => call
+                .parts
+                .iter()
+                .zip(&vectors)
+                .map(|(key, vector)| Kept { key: key.clone(), said: encoded(vector) })
+                .collect(),
             other => Kept::new(&call.key, other),
         };
         self.keep_all(call.kind, &call.model, mode, answers, usage, cost).await
@@ -179,9 +189,19 @@ impl Journal {
             seq
         };
         let at = path::llm_reply(&self.into, &self.run, seq);
-        let entry =
-            Entry { run: self.run.clone(), dt: self.dt, seq, mode, kind, model: model.to_owned(), usage, cost, answers };
-        let bytes = serde_json::to_vec(&entry).map_err(|source| Error::Journal { object: at.to_string(), source: source.into() });
+        let entry = Entry {
+            run: self.run.clone(),
+            dt: self.dt,
+            seq,
+            mode,
+            kind,
+            model: model.to_owned(),
+            usage,
+            cost,
+            answers,
+        };
+        let bytes = serde_json::to_vec(&entry)
+            .map_err(|source| Error::Journal { object: at.to_string(), source: source.into() });
         let put = match bytes {
             Ok(bytes) => self.lake.objects().put_new(&at, bytes.into()).await.map_err(Error::from),
             Err(error) => Err(error),
@@ -217,9 +237,12 @@ impl Journal {
             let safe = state.writing.first().map_or(state.last, |first| first - 1);
             let mut due: BTreeMap<String, Due> = BTreeMap::new();
             for stored in state.entries.iter().filter(|it| !it.counted && (it.run != self.run || it.seq <= safe)) {
-                let due = due
-                    .entry(stored.run.to_string())
-                    .or_insert_with(|| Due { run: stored.run.clone(), dt: stored.dt, rows: Vec::new(), last: 0 });
+                let due = due.entry(stored.run.to_string()).or_insert_with(|| Due {
+                    run: stored.run.clone(),
+                    dt: stored.dt,
+                    rows: Vec::new(),
+                    last: 0,
+                });
                 due.last = due.last.max(stored.seq);
                 due.rows.push((stored.seq, stored.row.clone()));
             }

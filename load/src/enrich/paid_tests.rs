@@ -75,9 +75,8 @@ async fn batches(world: &World, table: &str) -> Vec<RecordBatch> {
 
 /// (entities, those with a summary, those with a vector) of the result table.
 async fn shown(world: &World) -> (usize, usize, usize) {
-    let count = |batch: &RecordBatch, column: &str| {
-        batch.num_rows() - batch.column_by_name(column).unwrap().null_count()
-    };
+    let count =
+        |batch: &RecordBatch, column: &str| batch.num_rows() - batch.column_by_name(column).unwrap().null_count();
     batches(world, "staging.place_summaries").await.iter().fold((0, 0, 0), |(rows, texts, vectors), batch| {
         (rows + batch.num_rows(), texts + count(batch, "summary"), vectors + count(batch, "embedding"))
     })
@@ -87,7 +86,9 @@ async fn shown(world: &World) -> (usize, usize, usize) {
 async fn costs(world: &World) -> (i64, i64, i64, f64) {
     let mut sum = (0, 0, 0, 0.0);
     for batch in batches(world, "ops.costs").await {
-        let ints = |column: &str| -> i64 { batch.column_by_name(column).unwrap().as_primitive::<Int64Type>().values().iter().sum() };
+        let ints = |column: &str| -> i64 {
+            batch.column_by_name(column).unwrap().as_primitive::<Int64Type>().values().iter().sum()
+        };
         sum.0 += ints("calls");
         sum.1 += ints("input_tokens");
         sum.2 += ints("output_tokens");
@@ -148,7 +149,8 @@ async fn a_budget_stops_between_calls_and_the_next_run_goes_on() {
         let before = replica.stats();
         let done = go(&world, budget.clone(), &format!("r{runs}")).await.unwrap();
         let stats = replica.stats();
-        let paid = (stats.input_tokens - before.input_tokens) as f64 * 10e-6 + (stats.output_tokens - before.output_tokens) as f64 * 100e-6;
+        let paid = (stats.input_tokens - before.input_tokens) as f64 * 10e-6
+            + (stats.output_tokens - before.output_tokens) as f64 * 100e-6;
         assert!(paid <= 0.12, "run {runs} spent {paid}");
         let (_, summaries, _) = shown(&world).await;
         match done.wait {
@@ -312,10 +314,17 @@ async fn whatever_befalls_a_batch_every_key_gets_one_result_and_only_losses_are_
         ("cut lines", Switches { batch_broken_line: Fault::next(3), ..calm.clone() }, true),
         ("a lost creation", Switches { batch_lost_create: Fault::next(2), ..calm.clone() }, false),
         ("wrong answers", Switches { wrong_schema: Fault::next(4), ..calm.clone() }, false),
-        ("all at once", Switches {
-            batch_expire: Fault::rate(0.1), batch_bad_status: Fault::rate(0.1), batch_drop: Fault::rate(0.1),
-            batch_broken_line: Fault::rate(0.1), ..calm.clone()
-        }, true),
+        (
+            "all at once",
+            Switches {
+                batch_expire: Fault::rate(0.1),
+                batch_bad_status: Fault::rate(0.1),
+                batch_drop: Fault::rate(0.1),
+                batch_broken_line: Fault::rate(0.1),
+                ..calm.clone()
+            },
+            true,
+        ),
     ];
     for (case, switches, losses) in cases {
         let (world, replica) = (world(16).await, replica(switches).await);
@@ -337,7 +346,8 @@ async fn whatever_befalls_a_batch_every_key_gets_one_result_and_only_losses_are_
 
 #[tokio::test]
 async fn a_batch_that_fails_validation_is_said_and_sent_again() {
-    let (world, replica) = (world(3).await, replica(Switches { batch_invalid: Fault::next(1), ..Switches::default() }).await);
+    let (world, replica) =
+        (world(3).await, replica(Switches { batch_invalid: Fault::next(1), ..Switches::default() }).await);
     go(&world, batch_settings(&replica), "b0").await.unwrap();
     let error = go(&world, batch_settings(&replica), "b1").await.unwrap_err();
     assert!(error.to_string().contains("as a whole: the file can't be read"), "{error}");
@@ -349,11 +359,9 @@ async fn a_batch_that_fails_validation_is_said_and_sent_again() {
 #[tokio::test]
 async fn two_machines_at_once_send_each_request_once() {
     let (world, replica) = (world(20).await, replica(Switches::default()).await);
-    let both = futures::future::join(
-        go(&world, batch_settings(&replica), "m1"),
-        go(&world, batch_settings(&replica), "m2"),
-    )
-    .await;
+    let both =
+        futures::future::join(go(&world, batch_settings(&replica), "m1"), go(&world, batch_settings(&replica), "m2"))
+            .await;
     assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
     until_done(&world, &batch_settings(&replica), 12).await;
     assert!(replica.stats().paid_too_often().is_empty(), "{:?}", replica.stats().paid_too_often());
@@ -373,6 +381,35 @@ async fn a_batch_under_way_is_waited_for_although_the_mode_has_changed() {
 }
 
 #[tokio::test]
+async fn while_one_run_asks_another_leaves_it_to_it() {
+    use catalog::run::{Event, Process, RunLog, RunStatus};
+    let latency = Duration::from_millis(200);
+    let (world, replica) = (world(6).await, replica(Switches { latency, ..Switches::default() }).await);
+    let first: RunId = "m1".parse().unwrap();
+    let dt = jiff::civil::date(2026, 10, 1);
+    let log = RunLog::start(&world.lake, first.clone(), dt, Process::current(), now()).await.unwrap();
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        go(&world, settings(&replica), "m2").await
+    };
+    let (one, two) = futures::future::join(go(&world, settings(&replica), "m1"), later).await;
+    assert_eq!((one.unwrap().summarised, two.unwrap().wait), (6, Some(Wait::Others { run: first })));
+    assert_eq!(replica.stats().payments(), 12);
+    assert!(world.lake.objects().list(&path::states("turn-staging.place_summaries")).await.unwrap().is_empty());
+
+    // A turn that a run left behind is taken by the next, once that run is over.
+    put(&world, &(0..7).collect::<Vec<_>>(), "").await;
+    let left = path::state("turn-staging.place_summaries", "00000001");
+    let mark = format!("{{\"run\":\"m1\",\"at\":\"{}\"}}", now());
+    world.lake.objects().put(&left, mark.into()).await.unwrap();
+    assert!(matches!(go(&world, settings(&replica), "m3").await.unwrap().wait, Some(Wait::Others { .. })));
+    let ended = Event::Ended { status: RunStatus::Failed, totals: BTreeMap::new(), error: None };
+    log.event(ended, now()).await.unwrap();
+    let done = go(&world, settings(&replica), "m4").await.unwrap();
+    assert_eq!((done.summarised, done.wait), (1, None));
+}
+
+#[tokio::test]
 async fn a_budget_bounds_what_batches_may_cost() {
     let (world, replica) = (world(20).await, replica(Switches::default()).await);
     let poor = Settings { budget: Some(0.1), ..batch_settings(&replica) };
@@ -382,7 +419,8 @@ async fn a_budget_bounds_what_batches_may_cost() {
         let before = replica.stats();
         let done = go(&world, poor.clone(), &format!("b{number}")).await.unwrap();
         let stats = replica.stats();
-        let paid = (stats.input_tokens - before.input_tokens) as f64 * 5e-6 + (stats.output_tokens - before.output_tokens) as f64 * 50e-6;
+        let paid = (stats.input_tokens - before.input_tokens) as f64 * 5e-6
+            + (stats.output_tokens - before.output_tokens) as f64 * 50e-6;
         assert!(paid <= 0.1, "what a run sent cost {paid}");
         if done.wait.is_none() {
             assert_eq!(shown(&world).await, (20, 20, 20));
@@ -427,7 +465,11 @@ async fn throughput(rate: u32, places: usize, retry_after: RetryAfter) {
     let ratio = (stats.answered as f64 / seconds) / (f64::from(rate) / 60.0);
     println!(
         "{} answers in {seconds:.1} s with {} × 429, {} × 5xx, {} cut: {ratio:.2} of {rate} a minute, {} at once at most",
-        stats.answered, stats.too_many + stats.limited, stats.server_errors, stats.broken, stats.peak_in_flight
+        stats.answered,
+        stats.too_many + stats.limited,
+        stats.server_errors,
+        stats.broken,
+        stats.peak_in_flight
     );
     assert!(ratio >= 0.9, "{ratio}");
 }

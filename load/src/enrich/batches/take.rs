@@ -70,7 +70,9 @@ impl Batches {
     /// A request that failed for its own reason in several batches is not sent again: its text is set aside.
     pub(super) async fn give_up(&self, openai: &OpenAi, journal: &Journal) -> Result<()> {
         let hopeless = self.failures.iter().filter(|(key, (times, reason))| {
-            *times >= FAILURES && reason.as_deref().is_some_and(|it| it != "batch_expired") && journal.find(key).is_none()
+            *times >= FAILURES
+                && reason.as_deref().is_some_and(|it| it != "batch_expired")
+                && journal.find(key).is_none()
         });
         let kept: Vec<Kept> = hopeless
             .flat_map(|(key, (times, reason))| {

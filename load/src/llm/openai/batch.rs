@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use async_openai::types::batches::{BatchCompletionWindow, BatchEndpoint, BatchRequest, BatchRequestInput, BatchRequestInputMethod};
+use async_openai::types::batches::{
+    BatchCompletionWindow, BatchEndpoint, BatchRequest, BatchRequestInput, BatchRequestInputMethod,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -112,13 +114,18 @@ impl OpenAi {
     /// Uploads a file of requests. Uploading costs nothing, so it is repeated where it fails.
     pub(crate) async fn upload(&self, model: &str, name: &str, lines: String) -> Result<String> {
         let bytes = bytes::Bytes::from(lines);
-        let file: File =
-            self.repeated(model, || self.http.upload("/files", name, "batch", bytes.clone())).await?;
+        let file: File = self.repeated(model, || self.http.upload("/files", name, "batch", bytes.clone())).await?;
         Ok(file.id)
     }
 
     /// Starts a batch, once: where the reply is lost, the batch may stand all the same (`None`).
-    pub(crate) async fn create_batch(&self, model: &str, at: Endpoint, file: &str, intent: &str) -> Result<Option<String>> {
+    pub(crate) async fn create_batch(
+        &self,
+        model: &str,
+        at: Endpoint,
+        file: &str,
+        intent: &str,
+    ) -> Result<Option<String>> {
         let request = BatchRequest {
             input_file_id: file.to_owned(),
             endpoint: endpoint(at),
@@ -164,7 +171,12 @@ impl OpenAi {
 
     /// Reads an answer file line by line and hands over what it holds. A line that can't be read is counted and left out: its request
     /// counts as unanswered. Returns how many there were.
-    pub(crate) async fn answers(&self, model: &str, file: &str, take: &mut (dyn FnMut(Answered) + Send)) -> Result<u64> {
+    pub(crate) async fn answers(
+        &self,
+        model: &str,
+        file: &str,
+        take: &mut (dyn FnMut(Answered) + Send),
+    ) -> Result<u64> {
         let path = format!("/files/{file}/content");
         let mut response = self.http.open(&path).await.map_err(|answer| self.failed(model, answer))?;
         let mut rest: Vec<u8> = Vec::new();
