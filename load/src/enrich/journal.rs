@@ -7,14 +7,16 @@
 //! Each object has a number in its run. What is added to `ops.costs` says up to which number it counts; that number is below
 //! every reply that is still being written, so none is counted twice or passed over.
 
+mod entry;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use catalog::{CommitInfo, Date, Lake, ObjectPath, PutNew, RunId, TableName, failpoint, path};
+use catalog::{CommitInfo, Date, Lake, ObjectPath, RunId, TableName, failpoint, path};
 use futures::{StreamExt, TryStreamExt};
-use serde::{Deserialize, Serialize};
+
+pub(super) use entry::Kept;
+use entry::{Entry, read};
 
 use super::{AnswerKind, Context, Spent};
 use crate::costs::{Costs, Row};
@@ -23,65 +25,6 @@ use crate::llm::{Call, Content, Mode, Usage};
 
 /// Objects that are read at the same time.
 const READERS: usize = 16;
-
-/// One object: a reply, or some hundred lines of a batch.
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    run: RunId,
-    dt: Date,
-    seq: u64,
-    mode: Mode,
-    kind: AnswerKind,
-    model: String,
-    usage: Usage,
-    cost: Option<f64>,
-    answers: Vec<Kept>,
-}
-
-/// What is kept of an answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Kept {
-    key: String,
-    #[serde(flatten)]
-    said: Said,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Said {
-    Text(String),
-    Refused(String),
-    /// Little-endian floats in base64.
-    Vector(String),
-}
-
-impl Kept {
-    pub(super) fn new(key: &str, content: Content) -> Vec<Self> {
-        let one = |said| Self { key: key.to_owned(), said };
-        match content {
-            Content::Text(text) => vec![one(Said::Text(text))],
-            Content::Refused(reason) => vec![one(Said::Refused(reason))],
-            Content::Vectors(vectors) => vectors.iter().map(|vector| one(encoded(vector))).collect(),
-        }
-    }
-
-    fn content(&self) -> Content {
-        match &self.said {
-            Said::Text(text) => Content::Text(text.clone()),
-            Said::Refused(reason) => Content::Refused(reason.clone()),
-            Said::Vector(text) => Content::Vectors(vec![decoded(text)]),
-        }
-    }
-}
-
-fn encoded(vector: &[f32]) -> Said {
-    Said::Vector(STANDARD.encode(vector.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>()))
-}
-
-fn decoded(text: &str) -> Vec<f32> {
-    let bytes = STANDARD.decode(text).unwrap_or_default();
-    bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
-}
 
 /// An entry's place and what of it nobody has used yet.
 #[derive(Debug)]
@@ -120,7 +63,7 @@ impl Journal {
     /// Reads what earlier runs left.
     pub(super) async fn open(lake: &Lake, into: &TableName, run: &RunId, dt: Date) -> Result<Self> {
         let paths = lake.objects().list(&path::llm_replies(into)).await?;
-        let read = futures::stream::iter(paths).map(|at| entry(lake, at)).buffered(READERS);
+        let read = futures::stream::iter(paths).map(|at| read(lake, at)).buffered(READERS);
         let read: Vec<Option<(ObjectPath, Entry)>> = read.try_collect().await?;
         let mut state = State::default();
         for (at, entry) in read.into_iter().flatten() {
@@ -163,8 +106,8 @@ impl Journal {
             Content::Vectors(vectors) => call
                 .parts
                 .iter()
-                .zip(&vectors)
-                .map(|(key, vector)| Kept { key: key.clone(), said: encoded(vector) })
+                .zip(vectors)
+                .flat_map(|(key, vector)| Kept::new(key, Content::Vectors(vec![vector])))
                 .collect(),
             other => Kept::new(&call.key, other),
         };
@@ -208,9 +151,7 @@ impl Journal {
         };
         let mut state = self.lock();
         state.writing.remove(&seq);
-        match put? {
-            PutNew::Created | PutNew::Existed => {}
-        }
+        let _ = put?;
         state.spent.add(usage, cost);
         state.take(at, entry);
         Ok(())
@@ -342,15 +283,6 @@ impl State {
         }
         let row = Row { model, kind, mode, usage, cost };
         self.entries.push(Stored { at, run, dt, seq, row, counted: false, left });
-    }
-}
-
-async fn entry(lake: &Lake, at: ObjectPath) -> Result<Option<(ObjectPath, Entry)>> {
-    // Another run may have gathered it since it was listed.
-    let Some(bytes) = lake.objects().get(&at).await? else { return Ok(None) };
-    match serde_json::from_slice(&bytes) {
-        Ok(entry) => Ok(Some((at, entry))),
-        Err(source) => Err(Error::Journal { object: at.to_string(), source: source.into() }),
     }
 }
 
