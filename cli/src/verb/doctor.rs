@@ -93,6 +93,21 @@ fn hint(error: &anyhow::Error) -> String {
     crate::exit::hint(error).unwrap_or_else(|| "`onggi check` shows more".to_owned())
 }
 
+/// Who summarises and embeds, where that is not this program. Nothing is asked: an answer would cost.
+fn models(project: &Project) -> Option<Finding> {
+    let section = &project.config.llm;
+    if section.provider == Provider::Local {
+        return None;
+    }
+    Some(match wire::llm(project) {
+        Ok(llm) => {
+            let text = format!("{} and {} at {}", llm.summariser().name, llm.embedder().name, section.url);
+            Finding::fine("models", text)
+        }
+        Err(error) => Finding::missing("models", first_line(&error), hint(&error)),
+    })
+}
+
 async fn browser(setting: Option<&std::path::Path>) -> Finding {
     match extract::fetch::find_chromium(setting).await {
         Ok(path) => {
@@ -124,21 +139,6 @@ fn identity(project: &Project) -> Finding {
         Ok(_) => Finding::fine("identity key", "there"),
         Err(error) => Finding::missing("identity key", first_line(&error), hint(&error)),
     }
-}
-
-/// Who summarises and embeds, where that is not this program. Nothing is asked: an answer would cost.
-fn models(project: &Project) -> Option<Finding> {
-    let section = &project.config.llm;
-    if section.provider == Provider::Local {
-        return None;
-    }
-    Some(match wire::llm(project) {
-        Ok(llm) => {
-            let text = format!("{} and {} at {}", llm.summariser().name, llm.embedder().name, section.url);
-            Finding::fine("models", text)
-        }
-        Err(error) => Finding::missing("models", first_line(&error), hint(&error)),
-    })
 }
 
 async fn reachable(host: &str, url: &url::Url) -> Finding {
