@@ -39,6 +39,7 @@ mod paid;
 mod paid_tests;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use answers::{Answers, Question};
 use cache::{Answer, Cache};
@@ -112,7 +113,18 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
     if let Some(openai) = llm.paid() {
         let (from, held, into) = (&from, &held, &into);
         let job = paid::Job { lake, enrichment, llm, openai, context, from, held, into, app_id, print };
-        return paid::enrich(&job).boxed().await;
+        let turn = match turn::Turn::take(lake, &enrichment.into, context).await? {
+            Ok(turn) => turn,
+            Err(run) => {
+                return Ok(Enriched {
+                    wait: Some(Wait::Others { run }),
+                    ..Enriched::new(Outcome::Unchanged(held.version()))
+                });
+            }
+        };
+        let done = paid::enrich(&job).boxed().await;
+        turn.end().await?;
+        return done;
     }
 
     let mut rows = rows(enrichment, &from, llm.summariser()).await?;

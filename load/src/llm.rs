@@ -16,9 +16,9 @@ pub mod lexrank;
 pub mod local;
 pub mod openai;
 pub mod prices;
-pub mod tokens;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub mod tokens;
 
 pub use call::{Call, Content, Desk, Endpoint, Mode, Reply, Usage, Verdict};
 

@@ -122,11 +122,19 @@ impl LlmSection {
             let needed = [
                 ("key", self.key.is_some(), "add `key = \"env:OPENAI_API_KEY\"`, a reference to the service's key"),
                 ("summary_model", self.summary_model.is_some(), "add `summary_model = \"…\"`, a model of the service"),
-                ("embedding_model", self.embedding_model.is_some(), "add `embedding_model = \"…\"`, a model of the service"),
+                (
+                    "embedding_model",
+                    self.embedding_model.is_some(),
+                    "add `embedding_model = \"…\"`, a model of the service",
+                ),
             ];
             for (name, there, hint) in needed {
                 if !there {
-                    problems.push(("[llm]", format!("expected `{name}` in [llm] for the provider `openai`, found none"), hint));
+                    problems.push((
+                        "[llm]",
+                        format!("expected `{name}` in [llm] for the provider `openai`, found none"),
+                        hint,
+                    ));
                 }
             }
         }
@@ -137,13 +145,21 @@ impl LlmSection {
             for model in [&self.summary_model, &self.embedding_model].into_iter().flatten() {
                 if !self.prices.contains_key(model) {
                     let message = format!("expected `[llm.prices.\"{model}\"]`, since a budget is set, found none");
-                    problems.push(("budget", message, "add it with `input` and `output` for a million tokens, or leave the budget out"));
+                    problems.push((
+                        "budget",
+                        message,
+                        "add it with `input` and `output` for a million tokens, or leave the budget out",
+                    ));
                 }
             }
         }
         for (model, price) in &self.prices {
             if [price.input, price.output, price.batch].iter().any(|it| !it.is_finite() || *it < 0.0) {
-                problems.push((model, format!("expected prices of 0 or more for `{model}`"), "a price is for a million tokens"));
+                problems.push((
+                    model,
+                    format!("expected prices of 0 or more for `{model}`"),
+                    "a price is for a million tokens",
+                ));
             }
         }
         let bounds = [
@@ -158,7 +174,11 @@ impl LlmSection {
         ];
         for (name, fine, expected) in bounds {
             if !fine {
-                problems.push((name, format!("expected {expected} for `{name}` in [llm]"), "leave it out for the default"));
+                problems.push((
+                    name,
+                    format!("expected {expected} for `{name}` in [llm]"),
+                    "leave it out for the default",
+                ));
             }
         }
         problems

@@ -16,7 +16,11 @@ pub(super) fn ended(enriched: &Enriched) -> Ended {
             .count("set_aside", enriched.set_aside)
             .count("calls", enriched.spent.usage.calls)
     };
-    if enriched.outcome == unchanged(enriched) {
+    if let Some(Wait::Others { .. }) = &enriched.wait {
+        let why = enriched.wait.as_ref().map(waits).unwrap_or_default();
+        return Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Partial, why) };
+    }
+    if let Outcome::Unchanged(_) = enriched.outcome {
         return counted(Ended::new(StepStatus::Unchanged, "up to date")).count("unchanged", 1);
     }
     let mut text = format!(
@@ -37,13 +41,6 @@ pub(super) fn ended(enriched: &Enriched) -> Ended {
     Ended { why: Some(why), ..ended }
 }
 
-/// The same outcome if it is one that nothing was done for.
-fn unchanged(enriched: &Enriched) -> Outcome {
-    match enriched.outcome {
-        Outcome::Unchanged(version) | Outcome::Built(version) => Outcome::Unchanged(version),
-    }
-}
-
 /// Why it is not complete, and what to do.
 fn waits(wait: &Wait) -> String {
     match wait {
@@ -55,6 +52,7 @@ fn waits(wait: &Wait) -> String {
                 thousands(*of)
             )
         }
+        Wait::Others { run } => format!("run {run} asks for these answers at this moment; run again when it has ended"),
         Wait::Batches { batches: 0, answered, of, .. } => {
             format!("{} of {} answered; run again", thousands(*answered), thousands(*of))
         }

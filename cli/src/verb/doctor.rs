@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::args::Global;
-use crate::config::SecretRef;
+use crate::config::{Provider, SecretRef};
 use crate::exit::{Exit, render};
 use crate::project::Project;
 use crate::table;
@@ -51,6 +51,7 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
             );
             findings.push(Finding::fine("project", text));
             findings.push(identity(&project));
+            findings.extend(models(&project));
             match wire::lake(&project, global).await {
                 Err(error) => findings.push(Finding::missing("lake", first_line(&error), hint(&error))),
                 Ok(lake) => {
@@ -95,6 +96,21 @@ fn first_line(error: &anyhow::Error) -> String {
 
 fn hint(error: &anyhow::Error) -> String {
     crate::exit::hint(error).unwrap_or_else(|| "`onggi check` shows more".to_owned())
+}
+
+/// Who summarises and embeds, where that is not this program. Nothing is asked: an answer would cost.
+fn models(project: &Project) -> Option<Finding> {
+    let section = &project.config.llm;
+    if section.provider == Provider::Local {
+        return None;
+    }
+    Some(match wire::llm(project) {
+        Ok(llm) => {
+            let text = format!("{} and {} at {}", llm.summariser().name, llm.embedder().name, section.url);
+            Finding::fine("models", text)
+        }
+        Err(error) => Finding::missing("models", first_line(&error), hint(&error)),
+    })
 }
 
 async fn browser(setting: Option<&std::path::Path>) -> Finding {

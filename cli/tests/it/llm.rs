@@ -27,7 +27,8 @@ struct Service {
 impl Service {
     fn new(switches: Switches) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let options = LlmReplicaOptions { switches, key: "sk-canary-of-the-model".to_owned(), ..LlmReplicaOptions::default() };
+        let options =
+            LlmReplicaOptions { switches, key: "sk-canary-of-the-model".to_owned(), ..LlmReplicaOptions::default() };
         let replica = runtime.block_on(LlmReplica::start(options)).unwrap();
         Self { replica, runtime }
     }
@@ -62,7 +63,8 @@ async fn fill(project: &Project, places: usize) {
         texts.append_value([Some(format!("{place}번 집은 국물이 진하고 친절해요")), Some("또 가고 싶어요".to_owned())]);
     }
     let texts: ArrayRef = Arc::new(texts.finish());
-    let batch = RecordBatch::try_from_iter_with_nullable([("place_id", keys, true), ("summary_texts", texts, true)]).unwrap();
+    let batch =
+        RecordBatch::try_from_iter_with_nullable([("place_id", keys, true), ("summary_texts", texts, true)]).unwrap();
     let name: TableName = "marts.place_reviews".parse().unwrap();
     let spec = TableSpec { name, schema: batch.schema(), partitioned: false, stats_columns: Vec::new() };
     let table = lake.create(&spec).await.unwrap();
@@ -98,7 +100,8 @@ fn a_second_run_asks_nothing_and_the_plan_knew_what_the_first_would_cost() {
     let (code, report, shown) = run(&project);
     assert_eq!((code, &report["summarised"], &report["embedded"]), (0, &Value::from(8), &Value::from(8)), "{shown}");
     assert!(shown.contains("9 calls") && shown.contains("cost 0."), "{shown}");
-    let spent = project.sql("select sum(cost) as cost, sum(calls) as calls, count(distinct run) as runs from ops.costs");
+    let spent =
+        project.sql("select sum(cost) as cost, sum(calls) as calls, count(distinct run) as runs from ops.costs");
     let cost = spent[0]["cost"].as_f64().unwrap();
     assert!(cost > 0.0 && cost <= most, "{cost} of {most}");
     assert_eq!((&spent[0]["calls"], &spent[0]["runs"]), (&Value::from(9), &Value::from(1)));
@@ -137,7 +140,10 @@ fn a_budget_ends_a_run_as_partial_and_the_next_runs_finish() {
     let project = service.project(20, &format!("budget = 0.12\n{PRICES}"));
     let (code, report, shown) = run(&project);
     assert_eq!((code, &report["status"]), (3, &Value::from("partial")), "{shown}");
-    assert!(shown.contains("stopped at the budget of 0.12:") && shown.contains("run again or raise [llm] budget"), "{shown}");
+    assert!(
+        shown.contains("stopped at the budget of 0.12:") && shown.contains("run again or raise [llm] budget"),
+        "{shown}"
+    );
     let published = summaries(&project).iter().filter(|row| !row["summary"].is_null()).count();
     assert!(published > 0 && published < 20, "{published}");
     let status = text(&project.onggi(&["status", "--last", "1"]));
@@ -155,7 +161,12 @@ fn a_budget_ends_a_run_as_partial_and_the_next_runs_finish() {
 
 #[test]
 fn a_batch_is_left_and_taken_by_a_later_run() {
-    let service = Service::new(Switches { batch_polls: 1, batch_shuffle: true, batch_expire: Fault::next(3), ..Switches::default() });
+    let service = Service::new(Switches {
+        batch_polls: 1,
+        batch_shuffle: true,
+        batch_expire: Fault::next(3),
+        ..Switches::default()
+    });
     let project = service.project(12, &format!("mode = \"batch\"\nbatch_requests = 5\n{PRICES}"));
     let (code, _, shown) = run(&project);
     assert_eq!(code, 3, "{shown}");
@@ -223,7 +234,8 @@ fn killed_at_every_point_nothing_is_lost_and_only_what_was_under_way_is_paid_aga
     let calm = Service::new(Switches::default()).project_done(9, "");
     let mut fired = 0;
     for point in failpoint::NAMES.iter().filter(|name| name.starts_with("llm.")) {
-        let interactive = ["call", "reply", "costs", "gather"].iter().any(|it| point.starts_with(&format!("llm.{it}.")));
+        let interactive =
+            ["call", "reply", "costs", "gather"].iter().any(|it| point.starts_with(&format!("llm.{it}.")));
         let service = Service::new(Switches::default());
         let mode = if interactive { "interactive" } else { "batch" };
         let project = service.project(9, &format!("mode = \"{mode}\"\nbatch_requests = 4\n"));

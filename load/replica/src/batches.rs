@@ -113,9 +113,9 @@ fn look(state: &mut State, id: &str) -> Option<Value> {
     let input = batch.object["input_file_id"].as_str().unwrap_or_default().to_owned();
     let endpoint = batch.object["endpoint"].as_str().unwrap_or_default().to_owned();
     let lines = state.files.get(&input).map(|file| String::from_utf8_lossy(&file.bytes).into_owned())?;
-    let finished = match wrong(&lines, &endpoint).or_else(|| {
-        state.hits(|s| &mut s.batch_invalid).then(|| "the file can't be read at this time".to_owned())
-    }) {
+    let finished = match wrong(&lines, &endpoint)
+        .or_else(|| state.hits(|s| &mut s.batch_invalid).then(|| "the file can't be read at this time".to_owned()))
+    {
         Some(message) => failed(&message),
         None => work(state, &lines, &endpoint),
     };
@@ -175,14 +175,20 @@ fn work(state: &mut State, lines: &str, endpoint: &str) -> Value {
             expired = true;
             state.stats.batch_unpaid += 1;
             let error = json!({ "code": "batch_expired", "message": "This request could not be executed before the completion window expired." });
-            errors.push(json!({ "id": format!("batch_req_{number}"), "custom_id": id, "response": null, "error": error }).to_string());
+            errors.push(
+                json!({ "id": format!("batch_req_{number}"), "custom_id": id, "response": null, "error": error })
+                    .to_string(),
+            );
             continue;
         }
         if state.hits(|s| &mut s.batch_bad_status) {
             state.stats.batch_unpaid += 1;
             let body = json!({ "error": { "message": "The server had an error", "type": "server_error" } });
             let response = json!({ "status_code": 500, "request_id": number, "body": body });
-            errors.push(json!({ "id": format!("batch_req_{number}"), "custom_id": id, "response": response, "error": null }).to_string());
+            errors.push(
+                json!({ "id": format!("batch_req_{number}"), "custom_id": id, "response": response, "error": null })
+                    .to_string(),
+            );
             continue;
         }
         let made = if endpoint == "/v1/embeddings" {
@@ -196,7 +202,9 @@ fn work(state: &mut State, lines: &str, endpoint: &str) -> Value {
         state.pay(&made);
         let body: Value = serde_json::from_str(&made.body).unwrap_or_default();
         let response = json!({ "status_code": 200, "request_id": number, "body": body });
-        let mut text = json!({ "id": format!("batch_req_{number}"), "custom_id": id, "response": response, "error": null }).to_string();
+        let mut text =
+            json!({ "id": format!("batch_req_{number}"), "custom_id": id, "response": response, "error": null })
+                .to_string();
         if state.hits(|s| &mut s.batch_drop) {
             state.lose(&made);
             continue;

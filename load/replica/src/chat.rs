@@ -26,7 +26,9 @@ pub(crate) fn answer(state: &mut State, body: &Value) -> Made {
     let summary = summary(&prompt);
     let plain = json!({ "summary": summary }).to_string();
     let (content, refusal, odd) = match () {
-        () if state.hits(|s| &mut s.wrong_schema) => (Some(json!({ "text": summary, "score": 5 }).to_string()), None, true),
+        () if state.hits(|s| &mut s.wrong_schema) => {
+            (Some(json!({ "text": summary, "score": 5 }).to_string()), None, true)
+        }
         () if state.hits(|s| &mut s.fenced) => (Some(format!("```json\n{plain}\n```")), None, true),
         () if state.hits(|s| &mut s.refusal) => (None, Some("I can't help with that."), true),
         () if state.hits(|s| &mut s.empty) => (Some(json!({ "summary": "" }).to_string()), None, true),

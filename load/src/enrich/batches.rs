@@ -21,13 +21,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 use catalog::{Lake, PutNew, RunId, TableName, Timestamp, failpoint, path};
 use futures::{StreamExt, TryStreamExt};
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use facts::{BatchFact, Claim, FileFact, Intent, Open, Over};
 
 use super::Context;
 use super::journal::Journal;
+use super::turn::is_left;
 use crate::error::{Error, Result};
 use crate::llm::openai::OpenAi;
 use crate::llm::openai::batch::line;
@@ -108,7 +109,8 @@ impl Batches {
     /// Writes a fact, once; the first writer's stands.
     async fn put<T: Serialize + Sync>(&self, n: u64, name: &str, fact: &T) -> Result<PutNew> {
         let at = path::batch(&self.into, n, name);
-        let bytes = serde_json::to_vec(fact).map_err(|source| Error::Journal { object: at.to_string(), source: source.into() })?;
+        let bytes = serde_json::to_vec(fact)
+            .map_err(|source| Error::Journal { object: at.to_string(), source: source.into() })?;
         Ok(self.lake.objects().put_new(&at, Bytes::from(bytes)).await?)
     }
 
@@ -316,22 +318,17 @@ impl Batches {
         Ok(())
     }
 
-    /// Whether nobody works on what this run began.
     async fn is_left(&self, run: &RunId, at: Timestamp) -> Result<bool> {
-        if *run == self.run {
-            return Ok(true);
-        }
-        let state = catalog::run::read(&self.lake, run).await?;
-        if state.is_none_or(|it| it.status != catalog::run::RunStatus::Running) {
-            return Ok(true);
-        }
-        // A run on a machine that can't be looked at: believed for a while.
-        Ok(self.now.duration_since(at).as_secs() > PATIENCE_SECONDS)
+        is_left(&self.lake, run, at, (&self.run, self.now), PATIENCE_SECONDS).await
     }
 
     /// Everything is answered: the facts of finished batches go.
     pub(super) async fn clear(&self) -> Result<()> {
-        if self.under_way().0 == 0 { Ok(self.lake.objects().delete_prefix(&path::batches(&self.into)).await?) } else { Ok(()) }
+        if self.under_way().0 == 0 {
+            Ok(self.lake.objects().delete_prefix(&path::batches(&self.into)).await?)
+        } else {
+            Ok(())
+        }
     }
 }
 

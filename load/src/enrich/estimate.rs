@@ -74,7 +74,12 @@ pub async fn estimate(
     looked(lake, enrichment, llm, context).boxed().await
 }
 
-async fn looked(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context: &Context<'_>) -> Result<Option<Estimate>> {
+async fn looked(
+    lake: &Lake,
+    enrichment: &Enrichment,
+    llm: &dyn Llm,
+    context: &Context<'_>,
+) -> Result<Option<Estimate>> {
     let (Some(openai), Some(from)) = (llm.paid(), lake.find(&enrichment.from).await?) else { return Ok(None) };
     let from = from.snapshot().await?;
     let rows = super::rows(enrichment, &from, llm.summariser()).await?;

@@ -7,14 +7,16 @@
 //! Each object has a number in its run. What is added to `ops.costs` says up to which number it counts; that number is below
 //! every reply that is still being written, so none is counted twice or passed over.
 
+mod entry;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use catalog::{CommitInfo, Date, Lake, ObjectPath, PutNew, RunId, TableName, failpoint, path};
+use catalog::{CommitInfo, Date, Lake, ObjectPath, RunId, TableName, failpoint, path};
 use futures::{StreamExt, TryStreamExt};
-use serde::{Deserialize, Serialize};
+
+pub(super) use entry::Kept;
+use entry::{Entry, read};
 
 use super::{AnswerKind, Context, Spent};
 use crate::costs::{Costs, Row};
@@ -23,65 +25,6 @@ use crate::llm::{Call, Content, Mode, Usage};
 
 /// Objects that are read at the same time.
 const READERS: usize = 16;
-
-/// One object: a reply, or some hundred lines of a batch.
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    run: RunId,
-    dt: Date,
-    seq: u64,
-    mode: Mode,
-    kind: AnswerKind,
-    model: String,
-    usage: Usage,
-    cost: Option<f64>,
-    answers: Vec<Kept>,
-}
-
-/// What is kept of an answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Kept {
-    key: String,
-    #[serde(flatten)]
-    said: Said,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Said {
-    Text(String),
-    Refused(String),
-    /// Little-endian floats in base64.
-    Vector(String),
-}
-
-impl Kept {
-    pub(super) fn new(key: &str, content: Content) -> Vec<Self> {
-        let one = |said| Self { key: key.to_owned(), said };
-        match content {
-            Content::Text(text) => vec![one(Said::Text(text))],
-            Content::Refused(reason) => vec![one(Said::Refused(reason))],
-            Content::Vectors(vectors) => vectors.iter().map(|vector| one(encoded(vector))).collect(),
-        }
-    }
-
-    fn content(&self) -> Content {
-        match &self.said {
-            Said::Text(text) => Content::Text(text.clone()),
-            Said::Refused(reason) => Content::Refused(reason.clone()),
-            Said::Vector(text) => Content::Vectors(vec![decoded(text)]),
-        }
-    }
-}
-
-fn encoded(vector: &[f32]) -> Said {
-    Said::Vector(STANDARD.encode(vector.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>()))
-}
-
-fn decoded(text: &str) -> Vec<f32> {
-    let bytes = STANDARD.decode(text).unwrap_or_default();
-    bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
-}
 
 /// An entry's place and what of it nobody has used yet.
 #[derive(Debug)]
@@ -120,7 +63,7 @@ impl Journal {
     /// Reads what earlier runs left.
     pub(super) async fn open(lake: &Lake, into: &TableName, run: &RunId, dt: Date) -> Result<Self> {
         let paths = lake.objects().list(&path::llm_replies(into)).await?;
-        let read = futures::stream::iter(paths).map(|at| entry(lake, at)).buffered(READERS);
+        let read = futures::stream::iter(paths).map(|at| read(lake, at)).buffered(READERS);
         let read: Vec<Option<(ObjectPath, Entry)>> = read.try_collect().await?;
         let mut state = State::default();
         for (at, entry) in read.into_iter().flatten() {
@@ -151,11 +94,21 @@ impl Journal {
     }
 
     /// Keeps a reply, durably when it returns.
-    pub(super) async fn keep(&self, call: &Call, mode: Mode, content: Content, usage: Usage, cost: Option<f64>) -> Result<()> {
+    pub(super) async fn keep(
+        &self,
+        call: &Call,
+        mode: Mode,
+        content: Content,
+        usage: Usage,
+        cost: Option<f64>,
+    ) -> Result<()> {
         let answers = match content {
-            Content::Vectors(vectors) => {
-                call.parts.iter().zip(&vectors).map(|(key, vector)| Kept { key: key.clone(), said: encoded(vector) }).collect()
-            }
+            Content::Vectors(vectors) => call
+                .parts
+                .iter()
+                .zip(vectors)
+                .flat_map(|(key, vector)| Kept::new(key, Content::Vectors(vec![vector])))
+                .collect(),
             other => Kept::new(&call.key, other),
         };
         self.keep_all(call.kind, &call.model, mode, answers, usage, cost).await
@@ -179,18 +132,26 @@ impl Journal {
             seq
         };
         let at = path::llm_reply(&self.into, &self.run, seq);
-        let entry =
-            Entry { run: self.run.clone(), dt: self.dt, seq, mode, kind, model: model.to_owned(), usage, cost, answers };
-        let bytes = serde_json::to_vec(&entry).map_err(|source| Error::Journal { object: at.to_string(), source: source.into() });
+        let entry = Entry {
+            run: self.run.clone(),
+            dt: self.dt,
+            seq,
+            mode,
+            kind,
+            model: model.to_owned(),
+            usage,
+            cost,
+            answers,
+        };
+        let bytes = serde_json::to_vec(&entry)
+            .map_err(|source| Error::Journal { object: at.to_string(), source: source.into() });
         let put = match bytes {
             Ok(bytes) => self.lake.objects().put_new(&at, bytes.into()).await.map_err(Error::from),
             Err(error) => Err(error),
         };
         let mut state = self.lock();
         state.writing.remove(&seq);
-        match put? {
-            PutNew::Created | PutNew::Existed => {}
-        }
+        let _ = put?;
         state.spent.add(usage, cost);
         state.take(at, entry);
         Ok(())
@@ -217,9 +178,12 @@ impl Journal {
             let safe = state.writing.first().map_or(state.last, |first| first - 1);
             let mut due: BTreeMap<String, Due> = BTreeMap::new();
             for stored in state.entries.iter().filter(|it| !it.counted && (it.run != self.run || it.seq <= safe)) {
-                let due = due
-                    .entry(stored.run.to_string())
-                    .or_insert_with(|| Due { run: stored.run.clone(), dt: stored.dt, rows: Vec::new(), last: 0 });
+                let due = due.entry(stored.run.to_string()).or_insert_with(|| Due {
+                    run: stored.run.clone(),
+                    dt: stored.dt,
+                    rows: Vec::new(),
+                    last: 0,
+                });
                 due.last = due.last.max(stored.seq);
                 due.rows.push((stored.seq, stored.row.clone()));
             }
@@ -319,15 +283,6 @@ impl State {
         }
         let row = Row { model, kind, mode, usage, cost };
         self.entries.push(Stored { at, run, dt, seq, row, counted: false, left });
-    }
-}
-
-async fn entry(lake: &Lake, at: ObjectPath) -> Result<Option<(ObjectPath, Entry)>> {
-    // Another run may have gathered it since it was listed.
-    let Some(bytes) = lake.objects().get(&at).await? else { return Ok(None) };
-    match serde_json::from_slice(&bytes) {
-        Ok(entry) => Ok(Some((at, entry))),
-        Err(source) => Err(Error::Journal { object: at.to_string(), source: source.into() }),
     }
 }
 

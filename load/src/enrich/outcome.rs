@@ -1,6 +1,6 @@
 //! How far an enrichment is, and how it ended.
 
-use catalog::Version;
+use catalog::{RunId, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::llm::Usage;
@@ -55,8 +55,13 @@ impl Spent {
 }
 
 /// What an enrichment waits for, where it could not finish.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Wait {
+    /// Another run asks for the same answers; nothing was asked or changed.
+    Others {
+        /// Which.
+        run: RunId,
+    },
     /// The next call might have cost more than was left.
     Budget {
         /// What the run may spend.

@@ -70,7 +70,8 @@ impl OpenAi {
             return Err(wrong(message, "correct `dimensions` in [llm]"));
         }
         if settings.prompt_tokens < SMALLEST_PROMPT {
-            let message = format!("expected at least {SMALLEST_PROMPT} tokens a prompt, found {}", settings.prompt_tokens);
+            let message =
+                format!("expected at least {SMALLEST_PROMPT} tokens a prompt, found {}", settings.prompt_tokens);
             return Err(wrong(message, "correct `prompt_tokens` in [llm]"));
         }
         if settings.budget.is_some() {

@@ -46,7 +46,8 @@ impl Kind {
 
     fn text(&self, name: &str) -> String {
         let cost = self.cost.map_or_else(|| "no price is given".to_owned(), |cost| format!("cost {}", money(cost)));
-        let (calls, input, output) = (thousands(self.calls), thousands(self.input_tokens), thousands(self.output_tokens));
+        let (calls, input, output) =
+            (thousands(self.calls), thousands(self.input_tokens), thousands(self.output_tokens));
         format!("{} {name}: {calls} calls, at most {input} tokens in, {output} out, {cost}", thousands(self.answers))
     }
 }
@@ -98,7 +99,12 @@ impl Money {
 ///
 /// # Errors
 /// If the lake cannot be read.
-pub(super) async fn of(project: &Project, lake: &Lake, enrichment: &Enrichment, dt: Date) -> anyhow::Result<Option<Money>> {
+pub(super) async fn of(
+    project: &Project,
+    lake: &Lake,
+    enrichment: &Enrichment,
+    dt: Date,
+) -> anyhow::Result<Option<Money>> {
     let now = clock::now();
     let context =
         load::Context { run: RunId::at(now, std::process::id()), dt, now, batch: 1, jobs: 1, progress: &|_| {} };

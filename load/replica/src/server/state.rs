@@ -112,8 +112,8 @@ impl State {
             bucket.take(amount, now)
         };
         let requests = room(&mut self.request_bucket, self.switches.requests_per_minute, 1.0);
-        let limited = requests
-            .and_then(|()| room(&mut self.token_bucket, self.switches.tokens_per_minute, tokens as f64));
+        let limited =
+            requests.and_then(|()| room(&mut self.token_bucket, self.switches.tokens_per_minute, tokens as f64));
         if let Err(wait) = limited {
             self.stats.limited += 1;
             return Err(Box::new(self.too_many(Duration::from_secs_f64(wait))));

@@ -47,12 +47,14 @@ async fn the_same_prompt_is_answered_alike_and_paid_each_time() {
 async fn embeddings_are_unit_vectors_in_both_encodings() {
     use base64::Engine as _;
     let replica = replica(Switches::default()).await;
-    let ask = |encoding: &str| json!({ "model": "e", "input": ["하나", "둘"], "dimensions": 8, "encoding_format": encoding });
+    let ask =
+        |encoding: &str| json!({ "model": "e", "input": ["하나", "둘"], "dimensions": 8, "encoding_format": encoding });
     let (_, _, floats) = post_to(&replica, "/embeddings", &ask("float")).await;
     let (_, _, base64) = post_to(&replica, "/embeddings", &ask("base64")).await;
     let floats: Value = serde_json::from_str(&floats).unwrap();
     let base64: Value = serde_json::from_str(&base64).unwrap();
-    let bytes = base64::engine::general_purpose::STANDARD.decode(base64["data"][1]["embedding"].as_str().unwrap()).unwrap();
+    let bytes =
+        base64::engine::general_purpose::STANDARD.decode(base64["data"][1]["embedding"].as_str().unwrap()).unwrap();
     let decoded: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|it| f32::from_le_bytes(*it)).collect();
     let listed: Vec<f32> = serde_json::from_value(floats["data"][1]["embedding"].clone()).unwrap();
     assert_eq!(decoded, listed);
@@ -90,7 +92,8 @@ async fn a_lost_reply_was_paid_for() {
 
 #[tokio::test]
 async fn a_batch_expires_in_part_and_what_was_done_is_returned_and_paid() {
-    let switches = Switches { batch_expire: Fault::next(2), batch_shuffle: true, batch_polls: 1, ..Switches::default() };
+    let switches =
+        Switches { batch_expire: Fault::next(2), batch_shuffle: true, batch_polls: 1, ..Switches::default() };
     let replica = replica(switches).await;
     let lines: Vec<String> = (0..6)
         .map(|i| {

@@ -24,22 +24,22 @@ impl Batches {
         let Intent { model, kind, keys, .. } = &open.intent;
         let asked: HashSet<&str> = keys.iter().map(String::as_str).collect();
         let mut missing: BTreeMap<&str, Option<String>> = keys.iter().map(|key| (key.as_str(), None)).collect();
-        let mut found: Vec<Answered> = Vec::new();
-        for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
-            let unread = openai.answers(model, file, &mut |answered| found.push(answered)).await?;
-            if unread > 0 {
-                tracing::warn!(batch = %told.id, lines = unread, "lines of a batch can't be read; they are asked for again");
-            }
-        }
         let mut lines: Vec<Kept> = Vec::new();
         let mut spent = Spent::default();
         let mut answered = 0;
-        for Answered { key, outcome } in found {
-            if !asked.contains(key.as_str()) {
-                continue;
-            }
-            match outcome {
-                Ok(reply) => {
+        for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
+            let mut answers = openai.answers(model, file).await?;
+            while let Some(found) = answers.next().await? {
+                for Answered { key, outcome } in found.into_iter().filter(|it| asked.contains(it.key.as_str())) {
+                    let reply = match outcome {
+                        Ok(reply) => reply,
+                        Err(reason) => {
+                            if let Some(known) = missing.get_mut(key.as_str()) {
+                                *known = Some(reason);
+                            }
+                            continue;
+                        }
+                    };
                     missing.remove(key.as_str());
                     answered += 1;
                     if journal.find(&key).is_some() {
@@ -52,11 +52,10 @@ impl Batches {
                         keep(journal, *kind, model, std::mem::take(&mut lines), std::mem::take(&mut spent)).await?;
                     }
                 }
-                Err(reason) => {
-                    if let Some(known) = missing.get_mut(key.as_str()) {
-                        *known = Some(reason);
-                    }
-                }
+            }
+            if answers.unread > 0 {
+                let (batch, lines) = (&told.id, answers.unread);
+                tracing::warn!(%batch, lines, "lines of a batch can't be read; they are asked for again");
             }
         }
         if !lines.is_empty() {
@@ -70,7 +69,9 @@ impl Batches {
     /// A request that failed for its own reason in several batches is not sent again: its text is set aside.
     pub(super) async fn give_up(&self, openai: &OpenAi, journal: &Journal) -> Result<()> {
         let hopeless = self.failures.iter().filter(|(key, (times, reason))| {
-            *times >= FAILURES && reason.as_deref().is_some_and(|it| it != "batch_expired") && journal.find(key).is_none()
+            *times >= FAILURES
+                && reason.as_deref().is_some_and(|it| it != "batch_expired")
+                && journal.find(key).is_none()
         });
         let kept: Vec<Kept> = hopeless
             .flat_map(|(key, (times, reason))| {

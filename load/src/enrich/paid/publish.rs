@@ -27,7 +27,9 @@ impl Work<'_> {
         let open = batches.under_way();
         if missing > 0 {
             self.done.wait = Some(match (self.out_of_budget, openai.till().budget()) {
-                (true, Some(budget)) => Wait::Budget { budget, answered: self.answered, of: self.wanted, batches: open.0 },
+                (true, Some(budget)) => {
+                    Wait::Budget { budget, answered: self.answered, of: self.wanted, batches: open.0 }
+                }
                 _ => Wait::Batches { batches: open.0, answers: open.1, answered: self.answered, of: self.wanted },
             });
             let last = last(self.job.held, &enrichment.key, &models(llm)).await?;

@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use async_openai::types::batches::{BatchCompletionWindow, BatchEndpoint, BatchRequest, BatchRequestInput, BatchRequestInputMethod};
+use async_openai::types::batches::{
+    BatchCompletionWindow, BatchEndpoint, BatchRequest, BatchRequestInput, BatchRequestInputMethod,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -43,6 +45,17 @@ impl Told {
         let list = self.errors.as_ref()?.get("data")?.as_array()?;
         list.first()?.get("message")?.as_str().map(str::to_owned)
     }
+}
+
+/// A file of answers, read piece by piece.
+#[derive(Debug)]
+pub(crate) struct Answers<'a> {
+    openai: &'a OpenAi,
+    model: String,
+    response: Option<reqwest::Response>,
+    rest: Vec<u8>,
+    /// Lines that can't be read; their requests count as unanswered.
+    pub(crate) unread: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,13 +125,18 @@ impl OpenAi {
     /// Uploads a file of requests. Uploading costs nothing, so it is repeated where it fails.
     pub(crate) async fn upload(&self, model: &str, name: &str, lines: String) -> Result<String> {
         let bytes = bytes::Bytes::from(lines);
-        let file: File =
-            self.repeated(model, || self.http.upload("/files", name, "batch", bytes.clone())).await?;
+        let file: File = self.repeated(model, || self.http.upload("/files", name, "batch", bytes.clone())).await?;
         Ok(file.id)
     }
 
     /// Starts a batch, once: where the reply is lost, the batch may stand all the same (`None`).
-    pub(crate) async fn create_batch(&self, model: &str, at: Endpoint, file: &str, intent: &str) -> Result<Option<String>> {
+    pub(crate) async fn create_batch(
+        &self,
+        model: &str,
+        at: Endpoint,
+        file: &str,
+        intent: &str,
+    ) -> Result<Option<String>> {
         let request = BatchRequest {
             input_file_id: file.to_owned(),
             endpoint: endpoint(at),
@@ -162,40 +180,16 @@ impl OpenAi {
         Ok(found)
     }
 
-    /// Reads an answer file line by line and hands over what it holds. A line that can't be read is counted and left out: its request
-    /// counts as unanswered. Returns how many there were.
-    pub(crate) async fn answers(&self, model: &str, file: &str, take: &mut (dyn FnMut(Answered) + Send)) -> Result<u64> {
+    /// Opens a file of answers.
+    pub(crate) async fn answers(&self, model: &str, file: &str) -> Result<Answers<'_>> {
         let path = format!("/files/{file}/content");
-        let mut response = self.http.open(&path).await.map_err(|answer| self.failed(model, answer))?;
-        let mut rest: Vec<u8> = Vec::new();
-        let mut unread = 0;
-        loop {
-            let chunk = response.chunk().await.map_err(|_| Error::Model {
-                model: model.to_owned(),
-                message: "the file of answers broke off".to_owned(),
-                retryable: true,
-            })?;
-            let last = chunk.is_none();
-            rest.extend_from_slice(&chunk.unwrap_or_default());
-            let mut start = 0;
-            while let Some(length) = rest[start..].iter().position(|byte| *byte == b'\n') {
-                unread += u64::from(!self.read_line(&rest[start..start + length], take));
-                start += length + 1;
-            }
-            rest.drain(..start);
-            if last {
-                unread += u64::from(!self.read_line(&rest, take));
-                return Ok(unread);
-            }
-        }
+        let response = self.http.open(&path).await.map_err(|answer| self.failed(model, answer))?;
+        Ok(Answers { openai: self, model: model.to_owned(), response: Some(response), rest: Vec::new(), unread: 0 })
     }
 
-    /// Whether a line could be read; a blank one is nothing.
-    fn read_line(&self, line: &[u8], take: &mut (dyn FnMut(Answered) + Send)) -> bool {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            return true;
-        }
-        let Ok(line) = serde_json::from_slice::<Line>(line) else { return false };
+    /// One line; `None` if it can't be read.
+    fn read_line(&self, line: &[u8]) -> Option<Answered> {
+        let line: Line = serde_json::from_slice(line).ok()?;
         let outcome = match (line.response, line.error) {
             (Some(response), _) if response.status_code == 200 => self.line_reply(&line.custom_id, &response.body),
             (Some(response), _) => {
@@ -205,8 +199,7 @@ impl OpenAi {
             (None, Some(error)) => Err(error.code.or(error.message).unwrap_or_else(|| "no reason given".to_owned())),
             (None, None) => Err("neither an answer nor an error".to_owned()),
         };
-        take(Answered { key: line.custom_id, outcome });
-        true
+        Some(Answered { key: line.custom_id, outcome })
     }
 
     fn line_reply(&self, key: &str, body: &Value) -> Result<Reply, String> {
@@ -249,5 +242,35 @@ impl OpenAi {
             }
             tokio::time::sleep(wait.unwrap_or_else(|| pause(failures))).await;
         }
+    }
+}
+
+impl Answers<'_> {
+    /// The lines of the next piece; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Answered>>> {
+        let Some(response) = &mut self.response else { return Ok(None) };
+        let chunk = response.chunk().await.map_err(|_| Error::Model {
+            model: self.model.clone(),
+            message: "the file of answers broke off".to_owned(),
+            retryable: true,
+        })?;
+        match chunk {
+            Some(chunk) => self.rest.extend_from_slice(&chunk),
+            None => {
+                // The last line may lack its end.
+                self.rest.push(b'\n');
+                self.response = None;
+            }
+        }
+        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let lines: Vec<u8> = self.rest.drain(..whole).collect();
+        let mut answered = Vec::new();
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.iter().all(u8::is_ascii_whitespace)) {
+            match self.openai.read_line(line) {
+                Some(line) => answered.push(line),
+                None => self.unread += 1,
+            }
+        }
+        Ok(Some(answered))
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn summary(answer: &str) -> Result<String, String> {
     if answer.len() > LONGEST_ANSWER {
         return Err(format!("expected a short JSON object, found {} bytes", answer.len()));
     }
-    let value: Value = serde_json::from_str(unfenced(answer)).map_err(|_| "expected a JSON object, found none".to_owned())?;
+    let value: Value =
+        serde_json::from_str(unfenced(answer)).map_err(|_| "expected a JSON object, found none".to_owned())?;
     let object = value.as_object().ok_or("expected a JSON object, found another value")?;
     let text = match (object.get("summary"), object.len()) {
         (Some(Value::String(text)), 1) => nfc(text.trim()),
@@ -58,7 +59,10 @@ fn forbidden(text: &str) -> Option<&'static str> {
             (r"(?i)https?:|www\.|[a-z0-9-]+\.(com|net|org|kr|io|co|me|ly)\b", "a link"),
             (r"[\w.+-]+@[\w-]+\.", "an e-mail address"),
             (r"\d{2,4}[-. )]\s?\d{3,4}[-. ]\s?\d{4}|\d{9,}", "a phone number"),
-            (r"(?i)\bsk-[a-z0-9_-]{6,}|api[ _-]?key|bearer |system prompt|instructions?\b|ignore (all|the)", "words of a prompt"),
+            (
+                r"(?i)\bsk-[a-z0-9_-]{6,}|api[ _-]?key|bearer |system prompt|instructions?\b|ignore (all|the)",
+                "words of a prompt",
+            ),
         ]
         .into_iter()
         .filter_map(|(rule, name)| Regex::new(rule).ok().map(|rule| (rule, name)))

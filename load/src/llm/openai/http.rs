@@ -60,7 +60,9 @@ impl Http {
             return Err("expected a base URL that starts with `https://` or `http://`".to_owned());
         }
         if !base.username().is_empty() || base.password().is_some() {
-            return Err("expected a base URL without a name or a password in it; the key has a place of its own".to_owned());
+            return Err(
+                "expected a base URL without a name or a password in it; the key has a place of its own".to_owned()
+            );
         }
         if key.is_empty() {
             return Err("expected a key, found an empty text".to_owned());
@@ -120,7 +122,9 @@ impl Http {
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST => body.extend_from_slice(&chunk),
-                Ok(Some(_)) => return Answer::Lost(format!("expected an answer of at most {LARGEST} bytes, found more")),
+                Ok(Some(_)) => {
+                    return Answer::Lost(format!("expected an answer of at most {LARGEST} bytes, found more"));
+                }
                 Ok(None) => return Answer::Done(body.into()),
                 Err(error) => return Answer::Lost(format!("the answer broke off: {}", words(&error))),
             }
@@ -134,14 +138,17 @@ impl Http {
         let error = serde_json::from_slice::<WrappedError>(&body[..body.len().min(1 << 16)]).ok().map(|it| it.error);
         let code = error.as_ref().and_then(|it| it.code.clone().or_else(|| it.r#type.clone())).unwrap_or_default();
         let kind = error.as_ref().and_then(|it| it.r#type.clone()).unwrap_or_default();
-        let said = error.map_or_else(|| status.canonical_reason().unwrap_or("no reason given").to_owned(), |it| it.message);
+        let said =
+            error.map_or_else(|| status.canonical_reason().unwrap_or("no reason given").to_owned(), |it| it.message);
         let message = self.without_key(&said);
         match status {
             StatusCode::TOO_MANY_REQUESTS if code == "insufficient_quota" || kind == "insufficient_quota" => {
                 Answer::Quota(message)
             }
             StatusCode::TOO_MANY_REQUESTS => Answer::Limited(wait),
-            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => Answer::Failed { message: format!("{status}: {message}"), wait },
+            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => {
+                Answer::Failed { message: format!("{status}: {message}"), wait }
+            }
             _ if status.is_server_error() => Answer::Failed { message: format!("{status}: {message}"), wait },
             _ => Answer::Refused { status: status.as_u16(), code, message },
         }
@@ -197,7 +204,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (reqwest::header::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (reqwest::header::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -205,7 +215,10 @@ mod tests {
         let second = |n| Some(Duration::from_secs(n));
         assert_eq!(wait(&headers(&[])), None);
         assert_eq!(wait(&headers(&[("retry-after", "3")])), second(3));
-        assert_eq!(wait(&headers(&[("retry-after-ms", "250"), ("retry-after", "3")])), Some(Duration::from_millis(250)));
+        assert_eq!(
+            wait(&headers(&[("retry-after-ms", "250"), ("retry-after", "3")])),
+            Some(Duration::from_millis(250))
+        );
         let (now, then) = ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:50:07 GMT");
         assert_eq!(wait(&headers(&[("date", now), ("retry-after", then)])), second(30));
         assert_eq!(wait(&headers(&[("date", then), ("retry-after", now)])), second(0));

@@ -65,7 +65,9 @@ fn chat(call: &Call, body: &[u8]) -> Result<Reply, String> {
     let usage = used(call, answer.usage);
     let choice = answer.choices.into_iter().next().ok_or("expected a choice, found none")?;
     let content = match (choice.message.content, choice.message.refusal, choice.finish_reason.as_deref()) {
-        (_, Some(refusal), _) if !refusal.trim().is_empty() => Content::Refused(format!("the model refused: {refusal}")),
+        (_, Some(refusal), _) if !refusal.trim().is_empty() => {
+            Content::Refused(format!("the model refused: {refusal}"))
+        }
         (_, _, Some("content_filter")) => Content::Refused("the service's filter held the answer back".to_owned()),
         (Some(text), ..) => Content::Text(text),
         (None, _, Some("length")) => Content::Refused("the answer did not fit into its tokens".to_owned()),
@@ -91,7 +93,9 @@ fn embeddings(call: &Call, dimension: usize, body: &[u8]) -> Result<Reply, Strin
             return Err("expected finite numbers, found one that is not".to_owned());
         }
         // A served order is not an asked order: the index says whose vector it is.
-        let place = vectors.get_mut(item.index).ok_or_else(|| format!("expected indexes below {wanted}, found {}", item.index))?;
+        let place = vectors
+            .get_mut(item.index)
+            .ok_or_else(|| format!("expected indexes below {wanted}, found {}", item.index))?;
         if place.replace(vector).is_some() {
             return Err(format!("expected each index once, found {} twice", item.index));
         }
@@ -102,7 +106,9 @@ fn embeddings(call: &Call, dimension: usize, body: &[u8]) -> Result<Reply, Strin
 
 fn numbers(found: Numbers) -> Result<Vec<f32>, String> {
     match found {
-        Numbers::Floats(numbers) => numbers.into_iter().map(|it| it.ok_or_else(|| "expected numbers, found null".to_owned())).collect(),
+        Numbers::Floats(numbers) => {
+            numbers.into_iter().map(|it| it.ok_or_else(|| "expected numbers, found null".to_owned())).collect()
+        }
         Numbers::Base64(text) => {
             let bytes = STANDARD.decode(text).map_err(|error| format!("expected base64: {error}"))?;
             let (chunks, rest) = bytes.as_chunks::<4>();
@@ -150,7 +156,8 @@ mod tests {
     #[test]
     fn vectors_find_their_places_by_index() {
         let base64 = STANDARD.encode([1.0_f32, 2.0].iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<u8>>());
-        let reply = vectors(&json!([{ "index": 1, "embedding": [3.0, 4.0] }, { "index": 0, "embedding": base64 }])).unwrap();
+        let reply =
+            vectors(&json!([{ "index": 1, "embedding": [3.0, 4.0] }, { "index": 0, "embedding": base64 }])).unwrap();
         assert_eq!(reply.content, Content::Vectors(vec![vec![1.0, 2.0], vec![3.0, 4.0]]));
         assert_eq!(reply.usage, Usage { calls: 1, input_tokens: 3, output_tokens: 0 });
     }

@@ -76,12 +76,18 @@ impl OpenAi {
         let model = model.to_owned();
         match answer {
             Answer::Quota(message) => Error::Quota { model, message },
-            Answer::Refused { status, message, .. } => {
-                Error::Model { model, message: format!("the service refused with status {status}: {message}"), retryable: false }
+            Answer::Refused { status, message, .. } => Error::Model {
+                model,
+                message: format!("the service refused with status {status}: {message}"),
+                retryable: false,
+            },
+            Answer::Limited(_) => {
+                Error::Model { model, message: "the service limits the pace".to_owned(), retryable: true }
             }
-            Answer::Limited(_) => Error::Model { model, message: "the service limits the pace".to_owned(), retryable: true },
             Answer::Failed { message, .. } | Answer::Lost(message) => Error::Model { model, message, retryable: true },
-            Answer::Done(_) => Error::Model { model, message: "an answer of another shape".to_owned(), retryable: false },
+            Answer::Done(_) => {
+                Error::Model { model, message: "an answer of another shape".to_owned(), retryable: false }
+            }
         }
     }
 }

@@ -82,8 +82,11 @@ impl Settings {
 
 /// The model names of a provider as they are stored beside answers, known without a key: what summarises, what embeds.
 pub fn models(summary_model: &str, embedding_model: &str, dimensions: usize, prompt_tokens: u64) -> (Model, Model) {
-    let summariser =
-        Model { name: summary_model.to_owned(), version: prompt::VERSION, parameters: format!("prompt_tokens={prompt_tokens}") };
+    let summariser = Model {
+        name: summary_model.to_owned(),
+        version: prompt::VERSION,
+        parameters: format!("prompt_tokens={prompt_tokens}"),
+    };
     // The dimension is part of the name: vectors of two dimensions are no neighbours.
     let embedder = Model { name: format!("{embedding_model}-{dimensions}"), version: 1, parameters: String::new() };
     (summariser, embedder)

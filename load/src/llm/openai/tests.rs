@@ -208,7 +208,10 @@ async fn embeddings_keep_to_the_bounds_of_a_request() {
         assert_eq!(call.body["encoding_format"], "base64");
     }
     let batch = OpenAi::new(Settings { mode: Mode::Batch, ..settings(&replica) }).unwrap();
-    assert!(batch.embedding_calls(&many[..3]).iter().all(|call| call.key == call.parts[0]), "the custom id is the content key");
+    assert!(
+        batch.embedding_calls(&many[..3]).iter().all(|call| call.key == call.parts[0]),
+        "the custom id is the content key"
+    );
 }
 
 #[tokio::test]
