@@ -66,8 +66,7 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
         if cause.is::<Problems>() {
             return Exit::Usage;
         }
-        use catalog::Error::{OtherProject, UnsupportedLake};
-        if let Some(OtherProject { .. } | UnsupportedLake { .. }) = lake_error(cause) {
+        if let Some(catalog::Error::OtherProject { .. } | catalog::Error::UnsupportedLake { .. }) = lake_error(cause) {
             return Exit::Usage;
         }
     }

@@ -151,7 +151,8 @@ mod tests {
     fn requests_are_shown_for_a_lake_in_a_bucket() {
         let totals = |counts: &[(&str, i64)]| counts.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
         assert_eq!(requests(&totals(&[("fetched", 3)])), None);
-        let found = totals(&[("put_requests", 1_120), ("get_requests", 310), ("list_requests", 14), ("head_requests", 0)]);
+        let found =
+            totals(&[("put_requests", 1_120), ("get_requests", 310), ("list_requests", 14), ("head_requests", 0)]);
         assert_eq!(requests(&found).unwrap(), "1,120 put, 310 get, 14 list");
     }
 }
