@@ -202,10 +202,7 @@ impl Error {
 
     /// Whether the same call may succeed later with nothing changed by hand.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Contended { .. } | Self::Unknown { .. } | Self::Storage { .. } | Self::Unreachable { .. }
-        )
+        matches!(self, Self::Contended { .. } | Self::Unknown { .. } | Self::Storage { .. } | Self::Unreachable { .. })
     }
 
     /// A lake that can't be opened, whatever is tried again.

@@ -220,7 +220,8 @@ impl Lake {
     /// The Delta library's handle on a table, nothing loaded yet.
     pub(crate) fn handle(&self, name: &TableName) -> Result<DeltaTable> {
         let (uri, root) = (self.uri(), &self.inner.place.root);
-        let failed = |reason: String| Error::Storage { what: format!("naming the folder of {name}"), source: reason.into() };
+        let failed =
+            |reason: String| Error::Storage { what: format!("naming the folder of {name}"), source: reason.into() };
         let url = uri.join(&format!("{}/", path::table(name))).map_err(|e| failed(e.to_string()))?;
         let folder: Path = self.inner.place.prefix.parts().chain(path::table(name).parts()).collect();
         let table: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(root), folder));

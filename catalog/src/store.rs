@@ -28,9 +28,9 @@ pub(crate) use create_once::{CreateOnce, InDoubt, Tried};
 pub(crate) use kept_log::KeptLog;
 pub(crate) use local::{DurableLocal, SyncCount, SyncFailed, Volatile};
 pub(crate) use s3::Bucket;
+pub use s3::Requests;
 #[cfg(test)]
 pub(crate) use s3::open_bucket;
-pub use s3::Requests;
 
 /// How a lake that is no local folder is reached. None of it is a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]

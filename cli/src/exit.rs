@@ -69,8 +69,7 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
         if cause.downcast_ref::<athena::Error>().is_some_and(athena::Error::is_configuration) {
             return Exit::Usage;
         }
-        use catalog::Error::{OtherProject, UnsupportedLake};
-        if let Some(OtherProject { .. } | UnsupportedLake { .. }) = lake_error(cause) {
+        if let Some(catalog::Error::OtherProject { .. } | catalog::Error::UnsupportedLake { .. }) = lake_error(cause) {
             return Exit::Usage;
         }
     }

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         }
     };
     start_log(&cli.global.log);
+    hush_known_panics();
     #[cfg(feature = "failpoints")]
     arm_failpoint();
     let json = cli.global.json;
@@ -102,6 +103,20 @@ fn start_log(filter: &str) {
     let ours = filter_fn(|line| line.target().split("::").next().is_some_and(|root| OURS.contains(&root)));
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let _ = tracing_subscriber::registry().with(filter).with(lines.with_filter(ours)).try_init();
+}
+
+/// The Delta library gives up an upload whose end failed, is told by a panic that it is over, and catches it. The error
+/// itself comes as an error; that panic is no crash and is not shown as one.
+fn hush_known_panics() {
+    let shown = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let known =
+            panic.location().is_some_and(|at| at.file().contains("object_store") && at.file().ends_with("buffered.rs"))
+                && panic.payload_as_str() == Some("Already shut down");
+        if !known {
+            shown(panic);
+        }
+    }));
 }
 
 /// `ONGGI_FAILPOINT=name[:nth[:log file]]`: where a test wants this process to die.

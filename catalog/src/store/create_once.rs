@@ -72,7 +72,9 @@ impl Tried {
     fn is_open(&self, error: &Error) -> bool {
         let untold = self.0.sent.load(Ordering::Relaxed) == 0;
         self.0.open.load(Ordering::Relaxed) > 0
-            || (untold && matches!(error, Error::Generic { .. }) && crate::error::find::<super::s3::NoCredentials>(error).is_none())
+            || (untold
+                && matches!(error, Error::Generic { .. })
+                && crate::error::find::<super::s3::NoCredentials>(error).is_none())
     }
 
     fn lost_a_race_without_a_winner(&self) -> bool {

@@ -88,7 +88,8 @@ pub(crate) fn open_bucket(
     retry: RetryConfig,
 ) -> Result<Place> {
     let (url, name) = parse(uri)?;
-    let prefix = Path::from_url_path(url.path()).map_err(|e| Error::unsupported(uri, e.to_string(), super::A_LAKE_IS))?;
+    let prefix =
+        Path::from_url_path(url.path()).map_err(|e| Error::unsupported(uri, e.to_string(), super::A_LAKE_IS))?;
     let region = match (config.region(), &settings.endpoint) {
         (Some(region), _) => region.to_string(),
         // Servers other than AWS are mostly not told any, and then take this one.

@@ -108,9 +108,11 @@ pub(crate) async fn commit(written: Written, change: Change, txn: &Txn, info: &C
                 // Once its version is taken, what was open has not landed and never will.
                 let free = |open: &Open| snapshot.version() < open.version;
                 if let Some(open) = open.take_if(|open| open.refused) {
-                    return Err(match open.doubt && free(&open) {
-                        true => Error::Unknown { table: name, source: open.error.into() },
-                        false => Error::delta(written.lake.uri().as_str(), &name, open.error),
+                    let unknown = open.doubt && free(&open);
+                    return Err(if unknown {
+                        Error::Unknown { table: name, source: open.error.into() }
+                    } else {
+                        Error::delta(written.lake.uri().as_str(), &name, open.error)
                     });
                 }
                 open = open.filter(free);

@@ -1,5 +1,7 @@
 //! The same project with its lake in a bucket: by configuration alone, and with the same rows at the end.
 
+use std::os::unix::process::ExitStatusExt;
+
 use serde_json::Value;
 
 use crate::support::{self, Project, Site, text};
@@ -40,7 +42,8 @@ fn a_lake_in_a_bucket_has_the_same_rows_and_a_second_run_does_nothing() {
     }
     let requests = &second["requests"];
     println!("requests of the first run: {}\nof the second: {requests}", first["requests"]);
-    let total: u64 = ["put", "get", "head", "list", "delete"].iter().map(|kind| requests[*kind].as_u64().unwrap()).sum();
+    let total: u64 =
+        ["put", "get", "head", "list", "delete"].iter().map(|kind| requests[*kind].as_u64().unwrap()).sum();
     assert!(total < 250, "an idle run asks {total} times: {requests}");
 
     let status = text(&cloud.onggi(&["status", "--last", "1"]));
@@ -65,6 +68,28 @@ fn a_lake_in_a_bucket_has_the_same_rows_and_a_second_run_does_nothing() {
         project.contents().into_iter().filter(|(name, _)| name != "serving").collect()
     };
     assert_eq!(tables(&local), tables(&cloud));
+}
+
+#[test]
+fn killed_around_a_commit_to_a_bucket_and_run_again_the_rows_are_there_once() {
+    let site = Site::new(3, 20);
+    let local = Project::new(&site);
+    if services::s3().is_none() || !support::browser() {
+        return;
+    }
+    let run = ["run", "--quiet", "--select", "+staging.places"];
+    let rows = |project: &Project| project.sql("select place_id, name from staging.places order by place_id");
+    assert!(local.onggi(&run).status.success());
+    for point in ["catalog.files.after", "catalog.commit.before", "catalog.commit.after", "run.record.before"] {
+        let mut cloud = Project::new(&site);
+        in_a_bucket(&mut cloud);
+        let killed = cloud.command(&run).env("ONGGI_FAILPOINT", point).output().unwrap();
+        assert_eq!(killed.status.signal(), Some(9), "{point} was not reached\n{}", text(&killed));
+        let again = cloud.onggi(&run);
+        assert!(again.status.success(), "{point}\n{}", text(&again));
+        assert_eq!(rows(&cloud), rows(&local), "{point}");
+        assert_eq!(cloud.number("select count(*) from raw.naver_places"), 3, "{point}");
+    }
 }
 
 #[test]

@@ -76,7 +76,10 @@ impl CredentialProvider for Chain {
 /// How long they may be used: until they expire, less [`AHEAD`]. Those about to expire are used once.
 fn lasts(found: &Credentials) -> Duration {
     let Some(expiry) = found.expiry() else { return LASTING };
-    #[expect(clippy::disallowed_methods, reason = "credentials expire by the wall clock; nothing in the lake follows it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "credentials expire by the wall clock; nothing in the lake follows it"
+    )]
     let now = SystemTime::now();
     expiry.duration_since(now).unwrap_or_default().saturating_sub(AHEAD)
 }

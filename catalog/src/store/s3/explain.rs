@@ -65,16 +65,20 @@ fn reason(bucket: &Bucket, error: &object_store::Error) -> Option<(String, Strin
             format!("the credentials have expired, or this machine's clock is wrong ({code})"),
             "sign in again (`aws sso login`), or set the clock".into(),
         ),
-        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
-            another_region(bucket, &said)
-        }
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => another_region(bucket, &said),
         _ if elsewhere => another_region(bucket, &said),
         "NotImplemented" => (
             format!("{server} does not know conditional writes"),
             "choose a store with conditional writes, such as S3 or MinIO".into(),
         ),
         _ if refuses_writes(error) => (
-            format!("these credentials may not use the bucket `{name}` ({})", if code.is_empty() { "403" } else { code }),
+            format!(
+                "these credentials may not use the bucket `{name}` ({})",
+                if code.is_empty() { "403" } else { code }
+            ),
             format!(
                 "allow s3:ListBucket on `{name}`, and s3:GetObject, s3:PutObject, s3:DeleteObject and \
                  s3:AbortMultipartUpload on `{name}{}*`",

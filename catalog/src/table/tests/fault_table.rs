@@ -5,6 +5,7 @@
 //! or later; *unknown*, and the same work done again finds it or does it. Whatever it was, after the work
 //! was done again without faults the rows are there exactly once. A fault that never fired fails its case.
 
+mod fault;
 mod store;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::store::CreateOnce;
 use crate::{PutNew, path};
-use store::{Fault, Faulty, Verb};
+use fault::{Fault, Verb};
+use store::Faulty;
 
 /// How often a fault fires.
 const TIMES: [(&str, u32); 3] = [("once", 1), ("twice", 2), ("always", u32::MAX)];
@@ -62,7 +64,8 @@ const CREATE: &[Fault] = &[
     Fault::Slow,
 ];
 
-const READ: &[Fault] = &[Fault::Busy, Fault::TimeoutBefore, Fault::Missing, Fault::CutBody, Fault::Expired, Fault::Slow];
+const READ: &[Fault] =
+    &[Fault::Busy, Fault::TimeoutBefore, Fault::Missing, Fault::CutBody, Fault::Expired, Fault::Slow];
 
 /// What is done while the fault fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,7 +260,10 @@ async fn assert_no_file_twice(memory: &Arc<InMemory>, what: &str) {
     use object_store::ObjectStoreExt as _;
     let mut named = std::collections::BTreeSet::new();
     let listed: Vec<_> = memory.list(None).try_collect().await.unwrap();
-    for meta in listed.iter().filter(|meta| meta.location.as_ref().contains("_delta_log/0") && meta.location.extension() == Some("json")) {
+    for meta in listed
+        .iter()
+        .filter(|meta| meta.location.as_ref().contains("_delta_log/0") && meta.location.extension() == Some("json"))
+    {
         let bytes = memory.get(&meta.location).await.unwrap().bytes().await.unwrap();
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line: serde_json::Value = serde_json::from_slice(line).unwrap();
@@ -289,7 +295,8 @@ impl Tally {
         println!("| request | fault | once | twice | always |\n|---|---|---|---|---|");
         let mut lines: BTreeMap<(&str, Fault), [String; 3]> = BTreeMap::new();
         for ((row, fault, times), ends) in &self.cells {
-            let words: Vec<_> = ends.iter().map(|(end, n)| format!("{} {n}", format!("{end:?}").to_lowercase())).collect();
+            let words: Vec<_> =
+                ends.iter().map(|(end, n)| format!("{} {n}", format!("{end:?}").to_lowercase())).collect();
             lines.entry((row, *fault)).or_default()[*times] = words.join(", ");
         }
         for ((row, fault), [once, twice, always]) in lines {

@@ -30,9 +30,9 @@ pub(super) struct Spot {
 impl Spot {
     /// A fresh place; `None` if there is no server here, which has been said.
     pub(super) fn new(name: &str) -> Option<Self> {
-        let server = services::s3()?;
         static BUCKET: std::sync::OnceLock<String> = std::sync::OnceLock::new();
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        let server = services::s3()?;
         let bucket = BUCKET.get_or_init(|| server.bucket());
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         Some(Self {
@@ -216,7 +216,9 @@ async fn every_fault_of_the_wire_ends_in_the_truth() {
     ];
     let reads = [Fault::Busy, Fault::ResetBefore, Fault::ResetAfter, Fault::CutBody, Fault::Expired];
     let mut cases = Vec::new();
-    for (verb, faults) in [(Verb::PutLog, &writes[..]), (Verb::PutData, &writes), (Verb::Get, &reads), (Verb::List, &reads)] {
+    for (verb, faults) in
+        [(Verb::PutLog, &writes[..]), (Verb::PutData, &writes), (Verb::Get, &reads), (Verb::List, &reads)]
+    {
         for fault in faults {
             for times in [1, 2, u32::MAX] {
                 cases.push((verb, *fault, times));
@@ -228,7 +230,8 @@ async fn every_fault_of_the_wire_ends_in_the_truth() {
     println!("\nfaults of the wire: {} cases, each with its rows there once at the end", cases.len());
     println!("| request | fault | once (fired) | twice | always |\n|---|---|---|---|---|");
     for (cases, ends) in cases.chunks(3).zip(ends.chunks(3)) {
-        let words: Vec<_> = ends.iter().flatten().map(|(end, n)| format!("{} ({n})", format!("{end:?}").to_lowercase())).collect();
+        let words: Vec<_> =
+            ends.iter().flatten().map(|(end, n)| format!("{} ({n})", format!("{end:?}").to_lowercase())).collect();
         println!("| {:?} | {:?} | {} |", cases[0].0, cases[0].1, words.join(" | "));
     }
 }

@@ -14,66 +14,12 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
 use crate::store::Tried;
 
-/// A kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verb {
-    /// A data file in one piece.
-    PutData,
-    /// A log entry, created.
-    PutLog,
-    /// A checkpoint, or the pointer at it.
-    PutCheckpoint,
-    /// An object beside the tables, created.
-    Create,
-    /// An object beside the tables, overwritten.
-    Put,
-    /// A part of a data file.
-    Part,
-    /// The end of a data file in parts.
-    Complete,
-    /// A whole object.
-    Get,
-    /// A range of an object.
-    GetRange,
-    List,
-    Delete,
-}
-
-/// What goes wrong with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fault {
-    /// 503, and nothing is done.
-    Busy,
-    /// It is done, and answered with 500.
-    DoneThen500,
-    /// Nothing is sent.
-    TimeoutBefore,
-    /// It is sent and not answered; it is done when the same is asked for again.
-    TimeoutLandsAtNext,
-    /// It is sent and not answered; it is done when everybody has given up.
-    TimeoutLandsLast,
-    /// It is done, and the connection is lost.
-    LostReply,
-    /// 409: another create of the same object is under way.
-    Conflict,
-    /// It is done, asked for again below, and that is answered with 412.
-    OwnExists,
-    /// It is done, asked for again below, and that is answered with an expired key.
-    DoneThen403,
-    /// The key has expired.
-    Expired,
-    /// What is there is not seen.
-    Missing,
-    /// The body ends too soon.
-    CutBody,
-    /// It takes its time.
-    Slow,
-}
+use super::fault::{Fault, Verb, verb_of_put};
 
 /// The faulty store.
 #[derive(Debug, Clone)]
@@ -95,7 +41,8 @@ struct State {
 
 impl Faulty {
     pub(super) fn new(inner: Arc<InMemory>, verb: Verb, fault: Fault, times: u32) -> Self {
-        let state = State { verb, fault, armed: false.into(), left: times.into(), fired: 0.into(), late: Mutex::default() };
+        let state =
+            State { verb, fault, armed: false.into(), left: times.into(), fired: 0.into(), late: Mutex::default() };
         Self { inner, state: Arc::new(state) }
     }
 
@@ -142,72 +89,10 @@ impl Faulty {
         fires
     }
 
-    /// What the fault answers, once what it does is done.
-    fn error(&self, location: &Path) -> Error {
-        let path = location.to_string();
-        let generic = |text: &str| Error::Generic { store: "Faulty", source: text.into() };
-        match self.state.fault {
-            Fault::Busy => generic("503 SlowDown"),
-            Fault::DoneThen500 => generic("500 InternalError"),
-            Fault::TimeoutBefore | Fault::TimeoutLandsAtNext | Fault::TimeoutLandsLast => generic("timed out"),
-            Fault::LostReply | Fault::CutBody | Fault::Slow => generic("connection reset"),
-            Fault::Conflict => Error::AlreadyExists { path, source: "409 ConditionalRequestConflict".into() },
-            Fault::OwnExists => Error::AlreadyExists { path, source: "412 PreconditionFailed".into() },
-            Fault::Expired | Fault::DoneThen403 => Error::PermissionDenied { path, source: "403 ExpiredToken".into() },
-            Fault::Missing => Error::NotFound { path, source: "404 NoSuchKey".into() },
-        }
-    }
-
-    /// What the requests below would have noted on their way.
-    fn note(&self, tried: Option<&Tried>) {
-        let Some(tried) = tried else { return };
-        match self.state.fault {
-            Fault::Busy => tried.note(Some(503), true),
-            Fault::DoneThen500 => tried.note(Some(500), true),
-            Fault::Conflict => tried.note(Some(409), true),
-            Fault::Expired => tried.note(Some(403), true),
-            Fault::OwnExists => {
-                tried.note(Some(500), true);
-                tried.note(Some(412), true);
-            }
-            Fault::DoneThen403 => {
-                tried.note(Some(500), true);
-                tried.note(Some(403), true);
-            }
-            Fault::Missing => tried.note(Some(404), true),
-            Fault::Slow => tried.note(Some(200), true),
-            Fault::TimeoutBefore
-            | Fault::TimeoutLandsAtNext
-            | Fault::TimeoutLandsLast
-            | Fault::LostReply
-            | Fault::CutBody => tried.note(None, true),
-        }
-    }
-
-    /// Whether the fault does what was asked before it answers.
-    fn does_it(&self) -> bool {
-        matches!(
-            self.state.fault,
-            Fault::DoneThen500 | Fault::LostReply | Fault::OwnExists | Fault::DoneThen403 | Fault::Slow
-        )
-    }
-
     async fn delay(&self) {
         if self.state.fault == Fault::Slow {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-}
-
-fn verb_of_put(location: &Path, mode: &PutMode) -> Verb {
-    let path = location.as_ref();
-    let log = path.contains("/_delta_log/");
-    match mode {
-        PutMode::Create if log => Verb::PutLog,
-        _ if log => Verb::PutCheckpoint,
-        _ if !path.starts_with("_onggi/") => Verb::PutData,
-        PutMode::Create => Verb::Create,
-        _ => Verb::Put,
     }
 }
 
@@ -225,15 +110,15 @@ impl ObjectStore for Faulty {
             return self.inner.put_opts(location, payload, opts).await;
         }
         self.delay().await;
-        self.note(opts.extensions.get::<Tried>());
-        if self.does_it() {
+        self.state.fault.note(opts.extensions.get::<Tried>());
+        if self.state.fault.does_it() {
             let done = self.inner.put_opts(location, payload, opts).await?;
-            return if self.state.fault == Fault::Slow { Ok(done) } else { Err(self.error(location)) };
+            return if self.state.fault == Fault::Slow { Ok(done) } else { Err(self.state.fault.error(location)) };
         }
         if matches!(self.state.fault, Fault::TimeoutLandsAtNext | Fault::TimeoutLandsLast) {
             self.state.late.lock().unwrap().push((location.clone(), payload, opts));
         }
-        Err(self.error(location))
+        Err(self.state.fault.error(location))
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -257,7 +142,7 @@ impl ObjectStore for Faulty {
                 result.payload = GetResultPayload::Stream(futures::stream::iter([Ok(half), Err(cut)]).boxed());
                 Ok(result)
             }
-            _ => Err(self.error(location)),
+            _ => Err(self.state.fault.error(location)),
         }
     }
 
@@ -269,7 +154,7 @@ impl ObjectStore for Faulty {
         if self.state.fault == Fault::Slow {
             return self.inner.get_ranges(location, ranges).await;
         }
-        Err(self.error(location))
+        Err(self.state.fault.error(location))
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -282,13 +167,13 @@ impl ObjectStore for Faulty {
                     return store.inner.delete(&location).await.map(|()| location);
                 }
                 store.delay().await;
-                if store.does_it() {
+                if store.state.fault.does_it() {
                     store.inner.delete(&location).await?;
                     if store.state.fault == Fault::Slow {
                         return Ok(location);
                     }
                 }
-                Err(store.error(&location))
+                Err(store.state.fault.error(&location))
             }
         };
         locations.then(delete).boxed()
@@ -299,9 +184,14 @@ impl ObjectStore for Faulty {
         if !self.fires(Verb::List) {
             return listed;
         }
-        let error = self.error(&prefix.cloned().unwrap_or_default());
+        let error = self.state.fault.error(&prefix.cloned().unwrap_or_default());
         match self.state.fault {
-            Fault::Slow => listed.then(|it| async { tokio::time::sleep(Duration::from_millis(5)).await; it }).boxed(),
+            Fault::Slow => listed
+                .then(|it| async {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    it
+                })
+                .boxed(),
             // A page, and then it breaks off.
             Fault::CutBody => listed.take(1).chain(futures::stream::once(async { Err(error) })).boxed(),
             _ => futures::stream::once(async { Err(error) }).boxed(),
@@ -312,7 +202,7 @@ impl ObjectStore for Faulty {
         if self.fires(Verb::List) {
             self.delay().await;
             if self.state.fault != Fault::Slow {
-                return Err(self.error(&prefix.cloned().unwrap_or_default()));
+                return Err(self.state.fault.error(&prefix.cloned().unwrap_or_default()));
             }
         }
         self.inner.list_with_delimiter(prefix).await
@@ -356,7 +246,7 @@ impl MultipartUpload for FaultyUpload {
             return self.upload.put_part(data);
         }
         let (store, location) = (self.store.clone(), self.location.clone());
-        let done = store.does_it().then(|| self.upload.put_part(data));
+        let done = store.state.fault.does_it().then(|| self.upload.put_part(data));
         Box::pin(async move {
             store.delay().await;
             if let Some(done) = done {
@@ -365,7 +255,7 @@ impl MultipartUpload for FaultyUpload {
                     return Ok(());
                 }
             }
-            Err(store.error(&location))
+            Err(store.state.fault.error(&location))
         })
     }
 
@@ -374,13 +264,13 @@ impl MultipartUpload for FaultyUpload {
             return self.upload.complete().await;
         }
         self.store.delay().await;
-        if self.store.does_it() {
+        if self.store.state.fault.does_it() {
             let done = self.upload.complete().await?;
             if self.store.state.fault == Fault::Slow {
                 return Ok(done);
             }
         }
-        Err(self.store.error(&self.location))
+        Err(self.store.state.fault.error(&self.location))
     }
 
     async fn abort(&mut self) -> Result<()> {
