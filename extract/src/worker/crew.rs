@@ -109,6 +109,7 @@ impl Crew {
                 round = 0;
             }
         }
+        left.dead = day.still_dead(left.dead).await?;
         if left.waiting.is_empty() && left.dead.is_empty() {
             self.tally.complete();
         }

@@ -111,7 +111,7 @@ impl Crew {
         }
         tracing::error!(host, evidence, %source, minutes = REST.as_secs() / 60, "the host refuses us: its source rests");
         if let Some(presence) = &self.ctx.presence {
-            presence.note(format!("{source} rests: blocked by {host}: {evidence}"));
+            presence.note(format!("{source} rests: blocked by {host}: {evidence}"), REST);
         }
         self.rest(source, REST);
         REST
