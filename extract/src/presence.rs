@@ -5,7 +5,7 @@
 //!
 //! `presence/pace.rs` says how a host's pace is kept by all of them together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ struct Me {
     hosts: BTreeMap<String, Instant>,
     /// Those that may be asked.
     entered: HashSet<String>,
-    /// Why some source is left alone.
-    notes: BTreeSet<String>,
+    /// Why some source is left alone, and until when.
+    notes: BTreeMap<String, Instant>,
     written: Option<Instant>,
 }
 
@@ -122,9 +122,9 @@ impl Presence {
         Guard { presence: self.clone(), number }
     }
 
-    /// Says why a source is left alone.
-    pub fn note(&self, note: String) {
-        self.me().notes.insert(note);
+    /// Says why a source is left alone, and for how long.
+    pub fn note(&self, note: String, time: Duration) {
+        self.me().notes.insert(note, Instant::now() + time);
         self.0.changed.notify_one();
     }
 
@@ -157,7 +157,7 @@ impl Presence {
     }
 
     fn sign(&self, state: Option<State>) -> Sign {
-        let settings = &self.0.settings;
+        let (settings, now) = (&self.0.settings, Instant::now());
         let me = self.me();
         let state = state.unwrap_or(match () {
             () if me.stopping => State::Stopping,
@@ -175,7 +175,7 @@ impl Presence {
             state,
             tasks: me.tasks.values().cloned().collect(),
             hosts: me.hosts.keys().cloned().collect(),
-            notes: me.notes.iter().cloned().collect(),
+            notes: me.notes.iter().filter(|(_, until)| **until > now).map(|(note, _)| note.clone()).collect(),
         }
     }
 

@@ -93,7 +93,7 @@ fn teller(progress: &Arc<Progress>) -> Arc<dyn Fn(extract::Progress) + Send + Sy
         let Ok(mut last) = last.lock() else { return };
         if last.0.elapsed() >= SAY_EVERY && now != last.1 {
             *last = (Instant::now(), now);
-            progress.line(&format!("  {} keys · {} records", thousands(now.done_keys), thousands(now.records)));
+            progress.line(&format!("  keys {} · records {}", thousands(now.done_keys), thousands(now.records)));
         }
     })
 }

@@ -297,3 +297,67 @@ fn three_workers_together_keep_a_hosts_pace() {
     println!("{requests} requests in {took:?} by {worked:?}");
     assert!(requests >= 50, "{requests} requests");
 }
+
+/// Where a worker can die, in the order in which it comes by.
+const DEATHS: [&str; 11] = [
+    "extract.receive.after",
+    "extract.fetch.before",
+    "extract.fetch.after",
+    "extract.stage.before",
+    "extract.stage.after",
+    "extract.land.before",
+    "extract.land.after",
+    "extract.delete.before",
+    "extract.delete.after",
+    "extract.unstage.after",
+    "catalog.commit.after",
+];
+
+#[test]
+fn a_worker_killed_at_any_point_is_followed_by_one_that_ends_its_work() {
+    let site = Site::new(12, 20);
+    let calm = Project::new(&site);
+    // Fewer words make shorter stories: two tasks.
+    let few = |project: &Project| project.replace("sources/naver_places.toml", "per_task = 5", "per_task = 25");
+    few(&calm);
+    let output = calm.onggi(&["run", "--quiet", "--select", "naver_places"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let expected = rows(&calm);
+
+    for death in DEATHS {
+        for (name, project) in projects(&site) {
+            few(&project);
+            project.replace("onggi.toml", "visibility_seconds = 5", "visibility_seconds = 2");
+            let run = Running::start(
+                &project,
+                &["run", "--json", "--quiet", "--workers", "external", "--select", "naver_places"],
+            );
+            let log = project.folder.join("fired.log");
+            let point = format!("{death}:1:{}", log.display());
+            let killed =
+                project.command(&["worker", "--quiet", "--jobs", "1"]).env("ONGGI_FAILPOINT", point).output().unwrap();
+            assert_eq!(std::fs::read_to_string(&log).unwrap_or_default().trim(), death, "{name}: {}", text(&killed));
+            let heir = Running::worker(&project, "2");
+            let output = run.output();
+            assert_eq!(output.status.code(), Some(0), "{name}, {death}\n{}", text(&output));
+            assert_eq!(heir.stop()["dead"], 0, "{name}, {death}");
+            assert_eq!(rows(&project), expected, "{name}, {death}");
+            let dead = project.onggi(&["retry", "--dead", "--json"]);
+            assert!(dead.stdout.is_empty(), "{name}, {death}: {}", text(&dead));
+        }
+    }
+}
+
+#[test]
+fn a_queue_that_is_not_there_is_said_with_a_way_out() {
+    let site = Site::new(2, 4);
+    let Some((_, project)) = projects(&site).into_iter().find(|(name, _)| *name == "sqs") else { return };
+    project.replace("onggi.toml", "uri = \"sqs://", "uri = \"sqs://nobody-made-");
+    for command in [&["worker", "--until-idle"][..], &["run", "--select", "naver_places"], &["doctor"]] {
+        let output = project.onggi(command);
+        assert_eq!(output.status.code(), Some(1), "{command:?}\n{}", text(&output));
+        let said = text(&output);
+        assert!(said.contains("hint: make it and its dead-letter queue"), "{command:?}\n{said}");
+        assert!(said.contains("--queue-name nobody-made-"), "{command:?}\n{said}");
+    }
+}

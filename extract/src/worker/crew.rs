@@ -109,6 +109,7 @@ impl Crew {
                 round = 0;
             }
         }
+        left.dead = day.still_dead(left.dead).await?;
         if left.waiting.is_empty() && left.dead.is_empty() {
             self.tally.complete();
         }
@@ -198,13 +199,14 @@ impl Crew {
     async fn receive(&self) -> Result<Option<Message>, Error> {
         let queue = &self.ctx.queue;
         // A receive is never broken off: a message that it brings must not be lost in our hands.
-        let _one = match queue.sorts() {
-            true => None,
-            false => tokio::select! {
+        let _one = if queue.sorts() {
+            None
+        } else {
+            tokio::select! {
                 one = self.asking.lock() => Some(one),
                 () = self.stop.cancelled() => return Ok(None),
                 () = self.ctx.cancel.cancelled() => return Ok(None),
-            },
+            }
         };
         if self.ends() {
             return Ok(None);

@@ -48,6 +48,13 @@ impl Day {
         Ok(Left { waiting, dead })
     }
 
+    /// Those of these dead letters whose tasks have not landed in the meantime: somebody may have sent them back.
+    pub(super) async fn still_dead(&self, mut dead: Vec<DeadLetter>) -> Result<Vec<DeadLetter>, Error> {
+        let undone = self.undone(dead.iter().map(|letter| letter.task.clone()).collect()).await?;
+        dead.retain(|letter| undone.iter().any(|task| task.id == letter.task.id));
+        Ok(dead)
+    }
+
     /// Removes what tasks that have landed left staged: their worker died between its commit and the end. It is garbage, so
     /// what can't be removed is left for later.
     pub(super) async fn sweep(&self, tasks: &[Task], waiting: &[Task]) {

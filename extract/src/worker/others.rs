@@ -56,6 +56,7 @@ pub async fn extract_by_others(ctx: &Extractor, source: &Source, dt: Date, keys:
         left = day.left(left.waiting).await?;
         left.dead.extend(dead);
     }
+    left.dead = day.still_dead(left.dead).await?;
     (ctx.progress)(progress(ctx, source, dt, &ours, &left).await?);
     let dead = |task: &Task| left.dead.iter().any(|letter| letter.task.id == task.id);
     let landed = ours.iter().filter(|task| !dead(task)).map(|task| task.id.clone()).collect();

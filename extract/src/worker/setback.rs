@@ -71,7 +71,7 @@ impl Crew {
             }
             Setback::Blocked { host, evidence } => {
                 let error = format!("blocked by {host}: {evidence}");
-                let after = self.refused(message, host, evidence);
+                let after = self.refused(message, &host, &evidence);
                 queue.release(message, &back(after, Some(error)), now).await
             }
             Setback::Failed(error) => return self.failed(message, error).await,
@@ -96,10 +96,10 @@ impl Crew {
 
     /// A host refuses us: who is here for this task stops, who takes any task leaves its source alone. Says after which time
     /// the message may come again.
-    fn refused(&self, message: &Message, host: String, evidence: String) -> Duration {
+    fn refused(&self, message: &Message, host: &str, evidence: &str) -> Duration {
         let source = &message.task.source;
         self.tally_of(&message.task).change(|numbers| {
-            let blocked = (host.clone(), evidence.clone());
+            let blocked = (host.to_owned(), evidence.to_owned());
             if !numbers.blocked.contains(&blocked) {
                 numbers.blocked.push(blocked);
             }
@@ -111,7 +111,7 @@ impl Crew {
         }
         tracing::error!(host, evidence, %source, minutes = REST.as_secs() / 60, "the host refuses us: its source rests");
         if let Some(presence) = &self.ctx.presence {
-            presence.note(format!("{source} rests: blocked by {host}: {evidence}"));
+            presence.note(format!("{source} rests: blocked by {host}: {evidence}"), REST);
         }
         self.rest(source, REST);
         REST

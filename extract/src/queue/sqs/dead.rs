@@ -168,7 +168,7 @@ impl SqsQueue {
                 let Ok(body) = Body::parse(message.body().unwrap_or_default()) else { continue };
                 let attribute = |name: &str| {
                     let found = message.message_attributes().and_then(|attributes| attributes.get(name));
-                    found.and_then(|value| value.string_value()).map(str::to_owned)
+                    found.and_then(MessageAttributeValue::string_value).map(str::to_owned)
                 };
                 let told = attribute("receive_count").and_then(|text| text.parse().ok());
                 letters.push(Letter {

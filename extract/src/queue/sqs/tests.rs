@@ -175,3 +175,73 @@ async fn what_is_wrong_with_a_queue_is_said_with_a_way_out() {
         assert!(matches!(named, Error::QueueUri { .. }) && named.hint().is_some(), "{named}");
     }
 }
+
+/// A service that takes batches in part: of each batch the second entry is refused the first `refusals` times.
+async fn refuses_the_second_entry(refusals: usize) -> (String, Arc<Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let batches: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = Arc::clone(&batches);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            let (head, body) = loop {
+                let mut chunk = [0; 4096];
+                let count = stream.read(&mut chunk).await.unwrap();
+                request.extend_from_slice(&chunk[..count]);
+                let text = String::from_utf8_lossy(&request).into_owned();
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let head = head.to_ascii_lowercase();
+                let length = head.split_once("content-length: ").unwrap().1.lines().next().unwrap().parse::<usize>();
+                if body.len() >= length.unwrap() {
+                    break (head, body.to_owned());
+                }
+            };
+            let answer = if head.contains("amazonsqs.getqueueurl") {
+                "{\"QueueUrl\":\"http://queue/1/q\"}".to_owned()
+            } else if head.contains("amazonsqs.sendmessagebatch") {
+                let mut seen = seen.lock().unwrap();
+                let refuses = body.contains("\"1\"") && seen.len() < refusals;
+                seen.push(body);
+                let refused = "{\"Id\":\"1\",\"SenderFault\":false,\"Code\":\"InternalError\",\"Message\":\"not now\"}";
+                format!("{{\"Successful\":[],\"Failed\":[{}]}}", if refuses { refused } else { "" })
+            } else {
+                "{}".to_owned()
+            };
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{answer}",
+                answer.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (endpoint, batches)
+}
+
+#[tokio::test]
+async fn what_a_batch_did_not_take_is_sent_again_alone_and_reported_in_the_end() {
+    let lake = Lake::open("memory://sqs-batches", "test").await.unwrap();
+    let texts: Vec<String> = (0..3).map(|n| format!("text {n}")).collect();
+    for (refusals, requests) in [(0, 1), (2, 3), (usize::MAX, 4)] {
+        let (endpoint, batches) = refuses_the_second_entry(refusals).await;
+        let settings = SqsSettings { endpoint: Some(endpoint), ..SqsSettings::new("sqs://q") };
+        let queue = SqsQueue::open(&lake, &sdk(), settings).await.unwrap();
+        assert!(!queue.has_dead_letter_queue());
+        let sent = queue.send_texts(&texts).await;
+        let batches = batches.lock().unwrap().clone();
+        assert_eq!(batches.len(), requests, "{refusals} refusals");
+        assert!(texts.iter().all(|text| batches[0].contains(text)));
+        for again in &batches[1..] {
+            assert!(again.contains("text 1") && !again.contains("text 0") && !again.contains("text 2"), "{again}");
+        }
+        match sent {
+            Ok(()) => assert_ne!(refusals, usize::MAX),
+            Err(error) => {
+                assert_eq!(refusals, usize::MAX, "{error}");
+                assert!(crate::error::one_line(&error).contains("not now"), "{error}");
+            }
+        }
+    }
+}

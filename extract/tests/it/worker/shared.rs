@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use extract::queue::{Counts, MemoryQueue, Of, Queue};
-use extract::worker::{extract_by_others, landed};
+use extract::worker::{Until, extract_by_others, landed, work};
 use extract::{Cancel, Error, Extractor, Task};
 
 use super::bench::*;
@@ -39,6 +39,25 @@ async fn a_task_of_an_unknown_source_is_left_to_others() {
     let counts = queue.counts(&Of::all(), now()).await.unwrap();
     assert_eq!(counts, Counts { visible: 0, in_flight: 1, dead: 0 }, "it waits for somebody who knows it");
     assert_eq!(bench.site.calls_of("x"), 0);
+}
+
+#[tokio::test]
+async fn a_worker_ends_when_nothing_is_left_that_it_can_do_and_when_it_is_told_to() {
+    let unknown = Task::new(&"elsewhere".parse().unwrap(), DT, keys(&["x"]));
+    let bench = Bench::new("idle").await;
+    bench.queue.send(std::slice::from_ref(&unknown), now()).await.unwrap();
+    let worked = work(&bench.ctx(), Until::Idle).await.unwrap();
+    assert_eq!((worked.tasks, worked.dead), (0, 0));
+    let counts = bench.queue.counts(&Of::all(), now()).await.unwrap();
+    assert_eq!(counts, Counts { visible: 0, in_flight: 1, dead: 0 }, "it is left to others");
+
+    let cancel = Cancel::new();
+    let ctx = Extractor { cancel: cancel.clone(), ..bench.ctx() };
+    let (worked, ()) = tokio::join!(work(&ctx, Until::Stopped), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        cancel.cancel();
+    });
+    assert_eq!(worked.unwrap().tasks, 0, "to be told to stop is no error");
 }
 
 #[tokio::test]
