@@ -154,10 +154,12 @@ async fn locked(
         return Ok(up_to_date(snapshot.version()));
     }
 
+    let total = snapshot.row_count()?;
+    let expected = usize::try_from(total).unwrap_or(0);
     let mut works = Vec::with_capacity(behind.len());
     for Behind { sink, wanted } in behind {
         let part: SchemaRef = Arc::new(project(&schema, &wanted.columns));
-        let diff = Diff::new(sink.hashes(target, &part).await?);
+        let diff = Diff::expecting(sink.hashes(target, &part).await?, expected);
         let apply = sink.begin(target, &part).await?;
         works.push(Work { kind: sink.kind(), wanted, diff: Some(diff), apply });
     }
@@ -167,7 +169,6 @@ async fn locked(
         .map(|f| f.name().as_str())
         .filter(|name| works.iter().any(|work| work.wanted.columns.iter().any(|c| c == name)))
         .collect();
-    let total = snapshot.row_count()?;
     let mut done = 0;
     let mut stream = snapshot.scan(Some(&columns)).await?;
     // While a batch is written, the next one is read and compared.
