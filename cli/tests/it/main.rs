@@ -12,6 +12,7 @@ mod crash;
 mod day;
 mod help;
 mod peers;
+mod postgres;
 mod support;
 mod tidy;
 mod wrong;
