@@ -103,7 +103,8 @@ pub async fn sync(
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(table = %target.table, %error, cause, "the sync begins again");
                 progress(SyncProgress::Again { why: format!("{error}: {cause}") });
-                tokio::time::sleep(std::time::Duration::from_secs_f64(pause * (1.0 + rand::random::<f64>() / 2.0))).await;
+                tokio::time::sleep(std::time::Duration::from_secs_f64(pause * (1.0 + rand::random::<f64>() / 2.0)))
+                    .await;
                 pause *= 2.0;
             }
             done => {
@@ -267,10 +268,7 @@ async fn compare(target: &SyncTarget, wanted: &Wanted, held: &mut Option<Diff>, 
         for (key, hash) in rows.keys.iter().zip(&rows.hashes) {
             match diff.see(key, *hash) {
                 Change::Duplicate => {
-                    return Err(Error::Data {
-                        table,
-                        message: format!("expected each key once, found `{key}` twice"),
-                    });
+                    return Err(Error::Data { table, message: format!("expected each key once, found `{key}` twice") });
                 }
                 change => differs.push(change == Change::Upsert),
             }

@@ -262,7 +262,8 @@ mod kill {
         assert_ne!(after_one, after_two);
 
         let points = failpoint::NAMES.iter().copied().filter(|point| point.starts_with("load."));
-        let points: Vec<&str> = points.filter(|point| server.is_some() || !point.starts_with("load.postgres.")).collect();
+        let points: Vec<&str> =
+            points.filter(|point| server.is_some() || !point.starts_with("load.postgres.")).collect();
         assert!(points.len() >= 15);
         let mut fired = 0;
         for point in points {
