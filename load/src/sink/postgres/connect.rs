@@ -40,7 +40,7 @@ const KNOWN: [&str; 16] = [
 
 /// What every connection is told first: nothing waits for ever, and a session that was forgotten is ended by the server.
 const GREETING: &str = "set statement_timeout = '10min'; set lock_timeout = '60s'; \
-     set idle_in_transaction_session_timeout = '30min'; set timezone = 'UTC'; set extra_float_digits = 3; \
+     set idle_in_transaction_session_timeout = '6h'; set timezone = 'UTC'; set extra_float_digits = 3; \
      set bytea_output = 'hex'; set datestyle = 'ISO, YMD'; set client_min_messages = 'warning'";
 
 /// How the sink is reached, with the password where nothing prints it.

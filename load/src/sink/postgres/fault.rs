@@ -49,7 +49,7 @@ impl Fault {
     }
 
     fn of_server(error: &dyn sqlx::error::DatabaseError) -> Self {
-        let code = error.code().map(|code| code.into_owned()).unwrap_or_default();
+        let code = error.code().map(std::borrow::Cow::into_owned).unwrap_or_default();
         let (hint, retryable) = advice(&code);
         let hint = hint.map(str::to_owned);
         Self { message: format!("{} ({code})", error.message()), hint, retryable, code: Some(code) }

@@ -72,6 +72,19 @@ async fn only_what_changed_is_written() {
     assert_eq!((synced.upserted, synced.deleted, synced.unchanged), (0, 0, 199));
     assert_eq!(server.psql(&url, "select count(distinct xmin::text) from onggi.places"), "2\n");
 
+    // Another role of a column: a new table in the old one's place, with the old one's names.
+    let other = SyncTarget { texts: vec!["name".into()], ..place_sync() };
+    assert_eq!(go(&world, &url, &other).await.upserted, 199);
+    assert_eq!(
+        server.psql(
+            &url,
+            "select string_agg(indexname, ', ' order by 1) from pg_indexes where schemaname = 'onggi' and tablename = 'places'"
+        ),
+        "places_key, places_vector\n"
+    );
+    assert_eq!(server.psql(&url, "select to_regclass('onggi._new_places') is null"), "t\n");
+    assert_eq!(go(&world, &url, &place_sync()).await.upserted, 199);
+
     // What others did to the table is told.
     server.psql(&url, "delete from onggi.places where place_id = 'p0001'; update onggi.places set _row_hash = 'x' where place_id = 'p0002'");
     let found = reconcile(&world.lake, &place_sync(), &serving(&world, &url)).await.unwrap();
