@@ -115,4 +115,13 @@ fn hashing_rows_at_once_gives_the_hash_of_their_values() {
             .collect();
         assert_eq!(row_hashes("seed", &batch).unwrap(), slowly);
     }
+    // Every length around the ends of a block.
+    let texts: Vec<String> = (0..200).map(|length| "x".repeat(length)).collect();
+    let batch = batch_of_texts(&texts);
+    let slowly: Vec<RowHash> = texts.iter().map(|text| RowHash::of("", [("a", &Value::Text(text.clone()))])).collect();
+    assert_eq!(row_hashes("", &batch).unwrap(), slowly);
+}
+
+fn batch_of_texts(texts: &[String]) -> RecordBatch {
+    batch(vec![("a", Arc::new(texts.iter().map(Some).collect::<StringArray>()))])
 }
