@@ -38,9 +38,11 @@ async fn run() -> anyhow::Result<()> {
         for embedding in llm.embed(part).await? {
             vectors.append_value(embedding.vector.into_iter().map(Some));
         }
-        let ids: ArrayRef = Arc::new((0..part.len()).map(|i| Some(format!("p{:06}", at * BATCH + i))).collect::<StringArray>());
+        let ids: ArrayRef =
+            Arc::new((0..part.len()).map(|i| Some(format!("p{:06}", at * BATCH + i))).collect::<StringArray>());
         let texts: ArrayRef = Arc::new(part.iter().map(Some).collect::<StringArray>());
-        let columns = [("place_id", ids, true), ("summary", texts, true), ("embedding", Arc::new(vectors.finish()) as _, true)];
+        let columns =
+            [("place_id", ids, true), ("summary", texts, true), ("embedding", Arc::new(vectors.finish()) as _, true)];
         batches.push(RecordBatch::try_from_iter_with_nullable(columns)?);
     }
     put(&lake, &table, batches, 1).await?;
@@ -87,7 +89,9 @@ async fn run() -> anyhow::Result<()> {
         right += found.iter().filter(|(_, cosine)| *cosine >= last - 1e-6).count();
     }
     let recall = right as f64 / (QUESTIONS * NEAREST) as f64;
-    println!("   | 200 questions, 10 nearest | the same as an exact scan | a question by the graph | by an exact scan (psql) |");
+    println!(
+        "   | 200 questions, 10 nearest | the same as an exact scan | a question by the graph | by an exact scan (psql) |"
+    );
     println!("   |---|---:|---:|---:|");
     println!(
         "   | halfvec(256), 100,000 rows | {:.1} % | {:.1} ms | {:.1} ms |",

@@ -167,24 +167,65 @@ async fn bodies() -> anyhow::Result<Vec<String>> {
 /// The mart; in its second state each hundredth row has another rating.
 fn rows(bodies: &[String], state: usize) -> anyhow::Result<Vec<RecordBatch>> {
     let tags = ["음식이 맛있어요", "친절해요", "양이 많아요", "혼밥하기 좋아요", "재료가 신선해요"];
-    (0..ROWS).step_by(BATCH).map(|from| {
-        let part = from..ROWS.min(from + BATCH);
-        let whole = |i: usize| i64::try_from(i).unwrap_or(0);
-        let changed = |i: usize| state > 0 && i % 100 == 0;
-        let mut lists = ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
-        for i in part.clone() {
-            lists.append_value((0..i % 4).map(|tag| Some(tags[(i + tag) % tags.len()])));
-        }
-        let columns: Vec<(&str, ArrayRef, bool)> = vec![
-            ("review_id", Arc::new(part.clone().map(|i| Some(format!("{:012x}", i * 2_654_435_761))).collect::<StringArray>()), true),
-            ("place_id", Arc::new(part.clone().map(|i| Some(format!("{}", 1_000_000 + i % 20_011))).collect::<StringArray>()), true),
-            ("rating", Arc::new(part.clone().map(|i| Some(if changed(i) { 0.5 } else { 1.0 + whole(i % 9) as f64 / 2.0 })).collect::<Float64Array>()), true),
-            ("helpful", Arc::new(part.clone().map(|i| (i % 7 != 0).then(|| whole(i % 101))).collect::<Int64Array>()), true),
-            ("visited_on", Arc::new(part.clone().map(|i| i32::try_from(20_000 + i % 900).ok()).collect::<Date32Array>()), true),
-            ("fetched_at", Arc::new(part.clone().map(|i| Some(1_790_000_000_000_000 + whole(i) * 1_000)).collect::<TimestampMicrosecondArray>().with_timezone("UTC")), true),
-            ("keywords", Arc::new(lists.finish()), true),
-            ("body", Arc::new(part.map(|i| Some(&bodies[i % bodies.len()])).collect::<StringArray>()), true),
-        ];
-        RecordBatch::try_from_iter_with_nullable(columns).context("a batch of the mart")
-    }).collect()
+    (0..ROWS)
+        .step_by(BATCH)
+        .map(|from| {
+            let part = from..ROWS.min(from + BATCH);
+            let whole = |i: usize| i64::try_from(i).unwrap_or(0);
+            let changed = |i: usize| state > 0 && i % 100 == 0;
+            let mut lists =
+                ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
+            for i in part.clone() {
+                lists.append_value((0..i % 4).map(|tag| Some(tags[(i + tag) % tags.len()])));
+            }
+            let columns: Vec<(&str, ArrayRef, bool)> = vec![
+                (
+                    "review_id",
+                    Arc::new(
+                        part.clone().map(|i| Some(format!("{:012x}", i * 2_654_435_761))).collect::<StringArray>(),
+                    ),
+                    true,
+                ),
+                (
+                    "place_id",
+                    Arc::new(
+                        part.clone().map(|i| Some(format!("{}", 1_000_000 + i % 20_011))).collect::<StringArray>(),
+                    ),
+                    true,
+                ),
+                (
+                    "rating",
+                    Arc::new(
+                        part.clone()
+                            .map(|i| Some(if changed(i) { 0.5 } else { 1.0 + whole(i % 9) as f64 / 2.0 }))
+                            .collect::<Float64Array>(),
+                    ),
+                    true,
+                ),
+                (
+                    "helpful",
+                    Arc::new(part.clone().map(|i| (i % 7 != 0).then(|| whole(i % 101))).collect::<Int64Array>()),
+                    true,
+                ),
+                (
+                    "visited_on",
+                    Arc::new(part.clone().map(|i| i32::try_from(20_000 + i % 900).ok()).collect::<Date32Array>()),
+                    true,
+                ),
+                (
+                    "fetched_at",
+                    Arc::new(
+                        part.clone()
+                            .map(|i| Some(1_790_000_000_000_000 + whole(i) * 1_000))
+                            .collect::<TimestampMicrosecondArray>()
+                            .with_timezone("UTC"),
+                    ),
+                    true,
+                ),
+                ("keywords", Arc::new(lists.finish()), true),
+                ("body", Arc::new(part.map(|i| Some(&bodies[i % bodies.len()])).collect::<StringArray>()), true),
+            ];
+            RecordBatch::try_from_iter_with_nullable(columns).context("a batch of the mart")
+        })
+        .collect()
 }

@@ -37,7 +37,8 @@ pub async fn reconcile(lake: &Lake, target: &SyncTarget, serving: &Serving) -> R
         let part = Arc::new(Schema::new(
             schema.fields().iter().filter(|f| wanted.columns.contains(f.name())).cloned().collect::<Vec<_>>(),
         ));
-        let mut held: BTreeMap<String, RowHash> = serving.sink(kind)?.hashes(target, &part).await?.into_iter().collect();
+        let mut held: BTreeMap<String, RowHash> =
+            serving.sink(kind)?.hashes(target, &part).await?.into_iter().collect();
         let mut mismatch = Mismatch { sink: kind, missing: Vec::new(), extra: Vec::new(), different: Vec::new() };
         let mut stream = snapshot.scan(Some(&columns)).await?;
         while let Some(batch) = stream.next().await {

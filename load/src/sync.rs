@@ -103,7 +103,8 @@ pub async fn sync(
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(table = %target.table, %error, cause, "the sync begins again");
                 progress(SyncProgress::Again { why: format!("{error}: {cause}") });
-                tokio::time::sleep(std::time::Duration::from_secs_f64(pause * (1.0 + rand::random::<f64>() / 2.0))).await;
+                tokio::time::sleep(std::time::Duration::from_secs_f64(pause * (1.0 + rand::random::<f64>() / 2.0)))
+                    .await;
                 pause *= 2.0;
             }
             done => {
@@ -154,10 +155,12 @@ async fn locked(
         return Ok(up_to_date(snapshot.version()));
     }
 
+    let total = snapshot.row_count()?;
+    let expected = usize::try_from(total).unwrap_or(0);
     let mut works = Vec::with_capacity(behind.len());
     for Behind { sink, wanted } in behind {
         let part: SchemaRef = Arc::new(project(&schema, &wanted.columns));
-        let diff = Diff::new(sink.hashes(target, &part).await?);
+        let diff = Diff::expecting(sink.hashes(target, &part).await?, expected);
         let apply = sink.begin(target, &part).await?;
         works.push(Work { kind: sink.kind(), wanted, diff: Some(diff), apply });
     }
@@ -167,7 +170,6 @@ async fn locked(
         .map(|f| f.name().as_str())
         .filter(|name| works.iter().any(|work| work.wanted.columns.iter().any(|c| c == name)))
         .collect();
-    let total = snapshot.row_count()?;
     let mut done = 0;
     let mut stream = snapshot.scan(Some(&columns)).await?;
     // While a batch is written, the next one is read and compared.
@@ -266,10 +268,7 @@ async fn compare(target: &SyncTarget, wanted: &Wanted, held: &mut Option<Diff>, 
         for (key, hash) in rows.keys.iter().zip(&rows.hashes) {
             match diff.see(key, *hash) {
                 Change::Duplicate => {
-                    return Err(Error::Data {
-                        table,
-                        message: format!("expected each key once, found `{key}` twice"),
-                    });
+                    return Err(Error::Data { table, message: format!("expected each key once, found `{key}` twice") });
                 }
                 change => differs.push(change == Change::Upsert),
             }

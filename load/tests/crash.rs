@@ -18,8 +18,8 @@ mod kill {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use futures::TryStreamExt as _;
     use load::{
-        Context, Enrichment, Entity, Local, Search, Serving, SinkKind, SyncTarget, Value, VectorColumn, enrich,
-        reconcile, serving_hash, sync,
+        Context, Enrichment, Entity, Local, Postgres, PostgresOptions, Search, Serving, SinkKind, SyncTarget, Value,
+        VectorColumn, enrich, reconcile, serving_hash, sync,
     };
     use tempfile::TempDir;
 
@@ -78,8 +78,22 @@ mod kill {
         table.snapshot().await.unwrap().scan(None).await.unwrap().try_collect().await.unwrap()
     }
 
+    /// The folder, and the database where there is a server.
+    fn serving(dir: &Path, database: Option<&str>) -> Serving {
+        let serving = Serving::new(dir.join("serving"));
+        let Some(url) = database else { return serving };
+        let options = PostgresOptions {
+            url: url.to_owned(),
+            schema: "onggi".into(),
+            pool: 2,
+            rows_per_second: None,
+            project: "crash".into(),
+        };
+        serving.with_postgres(Arc::new(Postgres::new(&options).unwrap()))
+    }
+
     /// Everything that this crate does in a run.
-    async fn work(dir: &Path, number: i64) {
+    async fn work(dir: &Path, number: i64, database: Option<&str>) {
         let lake = Lake::open(dir.join("lake").to_str().unwrap(), "crash").await.unwrap();
         let rows = day(number);
         let columns = [
@@ -116,20 +130,21 @@ mod kill {
         let summaries = scan(&lake, "staging.place_summaries").await;
         put(&lake, "marts.places", number, arrow::compute::concat_batches(&summaries[0].schema(), &summaries).unwrap())
             .await;
-        let serving = Serving::new(dir.join("serving"));
-        for target in targets() {
+        let serving = serving(dir, database);
+        for target in targets(database) {
             sync(&lake, &target, &serving, &|_| {}).await.unwrap();
         }
     }
 
-    fn targets() -> [SyncTarget; 2] {
+    fn targets(database: Option<&str>) -> [SyncTarget; 2] {
+        let postgres = database.map(|_| SinkKind::Postgres);
         let vector = VectorColumn { column: "embedding".into(), model: "local-hash-ngram-256@1".into() };
         let entity = Entity { column: "place_id".into(), table: name("marts.places") };
         [
             SyncTarget {
                 table: name("marts.places"),
                 key: "place_id".into(),
-                sinks: SinkKind::EMBEDDED.to_vec(),
+                sinks: SinkKind::EMBEDDED.into_iter().chain(postgres).collect(),
                 texts: vec!["summary".into()],
                 title: Some("place_id".into()),
                 entity: None,
@@ -138,7 +153,7 @@ mod kill {
             SyncTarget {
                 table: name("marts.review_texts"),
                 key: "review_id".into(),
-                sinks: vec![SinkKind::Keywords],
+                sinks: [SinkKind::Keywords].into_iter().chain(postgres).collect(),
                 texts: vec!["body".into()],
                 title: None,
                 entity: Some(entity),
@@ -148,7 +163,7 @@ mod kill {
     }
 
     /// What must be the same whatever happened on the way.
-    async fn state(dir: &Path) -> Vec<String> {
+    async fn state(dir: &Path, database: Option<&str>) -> Vec<String> {
         let lake = Lake::open(dir.join("lake").to_str().unwrap(), "crash").await.unwrap();
         let mut lines = vec![serving_hash(&dir.join("serving")).await.unwrap()];
         for (table, columns) in [
@@ -167,19 +182,25 @@ mod kill {
                 }
             }
         }
-        for target in targets() {
-            let wrong = reconcile(&lake, &target, &Serving::new(dir.join("serving"))).await.unwrap();
+        let serving = serving(dir, database);
+        for target in targets(database) {
+            let wrong = reconcile(&lake, &target, &serving).await.unwrap();
             assert_eq!(wrong, [], "a sink differs from its mart");
+            if database.is_some() {
+                let rows = serving.sink(SinkKind::Postgres).unwrap().content(&target.table).await.unwrap();
+                lines.extend(rows.into_iter().map(|row| format!("postgres {} {row}", target.table)));
+            }
         }
         lines.sort();
         lines
     }
 
     /// Runs `work` in a process of its own, with a failpoint armed.
-    fn child(dir: &Path, number: i64, armed: Option<(&str, u32)>) -> ExitStatus {
+    fn child(dir: &Path, number: i64, database: Option<&str>, armed: Option<(&str, u32)>) -> ExitStatus {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "kill::the_child", "--ignored", "--nocapture"]);
         command.env("CRASH_DIR", dir).env("CRASH_DAY", number.to_string());
+        command.envs(database.map(|url| ("CRASH_DATABASE", url)));
         if let Some((point, nth)) = armed {
             command.env("CRASH_POINT", point).env("CRASH_NTH", nth.to_string());
         }
@@ -197,7 +218,8 @@ mod kill {
             failpoint::arm(&point, nth, Some(Path::new(&dir).join("fired"))).unwrap();
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        runtime.block_on(work(Path::new(&dir), number));
+        let database = std::env::var("CRASH_DATABASE").ok();
+        runtime.block_on(work(Path::new(&dir), number, database.as_deref()));
     }
 
     fn copy(from: &Path, to: &Path) {
@@ -212,27 +234,50 @@ mod kill {
         }
     }
 
+    /// A database that is like another one, which nobody uses.
+    fn database_like(server: &services::Postgres, other: &str) -> String {
+        let url = server.database();
+        let name = |url: &str| url.rsplit('/').next().unwrap().to_owned();
+        server.psql(&server.url("postgres"), &format!("drop database {}", name(&url)));
+        // The server may still be saying goodbye to a child that has ended.
+        let gone = format!("select count(*) from pg_stat_activity where datname = '{}'", name(other));
+        while server.psql(&server.url("postgres"), &gone).trim() != "0" {}
+        server.psql(&server.url("postgres"), &format!("create database {} template {}", name(&url), name(other)));
+        url
+    }
+
     #[tokio::test]
     async fn killed_anywhere_and_run_again_everything_is_as_if_never_killed() {
+        let server = services::postgres();
         let calm = TempDir::new().unwrap();
-        assert!(child(calm.path(), 1, None).success());
+        let calm_database = server.map(services::Postgres::database);
+        let calm_database = calm_database.as_deref();
+        assert!(child(calm.path(), 1, calm_database, None).success());
         let first = TempDir::new().unwrap();
         copy(calm.path(), first.path());
-        let after_one = state(calm.path()).await;
-        assert!(child(calm.path(), 2, None).success());
-        let after_two = state(calm.path()).await;
+        let first_database = server.zip(calm_database).map(|(server, calm)| database_like(server, calm));
+        let after_one = state(calm.path(), calm_database).await;
+        assert!(child(calm.path(), 2, calm_database, None).success());
+        let after_two = state(calm.path(), calm_database).await;
         assert_ne!(after_one, after_two);
 
-        let points: Vec<&str> = failpoint::NAMES.iter().copied().filter(|point| point.starts_with("load.")).collect();
+        let points = failpoint::NAMES.iter().copied().filter(|point| point.starts_with("load."));
+        let points: Vec<&str> =
+            points.filter(|point| server.is_some() || !point.starts_with("load.postgres.")).collect();
         assert!(points.len() >= 15);
         let mut fired = 0;
         for point in points {
             for (number, expected, nth) in [(1, &after_one, 1), (2, &after_two, 1), (1, &after_one, 2)] {
                 let dir = TempDir::new().unwrap();
+                let database = match (server, &first_database) {
+                    (Some(server), Some(first)) if number == 2 => Some(database_like(server, first)),
+                    (server, _) => server.map(services::Postgres::database),
+                };
+                let database = database.as_deref();
                 if number == 2 {
                     copy(first.path(), dir.path());
                 }
-                let killed = child(dir.path(), number, Some((point, nth)));
+                let killed = child(dir.path(), number, database, Some((point, nth)));
                 // Some points are passed once in a run.
                 if nth == 2 && killed.success() {
                     continue;
@@ -247,10 +292,10 @@ mod kill {
                 );
                 drop(search);
                 assert!(
-                    child(dir.path(), number, None).success(),
+                    child(dir.path(), number, database, None).success(),
                     "{point}, hit {nth}, day {number}: the next run must succeed"
                 );
-                assert_eq!(&state(dir.path()).await, expected, "{point}, hit {nth}, day {number}");
+                assert_eq!(&state(dir.path(), database).await, expected, "{point}, hit {nth}, day {number}");
             }
         }
         println!("{fired} kills");

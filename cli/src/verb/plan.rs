@@ -120,7 +120,9 @@ async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[String]) -> a
                     ("sync", format!("{} will change; changed rows go to {}", target.table, sinks.join(", ")))
                 } else if lake.find(&target.table).await?.is_none() {
                     ("blocked", format!("{} is not there", target.table))
-                } else if target.sinks.iter().any(|sink| sink.is_embedded()) && !wire::serving(project, lake)?.dir().exists() {
+                } else if target.sinks.iter().any(|sink| sink.is_embedded())
+                    && !wire::serving(project, lake)?.dir().exists()
+                {
                     ("sync", format!("there is no serving side yet; all rows go to {}", sinks.join(", ")))
                 } else {
                     ("keep", format!("compares versions with {}", sinks.join(", ")))

@@ -17,6 +17,7 @@ mod day;
 mod help;
 mod llm;
 mod peers;
+mod postgres;
 mod questions;
 mod support;
 mod tidy;

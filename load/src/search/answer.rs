@@ -96,9 +96,9 @@ pub(super) async fn ranked(
     for (number, score) in fused {
         let (table, key) = by_number[&number];
         let own = own(corpus, table, key).await?;
-        let mut reasons = scored.get(number).map_or_else(Vec::new, |s| {
-            reasons::by_term(&corpus.texts, &matched, &evidence, (table, key), &s.parts)
-        });
+        let mut reasons = scored
+            .get(number)
+            .map_or_else(Vec::new, |s| reasons::by_term(&corpus.texts, &matched, &evidence, (table, key), &s.parts));
         if let Some((_, cosine, from)) = near.iter().find(|(n, ..)| *n == number) {
             let sentence =
                 own.as_ref().map(|document| reasons::nearest_sentence(document, question)).unwrap_or_default();
@@ -146,12 +146,7 @@ async fn matched(corpus: &Corpus, terms: Vec<Term>) -> Result<Vec<Matched>> {
             continue;
         }
         let documents = documents.into_iter().map(|((at, _), (document, choice))| (at, document, choice)).collect();
-        matched.push(Matched {
-            label: term.label,
-            weight: term.weight,
-            documents,
-            alternatives: term.alternatives,
-        });
+        matched.push(Matched { label: term.label, weight: term.weight, documents, alternatives: term.alternatives });
     }
     Ok(matched)
 }

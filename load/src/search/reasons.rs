@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use super::rank::Evidence;
 use super::answer::Matched;
 use super::corpus::Texts;
+use super::rank::Evidence;
 use super::{Reason, ReasonKind};
 use crate::llm::hash_embedding;
 use crate::sink::keywords::index::Document;

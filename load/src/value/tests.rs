@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
-    TimestampMillisecondArray,
+    ArrayRef, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StringViewArray,
+    TimestampMicrosecondArray, TimestampMillisecondArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{Field, Float32Type, Int32Type};
@@ -70,7 +70,9 @@ fn values_have_a_form_in_json() {
 
 #[test]
 fn hashing_rows_at_once_gives_the_hash_of_their_values() {
-    use arrow::array::{BinaryArray, BooleanArray, Float32Array, LargeStringArray, ListBuilder, StringBuilder, UInt64Array};
+    use arrow::array::{
+        BinaryArray, BooleanArray, Float32Array, LargeStringArray, ListBuilder, StringBuilder, UInt64Array,
+    };
     let mut words = ListBuilder::new(StringBuilder::new());
     words.append_value([Some("a"), None, Some("")]);
     words.append_null();
@@ -85,7 +87,11 @@ fn hashing_rows_at_once_gives_the_hash_of_their_values() {
         ("a", Arc::new(UInt64Array::from(vec![u64::MAX, 0, 1]))),
         ("text", Arc::new(StringArray::from(vec![Some("국밥"), None, Some("0")]))),
         ("large", Arc::new(LargeStringArray::from(vec!["", "0", "x"]))),
-        ("view", cast(&StringArray::from(vec![Some("v"), None, Some("long enough to be kept apart")]), &DataType::Utf8View).unwrap()),
+        (
+            "view",
+            cast(&StringArray::from(vec![Some("v"), None, Some("long enough to be kept apart")]), &DataType::Utf8View)
+                .unwrap(),
+        ),
         ("flag", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]))),
         ("f", Arc::new(Float32Array::from(vec![Some(0.1), Some(-0.0), None]))),
         ("bytes", Arc::new(BinaryArray::from(vec![Some(&b"0"[..]), None, Some(b"")]))),
@@ -109,4 +115,13 @@ fn hashing_rows_at_once_gives_the_hash_of_their_values() {
             .collect();
         assert_eq!(row_hashes("seed", &batch).unwrap(), slowly);
     }
+    // Every length around the ends of a block.
+    let texts: Vec<String> = (0..200).map(|length| "x".repeat(length)).collect();
+    let batch = batch_of_texts(&texts);
+    let slowly: Vec<RowHash> = texts.iter().map(|text| RowHash::of("", [("a", &Value::Text(text.clone()))])).collect();
+    assert_eq!(row_hashes("", &batch).unwrap(), slowly);
+}
+
+fn batch_of_texts(texts: &[String]) -> RecordBatch {
+    batch(vec![("a", Arc::new(texts.iter().map(Some).collect::<StringArray>()))])
 }

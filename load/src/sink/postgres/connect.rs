@@ -40,7 +40,7 @@ const KNOWN: [&str; 16] = [
 
 /// What every connection is told first: nothing waits for ever, and a session that was forgotten is ended by the server.
 const GREETING: &str = "set statement_timeout = '10min'; set lock_timeout = '60s'; \
-     set idle_in_transaction_session_timeout = '30min'; set timezone = 'UTC'; set extra_float_digits = 3; \
+     set idle_in_transaction_session_timeout = '6h'; set timezone = 'UTC'; set extra_float_digits = 3; \
      set bytea_output = 'hex'; set datestyle = 'ISO, YMD'; set client_min_messages = 'warning'";
 
 /// How the sink is reached, with the password where nothing prints it.
@@ -121,7 +121,8 @@ impl Door {
             options = options.application_name("onggi");
         }
         // To libpq, `require` with a CA means `verify-ca`. The TLS library below has two providers compiled in and could not choose there.
-        let names_ca = parsed.query_pairs().any(|(key, _)| matches!(key.as_ref(), "sslrootcert" | "ssl-root-cert" | "ssl-ca"));
+        let names_ca =
+            parsed.query_pairs().any(|(key, _)| matches!(key.as_ref(), "sslrootcert" | "ssl-root-cert" | "ssl-ca"));
         let mode = options.get_ssl_mode();
         if matches!(mode, PgSslMode::VerifyCa) || (names_ca && matches!(mode, PgSslMode::Require)) {
             return Err(Fault::new(
@@ -197,10 +198,7 @@ impl Door {
 }
 
 /// At most `limit` for something that the server may never answer.
-pub(super) async fn within<T>(
-    limit: Duration,
-    what: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, Fault> {
+pub(super) async fn within<T>(limit: Duration, what: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Fault> {
     match tokio::time::timeout(limit, what).await {
         Ok(done) => done.map_err(Fault::from),
         Err(_) => Err(Fault::passing(

@@ -84,7 +84,9 @@ pub(super) async fn hashes(connection: &mut PgConnection, statement: &Sql) -> Re
     let mut begun = false;
     loop {
         let next = tokio::time::timeout(STALL, stream.next()).await;
-        let Some(bytes) = next.map_err(|_| Fault::passing("the server stopped sending rows", "run again"))? else { break };
+        let Some(bytes) = next.map_err(|_| Fault::passing("the server stopped sending rows", "run again"))? else {
+            break;
+        };
         left.extend_from_slice(&bytes?);
         let mut reader = Reader { bytes: &left, at: 0 };
         if !begun {

@@ -151,7 +151,11 @@ fn vectors(array: &ArrayRef, keys: &[String]) -> Result<(ArrayRef, Option<usize>
         let numbers = list.as_primitive::<Float32Type>();
         let expected = *dimension.get_or_insert(numbers.len());
         let fits = |x: &f32| x.is_finite() && x.abs() <= MAX_HALF;
-        if numbers.is_empty() || numbers.len() != expected || numbers.null_count() > 0 || !numbers.values().iter().all(fits) {
+        if numbers.is_empty()
+            || numbers.len() != expected
+            || numbers.null_count() > 0
+            || !numbers.values().iter().all(fits)
+        {
             return Err(format!(
                 "expected {expected} finite numbers below {MAX_HALF} for `{key}`, found {} or others among them",
                 numbers.len()

@@ -83,7 +83,9 @@ pub(super) async fn vector(connection: &mut PgConnection) -> Result<String, Faul
     }
     match (vector_problem(&found), found.installed) {
         (None, Some((schema, _))) => Ok(schema),
-        (problem, _) => Err(problem.unwrap_or_else(|| Fault::new("pgvector is not there", "run `create extension vector`"))),
+        (problem, _) => {
+            Err(problem.unwrap_or_else(|| Fault::new("pgvector is not there", "run `create extension vector`")))
+        }
     }
 }
 
@@ -195,7 +197,11 @@ pub(super) async fn report(connection: &mut PgConnection, schema: &str) -> Resul
 }
 
 /// Runs `work`'s statement; where the server has too little shared memory for parallel work, once more without.
-pub(super) async fn build(connection: &mut PgConnection, statement: sql::Sql, limit: std::time::Duration) -> Result<(), Fault> {
+pub(super) async fn build(
+    connection: &mut PgConnection,
+    statement: sql::Sql,
+    limit: std::time::Duration,
+) -> Result<(), Fault> {
     run(connection, "savepoint build").await?;
     match within(limit, sqlx::raw_sql(statement.clone()).execute(&mut *connection)).await {
         Err(fault) if fault.code() == Some("53100") => {

@@ -49,7 +49,7 @@ impl Fault {
     }
 
     fn of_server(error: &dyn sqlx::error::DatabaseError) -> Self {
-        let code = error.code().map(|code| code.into_owned()).unwrap_or_default();
+        let code = error.code().map(std::borrow::Cow::into_owned).unwrap_or_default();
         let (hint, retryable) = advice(&code);
         let hint = hint.map(str::to_owned);
         Self { message: format!("{} ({code})", error.message()), hint, retryable, code: Some(code) }
@@ -78,12 +78,16 @@ const TLS: &str = "`sslrootcert=FILE` names the CA that signed the server's cert
 fn advice(code: &str) -> (Option<&'static str>, bool) {
     match code {
         "28P01" | "28000" => (
-            Some("check user and password in `[postgres] url` (percent-encode `@ : / ? #` in a password), and pg_hba.conf"),
+            Some(
+                "check user and password in `[postgres] url` (percent-encode `@ : / ? #` in a password), and pg_hba.conf",
+            ),
             false,
         ),
         "3D000" => (Some("create the database, or correct its name in `[postgres] url`"), false),
         "42501" => (
-            Some("the user needs `create` on the schema (or on the database, to make it) and `temporary` on the database"),
+            Some(
+                "the user needs `create` on the schema (or on the database, to make it) and `temporary` on the database",
+            ),
             false,
         ),
         "25006" => (Some("`[postgres] url` names a read-only server: name the primary"), false),
@@ -94,11 +98,16 @@ fn advice(code: &str) -> (Option<&'static str>, bool) {
             ),
             false,
         ),
-        "22021" | "22P05" => {
-            (Some("Postgres stores no NUL character and only UTF-8: strip it in the model (`replace(column, chr(0), '')`)"), false)
-        }
+        "22021" | "22P05" => (
+            Some(
+                "Postgres stores no NUL character and only UTF-8: strip it in the model (`replace(column, chr(0), '')`)",
+            ),
+            false,
+        ),
         "53100" => (
-            Some("the server's disk is full: free some space; nothing was published and the next sync goes on from the lake"),
+            Some(
+                "the server's disk is full: free some space; nothing was published and the next sync goes on from the lake",
+            ),
             false,
         ),
         "53200" => (Some("the server is out of memory: lower its load, or give it more"), true),
@@ -119,9 +128,10 @@ impl From<Sqlx> for Fault {
             Sqlx::Database(error) => Self::of_server(error.as_ref()),
             Sqlx::Io(error) => Self::of_io(&error),
             Sqlx::Tls(error) => Self::new(format!("no trusted TLS connection: {error}"), TLS),
-            Sqlx::Configuration(error) => {
-                Self::new(error.to_string(), "the form is `postgres://user:password@host:5432/database?sslmode=verify-full`")
-            }
+            Sqlx::Configuration(error) => Self::new(
+                error.to_string(),
+                "the form is `postgres://user:password@host:5432/database?sslmode=verify-full`",
+            ),
             Sqlx::Protocol(message) => Self::passing(message, "the connection was cut or is out of step"),
             other => Self { message: other.to_string(), hint: None, retryable: false, code: None },
         }

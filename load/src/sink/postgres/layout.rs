@@ -38,10 +38,14 @@ pub(super) fn type_of(data_type: &DataType) -> String {
         DataType::UInt16 | DataType::Int32 => "integer".into(),
         DataType::UInt32 | DataType::Int64 => "bigint".into(),
         DataType::UInt64 => "numeric(20,0)".into(),
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) => format!("numeric({p},{s})"),
+        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) => {
+            format!("numeric({p},{s})")
+        }
         DataType::Float16 | DataType::Float32 => "real".into(),
         DataType::Float64 => "double precision".into(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea".into(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            "bytea".into()
+        }
         DataType::Date32 => "date".into(),
         DataType::Date64 | DataType::Timestamp(..) => "timestamp with time zone".into(),
         DataType::Dictionary(_, values) => type_of(values),
@@ -53,9 +57,11 @@ pub(super) fn type_of(data_type: &DataType) -> String {
 /// The item type of a flat list.
 pub(super) fn list_item(data_type: &DataType) -> Option<&DataType> {
     let item = match data_type {
-        DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) | DataType::ListView(f) | DataType::LargeListView(f) => {
-            f.data_type()
-        }
+        DataType::List(f)
+        | DataType::LargeList(f)
+        | DataType::FixedSizeList(f, _)
+        | DataType::ListView(f)
+        | DataType::LargeListView(f) => f.data_type(),
         _ => return None,
     };
     (list_item(item).is_none() && !matches!(item, DataType::Struct(_) | DataType::Map(..))).then_some(item)
@@ -90,7 +96,12 @@ pub(super) struct Standing {
 }
 
 impl Layout {
-    pub(super) fn new(schema: &str, target: &SyncTarget, fields: &SchemaRef, vectors: Option<String>) -> Result<Self, Fault> {
+    pub(super) fn new(
+        schema: &str,
+        target: &SyncTarget,
+        fields: &SchemaRef,
+        vectors: Option<String>,
+    ) -> Result<Self, Fault> {
         let relation = relation(&target.table);
         let long = fields.fields().iter().map(|f| f.name()).chain([&relation]).find(|name| name.len() > MAX_NAME);
         if let Some(name) = long {
@@ -106,16 +117,13 @@ impl Layout {
         let columns = fields.fields().iter().map(|field| Column {
             name: field.name().clone(),
             is: match &vectors {
-                Some(schema) if vector == Some(field.name()) => Type::HalfVec { schema: schema.clone(), dimension: None },
+                Some(schema) if vector == Some(field.name()) => {
+                    Type::HalfVec { schema: schema.clone(), dimension: None }
+                }
                 _ => Type::Plain(type_of(field.data_type())),
             },
         });
-        Ok(Self {
-            table: Name::new(schema, relation),
-            target: target.clone(),
-            columns: columns.collect(),
-            vectors,
-        })
+        Ok(Self { table: Name::new(schema, relation), target: target.clone(), columns: columns.collect(), vectors })
     }
 
     /// The columns in the order in which rows are sent.
@@ -165,7 +173,12 @@ impl Layout {
     ///
     /// # Errors
     /// If the name is taken by something that is not ours.
-    pub(super) async fn stand(&self, connection: &mut PgConnection, states: Vec<State>, project: &str) -> Result<Standing, Fault> {
+    pub(super) async fn stand(
+        &self,
+        connection: &mut PgConnection,
+        states: Vec<State>,
+        project: &str,
+    ) -> Result<Standing, Fault> {
         let table = self.target.table.to_string();
         if let Some(other) = states.iter().find(|it| it.table != table && it.relation == self.table.name) {
             return Err(Fault::new(
@@ -191,7 +204,8 @@ impl Layout {
             ));
         }
         let dimension = held.iter().find_map(|column| column.dimension);
-        let same_roles = state.as_ref().and_then(|it| it.target.as_ref()).is_some_and(|it| same_roles(it, &self.target));
+        let same_roles =
+            state.as_ref().and_then(|it| it.target.as_ref()).is_some_and(|it| same_roles(it, &self.target));
         let texts = held.iter().any(|column| column.name == TEXT);
         let fits = |there: &Held| {
             there.name == HASH

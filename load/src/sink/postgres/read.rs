@@ -75,7 +75,8 @@ pub(crate) async fn tables(sink: &Arc<Postgres>) -> Result<Vec<Table>> {
 async fn open(sink: &Arc<Postgres>) -> Result<Vec<Table>, Fault> {
     let mut session = sink.door.borrow().await?;
     let connection = session.get()?;
-    state::run(connection, "begin isolation level repeatable read, read only; set local statement_timeout = '60s'").await?;
+    state::run(connection, "begin isolation level repeatable read, read only; set local statement_timeout = '60s'")
+        .await?;
     let states = state::all(connection, &sink.schema).await?;
     let mut found = Vec::new();
     for state in states.into_iter().filter(|it| it.project == sink.project) {
@@ -123,7 +124,12 @@ impl Postgres {
     ///
     /// # Errors
     /// If the table has no vectors, or vectors of another length.
-    pub async fn nearest(self: &Arc<Self>, table: &TableName, query: &[f32], count: usize) -> Result<Vec<(String, f32)>> {
+    pub async fn nearest(
+        self: &Arc<Self>,
+        table: &TableName,
+        query: &[f32],
+        count: usize,
+    ) -> Result<Vec<(String, f32)>> {
         let tables = tables(self).await?;
         let Some(found) = tables.iter().find(|it| it.target.table == *table && it.target.vector.is_some()) else {
             let fault = Fault::new(format!("`{table}` has no vectors here"), "sync it with a `vector` column first");

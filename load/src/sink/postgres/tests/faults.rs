@@ -67,7 +67,10 @@ async fn a_commit_whose_reply_is_lost_is_decided_by_the_watermark() {
             let fired = proxy.fired.load(std::sync::atomic::Ordering::SeqCst);
             let (synced, again) = counted(&world, &through, &place_sync()).await;
             assert_eq!(synced.unwrap().upserted, 50, "{cut:?}");
-            assert!(proxy.fired.load(std::sync::atomic::Ordering::SeqCst) > fired || cut == Cut::Before, "{cut:?}: nothing was cut");
+            assert!(
+                proxy.fired.load(std::sync::atomic::Ordering::SeqCst) > fired || cut == Cut::Before,
+                "{cut:?}: nothing was cut"
+            );
             // Done: it was known to be done. Not done: it was done again.
             assert_eq!(again.is_empty(), cut == Cut::After || fired == 2, "{cut:?}: {again:?}");
             equal(&world, &url).await;
@@ -148,14 +151,17 @@ async fn a_full_disk_publishes_nothing() {
     let (world, url) = (World::new().await, server.database());
     server.psql(&url, &format!("create tablespace small location '{}'", folder.display()));
     let database = url.rsplit('/').next().unwrap();
-    let settings = format!("alter database {database} set default_tablespace = small; alter database {database} set temp_tablespaces = small");
+    let settings = format!(
+        "alter database {database} set default_tablespace = small; alter database {database} set temp_tablespaces = small"
+    );
     server.psql(&url, &settings);
     world.put("marts.places", places(&many(100, 4.0))).await;
     go(&world, &url, &place_sync()).await;
     let before = state(&server, &url);
     // Once into the stage of an old table, once into a new one.
     let rebuilt = SyncTarget { texts: vec!["name".into()], ..place_sync() };
-    let long: Vec<Place> = many(30_000, 2.0).into_iter().map(|it| Place { name: "긴 이름 ".repeat(60) + &it.id, ..it }).collect();
+    let long: Vec<Place> =
+        many(30_000, 2.0).into_iter().map(|it| Place { name: "긴 이름 ".repeat(60) + &it.id, ..it }).collect();
     world.put("marts.places", places(&long)).await;
     for target in [&place_sync(), &rebuilt] {
         let (failed, again) = counted(&world, &serving(&world, &url), target).await;
@@ -175,7 +181,10 @@ async fn what_is_refused_is_told_with_a_way_out_and_without_the_password() {
     let (world, url) = (World::new().await, server.database());
     world.put("marts.places", places(&many(2, 4.0))).await;
     let database = url.rsplit('/').next().unwrap().to_owned();
-    server.psql(&url, "do $$ begin create role poor login password 'poor-canary'; exception when duplicate_object then null; end $$");
+    server.psql(
+        &url,
+        "do $$ begin create role poor login password 'poor-canary'; exception when duplicate_object then null; end $$",
+    );
     let free = services::guard::free_port();
     let (port, secret) = (server.port(), "canary");
     for (url, expected, hint) in [
@@ -190,9 +199,14 @@ async fn what_is_refused_is_told_with_a_way_out_and_without_the_password() {
         let error = failed.unwrap_err();
         assert!(told(&error).contains(expected) && told(&error).contains(hint), "{}", told(&error));
         assert!(again.is_empty() && !error.is_retryable());
-        assert!(!format!("{error:?} {}", told(&error)).contains("canary") && !told(&error).contains("onggi-test-password"), "{error:?}");
+        assert!(
+            !format!("{error:?} {}", told(&error)).contains("canary") && !told(&error).contains("onggi-test-password"),
+            "{error:?}"
+        );
     }
-    let sink = serving(&world, &format!("postgres://poor:poor-canary@127.0.0.1:{port}/{database}")).sink(SinkKind::Postgres).unwrap();
+    let sink = serving(&world, &format!("postgres://poor:poor-canary@127.0.0.1:{port}/{database}"))
+        .sink(SinkKind::Postgres)
+        .unwrap();
     let error = sink.doctor().await.unwrap_err();
     assert!(told(&error).contains("may not create one") && told(&error).contains("create schema"), "{}", told(&error));
     // A server that is not there may come back: it is waited for, and then told.
@@ -204,7 +218,10 @@ async fn what_is_refused_is_told_with_a_way_out_and_without_the_password() {
         .unwrap_err();
     assert!(error.is_retryable() && told(&error).contains("start the server"), "{}", told(&error));
     let line = serving(&world, &url).sink(SinkKind::Postgres).unwrap().doctor().await.unwrap();
-    assert!(line.contains("PostgreSQL 1") && line.contains("not encrypted") && line.contains("keywords by reading"), "{line}");
+    assert!(
+        line.contains("PostgreSQL 1") && line.contains("not encrypted") && line.contains("keywords by reading"),
+        "{line}"
+    );
     server.psql(&url, &format!("alter database {database} set default_transaction_read_only = on"));
     let target = SyncTarget { vector: None, ..place_sync() };
     let error = sync(&world.lake, &target, &serving(&world, &url), &|_| {}).await.unwrap_err();

@@ -20,11 +20,18 @@ async fn only_what_changed_is_written() {
     assert_eq!(go(&world, &url, &review_sync()).await.upserted, 1_000);
     assert!(go(&world, &url, &place_sync()).await.is_up_to_date());
     assert_eq!(
-        server.psql(&url, "select table_name, relation, project, version, rows, keywords from onggi._onggi_sync order by 1"),
-        format!("marts.places|places|test|{version}|200|scan\nmarts.review_texts|review_texts|test|0|1000|scan\n").replace(
-            "test|0|",
-            &format!("test|{}|", world.lake.table(&name("marts.review_texts")).await.unwrap().snapshot().await.unwrap().version())
-        )
+        server.psql(
+            &url,
+            "select table_name, relation, project, version, rows, keywords from onggi._onggi_sync order by 1"
+        ),
+        format!("marts.places|places|test|{version}|200|scan\nmarts.review_texts|review_texts|test|0|1000|scan\n")
+            .replace(
+                "test|0|",
+                &format!(
+                    "test|{}|",
+                    world.lake.table(&name("marts.review_texts")).await.unwrap().snapshot().await.unwrap().version()
+                )
+            )
     );
     assert_eq!(
         server.psql(
@@ -65,6 +72,19 @@ async fn only_what_changed_is_written() {
     assert_eq!((synced.upserted, synced.deleted, synced.unchanged), (0, 0, 199));
     assert_eq!(server.psql(&url, "select count(distinct xmin::text) from onggi.places"), "2\n");
 
+    // Another role of a column: a new table in the old one's place, with the old one's names.
+    let other = SyncTarget { texts: vec!["name".into()], ..place_sync() };
+    assert_eq!(go(&world, &url, &other).await.upserted, 199);
+    assert_eq!(
+        server.psql(
+            &url,
+            "select string_agg(indexname, ', ' order by 1) from pg_indexes where schemaname = 'onggi' and tablename = 'places'"
+        ),
+        "places_key, places_vector\n"
+    );
+    assert_eq!(server.psql(&url, "select to_regclass('onggi._new_places') is null"), "t\n");
+    assert_eq!(go(&world, &url, &place_sync()).await.upserted, 199);
+
     // What others did to the table is told.
     server.psql(&url, "delete from onggi.places where place_id = 'p0001'; update onggi.places set _row_hash = 'x' where place_id = 'p0002'");
     let found = reconcile(&world.lake, &place_sync(), &serving(&world, &url)).await.unwrap();
@@ -87,7 +107,11 @@ async fn every_type_arrives_as_itself() {
         ("day", Arc::new(arrow::array::Date32Array::from(vec![Some(20_000), None, Some(-1)])) as ArrayRef, true),
         ("small", Arc::new(arrow::array::Int16Array::from(vec![Some(-3), None, Some(7)])) as ArrayRef, true),
         ("flag", Arc::new(arrow::array::BooleanArray::from(vec![Some(true), None, Some(false)])) as ArrayRef, true),
-        ("bytes", Arc::new(arrow::array::BinaryArray::from(vec![Some(&b"\0\xff"[..]), None, Some(b"")])) as ArrayRef, true),
+        (
+            "bytes",
+            Arc::new(arrow::array::BinaryArray::from(vec![Some(&b"\0\xff"[..]), None, Some(b"")])) as ArrayRef,
+            true,
+        ),
     ])
     .unwrap();
     world.put("staging.t", batch).await;
@@ -144,12 +168,17 @@ async fn a_new_column_is_added_and_any_other_change_makes_the_table_anew() {
         let all = places(&many(50, 4.0));
         let part: Vec<_> = columns.iter().map(|c| (*c, all.column_by_name(c).unwrap().clone(), true)).collect();
         let extra = extra.map(|(name, array)| (name, array, true));
-        world.put("marts.places", RecordBatch::try_from_iter_with_nullable(part.into_iter().chain(extra)).unwrap()).await;
+        world
+            .put("marts.places", RecordBatch::try_from_iter_with_nullable(part.into_iter().chain(extra)).unwrap())
+            .await;
         world
     };
     let world = put(&["place_id", "name", "rating"], None).await;
     assert_eq!(go(&world, &url, &target).await.upserted, 50);
-    server.psql(&url, "create role reader; grant usage on schema onggi to reader; grant select on onggi.places to reader");
+    server.psql(
+        &url,
+        "create role reader; grant usage on schema onggi to reader; grant select on onggi.places to reader",
+    );
     let oid = || server.psql(&url, "select 'onggi.places'::regclass::oid");
     let first = oid();
 
@@ -168,7 +197,8 @@ async fn a_new_column_is_added_and_any_other_change_makes_the_table_anew() {
         // A reader asks all the while, and never finds the table gone or half.
         let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
         while reading.load(Ordering::SeqCst) {
-            let count: i64 = sqlx::query_scalar("select count(*) from onggi.places").fetch_one(&mut connection).await.unwrap();
+            let count: i64 =
+                sqlx::query_scalar("select count(*) from onggi.places").fetch_one(&mut connection).await.unwrap();
             assert_eq!(count, 50);
             read.fetch_add(1, Ordering::SeqCst);
         }
@@ -185,8 +215,15 @@ async fn a_new_column_is_added_and_any_other_change_makes_the_table_anew() {
     assert_eq!(synced.upserted, 50);
     assert!(read.load(Ordering::SeqCst) > 20);
     assert_ne!(oid(), first);
-    assert_eq!(server.psql(&url, "select has_table_privilege('reader', 'onggi.places', 'select')"), "t\n", "rights go along");
-    assert_eq!(server.psql(&url, "select indexname from pg_indexes where schemaname = 'onggi' and tablename = 'places'"), "places_key\n");
+    assert_eq!(
+        server.psql(&url, "select has_table_privilege('reader', 'onggi.places', 'select')"),
+        "t\n",
+        "rights go along"
+    );
+    assert_eq!(
+        server.psql(&url, "select indexname from pg_indexes where schemaname = 'onggi' and tablename = 'places'"),
+        "places_key\n"
+    );
     assert_eq!(reconcile(&world.lake, &target, &serving(&world, &url)).await.unwrap(), []);
 
     // A view on it is not dropped in silence.

@@ -43,7 +43,13 @@ impl Proxy {
     }
 }
 
-async fn forward(mut client: TcpStream, mut server: TcpStream, cut: Cut, times: usize, fired: &AtomicUsize) -> std::io::Result<()> {
+async fn forward(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    cut: Cut,
+    times: usize,
+    fired: &AtomicUsize,
+) -> std::io::Result<()> {
     let (mut up, mut down) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     // The watermark is written just before: only a COMMIT after it is the one of the change.
     let mut wrote = false;

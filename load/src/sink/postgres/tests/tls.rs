@@ -15,12 +15,20 @@ fn openssl(dir: &Path, arguments: &str) -> bool {
 fn certificates(dir: &Path) -> bool {
     std::fs::write(dir.join("names"), "subjectAltName=IP:127.0.0.1").unwrap();
     let ca = |name: &str| {
-        openssl(dir, &format!("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=onggi-test-{name} -keyout {name}.key -out {name}.crt"))
+        openssl(
+            dir,
+            &format!(
+                "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=onggi-test-{name} -keyout {name}.key -out {name}.crt"
+            ),
+        )
     };
     ca("ca")
         && ca("other")
         && openssl(dir, "req -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout server.key -out server.csr")
-        && openssl(dir, "x509 -req -in server.csr -days 2 -CA ca.crt -CAkey ca.key -CAcreateserial -extfile names -out server.crt")
+        && openssl(
+            dir,
+            "x509 -req -in server.csr -days 2 -CA ca.crt -CAkey ca.key -CAcreateserial -extfile names -out server.crt",
+        )
 }
 
 #[tokio::test]
