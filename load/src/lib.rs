@@ -14,7 +14,7 @@
 //! What is absent: this crate plans no SQL, fetches no page, opens no object store, prints nothing, and reads neither clock nor
 //! environment. Only it talks to language models and to sinks.
 //!
-//! In reading order: [`llm`] (what a model is), [`enrich()`], [`target`] (what is served how), [`sink`] (the promise of every store),
+//! In reading order: [`llm`] (what a model is), [`enrich()`], [`costs`] (what it cost), [`target`] (what is served how), [`sink`] (the promise of every store),
 //! [`sync()`], [`reconcile()`], [`search`].
 
 pub mod costs;

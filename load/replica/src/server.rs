@@ -168,6 +168,13 @@ async fn call(
     let flight = InFlight::new(shared);
     let delay = shared.lock().delay();
     tokio::time::sleep(delay).await;
+    if shared.lock().hits(|s| &mut s.too_long) {
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "context_length_exceeded",
+            "This model's maximum context length is exceeded.",
+        );
+    }
     if let Some(message) = refused(&body) {
         return problem(StatusCode::BAD_REQUEST, "invalid_request_error", &message);
     }

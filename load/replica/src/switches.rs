@@ -73,6 +73,8 @@ pub struct Switches {
     pub lost_reply: Fault,
     /// The answer is paid and its JSON ends in the middle.
     pub broken_json: Fault,
+    /// 400: the texts are longer than the model takes.
+    pub too_long: Fault,
     /// A summary that is JSON of another shape.
     pub wrong_schema: Fault,
     /// A summary inside a Markdown fence.

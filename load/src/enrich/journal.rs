@@ -190,7 +190,6 @@ impl Journal {
             (due, lost, safe)
         };
         let mut lost = Some(lost);
-        let mine = self.run.to_string();
         let mut all: Vec<Due> = due.into_values().collect();
         if !all.iter().any(|it| it.run == self.run) && lost.as_ref().is_some_and(|it| !it.is_empty()) {
             all.push(Due { run: self.run.clone(), dt: self.dt, rows: Vec::new(), last: safe });
@@ -201,8 +200,14 @@ impl Journal {
             let mut rows: Vec<Row> =
                 due.rows.iter().filter(|(seq, _)| *seq > counted).map(|(_, row)| row.clone()).collect();
             let mut last = due.last;
-            if due.run.to_string() == mine {
-                rows.extend(lost.take().unwrap_or_default());
+            if due.run == self.run {
+                let lost = lost.take().unwrap_or_default();
+                if safe > counted {
+                    rows.extend(lost);
+                } else {
+                    // Their number is behind a reply that is still being written: the next time.
+                    self.lock().lost.extend(lost);
+                }
                 last = safe;
             }
             if !rows.is_empty() {

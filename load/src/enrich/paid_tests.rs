@@ -199,6 +199,16 @@ async fn what_fails_its_checks_twice_is_set_aside_with_its_reason_and_not_paid_a
 }
 
 #[tokio::test]
+async fn texts_that_the_service_refuses_stop_no_others() {
+    let (world, replica) =
+        (world(6).await, replica(Switches { too_long: Fault::next(2), ..Switches::default() }).await);
+    let done = go(&world, settings(&replica), "r1").await.unwrap();
+    assert_eq!((done.summarised, &done.wait), (6, &None));
+    assert!(done.set_aside <= 1, "{done:?}");
+    assert_eq!(shown(&world).await.1 as u64 + done.set_aside, 6);
+}
+
+#[tokio::test]
 async fn a_run_that_fails_keeps_and_counts_what_it_paid_for() {
     let (world, replica) = (world(20).await, replica(Switches { quota_after: Some(8), ..Switches::default() }).await);
     let slow = Settings { requests_per_minute: Some(1_200), ..settings(&replica) };

@@ -168,6 +168,38 @@ async fn another_model_answers_anew() {
 }
 
 #[tokio::test]
+async fn a_lake_from_before_reasons_were_kept_goes_on() {
+    let world = World::new().await;
+    world.put("marts.place_reviews", texts(&[("a", &["하나 둘"]), ("b", &["셋 넷"])])).await;
+    let llm = Scripted::new();
+    go(&world, &llm, 10).await.unwrap();
+    // What that wrote, as a table without the column.
+    let old = World::new().await;
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    let table = world.lake.table(&name("ops.llm_results")).await.unwrap();
+    let mut stream = table.snapshot().await.unwrap().scan(None).await.unwrap();
+    while let Some(batch) = stream.next().await {
+        let batch = batch.unwrap();
+        let keep: Vec<usize> =
+            (0..batch.num_columns()).filter(|i| batch.schema().field(*i).name() != "reason").collect();
+        batches.push(batch.project(&keep).unwrap());
+    }
+    let spec = TableSpec {
+        name: name("ops.llm_results"),
+        schema: batches[0].schema(),
+        partitioned: true,
+        stats_columns: Vec::new(),
+    };
+    let info = CommitInfo { run: run(), now: now(), lineage: Vec::new() };
+    let txn = Txn { app_id: "llm/old".into(), version: 1, rule: TxnRule::AtLeast };
+    let _ = old.lake.create(&spec).await.unwrap().append(batches, txn, &info).await.unwrap();
+    old.put("marts.place_reviews", texts(&[("a", &["하나 둘"]), ("b", &["셋 넷"]), ("c", &["다섯"])])).await;
+    let done = go(&old, &llm, 10).await.unwrap();
+    assert_eq!((done.summarised, done.embedded, done.reused), (1, 1, 4));
+    assert_eq!(dump(&old, "ops.llm_results", &["content_key", "reason"]).await.len(), 6);
+}
+
+#[tokio::test]
 async fn progress_counts_to_the_total() {
     let world = World::new().await;
     world.put("marts.place_reviews", texts(&[("a", &["하나"]), ("b", &["둘"]), ("c", &["셋"])])).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::http::Answer;
 use super::{OpenAi, reply};
 use crate::error::Error;
-use crate::llm::{Call, Content, Reply, Usage};
+use crate::llm::{Call, Content, Endpoint, Reply, Usage};
 
 /// Times that a call is tried again after a failure that cost nothing.
 const TRIES: u32 = 8;
@@ -48,8 +48,8 @@ impl OpenAi {
                     self.calibration.learn(estimated, used);
                     return Ok(reply);
                 }
-                Answer::Refused { code, message, .. } if is_filtered(&code) => {
-                    let content = Content::Refused(format!("the service's filter refused the texts: {message}"));
+                Answer::Refused { code, message, .. } if call.endpoint == Endpoint::Chat && is_about_texts(&code) => {
+                    let content = Content::Refused(format!("the service refused the texts: {message}"));
                     return Ok(Reply { content, usage: Usage { calls: 1, ..Usage::default() } });
                 }
                 Answer::Limited(wait) if limited < LIMITED => {
@@ -92,9 +92,16 @@ impl OpenAi {
     }
 }
 
-/// Whether a refusal is about the texts and not about the request.
-fn is_filtered(code: &str) -> bool {
-    matches!(code, "content_filter" | "content_policy_violation" | "data_inspection_failed")
+/// Whether a refusal is about these texts and not about every request: one entity's texts must not stop all others.
+fn is_about_texts(code: &str) -> bool {
+    matches!(
+        code,
+        "content_filter"
+            | "content_policy_violation"
+            | "data_inspection_failed"
+            | "context_length_exceeded"
+            | "string_above_max_length"
+    )
 }
 
 /// A pause that doubles with each failure, somewhere in its second half so that not everybody comes back at once.
