@@ -57,6 +57,12 @@ where
             let message = error.message().map_or_else(|| crate::error::chain(&error), str::to_owned);
             Error::Refused { what, code, message }
         }
-        other => Error::Unreachable { what, source: other.into_source().unwrap_or_else(Into::into) },
+        // The outermost error often says no more than "other"; in one line the reasons below it read well.
+        other => {
+            let text =
+                other.into_source().map_or_else(|error| error.to_string(), |source| crate::error::chain(&*source));
+            let text = text.strip_prefix("other: ").unwrap_or(&text);
+            Error::Unreachable { what, source: text.into() }
+        }
     }
 }

@@ -204,6 +204,11 @@ async fn wrong_settings_are_told_with_a_way_out() {
         assert!(error.hint().unwrap().contains(way_out), "{:?}", error.hint());
     }
     let nowhere = sdk("http://127.0.0.1:9", "us-east-1");
+    let error = Athena::new(&nowhere, None, settings()).unwrap().start("select 1").await.unwrap_err();
+    assert_eq!(error.to_string(), "starting the query (athena:StartQueryExecution) got no answer");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.starts_with("io error: client error (Connect)") && cause.contains("refused"), "{cause}");
+    assert!(error.hint().unwrap().contains("network"), "{:?}", error.hint());
     let mut config = nowhere.to_builder();
     config.set_region(None);
     assert!(matches!(Athena::new(&config.build(), None, settings()), Err(Error::NoRegion)));
