@@ -51,9 +51,7 @@ impl Project {
             }
         };
         match models {
-            Some(models) if problems.is_empty() => {
-                Ok(Self { folder: folder.to_owned(), file, config, sources, models })
-            }
+            Some(models) if problems.is_empty() => Ok(Self { folder: folder.to_owned(), file, config, sources, models }),
             _ => Err(Problems(problems).into()),
         }
     }
