@@ -124,8 +124,8 @@ impl Lake {
         self.inner.place.bucket.as_ref().map(Bucket::requests)
     }
 
-    /// Where the store is, for people: the server's address and whether it was proved to create an
-    /// object once. `None` for a folder or memory.
+    /// The address of the store's server, for people; `None` for a folder or memory. An open lake's
+    /// server has been proved to create an object once.
     pub fn server(&self) -> Option<String> {
         self.inner.place.bucket.as_ref().map(Bucket::server)
     }

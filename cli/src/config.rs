@@ -263,7 +263,7 @@ impl Config {
 
     /// Where the configuration is: the file `given` on the command line, else the project's own.
     pub(crate) fn path(folder: &Path, given: Option<&Path>) -> PathBuf {
-        given.map_or_else(|| folder.join(FILE), Path::to_owned)
+        folder.join(given.unwrap_or(Path::new(FILE)))
     }
 
     /// Parses the text of an `onggi.toml`; `file` is how errors call it.

@@ -79,7 +79,7 @@ fn is_kept(location: &Path) -> bool {
     let mut parts = location.as_ref().rsplit('/');
     let name = parts.next().unwrap_or_default();
     let digits = name.bytes().take_while(u8::is_ascii_digit).count();
-    digits == 20 && parts.next() == Some("_delta_log") && (name.ends_with(".json") || name.ends_with(".parquet"))
+    digits == 20 && parts.next() == Some("_delta_log") && matches!(location.extension(), Some("json" | "parquet"))
 }
 
 impl<S: ObjectStore> KeptLog<S> {

@@ -51,7 +51,9 @@ fn reason(bucket: &Bucket, error: &object_store::Error) -> Option<(String, Strin
     }
     let said = error.to_string();
     let code = element(&said, "Code").unwrap_or_default();
-    let elsewhere = said.contains("redirect without LOCATION");
+    if said.contains("redirect without LOCATION") {
+        return Some(another_region(bucket, &said));
+    }
     Some(match code {
         "NoSuchBucket" => (
             format!("there is no bucket `{name}` at {server}"),
@@ -69,7 +71,6 @@ fn reason(bucket: &Bucket, error: &object_store::Error) -> Option<(String, Strin
         | "TemporaryRedirect"
         | "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException" => another_region(bucket, &said),
-        _ if elsewhere => another_region(bucket, &said),
         "NotImplemented" => (
             format!("{server} does not know conditional writes"),
             "choose a store with conditional writes, such as S3 or MinIO".into(),

@@ -49,9 +49,8 @@ pub(crate) async fn prove(store: &dyn ObjectStore, prefix: &Path, at: &str) -> R
     let kept = below(&path::probe());
     match read(store, &kept).await {
         Ok(bytes) if serde_json::from_slice(&bytes).is_ok_and(|proof: Proof| proof.at == at) => return Ok(()),
-        Ok(_) => {}
         // A bucket that is not there is "not found" too; the first write tells them apart.
-        Err(Error::NotFound { .. }) => {}
+        Ok(_) | Err(Error::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     let keys: Vec<Path> = (0..2).map(|n| below(&path::probe_key(RandomState::new().hash_one(n)))).collect();

@@ -81,7 +81,7 @@ impl FaultyHttp {
         let log = path.contains("/_delta_log/");
         let found = match request.method().as_str() {
             "PUT" if log => Verb::PutLog,
-            "PUT" if path.ends_with(".parquet") => Verb::PutData,
+            "PUT" if path.rsplit('.').next() == Some("parquet") => Verb::PutData,
             "GET" if query.contains("list-type") => Verb::List,
             "GET" => Verb::Get,
             _ => return false,
