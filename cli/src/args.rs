@@ -44,7 +44,7 @@ pub(crate) struct Global {
     /// The project: the folder that holds onggi.toml
     #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "ONGGI_PROJECT")]
     pub project: PathBuf,
-    /// The configuration; onggi.toml in the project if not given
+    /// The configuration, from the project's folder; onggi.toml if not given
     #[arg(long, global = true, value_name = "FILE", env = "ONGGI_CONFIG")]
     pub config: Option<PathBuf>,
     /// The lake: a folder or a URL; instead of the one in onggi.toml

@@ -7,7 +7,12 @@
 //!
 //! Only tests and benches depend on this crate, hence its panics: a server that is installed and does not start is a finding.
 
-#![expect(clippy::panic, clippy::expect_used, clippy::print_stderr, reason = "support of tests: a broken server is a failed test")]
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "support of tests: a broken server is a failed test"
+)]
 #![expect(clippy::disallowed_methods, reason = "tests find their servers through the environment")]
 
 use std::path::{Path, PathBuf};

@@ -76,7 +76,16 @@ impl Postgres {
     /// What psql prints for a statement, unaligned and without headings. An error is a panic.
     pub fn psql(&self, url: &str, statement: &str) -> String {
         let output = Command::new(self.bin.join("psql"))
-            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", url, "-c", statement])
+            .args([
+                "--no-psqlrc",
+                "--quiet",
+                "--tuples-only",
+                "--no-align",
+                "--set=ON_ERROR_STOP=1",
+                url,
+                "-c",
+                statement,
+            ])
             .output()
             .expect("psql runs");
         assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));

@@ -205,7 +205,8 @@ mod tests {
         assert_eq!(found.len(), 3, "{found:?}");
         let whole = "provider = \"openai\"\nkey = \"env:K\"\nsummary_model = \"a\"\nembedding_model = \"b\"\n";
         assert!(section(whole).problems().is_empty());
-        let found = section(&format!("{whole}budget = 5.0\n[prices.a]\ninput = 0.05\noutput = 0.4\n")).problems();
+        let priced = section(&format!("{whole}budget = 5.0\n[prices.a]\ninput = 0.05\noutput = 0.4\n"));
+        let found = priced.problems();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].1, "expected `[llm.prices.\"b\"]`, since a budget is set, found none");
     }

@@ -30,7 +30,12 @@ impl Heard {
             let mut command = project.command(&all);
             command.envs(changes.iter().copied());
             let output = command.output().unwrap();
-            let _ = writeln!(self.text, "$ onggi {all:?} with {:?}: {:?}", changes.iter().map(|c| c.0).collect::<Vec<_>>(), output.status.code());
+            let _ = writeln!(
+                self.text,
+                "$ onggi {all:?} with {:?}: {:?}",
+                changes.iter().map(|c| c.0).collect::<Vec<_>>(),
+                output.status.code()
+            );
             self.text += &String::from_utf8_lossy(&output.stdout);
             self.text += &String::from_utf8_lossy(&output.stderr);
         }
@@ -74,7 +79,8 @@ fn no_secret_is_printed_or_kept() {
 
     let mut heard = Heard { text: String::new() };
     let wrong_key = [("OPENAI_API_KEY", "sk-canary-secret-that-is-wrong")];
-    let wrong_aws = [("AWS_SECRET_ACCESS_KEY", "canary-secret-that-is-wrong"), ("AWS_SESSION_TOKEN", "canary-secret-token")];
+    let wrong_aws =
+        [("AWS_SECRET_ACCESS_KEY", "canary-secret-that-is-wrong"), ("AWS_SESSION_TOKEN", "canary-secret-token")];
     let port = servers.postgres.port();
     let wrong_password = format!("postgres://onggi:canary-secret-that-is-wrong@127.0.0.1:{port}/postgres");
     let nobody_there = "postgres://onggi:canary-secret-to-nobody@127.0.0.1:9/postgres";
@@ -111,7 +117,10 @@ fn no_secret_is_printed_or_kept() {
     assert!(heard.leaks().is_empty(), "{}", heard.leaks().join("\n"));
 
     let kept = kept(&project, &servers, &python);
-    assert!(kept.contains("_onggi/lake.json") && kept.contains("CREATE TABLE serving.places"), "the search looks where it should");
+    assert!(
+        kept.contains("_onggi/lake.json") && kept.contains("CREATE TABLE serving.places"),
+        "the search looks where it should"
+    );
     assert!(leaks(&kept).is_empty(), "{}", leaks(&kept).join("\n"));
 }
 
@@ -129,7 +138,9 @@ fn set(project: &mut Project, name: &str, value: &str) {
 fn kept(project: &Project, servers: &Servers, python: &Path) -> String {
     let mut kept = String::new();
     files(&project.folder, &mut kept);
-    for row in project.sql("select table_schema, table_name from information_schema.tables where table_schema <> 'information_schema'") {
+    for row in project.sql(
+        "select table_schema, table_name from information_schema.tables where table_schema <> 'information_schema'",
+    ) {
         let table = format!("{}.{}", row["table_schema"].as_str().unwrap(), row["table_name"].as_str().unwrap());
         let _ = writeln!(kept, "== {table}");
         for row in project.sql(&format!("select * from {table}")) {
@@ -170,7 +181,8 @@ fn files(folder: &Path, kept: &mut String) {
         if path.is_dir() {
             files(&path, kept);
         } else {
-            let _ = writeln!(kept, "== {}\n{}", path.display(), String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
+            let _ =
+                writeln!(kept, "== {}\n{}", path.display(), String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
         }
     }
 }

@@ -17,7 +17,10 @@ pub(crate) fn project(site: &Site, servers: &Servers) -> Project {
     let queue = format!("uri = \"sqs://{queue}\"\nendpoint = \"{}\"", servers.aws.endpoint());
     project.replace(file, "uri = \"sqs://onggi-tasks\"", &queue);
     project.replace(file, "region = \"ap-northeast-2\"", &format!("region = \"{}\"", services::REGION));
-    let athena = format!("output = \"s3://{bucket}/answers/\"\nendpoint = \"{0}\"\nglue_endpoint = \"{0}\"", servers.aws.endpoint());
+    let athena = format!(
+        "output = \"s3://{bucket}/answers/\"\nendpoint = \"{0}\"\nglue_endpoint = \"{0}\"",
+        servers.aws.endpoint()
+    );
     project.replace(file, "output = \"s3://my-team-lake/athena-results/\"", &athena);
     project.append(file, &site.hosts());
     project.env = vec![

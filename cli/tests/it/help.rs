@@ -14,7 +14,19 @@ fn help_teaches() {
     let project = Project::unpointed();
     let help = shown(&project, &["--help"]);
     for word in [
-        "demo", "init", "doctor", "plan", "run", "status", "check", "sql", "search", "worker", "retry", "catalog", "Exit codes",
+        "demo",
+        "init",
+        "doctor",
+        "plan",
+        "run",
+        "status",
+        "check",
+        "sql",
+        "search",
+        "worker",
+        "retry",
+        "catalog",
+        "Exit codes",
     ] {
         assert!(help.contains(word), "{word} is not in the help:\n{help}");
     }

@@ -31,7 +31,7 @@ fn projects(site: &Site) -> Vec<(&'static str, Project)> {
         for (name, value) in
             [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]
         {
-            project.environment.push((name, value.to_owned()));
+            project.env.push((name, value.to_owned()));
         }
         projects.push(("sqs", project));
     }
