@@ -32,7 +32,7 @@ pub const REGION: &str = "us-east-1";
 /// The key id that the servers know.
 pub const ACCESS_KEY: &str = "onggi-test";
 /// The secret that goes with it.
-pub const SECRET_KEY: &str = "canary-secret-of-aws";
+pub const SECRET_KEY: &str = "canary-7f3a91-of-aws";
 
 /// An S3 server: `MinIO`.
 #[derive(Debug)]

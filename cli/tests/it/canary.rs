@@ -11,9 +11,9 @@ use crate::cloud::{self, Servers};
 use crate::support::{self, Project, Site};
 
 /// In every secret, and nowhere else.
-const CANARY: &str = "canary-secret";
-const API_KEY: &str = "sk-canary-secret-of-the-model";
-const IDENTITY_KEY: &str = "canary-secret-of-identity";
+const CANARY: &str = "canary-7f3a91";
+const API_KEY: &str = "sk-canary-7f3a91-of-the-model";
+const IDENTITY_KEY: &str = "canary-7f3a91-of-identity";
 
 /// Everything that commands said, and what they are.
 struct Heard {
@@ -78,13 +78,13 @@ fn no_secret_is_printed_or_kept() {
     set(&mut project, "ONGGI_IDENTITY_KEY", IDENTITY_KEY);
 
     let mut heard = Heard { text: String::new() };
-    let wrong_key = [("OPENAI_API_KEY", "sk-canary-secret-that-is-wrong")];
+    let wrong_key = [("OPENAI_API_KEY", "sk-canary-7f3a91-that-is-wrong")];
     let wrong_aws =
-        [("AWS_SECRET_ACCESS_KEY", "canary-secret-that-is-wrong"), ("AWS_SESSION_TOKEN", "canary-secret-token")];
+        [("AWS_SECRET_ACCESS_KEY", "canary-7f3a91-that-is-wrong"), ("AWS_SESSION_TOKEN", "canary-7f3a91-token")];
     let port = servers.postgres.port();
-    let wrong_password = format!("postgres://onggi:canary-secret-that-is-wrong@127.0.0.1:{port}/postgres");
-    let nobody_there = "postgres://onggi:canary-secret-to-nobody@127.0.0.1:9/postgres";
-    let no_url = "postgres//onggi:canary-secret-in-no-url";
+    let wrong_password = format!("postgres://onggi:canary-7f3a91-that-is-wrong@127.0.0.1:{port}/postgres");
+    let nobody_there = "postgres://onggi:canary-7f3a91-to-nobody@127.0.0.1:9/postgres";
+    let no_url = "postgres//onggi:canary-7f3a91-in-no-url";
     // In failure first: the runs that fail leave something to do for the one that does not.
     heard.listen(&project, &["doctor"], &wrong_aws);
     heard.listen(&project, &["sql", "show tables"], &wrong_aws);
