@@ -172,7 +172,7 @@ fn rows(bodies: &[String], state: usize) -> anyhow::Result<Vec<RecordBatch>> {
         .map(|from| {
             let part = from..ROWS.min(from + BATCH);
             let whole = |i: usize| i64::try_from(i).unwrap_or(0);
-            let changed = |i: usize| state > 0 && i % 100 == 0;
+            let changed = |i: usize| state > 0 && i.is_multiple_of(100);
             let mut lists =
                 ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
             for i in part.clone() {

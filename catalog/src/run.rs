@@ -232,9 +232,9 @@ impl RunLog {
             .map_err(|e| Error::Storage { what: format!("writing `{at}`"), source: e.into() })?;
         let objects = self.lake.objects();
         if passing {
-            objects.note(&at, bytes.into()).await?
+            objects.note(&at, bytes.into()).await?;
         } else {
-            objects.put(&at, bytes.into()).await?
+            objects.put(&at, bytes.into()).await?;
         }
         RunState::tell(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner), event);
         Ok(())

@@ -203,19 +203,16 @@ impl Presence {
         others.retain(|id, _| here.contains(id.as_str()));
         for sign in found.iter().filter(|sign| sign.id != self.0.settings.id) {
             let dead = sign.state == State::Stopped || sign.process.is_gone();
-            match others.get_mut(&sign.id) {
-                Some(other) => {
-                    if other.sign.seen != sign.seen {
-                        other.changed = now;
-                    }
-                    (other.sign, other.dead) = (sign.clone(), dead);
+            if let Some(other) = others.get_mut(&sign.id) {
+                if other.sign.seen != sign.seen {
+                    other.changed = now;
                 }
-                None => {
-                    // Of one that is seen for the first time, its own clock is all there is to go by.
-                    let dead = dead || sign.health(wall) != Health::Lives;
-                    let changed = if dead { now.checked_sub(sign.patience()).unwrap_or(now) } else { now };
-                    others.insert(sign.id.clone(), Other { sign: sign.clone(), changed, dead });
-                }
+                (other.sign, other.dead) = (sign.clone(), dead);
+            } else {
+                // Of one that is seen for the first time, its own clock is all there is to go by.
+                let dead = dead || sign.health(wall) != Health::Lives;
+                let changed = if dead { now.checked_sub(sign.patience()).unwrap_or(now) } else { now };
+                others.insert(sign.id.clone(), Other { sign: sign.clone(), changed, dead });
             }
         }
         Ok(())

@@ -9,6 +9,7 @@
 
 #![expect(
     clippy::panic,
+    clippy::missing_panics_doc,
     clippy::expect_used,
     clippy::print_stderr,
     reason = "support of tests: a broken server is a failed test"
@@ -187,9 +188,8 @@ fn signed(endpoint: &str, service: &str, path: &str, arguments: &[&str]) {
         .arg(format!("{endpoint}{path}"))
         .output()
         .expect("curl runs");
-    if !output.status.success() {
-        panic!("{service}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    }
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{service}: {}", String::from_utf8_lossy(&said));
 }
 
 #[cfg(test)]

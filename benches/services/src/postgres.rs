@@ -52,6 +52,7 @@ impl Postgres {
     }
 
     /// A server of one's own with the same programs, durable.
+    #[must_use]
     pub fn own(&self) -> Self {
         Self::start(&self.bin, true)
     }

@@ -36,7 +36,7 @@ pub enum Error {
         /// What was being done.
         what: String,
         /// What the lake said.
-        source: catalog::Error,
+        source: Box<catalog::Error>,
     },
     /// The service understood and refused.
     #[error("{what}: {code}: {message}")]

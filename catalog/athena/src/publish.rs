@@ -146,7 +146,7 @@ fn root(lake: &Lake, options: &PublishOptions) -> Result<String> {
 }
 
 fn in_lake(what: &str) -> impl FnOnce(catalog::Error) -> Error {
-    move |source| Error::Lake { what: what.to_owned(), source }
+    move |source| Error::Lake { what: what.to_owned(), source: Box::new(source) }
 }
 
 /// What is to be done about one table.

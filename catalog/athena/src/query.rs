@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use aws_sdk_athena::types::{
-    QueryExecution, QueryExecutionContext, QueryExecutionState, ResultConfiguration, StatementType,
+    QueryExecution, QueryExecutionContext, QueryExecutionState, QueryExecutionStatistics, ResultConfiguration,
+    StatementType,
 };
 use catalog::aws::SdkConfig;
 use tokio::time::Instant;
@@ -221,7 +222,8 @@ impl Execution {
         };
         let numbers = execution.statistics();
         let millis = |value: Option<i64>| Duration::from_millis(value.and_then(|it| it.try_into().ok()).unwrap_or(0));
-        let scanned = numbers.and_then(|it| it.data_scanned_in_bytes()).and_then(|it| u64::try_from(it).ok());
+        let scanned =
+            numbers.and_then(QueryExecutionStatistics::data_scanned_in_bytes).and_then(|it| u64::try_from(it).ok());
         let scanned_bytes = scanned.unwrap_or(0);
         let reused = numbers
             .and_then(|it| it.result_reuse_information())
@@ -233,8 +235,8 @@ impl Execution {
         Progress {
             state,
             elapsed: self.started.elapsed(),
-            queued: millis(numbers.and_then(|it| it.query_queue_time_in_millis())),
-            ran: millis(numbers.and_then(|it| it.engine_execution_time_in_millis())),
+            queued: millis(numbers.and_then(QueryExecutionStatistics::query_queue_time_in_millis)),
+            ran: millis(numbers.and_then(QueryExecutionStatistics::engine_execution_time_in_millis)),
             scanned_bytes,
             cost: if free { 0.0 } else { price::cost(scanned_bytes, self.price_per_tb) },
         }

@@ -182,10 +182,9 @@ impl<S: ObjectStore> ObjectStore for KeptLog<S> {
         if is_kept(location)
             && let Some((meta, bytes)) = self.whole(location).await?
             && ranges.iter().all(|range| range.end <= meta.size)
+            && let Some(parts) = ranges.iter().map(|range| slice(&bytes, range)).collect()
         {
-            if let Some(parts) = ranges.iter().map(|range| slice(&bytes, range)).collect() {
-                return Ok(parts);
-            }
+            return Ok(parts);
         }
         self.inner.get_ranges(location, ranges).await
     }

@@ -185,10 +185,10 @@ fn rows_here_are_written_in_every_format() {
 }
 
 /// The double's own switches.
-fn switch(aws: &Aws, path: &str, body: Value) {
+fn switch(aws: &Aws, path: &str, body: &Value) {
     let url = format!("{}/moto-api/{path}", aws.endpoint());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let sent = runtime.block_on(reqwest::Client::new().post(url).json(&body).send()).unwrap();
+    let sent = runtime.block_on(reqwest::Client::new().post(url).json(body).send()).unwrap();
     assert!(sent.status().is_success(), "{path}: {}", sent.status());
 }
 
@@ -200,12 +200,13 @@ fn prepare(aws: &Aws) {
         .into();
     let columns = [("dish", "varchar"), ("price", "bigint")].map(|(name, kind)| json!({ "Name": name, "Type": kind }));
     let body = json!({ "region": services::REGION, "results": [{ "rows": rows, "column_info": columns }] });
-    switch(aws, "static/athena/query-results", body);
+    switch(aws, "static/athena/query-results", &body);
 }
 
 /// How the double's queries move on: at once, or only when they are looked at so often.
-fn progression(aws: &Aws, transition: Value) {
-    switch(aws, "state-manager/set-transition", json!({ "model_name": "athena::execution", "transition": transition }));
+fn progression(aws: &Aws, transition: &Value) {
+    let moves = json!({ "model_name": "athena::execution", "transition": transition });
+    switch(aws, "state-manager/set-transition", &moves);
 }
 
 const QUERY: &str = "select dish, price from menu_marts.menu";
@@ -216,14 +217,14 @@ fn athena_is_asked_watched_and_interrupted() {
     let Some(aws) = services::aws() else { return };
     let project = project(aws, "asked_");
     prepare(aws);
-    progression(aws, json!({ "progression": "manual", "times": 1 }));
+    progression(aws, &json!({ "progression": "manual", "times": 1 }));
     let output = project.onggi(&["sql", "--athena", QUERY]);
     assert!(output.status.success(), "{}", text(&output));
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(stdout.contains("| 국밥 | 9000  |") && stdout.contains("12000"), "{stdout}");
     assert!(stderr.contains("athena: succeeded") && stderr.contains("0.0 kB scanned, $0.000050"), "{stderr}");
 
-    progression(aws, json!({ "progression": "immediate" }));
+    progression(aws, &json!({ "progression": "immediate" }));
     prepare(aws);
     let output = project.onggi(&["sql", "--athena", "--quiet", "--format", "csv", QUERY]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "dish,price\n국밥,9000\n,12000\n", "{}", text(&output));
@@ -239,7 +240,7 @@ fn athena_is_asked_watched_and_interrupted() {
     assert_eq!(&std::fs::read(&file).unwrap()[..4], b"PAR1");
 
     // A query that never moves on is stopped when the person who asked has had enough.
-    progression(aws, json!({ "progression": "manual", "times": 100_000 }));
+    progression(aws, &json!({ "progression": "manual", "times": 100_000 }));
     for signal in ["-INT", "-TERM"] {
         let output = interrupted(&project, signal);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
@@ -250,7 +251,7 @@ fn athena_is_asked_watched_and_interrupted() {
         assert_eq!(state(aws, id), "CANCELLED");
         assert!(!project.folder.join("never.csv").exists() && !project.folder.join("never.csv.part").exists());
     }
-    progression(aws, json!({ "progression": "immediate" }));
+    progression(aws, &json!({ "progression": "immediate" }));
 }
 
 /// The query under way, and then a signal.

@@ -131,7 +131,8 @@ fn the_search_bites() {
 }
 
 fn set(project: &mut Project, name: &str, value: &str) {
-    project.env.iter_mut().find(|(it, _)| *it == name).unwrap().1 = value.to_owned();
+    let secret = &mut project.env.iter_mut().find(|(it, _)| *it == name).unwrap().1;
+    value.clone_into(secret);
 }
 
 /// Everything that is there afterwards, as text: the project's files, the bucket, every table, the database, the catalog.

@@ -1,6 +1,8 @@
 //! Several workers on one queue, killed, stopped, frozen and poisoned: every task is in the lake once, and `status` says
 //! what is. Each story is told with the embedded queue and with SQS.
 
+#![expect(clippy::disallowed_methods, reason = "whole processes are waited for, which no clock of ours paces")]
+
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use crate::support::{self, Project, Site, last_object, text};
 const VISIBILITY: Duration = Duration::from_secs(5);
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Settings of tests: short waits.
 const TUNING: &str = "\n[queue]\nvisibility_seconds = 5\nsign_seconds = 0.5\n";
@@ -290,7 +292,7 @@ fn three_workers_together_keep_a_hosts_pace() {
     let window = Duration::from_secs(2);
     let most = RATE * window.as_secs() + 3 + robots + 1;
     for (place, (from, first)) in seen.iter().enumerate() {
-        let last = seen[place..].iter().take_while(|(at, _)| *at - *from <= window).last().unwrap().1;
+        let last = seen[place..].iter().take_while(|(at, _)| at.saturating_sub(*from) <= window).last().unwrap().1;
         assert!(last - first <= most, "{} requests in {window:?} from {from:?}, {most} are allowed", last - first);
     }
     let (requests, took) = (seen.last().unwrap().1, began.elapsed());

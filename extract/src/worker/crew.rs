@@ -97,7 +97,7 @@ impl Crew {
             self.ctx.queue.send(&left.waiting, (self.ctx.now)()).await?;
             failpoint!("extract.send.after");
             let before = left.waiting.len();
-            *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = left.waiting.clone();
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&left.waiting);
             Arc::clone(&self).work(self.ctx.jobs.min(before)).await?;
             if self.ctx.cancel.is_cancelled() {
                 return Err(Error::Cancelled);

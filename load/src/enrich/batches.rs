@@ -208,7 +208,9 @@ impl Batches {
                 }
                 continue;
             };
-            bodies.iter().for_each(|call| drop(calls.remove(&call.key)));
+            for call in &bodies {
+                calls.remove(&call.key);
+            }
             if !openai.till().take(bodies.iter().map(|call| openai.cost_at_most(call, Mode::Batch)).sum()) {
                 short = true;
                 self.open.push(open);

@@ -123,7 +123,7 @@ async fn looked(
         });
         if !is_known {
             embeddings.answers += 1;
-            inputs.push(openai.expect_embedding(text.as_deref()));
+            inputs.push(OpenAi::expect_embedding(text.as_deref()));
         }
     }
     embeddings.usage = Usage { calls: calls(openai, &inputs), input_tokens: inputs.iter().sum(), output_tokens: 0 };

@@ -84,7 +84,7 @@ fn nullable<'a>(array: &'a dyn Array, write: impl Fn(usize, &mut Vec<u8>) + 'a) 
     }
 }
 
-fn integers<'a, T: ArrowPrimitiveType>(array: &'a dyn Array) -> Write<'a>
+fn integers<T: ArrowPrimitiveType>(array: &dyn Array) -> Write<'_>
 where
     T::Native: Into<i128>,
 {

@@ -49,7 +49,8 @@ impl SqsQueue {
     /// Finds the queue. `lake` is where is noted what SQS can't keep. Nothing is made: a queue has costs and rights.
     pub async fn open(lake: &Lake, sdk: &SdkConfig, settings: SqsSettings) -> Result<Self, Error> {
         let Some(wanted) = name(&settings.uri) else { return Err(Error::QueueUri { uri: settings.uri }) };
-        if wanted.queue.ends_with(".fifo") {
+        // The service's own rule for a name's end, capitals included.
+        if wanted.queue.strip_suffix(".fifo").is_some() {
             return Err(Error::QueueUri { uri: settings.uri });
         }
         // Without bounds of ours a server that accepts and never answers would hold us for ever.
@@ -69,20 +70,17 @@ impl SqsQueue {
         let attributes = asked.await.map_err(|error| failed(error.into()))?.attributes.unwrap_or_default();
         let retention = attributes.get(&QueueAttributeName::MessageRetentionPeriod);
         let retention = retention.and_then(|text| text.parse().ok()).map_or(USUAL_RETENTION, Duration::from_secs);
-        let dead_url = match attributes.get(&QueueAttributeName::RedrivePolicy).and_then(|text| target(text)) {
-            Some((account, queue)) => Some(
-                url_of(&client, &queue, Some(&account))
-                    .await
-                    .map_err(|fault| fault.into_error(&settings.uri, "looking up its dead-letter queue"))?,
-            ),
-            None => {
-                tracing::warn!(
-                    queue = settings.uri,
-                    "the queue has no redrive policy: a task that kills its worker each time comes back for ever; \
-                     give it a RedrivePolicy with a dead-letter queue and maxReceiveCount 5"
-                );
-                None
-            }
+        let policy = attributes.get(&QueueAttributeName::RedrivePolicy);
+        let dead_url = if let Some((account, queue)) = policy.and_then(|text| target(text)) {
+            let url = url_of(&client, &queue, Some(&account)).await;
+            Some(url.map_err(|fault| fault.into_error(&settings.uri, "looking up its dead-letter queue"))?)
+        } else {
+            tracing::warn!(
+                queue = settings.uri,
+                "the queue has no redrive policy: a task that kills its worker each time comes back for ever; \
+                 give it a RedrivePolicy with a dead-letter queue and maxReceiveCount 5"
+            );
+            None
         };
         let (lake, deadlines, looked) = (lake.clone(), Mutex::new(HashMap::new()), Mutex::new(None));
         Ok(Self { client, lake, settings, url, dead_url, retention, deadlines, looked })

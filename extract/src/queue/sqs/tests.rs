@@ -37,12 +37,11 @@ impl OnServer {
     }
 
     async fn queue(&self) -> SqsQueue {
-        let lake = match self.lake.get() {
-            Some(lake) => lake.clone(),
-            None => {
-                let lake = Lake::open(&format!("memory://sqs-{}", self.queue), "test").await.unwrap();
-                self.lake.get_or_init(|| lake).clone()
-            }
+        let lake = if let Some(lake) = self.lake.get() {
+            lake.clone()
+        } else {
+            let lake = Lake::open(&format!("memory://sqs-{}", self.queue), "test").await.unwrap();
+            self.lake.get_or_init(|| lake).clone()
         };
         SqsQueue::open(&lake, &sdk(), self.settings()).await.unwrap()
     }

@@ -148,7 +148,7 @@ impl OpenAi {
             Answer::Done(body) => Ok(serde_json::from_slice::<Told>(&body).ok().map(|told| told.id)),
             // A front's 5xx says nothing of what happened behind it.
             Answer::Lost(_) | Answer::Failed { .. } => Ok(None),
-            other => Err(self.failed(model, other)),
+            other => Err(Self::failed(model, other)),
         }
     }
 
@@ -183,7 +183,7 @@ impl OpenAi {
     /// Opens a file of answers.
     pub(crate) async fn answers(&self, model: &str, file: &str) -> Result<Answers<'_>> {
         let path = format!("/files/{file}/content");
-        let response = self.http.open(&path).await.map_err(|answer| self.failed(model, answer))?;
+        let response = self.http.open(&path).await.map_err(|answer| Self::failed(model, answer))?;
         Ok(Answers { openai: self, model: model.to_owned(), response: Some(response), rest: Vec::new(), unread: 0 })
     }
 
@@ -234,11 +234,11 @@ impl OpenAi {
                 }
                 Answer::Limited(wait) | Answer::Failed { wait, .. } => *wait,
                 Answer::Lost(_) => None,
-                Answer::Quota(_) | Answer::Refused { .. } => return Err(self.failed(model, answer)),
+                Answer::Quota(_) | Answer::Refused { .. } => return Err(Self::failed(model, answer)),
             };
             failures += 1;
             if failures >= TRIES {
-                return Err(self.failed(model, answer));
+                return Err(Self::failed(model, answer));
             }
             tokio::time::sleep(wait.unwrap_or_else(|| pause(failures))).await;
         }
@@ -254,13 +254,12 @@ impl Answers<'_> {
             message: "the file of answers broke off".to_owned(),
             retryable: true,
         })?;
-        match chunk {
-            Some(chunk) => self.rest.extend_from_slice(&chunk),
-            None => {
-                // The last line may lack its end.
-                self.rest.push(b'\n');
-                self.response = None;
-            }
+        if let Some(chunk) = chunk {
+            self.rest.extend_from_slice(&chunk);
+        } else {
+            // The last line may lack its end.
+            self.rest.push(b'\n');
+            self.response = None;
         }
         let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines: Vec<u8> = self.rest.drain(..whole).collect();

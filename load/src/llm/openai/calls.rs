@@ -108,7 +108,7 @@ impl OpenAi {
     }
 
     /// What the embedding of a summary that is not written yet needs at most.
-    pub(crate) fn expect_embedding(&self, text: Option<&str>) -> u64 {
+    pub(crate) fn expect_embedding(text: Option<&str>) -> u64 {
         text.map_or_else(|| tokens::estimate(&"가".repeat(check::LONGEST)), tokens::estimate).min(INPUT_TOKENS)
     }
 }

@@ -68,7 +68,7 @@ fn forbidden(text: &str) -> Option<&'static str> {
         .filter_map(|(rule, name)| Regex::new(rule).ok().map(|rule| (rule, name)))
         .collect()
     });
-    if text.chars().any(|c| c.is_control()) {
+    if text.chars().any(char::is_control) {
         return Some("control characters");
     }
     RULES.iter().find(|(rule, _)| rule.is_match(text)).map(|(_, name)| *name)

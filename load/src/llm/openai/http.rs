@@ -89,7 +89,7 @@ impl Http {
         let part = reqwest::multipart::Part::bytes(Vec::from(bytes)).file_name(name.to_owned());
         let form = reqwest::multipart::Form::new().text("purpose", purpose.to_owned()).part("file", part);
         // A file of the largest size at 1 MB a second.
-        let timeout = self.timeout.max(Duration::from_secs(240));
+        let timeout = self.timeout.max(Duration::from_mins(4));
         self.send(self.request(Method::POST, path, timeout).multipart(form)).await
     }
 
@@ -100,7 +100,7 @@ impl Http {
 
     /// Opens a large answer, to be read piece by piece.
     pub(crate) async fn open(&self, path: &str) -> Result<Response, Answer> {
-        let request = self.request(Method::GET, path, Duration::from_secs(3600));
+        let request = self.request(Method::GET, path, Duration::from_hours(1));
         let response = request.send().await.map_err(|error| unsent(&error))?;
         if response.status().is_success() { Ok(response) } else { Err(self.not_done(response).await) }
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// What part of a minute's worth a bucket holds.
 const HOLDS: f64 = 1.0 / 12.0;
 /// The longest that one answer of the service can silence us; it may say so again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
 /// The limits of a service, and how near we are to them.
 #[derive(Debug)]

@@ -59,7 +59,7 @@ impl OpenAi {
                 }
                 Answer::Failed { message, wait } => (message, wait.unwrap_or_else(|| pause(failures))),
                 Answer::Lost(reason) => return Err(Unanswered::Lost(reason)),
-                other => return Err(Unanswered::Failed(self.failed(&call.model, other))),
+                other => return Err(Unanswered::Failed(Self::failed(&call.model, other))),
             };
             failures += 1;
             if failures > TRIES {
@@ -72,7 +72,7 @@ impl OpenAi {
     }
 
     /// An answer that is none, as an error.
-    pub(crate) fn failed(&self, model: &str, answer: Answer) -> Error {
+    pub(crate) fn failed(model: &str, answer: Answer) -> Error {
         let model = model.to_owned();
         match answer {
             Answer::Quota(message) => Error::Quota { model, message },

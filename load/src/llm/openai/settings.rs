@@ -74,7 +74,7 @@ impl Settings {
             prices: BTreeMap::new(),
             prompt_tokens: 12_000,
             output_tokens: 1_000,
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_mins(2),
             batch: BatchLimits::default(),
         }
     }

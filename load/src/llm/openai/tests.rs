@@ -39,6 +39,9 @@ fn reviews(count: usize) -> Vec<String> {
     (0..count).map(|i| format!("{i}번째 방문도 국물이 진하고 직원이 친절해서 좋았어요")).collect()
 }
 
+/// The switch that a case throws.
+type Throw = fn(&mut Switches) -> &mut Fault;
+
 #[tokio::test]
 async fn a_summary_is_one_call_and_an_embedding_has_its_dimension() {
     let replica = replica(Switches::default()).await;
@@ -82,7 +85,7 @@ async fn the_estimate_is_never_below_what_the_service_counts() {
 
 #[tokio::test]
 async fn an_answer_that_fails_its_check_is_repaired_once_and_then_set_aside() {
-    let cases: [(&str, fn(&mut Switches) -> &mut Fault); 5] = [
+    let cases: [(&str, Throw); 5] = [
         ("schema", |s| &mut s.wrong_schema),
         ("refusal", |s| &mut s.refusal),
         ("empty", |s| &mut s.empty),
@@ -171,7 +174,7 @@ async fn a_wrong_key_is_said_once_and_not_shown() {
 
 #[tokio::test]
 async fn wrong_vectors_are_never_taken() {
-    let cases: [(&str, fn(&mut Switches) -> &mut Fault); 4] = [
+    let cases: [(&str, Throw); 4] = [
         ("extra", |s| &mut s.extra_item),
         ("missing", |s| &mut s.missing_item),
         ("nan", |s| &mut s.not_a_number),

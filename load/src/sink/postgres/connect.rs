@@ -15,7 +15,7 @@ use super::fault::Fault;
 /// How long a connection may take, TLS and login included.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a caller waits for a free connection.
-const FREE: Duration = Duration::from_secs(60);
+const FREE: Duration = Duration::from_mins(1);
 /// The oldest server whose ways are known here.
 const OLDEST: (u32, &str) = (140_000, "14");
 /// What a URL may say beside host, user and database. Anything else is refused by name, never by value.

@@ -125,6 +125,7 @@ impl Reader<'_> {
     }
 
     /// The next row; `Some(None)` for the footer, `None` when more bytes are needed.
+    #[expect(clippy::option_option, reason = "three answers, each of which its one caller takes apart at once")]
     fn row(&mut self) -> Option<Option<(String, RowHash)>> {
         let count = self.bytes.get(self.at..self.at + 2)?;
         if count == [0xff, 0xff] {

@@ -130,10 +130,7 @@ impl Change {
     /// COMMIT; when its reply is lost, the watermark decides.
     pub(super) async fn publish(&self, mut session: Session) -> Result<(), Fault> {
         failpoint!("load.postgres.before");
-        let lost = match state::run(session.get()?, "commit").await {
-            Ok(()) => None,
-            Err(fault) => Some(fault),
-        };
+        let lost = state::run(session.get()?, "commit").await.err();
         failpoint!("load.postgres.after");
         let Some(lost) = lost else {
             session.end().await;

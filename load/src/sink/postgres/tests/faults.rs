@@ -39,12 +39,11 @@ async fn a_server_that_dies_in_the_middle_of_a_copy() {
             }
             server.kill();
             server.start_again();
-            let held = if before.is_empty() {
+            if before.is_empty() {
                 server.psql(&url, "select coalesce(to_regclass('onggi.places')::text, '')").trim().to_owned()
             } else {
                 state(&server, &url)
-            };
-            held
+            }
         };
         let ((synced, again), held) = tokio::join!(counted(&world, &slow, &target), kill);
         assert_eq!(held, before, "nothing of it is seen");
