@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn credentials_are_kept_until_shortly_before_they_expire() {
-        let (long, calls) = chain(Some(Duration::from_mins(60)));
+        let (long, calls) = chain(Some(Duration::from_hours(1)));
         for _ in 0..3 {
             assert_eq!(long.get_credential().await.unwrap().key_id, "key0");
         }

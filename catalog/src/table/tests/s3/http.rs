@@ -121,6 +121,7 @@ impl HttpService for Line {
         if !self.http.fires(&request) {
             return self.client.execute(request).await;
         }
+        #[expect(clippy::match_same_arms, reason = "one line for each fault")]
         match self.http.fault {
             Fault::Busy => Ok(answer(503, "SlowDown")),
             Fault::Conflict => Ok(answer(409, "ConditionalRequestConflict")),
