@@ -96,7 +96,12 @@ async fn run() -> anyhow::Result<()> {
         ("psql \\copy, csv file", csv),
         ("psql \\copy, file in the server's binary format", binary),
     ] {
-        println!("   | {what} | {seconds:.2} | {:.0} | {:.2} | {:.2} |", rate(seconds), csv / seconds, binary / seconds);
+        println!(
+            "   | {what} | {seconds:.2} | {:.0} | {:.2} | {:.2} |",
+            rate(seconds),
+            csv / seconds,
+            binary / seconds
+        );
     }
 
     println!("   | sync | rows written | deleted | seconds |");
