@@ -1,6 +1,6 @@
 //! The lake as AWS sees it: Glue's tables and Athena's answers.
 //!
-//! Athena reads a Delta table by its log and needs to be told no more than where it lies. So [`publish`] registers each
+//! Athena reads a Delta table by its log and needs to be told no more than where it lies. So [`publish()`] registers each
 //! table of a lake in Glue's catalog, one database a layer: `marts.places` is the same name in Athena as in
 //! `onggi sql`. What it writes follows from the lake alone, so a second pass finds nothing to do, and a changed table is
 //! the only one that is written again.
