@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub mod guard;
 mod postgres;
 
-pub use postgres::Postgres;
+pub use postgres::{PASSWORD, Postgres};
 
 use guard::{Ready, Server, free_port};
 

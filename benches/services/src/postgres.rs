@@ -8,7 +8,8 @@ use crate::fresh;
 use crate::guard::{Ready, folder, free_port, guarded, wait};
 
 const USER: &str = "onggi";
-const PASSWORD: &str = "canary-7f3a91-of-postgres";
+/// The password of every role that is made here.
+pub const PASSWORD: &str = "canary-7f3a91-of-postgres";
 
 /// A server with its data. Its role is a superuser whose password is asked for.
 #[derive(Debug)]

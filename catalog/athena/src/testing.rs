@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 /// The configuration of a client of the server at `endpoint`.
 pub(crate) fn sdk(endpoint: &str, region: &'static str) -> SdkConfig {
-    let credentials = Credentials::new("onggi-test", "onggi-test-secret", None, None, "test");
+    let credentials = Credentials::new(services::ACCESS_KEY, services::SECRET_KEY, None, None, "test");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))

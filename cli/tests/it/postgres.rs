@@ -48,14 +48,11 @@ fn the_serving_side_moves_to_a_database_and_answers_the_same() {
     }
     let doctor = text(&ask(&["doctor"]));
     assert!(doctor.contains("PostgreSQL") && doctor.contains("schema serving"), "{doctor}");
-    let wrong = moved
-        .command(&["doctor"])
-        .env("ONGGI_POSTGRES", url.replace("onggi-test-password", "canary-2"))
-        .output()
-        .unwrap();
+    let wrong =
+        moved.command(&["doctor"]).env("ONGGI_POSTGRES", url.replace(services::PASSWORD, "canary-2")).output().unwrap();
     assert!(!wrong.status.success() && text(&wrong).contains("check user and password"), "{}", text(&wrong));
     for output in [&first, &second, &wrong] {
-        assert!(!text(output).contains("onggi-test-password") && !text(output).contains("canary-2"));
+        assert!(!text(output).contains(services::PASSWORD) && !text(output).contains("canary-2"));
     }
 }
 

@@ -199,7 +199,7 @@ async fn what_is_refused_is_told_with_a_way_out_and_without_the_password() {
         assert!(told(&error).contains(expected) && told(&error).contains(hint), "{}", told(&error));
         assert!(again.is_empty() && !error.is_retryable());
         assert!(
-            !format!("{error:?} {}", told(&error)).contains("canary") && !told(&error).contains("onggi-test-password"),
+            !format!("{error:?} {}", told(&error)).contains("canary") && !told(&error).contains(services::PASSWORD),
             "{error:?}"
         );
     }

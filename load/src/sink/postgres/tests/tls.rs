@@ -66,7 +66,7 @@ async fn the_modes_of_tls_mean_what_libpq_says() {
             (Ok(line), Ok(expected)) => assert!(line.contains(expected), "{url}: {line}"),
             (Err(error), Err(hint)) => {
                 assert!(told(&error).contains(hint) && error.hint().is_some(), "{url}: {}", told(&error));
-                assert!(!told(&error).contains("onggi-test-password"));
+                assert!(!told(&error).contains(services::PASSWORD));
             }
             (found, expected) => panic!("{url}: expected {expected:?}, found {found:?}"),
         }
