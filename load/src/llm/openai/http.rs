@@ -27,8 +27,8 @@ pub(crate) enum Answer {
     Limited(Option<Duration>),
     /// 429 of the kind that waiting does not mend: the account is empty.
     Quota(String),
-    /// The service or its front failed; nothing was answered.
-    Failed { message: String, wait: Option<Duration> },
+    /// The service or its front failed, or it was never reached (`sent` says which); nothing was answered.
+    Failed { message: String, wait: Option<Duration>, sent: bool },
     /// The request is wrong, or may not be made.
     Refused { status: u16, code: String, message: String },
     /// Sent, and no whole answer came back: it may have been paid.
@@ -147,9 +147,11 @@ impl Http {
             }
             StatusCode::TOO_MANY_REQUESTS => Answer::Limited(wait),
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => {
-                Answer::Failed { message: format!("{status}: {message}"), wait }
+                Answer::Failed { message: format!("{status}: {message}"), wait, sent: true }
             }
-            _ if status.is_server_error() => Answer::Failed { message: format!("{status}: {message}"), wait },
+            _ if status.is_server_error() => {
+                Answer::Failed { message: format!("{status}: {message}"), wait, sent: true }
+            }
             _ => Answer::Refused { status: status.as_u16(), code, message },
         }
     }
@@ -164,7 +166,7 @@ impl Http {
 /// A request that got no answer at all.
 fn unsent(error: &reqwest::Error) -> Answer {
     if error.is_connect() || error.is_builder() {
-        return Answer::Failed { message: words(error), wait: None };
+        return Answer::Failed { message: words(error), wait: None, sent: false };
     }
     Answer::Lost(words(error))
 }

@@ -57,7 +57,13 @@ impl OpenAi {
                     limited += 1;
                     continue;
                 }
-                Answer::Failed { message, wait } => (message, wait.unwrap_or_else(|| pause(failures))),
+                Answer::Failed { message, wait, sent } => {
+                    if !sent {
+                        // The service counts what reaches it: a pace held for what never left would only delay the end.
+                        self.limiter.correct(counted, 0.0);
+                    }
+                    (message, wait.unwrap_or_else(|| pause(failures)))
+                }
                 Answer::Lost(reason) => return Err(Unanswered::Lost(reason)),
                 other => return Err(Unanswered::Failed(Self::failed(&call.model, other))),
             };

@@ -231,7 +231,7 @@ async fn a_service_that_is_not_there_is_an_error_in_the_end() {
     let settings = Settings::new(&format!("http://{address}/v1"), "k", "small", "embed");
     let openai = OpenAi::new(settings).unwrap();
     let (answer, begun) = (openai.http.post("/chat/completions", &serde_json::Value::Null).await, Instant::now());
-    assert!(matches!(answer, Answer::Failed { .. }), "{answer:?}");
+    assert!(matches!(answer, Answer::Failed { sent: false, .. }), "{answer:?}");
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
