@@ -71,8 +71,9 @@ impl Response {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Flow {
-    /// There may be more.
-    Continue,
+    /// There may be more. So many different items came since the last document: what a site sends twice counts once, so
+    /// that its total can be compared.
+    Continue(u64),
     /// It is enough.
     Stop,
 }

@@ -86,6 +86,8 @@ struct Basket<'a> {
     by_name: HashMap<Name, Known>,
     /// Counts documents: a page that is opened again begins again.
     pass: u32,
+    /// Different items since its document.
+    in_pass: u64,
     duplicates: u64,
     requests: u64,
     idle: u32,
@@ -117,6 +119,7 @@ impl<'a> Basket<'a> {
             rows: Vec::new(),
             by_name: HashMap::new(),
             pass: 0,
+            in_pass: 0,
             duplicates: 0,
             requests: 0,
             idle: 0,
@@ -131,6 +134,7 @@ impl<'a> Basket<'a> {
         let is_document = matches!(response.body, Body::Document(_));
         if is_document {
             self.pass += 1;
+            self.in_pass = 0;
         }
         let page = match self.read(&response.body) {
             Ok(page) => page,
@@ -149,22 +153,23 @@ impl<'a> Basket<'a> {
         self.total = page.total.or(self.total);
         let fetched_at = (self.envelope.now)();
         let url: Arc<str> = response.url.into();
-        let (mut new, mut newest, mut ordered) = (0, None, !page.items.is_empty());
+        let before = self.in_pass;
+        let (mut newest, mut ordered) = (None, !page.items.is_empty());
         for item in page.items {
             let content = items::fingerprint(&item);
             let record = record::map(self.source, self.key, self.identity, item);
             ordered &= record.order.is_some();
             newest = newest.max(record.order);
-            new += u32::from(self.put(record, content, &url, fetched_at));
+            self.in_pass += u64::from(self.put(record, content, &url, fetched_at));
         }
         // A document without items is no sign of the end: its answers come after it.
-        self.idle = if new == 0 && !is_document { self.idle + 1 } else { 0 };
+        self.idle = if self.in_pass == before && !is_document { self.idle + 1 } else { 0 };
         if ordered && self.older_than.is_some_and(|limit| newest.is_some_and(|newest| newest < limit)) {
             return Flow::Stop;
         }
         let all = matches!(self.source.recipe(), Recipe::Http(_))
             && self.total.is_some_and(|total| self.rows.len() as u64 >= total);
-        if all || self.idle >= IDLE_RESPONSES { Flow::Stop } else { Flow::Continue }
+        if all || self.idle >= IDLE_RESPONSES { Flow::Stop } else { Flow::Continue(self.in_pass) }
     }
 
     fn read(&self, body: &Body) -> Result<Page, Unreadable> {

@@ -183,6 +183,20 @@ impl Tab {
         self.captured.try_recv().ok()
     }
 
+    /// Waits for what was stopped on its way into the page and is not handed over yet; whether something waits then. The
+    /// page had such an answer first: it is let go on before it is handed over.
+    pub(super) async fn catch_up(&self) -> bool {
+        let open = || {
+            let done = self.counts.captured.load(Ordering::Acquire) + self.counts.skipped.load(Ordering::Acquire);
+            self.counts.paused.load(Ordering::Acquire) > done
+        };
+        let deadline = tokio::time::Instant::now() + COMMAND_TIMEOUT;
+        while open() && self.is_alive() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        !self.captured.is_empty()
+    }
+
     pub(super) fn is_alive(&self) -> bool {
         self.running.is_alive() && !self.interceptor.is_finished()
     }
@@ -272,13 +286,15 @@ impl Interceptor {
             }
             match captured {
                 Some(captured) => {
-                    self.counts.captured.fetch_add(1, Ordering::Relaxed);
-                    if self.sender.send(captured).is_err() {
+                    let sent = self.sender.send(captured);
+                    // Counted when it is there: `catch_up` looks at the count first.
+                    self.counts.captured.fetch_add(1, Ordering::Release);
+                    if sent.is_err() {
                         break;
                     }
                 }
                 None => {
-                    self.counts.skipped.fetch_add(1, Ordering::Relaxed);
+                    self.counts.skipped.fetch_add(1, Ordering::Release);
                 }
             }
         }

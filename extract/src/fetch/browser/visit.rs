@@ -10,6 +10,7 @@
 //! A click is made only after the answer to the one before was taken and drawn: a click on a button that moves, or while
 //! the page is busy, is lost. A page that is opened again hands over again what it had; items are merged by key later.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use serde_json::json;
@@ -61,6 +62,7 @@ pub(super) struct Visit<'a> {
 /// What came so far, as far as the end of the list is concerned.
 #[derive(Default)]
 struct Seen {
+    /// Different ones: a page that asks for its first items once more has not come any further.
     items: u64,
     total: Option<u64>,
     /// Answers to clicks.
@@ -70,11 +72,6 @@ struct Seen {
 }
 
 impl Seen {
-    fn add(&mut self, items: usize, total: Option<u64>) {
-        self.items += items as u64;
-        self.total = total.or(self.total);
-    }
-
     fn is_short(&self) -> bool {
         self.total.is_some_and(|total| self.items < total)
     }
@@ -152,14 +149,15 @@ impl<'a> Visit<'a> {
                 Ok(page) => page,
                 Err(unreadable) => return Ok(Err(self.half(format!("{unreadable}; {}", evidence(html.as_bytes()))))),
             };
-            seen.add(page.items.len(), page.total);
+            seen.total = page.total.or(seen.total);
         }
         if let Err(half) = self.rendered(tab).await? {
             return Ok(Err(half));
         }
         self.politeness.report(&self.url, &Outcome::Answered);
-        if on(Response::document(self.url.clone(), html)) == Flow::Stop {
-            return Ok(Ok(()));
+        match on(Response::document(self.url.clone(), html)) {
+            Flow::Stop => return Ok(Ok(())),
+            Flow::Continue(items) => seen.items = items,
         }
         self.click_through(tab, seen, on).await
     }
@@ -260,17 +258,8 @@ impl<'a> Visit<'a> {
         let mut failures = 0;
         let mut last: Option<FetchError> = None;
         loop {
-            // What came without a click: a page that asks for its first items once more.
-            while let Some(captured) = tab.waiting() {
-                match self.judge(captured) {
-                    Some(Verdict::Answer(answer, count, total)) => {
-                        if self.hand_over(answer, count, total, seen, on) == Flow::Stop {
-                            return Ok(Ok(()));
-                        }
-                    }
-                    Some(Verdict::End(error)) => return Err(Trouble::Site(error)),
-                    Some(Verdict::Again(..)) | None => {}
-                }
+            if self.take_waiting(tab, seen, on)?.is_break() {
+                return Ok(Ok(()));
             }
             let settle = match expect {
                 Some(0) => IDLE_SETTLE,
@@ -282,6 +271,11 @@ impl<'a> Visit<'a> {
                 .map_err(Trouble::Tab)?;
             match looked["state"].as_str() {
                 Some("more") => {}
+                // The page may be a step ahead: it has drawn an answer that was not handed over yet.
+                Some("end") if tab.catch_up().await => {
+                    expect = None;
+                    continue;
+                }
                 Some("end") => {
                     // A page that lost its button together with an answer has not said that this was all.
                     if let Some(error) = last {
@@ -305,6 +299,10 @@ impl<'a> Visit<'a> {
                 _ => return Ok(Err(self.half(format!("the page is gone: {looked}")))),
             }
             self.politeness.pace_again(self.source, &self.url).await.map_err(Trouble::Site)?;
+            // What came meanwhile is not the answer to the click that follows.
+            if self.take_waiting(tab, seen, on)?.is_break() {
+                return Ok(Ok(()));
+            }
             let Some(captured) = self.click(tab).await? else {
                 if seen.is_all() {
                     return Ok(Ok(()));
@@ -317,7 +315,8 @@ impl<'a> Visit<'a> {
                     failures = 0;
                     last = None;
                     expect = Some(count);
-                    if self.hand_over(answer, count, total, seen, on) == Flow::Stop {
+                    seen.answers += 1;
+                    if self.hand_over(answer, total, seen, on).is_break() {
                         return Ok(Ok(()));
                     }
                 }
@@ -352,18 +351,43 @@ impl<'a> Visit<'a> {
         Ok(None)
     }
 
+    /// Hands over what came without a click: a page that asks for its first items once more.
+    fn take_waiting(
+        &self,
+        tab: &mut Tab,
+        seen: &mut Seen,
+        on: &mut (dyn FnMut(Response) -> Flow + Send),
+    ) -> Result<ControlFlow<()>, Trouble> {
+        while let Some(captured) = tab.waiting() {
+            match self.judge(captured) {
+                Some(Verdict::Answer(answer, _, total)) => {
+                    if self.hand_over(answer, total, seen, on).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Some(Verdict::End(error)) => return Err(Trouble::Site(error)),
+                Some(Verdict::Again(..)) | None => {}
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     fn hand_over(
         &self,
         answer: Response,
-        count: usize,
         total: Option<u64>,
         seen: &mut Seen,
         on: &mut (dyn FnMut(Response) -> Flow + Send),
-    ) -> Flow {
-        seen.add(count, total);
-        seen.answers += 1;
+    ) -> ControlFlow<()> {
+        seen.total = total.or(seen.total);
         self.politeness.report(&self.url, &Outcome::Answered);
-        on(answer)
+        match on(answer) {
+            Flow::Stop => ControlFlow::Break(()),
+            Flow::Continue(items) => {
+                seen.items = items;
+                ControlFlow::Continue(())
+            }
+        }
     }
 
     /// What an answer is worth; nothing for a document.

@@ -1,6 +1,8 @@
-//! Pages that the replica does not have: what is loaded, what is half rendered, what only a drawn page shows.
+//! Pages that the replica does not have: what is loaded, what is half rendered, what only a drawn page shows, a page that is
+//! a step ahead of what was taken from it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -20,8 +22,17 @@ async fn one_page(html: &'static str) -> (Url, Arc<Mutex<Vec<String>>>) {
                 let read = socket.read(&mut buffer).await.unwrap_or(0);
                 let request = String::from_utf8_lossy(&buffer[..read]).into_owned();
                 log.lock().unwrap().push(request.clone());
-                let (status, body) =
-                    if request.starts_with("GET /robots.txt") { ("404 Not Found", "") } else { ("200 OK", html) };
+                let (status, body) = if request.starts_with("GET /robots.txt") {
+                    ("404 Not Found", "")
+                } else if request.starts_with("POST ") {
+                    // A page writes its own answers; they come after as many milliseconds as its address ends with.
+                    let (head, body) = request.split_once("\r\n\r\n").unwrap_or_default();
+                    let wait = head.split(' ').nth(1).and_then(|path| path.rsplit('=').next()?.parse().ok());
+                    tokio::time::sleep(Duration::from_millis(wait.unwrap_or(0))).await;
+                    ("200 OK", body)
+                } else {
+                    ("200 OK", html)
+                };
                 let head = format!(
                     "HTTP/1.1 {status}\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                     body.len()
@@ -102,4 +113,24 @@ async fn only_what_is_needed_is_loaded_and_dialogs_stop_nothing() {
     assert_eq!(paths, BTreeSet::from(["/robots.txt", "/restaurant/7/review/visitor?reviewSort=recent", "/frame"]));
     let page = asked.iter().find(|request| request.starts_with("GET /restaurant/")).unwrap().to_lowercase();
     assert!(page.contains("onggi/0.1") && page.contains("accept-language: ko-kr,ko;q=0.9"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_drawn_before_it_is_taken_is_not_lost() {
+    if !has_browser() {
+        return;
+    }
+    // Each click asks twice: for what is known, at once, and for what is new, late. The first is taken for the answer to the
+    // click, and the last answer is drawn, its button gone, while the one before it is looked at.
+    let html = "<script>window.__APOLLO_STATE__ = {\"ROOT_QUERY\": {\"visitorReviews({})\": {\"total\": 3, \"items\": [{\"id\": \"r1\"}]}}};</script>\
+        <div class=place_section><ul id=_review_list><li>r1</ul><div><a href=# id=more>더보기</a></div></div>\
+        <script>let page = 1; const ask = (id, after) => fetch('/graphql?getVisitorReviews&after=' + after, { method: 'POST', \
+        body: JSON.stringify({ data: { visitorReviews: { total: 3, items: [{ id }] } } }) }).then((answer) => answer.json()); \
+        document.getElementById('more').onclick = (event) => { event.preventDefault(); page += 1; const id = 'r' + page; ask('r1', 0); \
+        ask(id, 300).then(() => { const item = document.createElement('li'); item.textContent = id; \
+        document.getElementById('_review_list').append(item); if (id === 'r3') event.target.remove(); }); };</script>";
+    let (harvested, _) = harvest_one_page(html).await;
+    let harvest = harvested.unwrap();
+    let ids: Vec<_> = texts(&harvest.batch, "review_id").into_iter().flatten().collect();
+    assert_eq!(ids, ["r1", "r2", "r3"]);
 }
