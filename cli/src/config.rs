@@ -60,8 +60,7 @@ pub(crate) struct Config {
     #[serde(default)]
     pub sync: BTreeMap<TableName, SyncSection>,
     /// The lake in AWS: Glue's tables and Athena's answers.
-    #[serde(default)]
-    pub athena: AthenaSection,
+    pub athena: Option<AthenaSection>,
     /// The database that serving tables are kept in, where a table has the sink `postgres`.
     pub postgres: Option<PostgresSection>,
     /// Bounds on this machine's resources.
@@ -307,7 +306,8 @@ impl Config {
                 problem(host, format!("expected a rate above 0 for `{host}`"), "leave it out to keep the source's own");
             }
         }
-        let sections = self.athena.problems().into_iter().chain(self.llm.problems());
+        let athena = self.athena.as_ref().map(AthenaSection::problems).unwrap_or_default();
+        let sections = athena.into_iter().chain(self.llm.problems());
         for (key, message, hint) in sections {
             problem(key, message, hint);
         }

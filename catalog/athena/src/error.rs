@@ -56,6 +56,26 @@ pub enum Error {
         /// Why.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// The account has no such workgroup in this region.
+    #[error("there is no workgroup `{name}`")]
+    NoWorkgroup {
+        /// Its name.
+        name: String,
+    },
+    /// The workgroup takes no queries.
+    #[error("the workgroup `{name}` is disabled")]
+    DisabledWorkgroup {
+        /// Its name.
+        name: String,
+    },
+    /// A query would be refused, for want of a place for its answer.
+    #[error("nothing says where the answers of the workgroup `{name}` go")]
+    NoOutput {
+        /// Its name.
+        name: String,
+        /// Whether the workgroup insists on its own settings, so that `output` counts for nothing.
+        insists: bool,
+    },
     /// The statement does more than ask.
     #[error("expected a query, found `{found}`")]
     NotAQuery {
@@ -116,6 +136,12 @@ impl Error {
             Self::Lake { source, .. } => return source.hint(),
             Self::Refused { code, message, what } => return refused(code, message, what),
             Self::Unreachable { source, .. } => unreachable(source.as_ref()).into(),
+            Self::NoWorkgroup { .. } => WORKGROUP.into(),
+            Self::DisabledWorkgroup { .. } => "enable it in Athena's console, or set `workgroup` under `[athena]`".into(),
+            Self::NoOutput { insists: true, .. } => {
+                "give the workgroup an output location: it overrides the settings of its clients".into()
+            }
+            Self::NoOutput { .. } => OUTPUT.into(),
             Self::NotAQuery { .. } => {
                 "`select`, `with`, `show`, `describe` and `explain` are sent; tables are written by models".into()
             }
@@ -129,6 +155,10 @@ impl Error {
     }
 }
 
+const WORKGROUP: &str = "set `workgroup` under `[athena]` to one that exists and is enabled in this region";
+const OUTPUT: &str =
+    "set `output = \"s3://bucket/athena-results/\"` under `[athena]`, or give the workgroup an output location";
+
 /// The way out of a refusal.
 fn refused(code: &str, message: &str, what: &str) -> Option<String> {
     let lower = message.to_lowercase();
@@ -140,10 +170,9 @@ fn refused(code: &str, message: &str, what: &str) -> Option<String> {
     {
         "the credentials are not valid (any more): log in again, or choose another `profile` under `[aws]`".into()
     } else if lower.contains("output location") || lower.contains("outputlocation") {
-        "set `output = \"s3://bucket/athena-results/\"` under `[athena]`, or give the workgroup an output location"
-            .into()
+        OUTPUT.into()
     } else if lower.contains("workgroup") {
-        "set `workgroup` under `[athena]` to one that exists and is enabled in this region".into()
+        WORKGROUP.into()
     } else if code.contains("Throttling") || code.contains("TooManyRequests") || code.contains("LimitExceeded") {
         "the service is busy with other requests of this account: try again in a minute".into()
     } else {

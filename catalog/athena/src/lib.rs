@@ -11,11 +11,12 @@
 //! Deliberately absent: partitions (the log knows them), table statistics, crawlers, and every statement that writes.
 //!
 //! Modules in reading order: `hive` (types), `registration` (one table as Glue keeps it), `publish` (all of them), `query`
-//! (the life of a query), `page` (its answer), `price`.
+//! (the life of a query), `page` (its answer), `price`, `look` (whether all this would work).
 
 mod client;
 mod error;
 mod hive;
+mod look;
 mod page;
 mod price;
 mod publish;
@@ -24,9 +25,10 @@ mod registration;
 
 pub use client::Glue;
 pub use error::{Error, Result};
+pub use look::{Databases, Output};
 pub use page::Rows;
 pub use price::cost;
-pub use publish::{Changed, PublishOptions, Published, publish};
+pub use publish::{Changed, PublishOptions, Published, location, publish};
 pub use query::{Athena, AthenaSettings, Execution, Progress, State};
 pub use registration::{Foreign, Refused};
 

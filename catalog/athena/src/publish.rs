@@ -75,7 +75,7 @@ impl Published {
 /// A table that can't be published is in the answer and doesn't keep the others from it. A request that fails ends the pass;
 /// what was done by then stands, and the next pass goes on from there.
 pub async fn publish(lake: &Lake, glue: &Glue, options: &PublishOptions) -> Result<Published> {
-    let root = root(lake, options)?;
+    let root = location(lake, options)?;
     let names = lake.tables().await.map_err(in_lake("listing its tables"))?;
     if names.is_empty() {
         // With `prune` this would empty the catalog, and a lake without tables is rather a misspelt URL.
@@ -127,12 +127,16 @@ pub async fn publish(lake: &Lake, glue: &Glue, options: &PublishOptions) -> Resu
     Ok(done)
 }
 
-fn database(options: &PublishOptions, layer: Layer) -> String {
+/// The name of a layer's database in Glue.
+pub(crate) fn database(options: &PublishOptions, layer: Layer) -> String {
     format!("{}{layer}", options.database_prefix)
 }
 
 /// The lake's URL as Athena takes it, ending in `/`.
-fn root(lake: &Lake, options: &PublishOptions) -> Result<String> {
+///
+/// # Errors
+/// [`Error::NotOnS3`] or [`Error::OddLocation`] if Athena could not read it.
+pub fn location(lake: &Lake, options: &PublishOptions) -> Result<String> {
     let mut uri = options.location.clone().unwrap_or_else(|| lake.uri().to_string());
     if !uri.ends_with('/') {
         uri.push('/');

@@ -49,8 +49,8 @@ impl Default for AthenaSettings {
 /// Athena in one account and region. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Athena {
-    client: aws_sdk_athena::Client,
-    settings: AthenaSettings,
+    pub(crate) client: aws_sdk_athena::Client,
+    pub(crate) settings: AthenaSettings,
 }
 
 /// What becomes of a query.

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use url::Url;
 
+use super::Config;
+
 /// `[athena]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -39,6 +41,13 @@ impl Default for AthenaSection {
             endpoint: None,
             glue_endpoint: None,
         }
+    }
+}
+
+impl Config {
+    /// `[athena]` as the file has it; without one, a lake is published under the names that it has.
+    pub(crate) fn athena(&self) -> AthenaSection {
+        self.athena.clone().unwrap_or_default()
     }
 }
 

@@ -1,5 +1,7 @@
 //! `onggi doctor`: what is reachable, what is missing, and how to get it.
 
+mod aws;
+
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -52,18 +54,20 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
             findings.push(Finding::fine("project", text));
             findings.push(identity(&project));
             findings.extend(models(&project));
-            match wire::lake(&project, global).await {
-                Err(error) => findings.push(Finding::missing("lake", first_line(&error), hint(&error))),
+            let lake = wire::lake(&project, global).await;
+            match &lake {
+                Err(error) => findings.push(Finding::missing("lake", first_line(error), hint(error))),
                 Ok(lake) => {
                     let tables = lake.tables().await.map_or(0, |tables| tables.len());
                     // A bucket that is not proved can't be opened.
                     let server = lake.server();
                     let at = server.map_or_else(String::new, |it| format!(" at {it}, conditional writes proved"));
                     findings.push(Finding::fine("lake", format!("{}{at}, {tables} tables", lake.uri())));
-                    findings.push(queue(&project, &lake).await);
+                    findings.push(queue(&project, lake).await);
                 }
             }
             findings.extend(postgres(&project).await);
+            findings.extend(aws::findings(&project, lake.as_ref().ok()).await);
             for (host, section) in &project.config.hosts {
                 findings.push(reachable(host, &section.url).await);
             }

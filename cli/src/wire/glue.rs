@@ -21,7 +21,7 @@ fn server(url: Option<&Url>) -> Option<&str> {
 /// # Errors
 /// If no region is known.
 pub(crate) async fn glue(project: &Project) -> anyhow::Result<Glue> {
-    Ok(Glue::new(&sdk(project).await, server(project.config.athena.glue_endpoint.as_ref()))?)
+    Ok(Glue::new(&sdk(project).await, server(project.config.athena().glue_endpoint.as_ref()))?)
 }
 
 /// Athena.
@@ -29,11 +29,11 @@ pub(crate) async fn glue(project: &Project) -> anyhow::Result<Glue> {
 /// # Errors
 /// If no region is known.
 pub(crate) async fn athena(project: &Project) -> anyhow::Result<Athena> {
-    let section = &project.config.athena;
+    let section = project.config.athena();
     let settings = AthenaSettings {
-        workgroup: section.workgroup.clone(),
-        output: section.output.clone(),
-        catalog: section.catalog.clone(),
+        workgroup: section.workgroup,
+        output: section.output,
+        catalog: section.catalog,
         price_per_tb: section.price_per_tb,
     };
     Ok(Athena::new(&sdk(project).await, server(section.endpoint.as_ref()), settings)?)
@@ -41,10 +41,11 @@ pub(crate) async fn athena(project: &Project) -> anyhow::Result<Athena> {
 
 /// How the project's lake is published.
 pub(crate) fn publish_options(project: &Project) -> PublishOptions {
+    let section = project.config.athena();
     PublishOptions {
         project: project.config.project.name.clone(),
-        database_prefix: project.config.athena.database_prefix.clone(),
-        location: project.config.athena.location.clone(),
+        database_prefix: section.database_prefix,
+        location: section.location,
         ..PublishOptions::default()
     }
 }
