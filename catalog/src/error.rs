@@ -11,6 +11,10 @@ use deltalake::DeltaTableError;
 
 use crate::name::{Layer, TableName};
 
+mod access;
+
+pub use access::Access;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -53,11 +57,13 @@ pub enum Error {
         #[source]
         source: Source,
     },
-    /// The lake's place refuses writes: permissions, a read-only or a full disk.
-    #[error("cannot write to the lake {uri}")]
-    Unwritable {
+    /// The lake's place refuses what was tried: permissions, a read-only or a full disk.
+    #[error("cannot {tried} the lake {uri}")]
+    Refused {
         /// The lake.
         uri: String,
+        /// What was tried.
+        tried: Access,
         /// What the store said.
         #[source]
         source: Source,
@@ -171,12 +177,15 @@ impl Error {
             Self::UnsupportedLake { hint, .. } | Self::Unreachable { hint, .. } | Self::Damaged { hint, .. } => {
                 hint.clone()
             }
-            Self::Unwritable { source, .. } => match io_kind(source.as_ref()) {
+            Self::Refused { uri, tried, source } => match io_kind(source.as_ref()) {
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                     "the disk is full: make room and run again, nothing that was committed is lost".into()
                 }
-                None => "give these credentials s3:PutObject and s3:DeleteObject there, or renew them".into(),
-                _ => "give this user write access to the folder, or choose another lake with `--lake`".into(),
+                _ if uri.starts_with("file:") => format!(
+                    "give this user {} access to the folder, or choose another lake with `--lake`",
+                    tried.of_a_user()
+                ),
+                _ => format!("give these credentials {}, or renew them", tried.rights(uri)),
             },
             Self::OtherProject { found, .. } => {
                 format!("choose another lake with `--lake`, or name the project `{found}` in onggi.toml")
@@ -210,18 +219,20 @@ impl Error {
         Self::UnsupportedLake { uri: uri.to_owned(), reason: reason.into(), hint: hint.into() }
     }
 
-    /// Wraps what the store said while `what` was done to the lake at `uri`.
-    pub(crate) fn store(uri: &str, what: impl Into<String>, source: object_store::Error) -> Self {
-        if refuses_writes(&source) {
-            return Self::Unwritable { uri: uri.to_owned(), source: source.into() };
+    /// Wraps what the store said while `what` was done to the lake at `uri`, which needs `tried`.
+    pub(crate) fn store(uri: &str, tried: Access, what: impl Into<String>, source: object_store::Error) -> Self {
+        if is_refused(&source) {
+            let tried = Access::found(&source, tried);
+            return Self::Refused { uri: uri.to_owned(), tried, source: source.into() };
         }
         Self::Storage { what: what.into(), source: source.into() }
     }
 
-    /// Wraps what the Delta library said about `table`.
-    pub(crate) fn delta(uri: &str, table: &TableName, source: DeltaTableError) -> Self {
-        if refuses_writes(&source) {
-            return Self::Unwritable { uri: uri.to_owned(), source: source.into() };
+    /// Wraps what the Delta library said about `table`. One call of it lists, reads and writes: `tried` is what it was called for.
+    pub(crate) fn delta(uri: &str, tried: Access, table: &TableName, source: DeltaTableError) -> Self {
+        if is_refused(&source) {
+            let tried = Access::found(&source, tried);
+            return Self::Refused { uri: uri.to_owned(), tried, source: source.into() };
         }
         Self::Read { table: table.clone(), source: source.into() }
     }
@@ -245,8 +256,8 @@ fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
     chain(error).find_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind)
 }
 
-/// Whether the place itself refuses writes, so that trying again is no use.
-pub(crate) fn refuses_writes(error: &(dyn StdError + 'static)) -> bool {
+/// Whether the place itself refuses, so that trying again is no use.
+pub(crate) fn is_refused(error: &(dyn StdError + 'static)) -> bool {
     use io::ErrorKind as Kind;
     matches!(
         io_kind(error),
@@ -261,29 +272,9 @@ pub(crate) fn refuses_writes(error: &(dyn StdError + 'static)) -> bool {
         matches!(
             e.downcast_ref::<object_store::Error>(),
             Some(object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
-        )
+        ) || access::is_refused_request(e)
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_is_told_from_a_missing_right() {
-        let full = |kind| object_store::Error::Generic { store: "test", source: io::Error::from(kind).into() };
-        let error = Error::store("file:///lake/", "put", full(io::ErrorKind::StorageFull));
-        assert!(matches!(error, Error::Unwritable { .. }), "{error:?}");
-        assert!(error.hint().unwrap().contains("disk is full"));
-        let error = Error::store("file:///lake/", "put", full(io::ErrorKind::ReadOnlyFilesystem));
-        assert!(error.hint().unwrap().contains("--lake"));
-        let error = Error::store("file:///lake/", "put", full(io::ErrorKind::TimedOut));
-        assert!(matches!(error, Error::Storage { .. }) && error.is_retryable());
-    }
-
-    #[test]
-    fn messages_never_repeat_their_source() {
-        let source = object_store::Error::Generic { store: "test", source: "boom".into() };
-        assert_eq!(Error::store("x", "writing `a`", source).to_string(), "writing `a` failed");
-    }
-}
+mod tests;

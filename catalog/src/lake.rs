@@ -17,7 +17,7 @@ use object_store::prefix::PrefixStore;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::error::{Error, Result};
+use crate::error::{Access, Error, Result};
 use crate::name::{Layer, TableName};
 use crate::objects::{Objects, PutNew};
 use crate::path;
@@ -138,7 +138,7 @@ impl Lake {
             let folders = match listed {
                 Ok(listed) => listed.common_prefixes,
                 Err(object_store::Error::NotFound { .. }) => continue,
-                Err(e) => return Err(Error::store(self.uri().as_str(), "listing the tables", e)),
+                Err(e) => return Err(Error::store(self.uri().as_str(), Access::List, "listing the tables", e)),
             };
             for name in folders.iter().filter_map(|p| TableName::new(layer, p.filename()?).ok()) {
                 if self.has_log(&name).await? {
@@ -213,7 +213,7 @@ impl Lake {
         match self.inner.store.list(Some(&path::log(name))).next().await {
             None | Some(Err(object_store::Error::NotFound { .. })) => Ok(false),
             Some(Ok(_)) => Ok(true),
-            Some(Err(e)) => Err(Error::store(self.uri().as_str(), format!("looking for {name}"), e)),
+            Some(Err(e)) => Err(Error::store(self.uri().as_str(), Access::List, format!("looking for {name}"), e)),
         }
     }
 

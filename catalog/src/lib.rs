@@ -34,7 +34,7 @@ mod table;
 
 pub use day::{date_of, days_since_epoch};
 pub use diagnostic::Diagnostic;
-pub use error::{Error, Result};
+pub use error::{Access, Error, Result};
 pub use jiff::{Timestamp, civil::Date};
 pub use lake::Lake;
 pub use name::{Layer, RunId, SinkName, SourceName, TableName};

@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
-use crate::error::{Error, Result};
+use crate::error::{Access, Error, Result};
 use crate::path::ObjectPath;
 use crate::store::Volatile;
 
@@ -43,14 +43,14 @@ impl Objects {
         match self.store.put_opts(path.as_path(), PutPayload::from_bytes(bytes), options).await {
             Ok(_) => Ok(PutNew::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(PutNew::Existed),
-            Err(source) => Err(self.failed("writing", path, source)),
+            Err(source) => Err(self.failed(Access::Write, "writing", path, source)),
         }
     }
 
     /// Writes an object, whatever was there; durable when it returns.
     pub async fn put(&self, path: &ObjectPath, bytes: Bytes) -> Result<()> {
         let put = self.store.put(path.as_path(), PutPayload::from_bytes(bytes));
-        put.await.map(drop).map_err(|source| self.failed("writing", path, source))
+        put.await.map(drop).map_err(|source| self.failed(Access::Write, "writing", path, source))
     }
 
     /// Writes an object without waiting for the disk: for what may be lost with the power, such as
@@ -59,7 +59,7 @@ impl Objects {
         let mut options = PutOptions::default();
         options.extensions.insert(Volatile);
         let put = self.store.put_opts(path.as_path(), PutPayload::from_bytes(bytes), options);
-        put.await.map(drop).map_err(|source| self.failed("writing", path, source))
+        put.await.map(drop).map_err(|source| self.failed(Access::Write, "writing", path, source))
     }
 
     /// Reads an object; `None` if it isn't there.
@@ -68,7 +68,7 @@ impl Objects {
         match read.await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(self.failed("reading", path, source)),
+            Err(source) => Err(self.failed(Access::Read, "reading", path, source)),
         }
     }
 
@@ -79,7 +79,7 @@ impl Objects {
             .map_ok(|meta| ObjectPath::listed(meta.location))
             .try_collect()
             .await
-            .map_err(|source| self.failed("listing", prefix, source))?;
+            .map_err(|source| self.failed(Access::List, "listing", prefix, source))?;
         paths.sort_unstable();
         Ok(paths)
     }
@@ -90,7 +90,7 @@ impl Objects {
         let folders = match listed {
             Ok(listed) => listed.common_prefixes,
             Err(object_store::Error::NotFound { .. }) => Vec::new(),
-            Err(source) => return Err(self.failed("listing", prefix, source)),
+            Err(source) => return Err(self.failed(Access::List, "listing", prefix, source)),
         };
         let names: BTreeSet<_> = folders.iter().filter_map(Path::filename).map(str::to_owned).collect();
         Ok(names.into_iter().collect())
@@ -100,7 +100,7 @@ impl Objects {
     pub async fn delete(&self, path: &ObjectPath) -> Result<()> {
         match self.store.delete(path.as_path()).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(self.failed("deleting", path, source)),
+            Err(source) => Err(self.failed(Access::Delete, "deleting", path, source)),
         }
     }
 
@@ -111,8 +111,8 @@ impl Objects {
         deletes.buffer_unordered(8).try_collect().await
     }
 
-    fn failed(&self, doing: &str, path: &ObjectPath, source: object_store::Error) -> Error {
-        Error::store(&self.uri, format!("{doing} `{path}`"), source)
+    fn failed(&self, tried: Access, doing: &str, path: &ObjectPath, source: object_store::Error) -> Error {
+        Error::store(&self.uri, tried, format!("{doing} `{path}`"), source)
     }
 }
 

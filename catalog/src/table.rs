@@ -17,7 +17,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use jiff::{Timestamp, civil::Date};
 
 use crate::Version;
-use crate::error::{Error, Result};
+use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::{RunId, TableName};
 
@@ -189,7 +189,7 @@ impl Table {
 
     /// Puts a table of the lake in an error's place.
     fn storage_error(lake: &Lake, what: impl Into<String>, source: object_store::Error) -> Error {
-        Error::store(lake.uri().as_str(), what, source)
+        Error::store(lake.uri().as_str(), Access::Read, what, source)
     }
 }
 

@@ -17,7 +17,7 @@
 //! | the version exists | another came first; or our own earlier try had landed | look: ours → `Done`; else the next version |
 //! | an error after the log entry (a checkpoint failed) | committed | look: ours → `Done` |
 //! | 5xx, timeout, lost connection | stored, not stored, or stored later | look: ours → `Done`; free → the same version again; taken → the next |
-//! | a refusal (403, disk full) | this try was not stored | [`Error::Unwritable`], unless an earlier one is open |
+//! | a refusal (403, disk full) | this try was not stored | [`Error::Refused`], unless an earlier one is open |
 //! | still open after four such tries, or three minutes | not known | [`Error::Unknown`]; the next run finds it or does it |
 
 use std::hash::{BuildHasher, RandomState};
@@ -30,7 +30,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::error::{Error, Result, find, refuses_writes};
+use crate::error::{Access, Error, Result, find, is_refused};
 use crate::name::Layer;
 use crate::schema::DT;
 use crate::store::{InDoubt, SyncFailed};
@@ -112,7 +112,7 @@ pub(crate) async fn commit(written: Written, change: Change, txn: &Txn, info: &C
                     return Err(if unknown {
                         Error::Unknown { table: name, source: open.error.into() }
                     } else {
-                        Error::delta(written.lake.uri().as_str(), &name, open.error)
+                        Error::delta(written.lake.uri().as_str(), Access::Write, &name, open.error)
                     });
                 }
                 open = open.filter(free);
@@ -161,7 +161,7 @@ pub(crate) async fn commit(written: Written, change: Change, txn: &Txn, info: &C
             // It may be visible and not durable. Only a later run can tell.
             return Err(Error::Unknown { table: name, source: error.to_string().into() });
         }
-        let refused = refuses_writes(&error) && find::<InDoubt>(&error).is_none();
+        let refused = is_refused(&error) && find::<InDoubt>(&error).is_none();
         broken += u32::from(!lost_race(&error) && !refused);
         open = Some(Open {
             after: open.as_ref().map_or(snapshot.version(), |open| open.after),

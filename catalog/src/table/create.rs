@@ -14,7 +14,7 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::{DeltaTableError, TableProperty};
 use serde_json::json;
 
-use crate::error::{Error, Result, find, refuses_writes};
+use crate::error::{Access, Error, Result, find, is_refused};
 use crate::lake::Lake;
 use crate::name::TableName;
 use crate::schema::{DT, describe, missing_columns, stored_schema};
@@ -66,9 +66,9 @@ pub(crate) async fn create(lake: &Lake, spec: &TableSpec) -> Result<Table> {
 /// A creation or a change of columns that failed. If it was the store that broke off, the next look at the table
 /// decides, a few times; nothing of it can be there twice.
 async fn broke_off(lake: &Lake, name: &TableName, error: DeltaTableError, broken: &mut u32) -> Result<()> {
-    let open = find::<object_store::Error>(&error).is_some() && !refuses_writes(&error);
+    let open = find::<object_store::Error>(&error).is_some() && !is_refused(&error);
     if !open {
-        return Err(Error::delta(lake.uri().as_str(), name, error));
+        return Err(Error::delta(lake.uri().as_str(), Access::Write, name, error));
     }
     *broken += 1;
     if *broken >= BROKEN_ROUNDS {

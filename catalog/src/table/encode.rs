@@ -24,7 +24,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::error::{Error, Result};
+use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
 use crate::schema::{Align, DT};
@@ -88,7 +88,7 @@ pub(crate) async fn encode(
     while let Some(written) = writers.join_next().await {
         match written {
             Ok(Ok(files)) => adds.extend(files),
-            Ok(Err(error)) => note(Error::delta(lake.uri().as_str(), name, error)),
+            Ok(Err(error)) => note(Error::delta(lake.uri().as_str(), Access::Write, name, error)),
             Err(panic) => note(panicked(name, panic)),
         }
         // A writer ends early only when something failed: nobody takes batches any more.

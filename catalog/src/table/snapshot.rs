@@ -17,7 +17,7 @@ use deltalake::{DeltaTable, DeltaTableError};
 use jiff::civil::Date;
 
 use crate::Version;
-use crate::error::{Error, Result};
+use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
 use crate::schema::DT;
@@ -100,7 +100,7 @@ impl Snapshot {
     async fn broken(lake: &Lake, name: &TableName, error: DeltaTableError) -> Error {
         match log::diagnose(lake, name).await {
             Some(damage) => damage,
-            None => Error::delta(lake.uri().as_str(), name, error),
+            None => Error::delta(lake.uri().as_str(), Access::Read, name, error),
         }
     }
 
@@ -204,7 +204,7 @@ impl Snapshot {
     }
 
     fn failed(&self, error: DeltaTableError) -> Error {
-        Error::delta(self.lake.uri().as_str(), &self.name, error)
+        Error::delta(self.lake.uri().as_str(), Access::Read, &self.name, error)
     }
 }
 

@@ -336,7 +336,7 @@ async fn an_unwritable_lake_says_so() {
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     let error = Lake::open(file.to_str().unwrap(), "demo").await.unwrap_err();
-    assert!(matches!(error, Error::Unwritable { .. }), "{error:?}");
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
     assert!(error.to_string().starts_with("cannot write to the lake file:///"), "{error}");
     assert!(error.hint().unwrap().contains("write access"));
 }

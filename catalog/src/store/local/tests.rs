@@ -99,7 +99,7 @@ async fn a_folder_that_is_a_file_says_so() {
     let bench = Bench::new();
     bench.put("a", PutMode::Create).await.unwrap();
     let error = bench.put("a/b", PutMode::Create).await.unwrap_err();
-    assert!(crate::error::refuses_writes(&error), "{error:?}");
+    assert!(crate::error::is_refused(&error), "{error:?}");
 }
 
 #[test]

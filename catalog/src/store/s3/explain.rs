@@ -2,7 +2,7 @@
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use crate::error::{Error, find, refuses_writes};
+use crate::error::{Access, Error, find, is_refused};
 
 use super::Bucket;
 use super::credentials::NoCredentials;
@@ -21,7 +21,7 @@ pub(super) fn failed(bucket: &Bucket, failed: Failed) -> Error {
             let uri = bucket.lake.to_string();
             match found {
                 Some((reason, hint)) => Error::Unreachable { uri, reason, hint, source: error.into() },
-                None => Error::store(&uri, format!("opening the lake {uri}"), error),
+                None => Error::store(&uri, Access::Read, format!("opening the lake {uri}"), error),
             }
         }
     }
@@ -75,7 +75,7 @@ fn reason(bucket: &Bucket, error: &object_store::Error) -> Option<(String, Strin
             format!("{server} does not know conditional writes"),
             "choose a store with conditional writes, such as S3 or MinIO".into(),
         ),
-        _ if refuses_writes(error) => (
+        _ if is_refused(error) => (
             format!(
                 "these credentials may not use the bucket `{name}` ({})",
                 if code.is_empty() { "403" } else { code }

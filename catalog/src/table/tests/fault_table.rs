@@ -234,7 +234,7 @@ async fn case(stack: Stack, verb: Verb, work: Work, fault: Fault, times: u32) ->
         }
         // An object's writer asks again with the same bytes: for it an error leaves open what is there.
         Err(error) if work == Work::Objects => {
-            assert!(matches!(error, Error::Storage { .. } | Error::Unwritable { .. }), "{what}: {error:?}");
+            assert!(matches!(error, Error::Storage { .. } | Error::Refused { .. }), "{what}: {error:?}");
             if seen == 1 && verb == Verb::Create { End::Unknown } else { End::Refused }
         }
         Err(error) if work == Work::Read => {

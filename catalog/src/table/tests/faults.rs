@@ -183,7 +183,7 @@ async fn what_cannot_be_decided_is_called_unknown_and_a_later_run_decides() {
 async fn a_full_disk_is_not_tried_again() {
     let case = Case::new(Fault::DiskFull, 99).await;
     let error = case.append().await.unwrap_err();
-    assert!(matches!(error, Error::Unwritable { .. }), "{error:?}");
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("disk is full"));
     assert_eq!(case.fired(), 1);
     case.store.left.store(0, Ordering::Relaxed);

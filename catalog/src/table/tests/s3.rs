@@ -152,6 +152,52 @@ async fn a_commit_is_a_handful_of_requests() {
     assert!(append.total() <= 20 && open.total() <= 10 && look.total() <= 2, "{append:?} {open:?} {look:?}");
 }
 
+/// What a refused lake says, for each kind of request that is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_request_is_told_by_what_it_was_for() {
+    let Some(spot) = Spot::new("refused") else { return };
+    let calm = spot.open().await.unwrap();
+    let _ = append_to(&calm.create(&spec("raw.t", true)).await.unwrap(), "old").await.unwrap();
+    let at = path::state("t", "a");
+    calm.objects().put(&at, "1".into()).await.unwrap();
+    let place = spot.uri.trim_start_matches("s3://");
+    let bucket = place.split('/').next().unwrap();
+    for (verb, says, right) in [
+        (Verb::List, "list", format!("s3:ListBucket on `{bucket}`")),
+        (Verb::Get, "read", format!("s3:GetObject on `{place}/*`")),
+        (Verb::PutLog, "write to", format!("s3:PutObject on `{place}/*`")),
+        (Verb::PutData, "write to", format!("s3:PutObject on `{place}/*`")),
+        (Verb::PutObject, "write to", format!("s3:PutObject on `{place}/*`")),
+        (Verb::Delete, "delete from", format!("s3:DeleteObject on `{place}/*`")),
+    ] {
+        let http = FaultyHttp::new(verb, Fault::Denied, u32::MAX);
+        let lake = Lake::at(spot.place(Arc::new(http.clone())).unwrap(), "demo").await.unwrap();
+        http.arm();
+        let objects = lake.objects();
+        let error = match verb {
+            Verb::PutObject => objects.put(&at, "2".into()).await.unwrap_err(),
+            Verb::Delete => objects.delete(&at).await.unwrap_err(),
+            _ => append(&lake).await.unwrap_err(),
+        };
+        let tell = |error: &Error| (error.to_string(), error.hint().unwrap_or_default());
+        let (said, hint) = tell(&error);
+        assert!(said.starts_with(&format!("cannot {says} the lake s3://")), "{verb:?}: {error:?}");
+        assert!(hint.contains(&right), "{verb:?}: {hint}");
+        // The objects beside the tables are told in the same words.
+        let error = match verb {
+            Verb::List => objects.list(&path::states("t")).await.unwrap_err(),
+            Verb::Get => objects.get(&at).await.unwrap_err(),
+            _ => continue,
+        };
+        assert_eq!(tell(&error), (said, hint), "{verb:?}");
+    }
+    assert_eq!(rows_of(&calm, "raw.t", &["id"]).await, ["r9"], "nothing was done");
+}
+
+async fn append_to(table: &Table, txn: &str) -> Result<Committed> {
+    table.append(vec![rows(&[9], Some(NEXT))], task(txn, 1), &info()).await
+}
+
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
@@ -172,7 +218,7 @@ async fn case(verb: Verb, fault: Fault, times: u32) -> Option<(End, u32)> {
     let spot = Spot::new("faults")?;
     let calm = spot.open().await.unwrap();
     let table = calm.create(&spec("raw.t", true)).await.unwrap();
-    let _ = table.append(vec![rows(&[9], Some(NEXT))], task("old", 1), &info()).await.unwrap();
+    let _ = append_to(&table, "old").await.unwrap();
 
     let http = FaultyHttp::new(verb, fault, times);
     let lake = Lake::at(spot.place(Arc::new(http.clone())).unwrap(), "demo").await.unwrap();

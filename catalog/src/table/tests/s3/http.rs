@@ -16,8 +16,11 @@ use object_store::client::{
 pub(super) enum Verb {
     PutLog,
     PutData,
+    /// Of an object that is no table's.
+    PutObject,
     Get,
     List,
+    Delete,
 }
 
 /// What goes wrong with it.
@@ -37,6 +40,8 @@ pub(super) enum Fault {
     Conflict,
     /// 403, and nothing is done.
     Expired,
+    /// 403 for want of a right, and nothing is done.
+    Denied,
     /// It is done and answered with 500; every later try is answered with 403.
     DoneThenExpired,
     /// The body ends too soon.
@@ -82,6 +87,8 @@ impl FaultyHttp {
         let found = match request.method().as_str() {
             "PUT" if log => Verb::PutLog,
             "PUT" if path.rsplit('.').next() == Some("parquet") => Verb::PutData,
+            "PUT" => Verb::PutObject,
+            "POST" if query == "delete" => Verb::Delete,
             "GET" if query.contains("list-type") => Verb::List,
             "GET" => Verb::Get,
             _ => return false,
@@ -126,6 +133,7 @@ impl HttpService for Line {
             Fault::Busy => Ok(answer(503, "SlowDown")),
             Fault::Conflict => Ok(answer(409, "ConditionalRequestConflict")),
             Fault::Expired => Ok(answer(403, "ExpiredToken")),
+            Fault::Denied => Ok(answer(403, "AccessDenied")),
             Fault::ResetBefore => Err(broken(HttpErrorKind::Interrupted)),
             Fault::DoneThen500 => {
                 self.client.execute(request).await?;
