@@ -47,6 +47,8 @@ pub struct Harvest {
     pub set_aside: u64,
     /// Items that had come before.
     pub duplicates: u64,
+    /// Items that the site counts and did not show: sites count what they hide, so this is no error.
+    pub short: u64,
     /// Responses.
     pub requests: u64,
 }
@@ -94,6 +96,8 @@ struct Basket<'a> {
     total: Option<u64>,
     /// Stop at a response of which everything is older.
     older_than: Option<Timestamp>,
+    /// It was stopped there: what is older is not missing.
+    is_part: bool,
     failure: Option<FetchError>,
 }
 
@@ -125,6 +129,7 @@ impl<'a> Basket<'a> {
             idle: 0,
             total: None,
             older_than: older_than(source, key),
+            is_part: false,
             failure: None,
         }
     }
@@ -165,6 +170,7 @@ impl<'a> Basket<'a> {
         // A document without items is no sign of the end: its answers come after it.
         self.idle = if self.in_pass == before && !is_document { self.idle + 1 } else { 0 };
         if ordered && self.older_than.is_some_and(|limit| newest.is_some_and(|newest| newest < limit)) {
+            self.is_part = true;
             return Flow::Stop;
         }
         let all = matches!(self.source.recipe(), Recipe::Http(_))
@@ -208,9 +214,11 @@ impl<'a> Basket<'a> {
     }
 
     fn finish(self) -> Result<Harvest, FetchError> {
-        if let Some(total) = self.total.filter(|total| *total != self.rows.len() as u64) {
-            // Sites count what they don't show, and go on counting while they are read: worth a line, no error.
-            tracing::debug!(source = %self.source.name(), key = self.key.value, total, found = self.rows.len(), "the site's total is another");
+        let found = self.rows.len() as u64;
+        let short = self.total.filter(|_| !self.is_part).map_or(0, |total| total.saturating_sub(found));
+        if let Some(total) = self.total.filter(|total| *total != found) {
+            // Sites count what they don't show, and go on counting while they are read: worth a number, no error.
+            tracing::debug!(source = %self.source.name(), key = self.key.value, total, found, "the site's total is another");
         }
         let columns = Columns { key: self.key, task: &self.envelope.task, dt: self.envelope.dt };
         let batch = record::batch(self.source, &columns, &self.rows).map_err(|error| FetchError::Permanent {
@@ -218,13 +226,7 @@ impl<'a> Basket<'a> {
             reason: format!("its records don't fit its table: {error}"),
         })?;
         let set_aside = self.rows.iter().filter(|row| row.record.error.is_some()).count() as u64;
-        Ok(Harvest {
-            batch,
-            fetched: self.rows.len() as u64,
-            set_aside,
-            duplicates: self.duplicates,
-            requests: self.requests,
-        })
+        Ok(Harvest { batch, fetched: found, set_aside, duplicates: self.duplicates, short, requests: self.requests })
     }
 }
 

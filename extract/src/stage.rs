@@ -34,6 +34,8 @@ pub struct Staged {
     pub set_aside: u64,
     /// Items that came again within the key and were merged.
     pub duplicates: u64,
+    /// Items that the site counts and did not show.
+    pub short: u64,
 }
 
 impl Staged {
@@ -45,12 +47,14 @@ impl Staged {
 
 impl From<Harvest> for Staged {
     fn from(harvest: Harvest) -> Self {
-        Self { batch: harvest.batch, set_aside: harvest.set_aside, duplicates: harvest.duplicates }
+        let Harvest { batch, set_aside, duplicates, short, .. } = harvest;
+        Self { batch, set_aside, duplicates, short }
     }
 }
 
 const SET_ASIDE: &str = "onggi.set_aside";
 const DUPLICATES: &str = "onggi.duplicates";
+const SHORT: &str = "onggi.short";
 
 /// Where a task's key is staged.
 pub fn place(task: &Task, key: &Key) -> ObjectPath {
@@ -103,7 +107,7 @@ pub fn refusal(schema: &SchemaRef, task: &Task, key: &Key, reason: &str, now: Ti
         schema.fields().iter().map(|field| refusal_column(field, task, key, reason, now)).collect();
     let batch = RecordBatch::try_new(Arc::clone(schema), columns)
         .map_err(|source| Error::Stage { name: task.source.clone(), source })?;
-    Ok(Staged { batch, set_aside: 1, duplicates: 0 })
+    Ok(Staged { batch, set_aside: 1, duplicates: 0, short: 0 })
 }
 
 fn refusal_column(field: &Field, task: &Task, key: &Key, reason: &str, now: Timestamp) -> ArrayRef {
@@ -125,6 +129,7 @@ fn encode(staged: &Staged) -> Result<Bytes, ArrowError> {
     let mut metadata: HashMap<String, String> = HashMap::new();
     metadata.insert(SET_ASIDE.to_owned(), staged.set_aside.to_string());
     metadata.insert(DUPLICATES.to_owned(), staged.duplicates.to_string());
+    metadata.insert(SHORT.to_owned(), staged.short.to_string());
     let schema = Schema::new_with_metadata(staged.batch.schema().fields().clone(), metadata);
     let batch = RecordBatch::try_new(Arc::new(schema), staged.batch.columns().to_vec())?;
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
@@ -143,6 +148,8 @@ fn decode(body: Bytes, schema: &SchemaRef) -> Result<Staged, ArrowError> {
         text.parse().map_err(|_| ArrowError::SchemaError(format!("expected `{name}` to be a count, found `{text}`")))
     };
     let (set_aside, duplicates) = (count(SET_ASIDE)?, count(DUPLICATES)?);
+    // Who staged before this was counted has counted nothing.
+    let short = if stored.metadata().contains_key(SHORT) { count(SHORT)? } else { 0 };
     let batches = reader.collect::<Result<Vec<_>, _>>()?;
     if batches.is_empty() {
         // A stream that was cut off ends without any batch; one is always written, be it empty.
@@ -150,7 +157,7 @@ fn decode(body: Bytes, schema: &SchemaRef) -> Result<Staged, ArrowError> {
     }
     let batches = concat_batches(&stored, &batches)?;
     let batch = RecordBatch::try_new(Arc::clone(schema), batches.columns().to_vec())?;
-    Ok(Staged { batch, set_aside, duplicates })
+    Ok(Staged { batch, set_aside, duplicates, short })
 }
 
 #[cfg(test)]
@@ -199,7 +206,8 @@ mod tests {
             }
         });
         let columns = columns.collect();
-        Staged { batch: RecordBatch::try_new(Arc::clone(&schema), columns).unwrap(), set_aside: 1, duplicates: 2 }
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+        Staged { batch, set_aside: 1, duplicates: 2, short: 3 }
     }
 
     async fn lake(name: &str) -> Lake {
@@ -213,8 +221,23 @@ mod tests {
         assert!(read(&lake, &task, &task.keys[0], &schema()).await.unwrap().is_none());
         write(&lake, &task, &task.keys[0], staged(&["1", "2"])).await.unwrap();
         let back = read(&lake, &task, &task.keys[0], &schema()).await.unwrap().unwrap();
-        assert_eq!((back.batch, back.set_aside, back.duplicates), (staged(&["1", "2"]).batch, 1, 2));
+        assert_eq!((back.batch, back.set_aside, back.duplicates, back.short), (staged(&["1", "2"]).batch, 1, 2, 3));
         assert!(read(&lake, &task, &task.keys[1], &schema()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_was_staged_before_all_of_this_was_counted_is_used() {
+        let lake = lake("older").await;
+        let task = task();
+        let batch = staged(&["1", "2"]).batch;
+        let counts = [(SET_ASIDE, "1"), (DUPLICATES, "2")].map(|(name, count)| (name.to_owned(), count.to_owned()));
+        let schema = Schema::new_with_metadata(batch.schema().fields().clone(), counts.into());
+        let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
+        writer.write(&RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec()).unwrap()).unwrap();
+        let older = writer.into_inner().unwrap();
+        lake.objects().put(&place(&task, &task.keys[0]), older.into()).await.unwrap();
+        let back = read(&lake, &task, &task.keys[0], &batch.schema()).await.unwrap().unwrap();
+        assert_eq!((back.batch, back.set_aside, back.duplicates, back.short), (batch, 1, 2, 0));
     }
 
     #[tokio::test]

@@ -125,6 +125,10 @@ pub struct Extracted {
     pub set_aside: u64,
     /// Items that came more than once for a key and were merged.
     pub duplicates: u64,
+    /// Keys whose list ended before the site's own total.
+    pub short_keys: u64,
+    /// Items that those totals count and the lists did not show.
+    pub short_items: u64,
     /// Keys really asked for, also by tasks that have not landed.
     pub keys_fetched: u64,
     /// Requests made for them.

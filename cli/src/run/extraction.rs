@@ -134,6 +134,9 @@ fn ended(extracted: &Extracted) -> Ended {
     if extracted.duplicates > 0 {
         text += &format!(", {} seen twice", thousands(extracted.duplicates));
     }
+    if extracted.short_keys > 0 {
+        text += &format!(", {}", short(extracted.short_keys, extracted.short_items));
+    }
     let mut why = Vec::new();
     for (host, evidence) in &extracted.blocked {
         why.push(format!("blocked by `{host}`: {evidence}"));
@@ -152,11 +155,19 @@ fn ended(extracted: &Extracted) -> Ended {
         .count("landed", extracted.landed)
         .count("set_aside", extracted.set_aside)
         .count("duplicates", extracted.duplicates)
+        .count("short_keys", extracted.short_keys)
+        .count("short_items", extracted.short_items)
         .count("requests", extracted.requests)
         .count("dead", extracted.dead.len())
         .count("robots_denied", extracted.robots.iter().filter(|it| !it.allowed).count());
     ended.why = (!why.is_empty()).then(|| why.join("; "));
     ended
+}
+
+/// What the site counts and did not show, in a few words.
+pub(crate) fn short(keys: u64, items: u64) -> String {
+    let (keys_are, items_are) = (if keys == 1 { "key" } else { "keys" }, if items == 1 { "item" } else { "items" });
+    format!("{} {keys_are} ended {} {items_are} before the site's own total", thousands(keys), thousands(items))
 }
 
 /// A dead letter in one line.

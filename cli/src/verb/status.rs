@@ -11,6 +11,7 @@ use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::progress::thousands;
 use crate::project::Project;
+use crate::run::extraction::short;
 use crate::table;
 use crate::wire;
 
@@ -139,6 +140,10 @@ fn detail(step: &StepState) -> String {
         if let Some(count) = step.counts.get(name).filter(|count| **count > 0) {
             parts.push(format!("{} {}", name.replace('_', " "), thousands(count.unsigned_abs())));
         }
+    }
+    let count = |name: &str| step.counts.get(name).map_or(0, |count| count.unsigned_abs());
+    if count("short_keys") > 0 {
+        parts.push(short(count("short_keys"), count("short_items")));
     }
     if let Some(why) = &step.why {
         parts.push(why.clone());

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::exit::Exit;
 use crate::progress::{Progress, thousands};
 use crate::run::cancel_on_signal;
+use crate::run::extraction::short;
 use crate::verb::check;
 use crate::wire;
 
@@ -76,6 +77,9 @@ fn print(worked: &Worked, global: &Global) -> anyhow::Result<()> {
             if count > 0 {
                 parts.push(format!("{} {what}", thousands(count)));
             }
+        }
+        if worked.short_keys > 0 {
+            parts.push(short(worked.short_keys, worked.short_items));
         }
         println!("stopped: {}", parts.join(" · "));
         for (host, evidence) in &worked.blocked {

@@ -168,6 +168,22 @@ async fn a_watermark_stops_at_a_response_that_is_older_as_a_whole() {
 }
 
 #[tokio::test]
+async fn a_list_that_ends_before_its_total_is_counted_and_one_that_was_stopped_is_not() {
+    let pages = || vec![answer(json!([review("a"), review("b")])), answer(json!([])), answer(json!([]))];
+    let (harvest, _) = run(&source(REVIEWS), &Key::new("1"), pages()).await;
+    assert_eq!(harvest.unwrap().short, 98, "the site says 100");
+    let (harvest, _) = run(&source(REVIEWS), &Key::new("1"), vec![document(&[review("a"), review("b")])]).await;
+    assert_eq!(harvest.unwrap().short, 1, "the site says 3");
+    let more: Vec<Value> = ["a", "b", "c", "d"].map(review).into();
+    let (harvest, _) = run(&source(REVIEWS), &Key::new("1"), vec![document(&more)]).await;
+    assert_eq!(harvest.unwrap().short, 0, "more than the site says");
+    // What is older than the watermark was not asked for.
+    let since = Key { since: Some("2026-12-30".to_owned()), ..Key::new("1") };
+    let (harvest, left) = run(&source(REVIEWS), &since, pages()).await;
+    assert_eq!((harvest.unwrap().short, left), (0, 2));
+}
+
+#[tokio::test]
 async fn a_plain_list_stops_at_its_total_and_not_at_repeated_items() {
     let page = |ids: &[&str], total: u64| {
         let items: Vec<Value> =

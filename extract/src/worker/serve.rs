@@ -28,6 +28,10 @@ pub struct Worked {
     pub landed: u64,
     /// Rows with one.
     pub set_aside: u64,
+    /// Keys of those tasks whose list ended before the site's own total.
+    pub short_keys: u64,
+    /// Items that those totals count and the lists did not show.
+    pub short_items: u64,
     /// Requests it made.
     pub requests: u64,
     /// Tasks it gave up.
@@ -43,13 +47,28 @@ pub struct Worked {
 pub async fn work(ctx: &Extractor, until: Until) -> Result<Worked, Error> {
     let crew = Arc::new(Crew::of_all(ctx, until));
     let ended = Arc::clone(&crew).work(ctx.jobs).await;
-    let Extracted { tasks, fetched, landed, set_aside, requests, blocked, buried, lost, .. } = crew.tally.numbers();
+    let numbers = crew.tally.numbers();
     match ended {
-        Ok(()) => Ok(Worked { tasks, fetched, landed, set_aside, requests, dead: buried, lost, blocked }),
         // To be told to stop is how a worker ends.
-        Err(Error::Cancelled) if ctx.cancel.is_cancelled() => {
-            Ok(Worked { tasks, fetched, landed, set_aside, requests, dead: buried, lost, blocked })
-        }
+        Err(Error::Cancelled) if ctx.cancel.is_cancelled() => Ok(numbers.into()),
         Err(error) => Err(error),
+        Ok(()) => Ok(numbers.into()),
+    }
+}
+
+impl From<Extracted> for Worked {
+    fn from(it: Extracted) -> Self {
+        Self {
+            tasks: it.tasks,
+            fetched: it.fetched,
+            landed: it.landed,
+            set_aside: it.set_aside,
+            short_keys: it.short_keys,
+            short_items: it.short_items,
+            requests: it.requests,
+            dead: it.buried,
+            lost: it.lost,
+            blocked: it.blocked,
+        }
     }
 }

@@ -57,6 +57,8 @@ impl Tally {
                 numbers.set_aside += key.set_aside;
                 numbers.landed += key.rows().saturating_sub(key.set_aside);
                 numbers.duplicates += key.duplicates;
+                numbers.short_keys += u64::from(key.short > 0);
+                numbers.short_items += key.short;
             }
         });
     }
