@@ -9,6 +9,7 @@ mod checked_log;
 mod create_once;
 mod kept_log;
 mod local;
+mod pass_on;
 mod s3;
 
 use std::collections::HashMap;

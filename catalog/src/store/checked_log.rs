@@ -6,19 +6,15 @@
 //! other writers have no count; their lines must at least be JSON.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
-};
+use object_store::{Error, GetOptions, GetResult, GetResultPayload, ObjectStore, Result};
 use serde::Deserialize;
+
+use super::pass_on::pass_on;
 
 /// What a whole commit says about itself.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -80,13 +76,17 @@ impl<S: ObjectStore> fmt::Display for CheckedLog<S> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<S: ObjectStore> ObjectStore for CheckedLog<S> {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, opts).await
-    }
-
-    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, opts).await
-    }
+    pass_on!(
+        put_opts,
+        put_multipart_opts,
+        get_ranges,
+        delete_stream,
+        list,
+        list_with_offset,
+        list_with_delimiter,
+        copy_opts,
+        rename_opts
+    );
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let whole = options.range.is_none() && !options.head;
@@ -102,34 +102,6 @@ impl<S: ObjectStore> ObjectStore for CheckedLog<S> {
         })?;
         let payload = GetResultPayload::Stream(futures::stream::once(async { Ok(bytes) }).boxed());
         Ok(GetResult { payload, meta, range, attributes })
-    }
-
-    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.inner.get_ranges(location, ranges).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-
-    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.inner.rename_opts(from, to, options).await
     }
 }
 

@@ -17,10 +17,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
-};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ListResult, ObjectMeta, ObjectStore, Result};
+
+use super::pass_on::pass_on;
 
 /// The largest file that is kept: checkpoints of very long histories are read in ranges as before.
 const LARGEST: u64 = 4 << 20;
@@ -157,13 +156,7 @@ impl<S: ObjectStore> fmt::Display for KeptLog<S> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<S: ObjectStore> ObjectStore for KeptLog<S> {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, opts).await
-    }
-
-    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, opts).await
-    }
+    pass_on!(put_opts, put_multipart_opts, delete_stream, copy_opts, rename_opts);
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         if is_kept(location)
@@ -189,10 +182,6 @@ impl<S: ObjectStore> ObjectStore for KeptLog<S> {
         self.inner.get_ranges(location, ranges).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.watch(self.inner.list(prefix))
     }
@@ -205,14 +194,6 @@ impl<S: ObjectStore> ObjectStore for KeptLog<S> {
         let listed = self.inner.list_with_delimiter(prefix).await?;
         listed.objects.iter().for_each(|meta| self.kept().see(meta));
         Ok(listed)
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-
-    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.inner.rename_opts(from, to, options).await
     }
 }
 
