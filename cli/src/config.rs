@@ -5,7 +5,7 @@
 
 mod athena;
 mod lake;
-pub(crate) mod llm;
+mod llm;
 mod postgres;
 mod queue;
 

@@ -1,9 +1,8 @@
 //! `[llm]`: who summarises and embeds, how fast, and for how much.
 
-use std::collections::BTreeMap;
-
-use load::llm::openai::{BatchLimits, SMALLEST_PROMPT};
-use load::llm::prices::{Price, Prices};
+use load::Mode;
+use load::llm::openai::{SMALLEST_PROMPT, Settings};
+use load::llm::prices::Prices;
 use serde::Deserialize;
 
 use super::SecretRef;
@@ -33,7 +32,7 @@ pub(crate) struct LlmSection {
     /// What one run may spend, in the currency of the prices; without bound if left out.
     pub budget: Option<f64>,
     /// What a million tokens cost, by the model's name.
-    pub prices: BTreeMap<String, PriceSection>,
+    pub prices: Prices,
     /// Tokens of reviews in one prompt; more are summarised in levels.
     pub prompt_tokens: u64,
     /// Tokens that an answer may have.
@@ -56,65 +55,32 @@ pub(crate) enum Provider {
     Openai,
 }
 
-/// Whether answers are waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Mode {
-    /// One request, one answer.
-    Interactive,
-    /// Many requests in a file, answered within a day.
-    Batch,
-}
-
-/// `[llm.prices."…"]`
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PriceSection {
-    /// For a million tokens read.
-    pub input: f64,
-    /// For a million tokens written; embeddings write none.
-    #[serde(default)]
-    pub output: f64,
-    /// What a batch costs of it.
-    #[serde(default = "half")]
-    pub batch: f64,
-}
-
-fn half() -> f64 {
-    0.5
-}
-
 impl Default for LlmSection {
     fn default() -> Self {
-        let batch = BatchLimits::default();
+        // The provider's own defaults: what has none is left open here.
+        let settings = Settings::new("https://api.openai.com/v1", "", "", "");
         Self {
             provider: Provider::Local,
-            url: "https://api.openai.com/v1".to_owned(),
+            url: settings.url,
             key: None,
             summary_model: None,
             embedding_model: None,
-            dimensions: 1536,
-            mode: Mode::Interactive,
-            requests_per_minute: None,
-            tokens_per_minute: None,
-            budget: None,
-            prices: BTreeMap::new(),
-            prompt_tokens: 12_000,
-            output_tokens: 1_000,
-            timeout: 120,
-            batch_requests: batch.requests,
-            batch_bytes: batch.bytes,
+            dimensions: settings.dimensions,
+            mode: settings.mode,
+            requests_per_minute: settings.requests_per_minute,
+            tokens_per_minute: settings.tokens_per_minute,
+            budget: settings.budget,
+            prices: settings.prices,
+            prompt_tokens: settings.prompt_tokens,
+            output_tokens: settings.output_tokens,
+            timeout: settings.timeout.as_secs(),
+            batch_requests: settings.batch.requests,
+            batch_bytes: settings.batch.bytes,
         }
     }
 }
 
 impl LlmSection {
-    /// The prices as the provider takes them.
-    pub(crate) fn prices(&self) -> Prices {
-        let price = |it: &PriceSection| Price { input: it.input, output: it.output, batch: it.batch };
-        self.prices.iter().map(|(model, section)| (model.clone(), price(section))).collect()
-    }
-
     /// What the types cannot say: the key to look for, what is wrong with it and what to do.
     pub(crate) fn problems(&self) -> Vec<(&str, String, &'static str)> {
         let mut problems = Vec::new();

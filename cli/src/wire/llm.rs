@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use load::llm::openai::{self, BatchLimits, OpenAi, Settings};
-use load::{Llm, Local, Mode};
+use load::{Llm, Local};
 
-use crate::config::{Config, LlmSection, Provider, llm};
+use crate::config::{Config, LlmSection, Provider};
 use crate::exit::Failure;
 use crate::project::Project;
 
@@ -40,14 +40,11 @@ fn provider(project: &Project, asked: bool) -> anyhow::Result<Arc<dyn Llm>> {
     let (summary_model, embedding_model) = models(section);
     let settings = Settings {
         dimensions: section.dimensions,
-        mode: match section.mode {
-            llm::Mode::Interactive => Mode::Interactive,
-            llm::Mode::Batch => Mode::Batch,
-        },
+        mode: section.mode,
         requests_per_minute: section.requests_per_minute,
         tokens_per_minute: section.tokens_per_minute,
         budget: section.budget,
-        prices: section.prices(),
+        prices: section.prices.clone(),
         prompt_tokens: section.prompt_tokens,
         output_tokens: section.output_tokens,
         timeout: Duration::from_secs(section.timeout),

@@ -3,20 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Deserialize;
 use tokio::sync::Notify;
 
 use super::{Mode, Usage};
 use crate::error::{Error, Result};
 
 /// What a million tokens of a model cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Price {
     /// Tokens read.
     pub input: f64,
-    /// Tokens written.
+    /// Tokens written; embeddings write none.
+    #[serde(default)]
     pub output: f64,
     /// What a batch costs of it: 0.5 is half.
+    #[serde(default = "half")]
     pub batch: f64,
+}
+
+fn half() -> f64 {
+    0.5
 }
 
 impl Price {
