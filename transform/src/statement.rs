@@ -3,22 +3,25 @@
 //! Places are those of the file, comments included, so that every later message can point at them. A statement that is too deep
 //! to plan is refused here: planners recurse, and a stack that overflows takes the whole process with it, not one query.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+mod edit;
+mod reader;
 
-use catalog::{Date, TableName};
+use std::collections::BTreeSet;
+
+use catalog::TableName;
 use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Ident, ObjectName, Query, Select, SelectItem, Statement as Sql, TableFactor,
-    TypedString, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Query, Statement as Sql, Visit, VisitMut};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Error, Result};
 use crate::model::Place;
+
+pub(crate) use edit::Days;
+use edit::{Blank, Substitute};
+use reader::Reader;
 
 /// Longest chain of operators in one expression, such as `a or b or c …`: each link is one more level of the plan.
 const MAX_OPERATORS: usize = 500;
@@ -82,17 +85,6 @@ pub(crate) struct Statement {
     parameters: Vec<(String, Place)>,
     /// How often `$dt` stands as one side of `column = $dt`.
     equalities: usize,
-}
-
-/// The days that `$dt` stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Days {
-    /// The day of the run.
-    One(Date),
-    /// `column = $dt` becomes: the column is one of these.
-    Each(Vec<Date>),
-    /// `column = $dt` becomes: the column has a value.
-    All,
 }
 
 impl Statement {
@@ -348,304 +340,5 @@ fn normal_form(tokens: &[TokenWithSpan]) -> String {
     words.join(" ")
 }
 
-/// Collects what the statement leans on. Names that a `with` defines are tables only outside of it.
-#[derive(Default)]
-struct Reader {
-    relations: Vec<(String, Place)>,
-    functions: Vec<(String, Place)>,
-    parameters: Vec<(String, Place)>,
-    equalities: usize,
-    defined: Vec<String>,
-    /// Names that turned out to be table functions.
-    called: Vec<Place>,
-}
-
-fn ident_name(ident: &Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
-}
-
-fn object_name(name: &ObjectName) -> (String, Place) {
-    let idents: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
-    let text = idents.iter().map(|ident| ident_name(ident)).collect::<Vec<_>>().join(".");
-    (text, idents.first().map(|ident| place(ident.span)).unwrap_or_default())
-}
-
-fn is_dt(expr: &Expr) -> bool {
-    matches!(expr, Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) if name == "$dt")
-}
-
-/// The column of `column = $dt`, whichever side it is on.
-fn equals_dt(expr: &Expr) -> Option<&Expr> {
-    let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = expr else { return None };
-    let column = if is_dt(right) {
-        left
-    } else if is_dt(left) {
-        right
-    } else {
-        return None;
-    };
-    matches!(column.as_ref(), Expr::Identifier(_) | Expr::CompoundIdentifier(_)).then(|| column.as_ref())
-}
-
-impl Visitor for Reader {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        if let Some(with) = &query.with {
-            for cte in &with.cte_tables {
-                if !with.recursive {
-                    // Its own name is not yet defined inside it; what is found here is found again below, and is kept once.
-                    let (parameters, equalities, functions) =
-                        (self.parameters.len(), self.equalities, self.functions.len());
-                    cte.visit(self)?;
-                    self.parameters.truncate(parameters);
-                    self.equalities = equalities;
-                    self.functions.truncate(functions);
-                }
-                self.defined.push(ident_name(&cte.alias.name));
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let defined = query.with.as_ref().map_or(0, |with| with.cte_tables.len());
-        self.defined.truncate(self.defined.len() - defined);
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table { name, args: Some(_), .. } = factor {
-            self.called.push(object_name(name).1);
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        let (name, place) = object_name(relation);
-        let known = self.defined.contains(&name)
-            || self.called.contains(&place)
-            || self.relations.iter().any(|(there, _)| *there == name);
-        if !known {
-            self.relations.push((name, place));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        self.equalities += usize::from(equals_dt(expr).is_some());
-        match expr {
-            Expr::Function(function) => self.functions.push(object_name(&function.name)),
-            Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) => {
-                self.parameters.push((name.clone(), place(*span)));
-            }
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-struct Substitute<'a> {
-    days: &'a Days,
-}
-
-fn date_literal(day: Date) -> Expr {
-    Expr::TypedString(TypedString {
-        data_type: DataType::Date,
-        value: ValueWithSpan { value: Value::SingleQuotedString(day.to_string()), span: Span::empty() },
-        uses_odbc_syntax: false,
-    })
-}
-
-impl VisitorMut for Substitute<'_> {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Some(column) = equals_dt(expr) {
-            let column = Box::new(column.clone());
-            match self.days {
-                Days::One(_) => {}
-                Days::Each(days) => {
-                    *expr = Expr::InList {
-                        expr: column,
-                        list: days.iter().copied().map(date_literal).collect(),
-                        negated: false,
-                    };
-                }
-                Days::All => *expr = Expr::IsNotNull(column),
-            }
-        } else if let Days::One(day) = self.days
-            && is_dt(expr)
-        {
-            *expr = date_literal(*day);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-fn null() -> Expr {
-    Expr::Value(ValueWithSpan { value: Value::Null, span: Span::empty() })
-}
-
-/// Blanks the column or call that begins at a place.
-struct Blank {
-    place: Place,
-    done: bool,
-}
-
-impl Blank {
-    /// The last word of the column or call, if it begins at the place.
-    fn name(&self, expr: &Expr) -> Option<Ident> {
-        let idents: Vec<&Ident> = match expr {
-            Expr::Identifier(ident) => vec![ident],
-            Expr::CompoundIdentifier(idents) => idents.iter().collect(),
-            Expr::Function(function) => function.name.0.iter().filter_map(|part| part.as_ident()).collect(),
-            _ => return None,
-        };
-        (idents.first().map(|ident| place(ident.span)) == Some(self.place)).then(|| idents.last().copied().cloned())?
-    }
-}
-
-impl VisitorMut for Blank {
-    type Break = ();
-
-    // A blank in the list of a `select` keeps its name: two blanks must not be two columns of one name.
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        for item in &mut select.projection {
-            if let SelectItem::UnnamedExpr(expr) = item
-                && let Some(alias) = self.name(expr)
-            {
-                *item = SelectItem::ExprWithAlias { expr: null(), alias };
-                self.done = true;
-                return ControlFlow::Break(());
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.name(expr).is_some() {
-            *expr = null();
-            self.done = true;
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tables(sql: &str) -> Vec<String> {
-        Statement::parse(sql).unwrap().tables().map(|(name, at)| format!("{name}@{}:{}", at.line, at.column)).collect()
-    }
-
-    #[test]
-    fn tables_are_found_wherever_they_stand() {
-        let cases: &[(&str, &[&str])] = &[
-            ("select 1", &[]),
-            ("select * from raw.a", &["raw.a@1:15"]),
-            ("-- head\nselect *\nfrom RAW.A as x", &["raw.a@3:6"]),
-            (
-                "select * from raw.a join raw.b using (id) where id in (select id from raw.c)",
-                &["raw.a@1:15", "raw.b@1:26", "raw.c@1:71"],
-            ),
-            (
-                "with t as (select * from raw.a), u as (select * from t) select * from u, raw.b",
-                &["raw.a@1:26", "raw.b@1:74"],
-            ),
-            ("with t as (select * from t) select * from t", &["t@1:26"]),
-            ("(with t as (select 1) select * from t) union all (select * from t)", &["t@1:65"]),
-            ("with recursive n as (select 1 as i union all select i + 1 from n where i < 9) select * from n", &[]),
-            ("select (select max(x) from raw.b) from raw.a", &["raw.b@1:28", "raw.a@1:40"]),
-            ("select * from generate_series(1, 3)", &[]),
-            ("explain select * from raw.a", &["raw.a@1:23"]),
-            ("select 'from raw.z' from raw.a -- from raw.y", &["raw.a@1:26"]),
-        ];
-        for (sql, expected) in cases {
-            assert_eq!(tables(sql), *expected, "{sql}");
-        }
-    }
-
-    #[test]
-    fn comments_case_and_space_mean_nothing() {
-        let normal = |sql: &str| Statement::parse(sql).unwrap().normal;
-        assert_eq!(normal("-- a\nSELECT  a,b FROM raw.T /* x */ ;"), normal("select a , b\nfrom raw.t"));
-        assert_ne!(normal("select 'A' from raw.t"), normal("select 'a' from raw.t"));
-        assert_ne!(normal("select \"A\" from raw.t"), normal("select a from raw.t"));
-    }
-
-    #[test]
-    fn the_day_is_put_in() {
-        let statement = Statement::parse("select $dt as d from raw.a x where x.dt = $dt and $dt > y").unwrap();
-        assert_eq!(
-            statement.on(&Days::One("2026-10-01".parse().unwrap())).to_string(),
-            "SELECT DATE '2026-10-01' AS d FROM raw.a x WHERE x.dt = DATE '2026-10-01' AND DATE '2026-10-01' > y"
-        );
-        assert_eq!(statement.dt_beyond_equality(), Some(Place { line: 1, column: 8 }));
-        assert_eq!(statement.dt_equalities(), 1);
-        let statement = Statement::parse("with t as (select * from raw.a where $dt = dt) select * from t").unwrap();
-        assert_eq!(statement.dt_beyond_equality(), None);
-        let days = vec!["2026-10-01".parse().unwrap(), "2026-10-02".parse().unwrap()];
-        assert_eq!(
-            statement.on(&Days::Each(days)).to_string(),
-            "WITH t AS (SELECT * FROM raw.a WHERE dt IN (DATE '2026-10-01', DATE '2026-10-02')) SELECT * FROM t"
-        );
-        assert_eq!(
-            statement.on(&Days::All).to_string(),
-            "WITH t AS (SELECT * FROM raw.a WHERE dt IS NOT NULL) SELECT * FROM t"
-        );
-    }
-
-    #[test]
-    fn what_is_too_deep_is_refused_and_not_planned() {
-        let long = format!("select {}", vec!["1"; 3_000].join(" + "));
-        assert!(Statement::parse(&long).unwrap_err().message.contains("at most 500 operators"));
-        let nested = format!("select {}1{}", "(".repeat(5_000), ")".repeat(5_000));
-        assert!(Statement::parse(&nested).unwrap_err().message.contains("nested deeper"));
-        let unions = vec!["select 1"; 1_000].join(" union all ");
-        assert!(Statement::parse(&unions).unwrap_err().message.contains("at most 200 joins"));
-        let list = format!("select {} from raw.a", vec!["a + 1"; 1_000].join(", "));
-        assert!(Statement::parse(&list).is_ok());
-    }
-
-    #[test]
-    fn a_syntax_error_has_a_place() {
-        let wrong = Statement::parse("select a\nfrm raw.a where").unwrap_err();
-        assert_eq!(
-            (wrong.message.as_str(), wrong.place),
-            ("expected end of statement, found raw", Some(Place { line: 2, column: 5 }))
-        );
-        let wrong = Statement::parse("select 'a").unwrap_err();
-        assert_eq!(wrong.place, Some(Place { line: 1, column: 8 }));
-        assert_eq!(
-            Statement::parse("select 1; select 2").unwrap_err().message,
-            "expected one statement, found several"
-        );
-    }
-
-    #[test]
-    fn only_questions_are_questions() {
-        for sql in [
-            "select 1",
-            "explain select 1",
-            "explain analyze select 1",
-            "show tables",
-            "describe raw.a",
-            "with t as (select 1) select * from t",
-        ] {
-            assert_eq!(Statement::parse(sql).unwrap().beyond_asking(), None, "{sql}");
-        }
-        for sql in [
-            "insert into raw.a values (1)",
-            "drop table raw.a",
-            "create table a as select 1",
-            "copy raw.a to 'x'",
-            "set a = 1",
-            "explain insert into raw.a select 1",
-        ] {
-            assert!(Statement::parse(sql).unwrap().beyond_asking().is_some(), "{sql}");
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,108 @@
+//! What a statement leans on, read out of its syntax tree.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Ident, ObjectName, Query, TableFactor, Value, ValueWithSpan, Visit, Visitor,
+};
+
+use super::place;
+use crate::model::Place;
+
+/// Collects what the statement leans on. Names that a `with` defines are tables only outside of it.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) relations: Vec<(String, Place)>,
+    pub(super) functions: Vec<(String, Place)>,
+    pub(super) parameters: Vec<(String, Place)>,
+    pub(super) equalities: usize,
+    defined: Vec<String>,
+    /// Names that turned out to be table functions.
+    called: Vec<Place>,
+}
+
+fn ident_name(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+fn object_name(name: &ObjectName) -> (String, Place) {
+    let idents: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
+    let text = idents.iter().map(|ident| ident_name(ident)).collect::<Vec<_>>().join(".");
+    (text, idents.first().map(|ident| place(ident.span)).unwrap_or_default())
+}
+
+/// Whether it is `$dt`.
+pub(super) fn is_dt(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) if name == "$dt")
+}
+
+/// The column of `column = $dt`, whichever side it is on.
+pub(super) fn equals_dt(expr: &Expr) -> Option<&Expr> {
+    let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = expr else { return None };
+    let column = if is_dt(right) {
+        left
+    } else if is_dt(left) {
+        right
+    } else {
+        return None;
+    };
+    matches!(column.as_ref(), Expr::Identifier(_) | Expr::CompoundIdentifier(_)).then(|| column.as_ref())
+}
+
+impl Visitor for Reader {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        if let Some(with) = &query.with {
+            for cte in &with.cte_tables {
+                if !with.recursive {
+                    // Its own name is not yet defined inside it; what is found here is found again below, and is kept once.
+                    let (parameters, equalities, functions) =
+                        (self.parameters.len(), self.equalities, self.functions.len());
+                    cte.visit(self)?;
+                    self.parameters.truncate(parameters);
+                    self.equalities = equalities;
+                    self.functions.truncate(functions);
+                }
+                self.defined.push(ident_name(&cte.alias.name));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let defined = query.with.as_ref().map_or(0, |with| with.cte_tables.len());
+        self.defined.truncate(self.defined.len() - defined);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(_), .. } = factor {
+            self.called.push(object_name(name).1);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let (name, place) = object_name(relation);
+        let known = self.defined.contains(&name)
+            || self.called.contains(&place)
+            || self.relations.iter().any(|(there, _)| *there == name);
+        if !known {
+            self.relations.push((name, place));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.equalities += usize::from(equals_dt(expr).is_some());
+        match expr {
+            Expr::Function(function) => self.functions.push(object_name(&function.name)),
+            Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) => {
+                self.parameters.push((name.clone(), place(*span)));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}

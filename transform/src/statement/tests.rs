@@ -1,0 +1,112 @@
+//! What is read out of a statement, put into it, and refused.
+
+use super::*;
+
+fn tables(sql: &str) -> Vec<String> {
+    Statement::parse(sql).unwrap().tables().map(|(name, at)| format!("{name}@{}:{}", at.line, at.column)).collect()
+}
+
+#[test]
+fn tables_are_found_wherever_they_stand() {
+    let cases: &[(&str, &[&str])] = &[
+        ("select 1", &[]),
+        ("select * from raw.a", &["raw.a@1:15"]),
+        ("-- head\nselect *\nfrom RAW.A as x", &["raw.a@3:6"]),
+        (
+            "select * from raw.a join raw.b using (id) where id in (select id from raw.c)",
+            &["raw.a@1:15", "raw.b@1:26", "raw.c@1:71"],
+        ),
+        (
+            "with t as (select * from raw.a), u as (select * from t) select * from u, raw.b",
+            &["raw.a@1:26", "raw.b@1:74"],
+        ),
+        ("with t as (select * from t) select * from t", &["t@1:26"]),
+        ("(with t as (select 1) select * from t) union all (select * from t)", &["t@1:65"]),
+        ("with recursive n as (select 1 as i union all select i + 1 from n where i < 9) select * from n", &[]),
+        ("select (select max(x) from raw.b) from raw.a", &["raw.b@1:28", "raw.a@1:40"]),
+        ("select * from generate_series(1, 3)", &[]),
+        ("explain select * from raw.a", &["raw.a@1:23"]),
+        ("select 'from raw.z' from raw.a -- from raw.y", &["raw.a@1:26"]),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(tables(sql), *expected, "{sql}");
+    }
+}
+
+#[test]
+fn comments_case_and_space_mean_nothing() {
+    let normal = |sql: &str| Statement::parse(sql).unwrap().normal;
+    assert_eq!(normal("-- a\nSELECT  a,b FROM raw.T /* x */ ;"), normal("select a , b\nfrom raw.t"));
+    assert_ne!(normal("select 'A' from raw.t"), normal("select 'a' from raw.t"));
+    assert_ne!(normal("select \"A\" from raw.t"), normal("select a from raw.t"));
+}
+
+#[test]
+fn the_day_is_put_in() {
+    let statement = Statement::parse("select $dt as d from raw.a x where x.dt = $dt and $dt > y").unwrap();
+    assert_eq!(
+        statement.on(&Days::One("2026-10-01".parse().unwrap())).to_string(),
+        "SELECT DATE '2026-10-01' AS d FROM raw.a x WHERE x.dt = DATE '2026-10-01' AND DATE '2026-10-01' > y"
+    );
+    assert_eq!(statement.dt_beyond_equality(), Some(Place { line: 1, column: 8 }));
+    assert_eq!(statement.dt_equalities(), 1);
+    let statement = Statement::parse("with t as (select * from raw.a where $dt = dt) select * from t").unwrap();
+    assert_eq!(statement.dt_beyond_equality(), None);
+    let days = vec!["2026-10-01".parse().unwrap(), "2026-10-02".parse().unwrap()];
+    assert_eq!(
+        statement.on(&Days::Each(days)).to_string(),
+        "WITH t AS (SELECT * FROM raw.a WHERE dt IN (DATE '2026-10-01', DATE '2026-10-02')) SELECT * FROM t"
+    );
+    assert_eq!(
+        statement.on(&Days::All).to_string(),
+        "WITH t AS (SELECT * FROM raw.a WHERE dt IS NOT NULL) SELECT * FROM t"
+    );
+}
+
+#[test]
+fn what_is_too_deep_is_refused_and_not_planned() {
+    let long = format!("select {}", vec!["1"; 3_000].join(" + "));
+    assert!(Statement::parse(&long).unwrap_err().message.contains("at most 500 operators"));
+    let nested = format!("select {}1{}", "(".repeat(5_000), ")".repeat(5_000));
+    assert!(Statement::parse(&nested).unwrap_err().message.contains("nested deeper"));
+    let unions = vec!["select 1"; 1_000].join(" union all ");
+    assert!(Statement::parse(&unions).unwrap_err().message.contains("at most 200 joins"));
+    let list = format!("select {} from raw.a", vec!["a + 1"; 1_000].join(", "));
+    assert!(Statement::parse(&list).is_ok());
+}
+
+#[test]
+fn a_syntax_error_has_a_place() {
+    let wrong = Statement::parse("select a\nfrm raw.a where").unwrap_err();
+    assert_eq!(
+        (wrong.message.as_str(), wrong.place),
+        ("expected end of statement, found raw", Some(Place { line: 2, column: 5 }))
+    );
+    let wrong = Statement::parse("select 'a").unwrap_err();
+    assert_eq!(wrong.place, Some(Place { line: 1, column: 8 }));
+    assert_eq!(Statement::parse("select 1; select 2").unwrap_err().message, "expected one statement, found several");
+}
+
+#[test]
+fn only_questions_are_questions() {
+    for sql in [
+        "select 1",
+        "explain select 1",
+        "explain analyze select 1",
+        "show tables",
+        "describe raw.a",
+        "with t as (select 1) select * from t",
+    ] {
+        assert_eq!(Statement::parse(sql).unwrap().beyond_asking(), None, "{sql}");
+    }
+    for sql in [
+        "insert into raw.a values (1)",
+        "drop table raw.a",
+        "create table a as select 1",
+        "copy raw.a to 'x'",
+        "set a = 1",
+        "explain insert into raw.a select 1",
+    ] {
+        assert!(Statement::parse(sql).unwrap().beyond_asking().is_some(), "{sql}");
+    }
+}
