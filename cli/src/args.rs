@@ -100,6 +100,16 @@ pub(crate) enum Verb {
         the question as a whole by vector similarity, fused into one list with the reason for each answer.\n\nExamples:\n  onggi search \"비 오는 날 혼자 먹기 좋은 국밥\"\n  onggi search --keyword \"국\""
     )]
     Search(Search),
+    /// Compare every sink with its mart, row by row, and mend what differs
+    #[command(
+        long_about = "Compares what each sink holds with what its mart holds: the keys, and the hash that was stored with each \
+        row. Rows that somebody deleted, added or marked otherwise are told, with their first keys, and the exit code is 1; a \
+        sink that is behind its mart is told the same way. Nothing is changed without --mend, which writes the rows that \
+        differ and no others. A value that was changed while its row's hash was left alone is not found: for that, drop the \
+        sink's table (or the folder of the embedded sinks), and `onggi run` builds it again.\n\n\
+        Examples:\n  onggi reconcile\n  onggi reconcile --mend"
+    )]
+    Reconcile(Reconcile),
     /// Take tasks from the queue and do them, beside others
     #[command(
         long_about = "Takes tasks that runs have put into the queue – of any source, day and run – fetches and lands them, \
@@ -225,6 +235,14 @@ pub(crate) struct Worker {
     /// End when the queue is empty
     #[arg(long)]
     pub until_idle: bool,
+}
+
+/// `onggi reconcile`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reconcile {
+    /// Write the rows that differ, then compare again
+    #[arg(long)]
+    pub mend: bool,
 }
 
 /// `onggi retry`

@@ -85,6 +85,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Check => verb::check::check(&global).await,
         Verb::Sql(args) => verb::sql::sql(&global, &args).await,
         Verb::Search(args) => verb::search::search(&global, &args).await,
+        Verb::Reconcile(args) => verb::reconcile::reconcile(&global, &args).await,
         Verb::Worker(args) => verb::worker::worker(&global, &args).await,
         Verb::Retry(args) => verb::retry::retry(&global, &args).await,
         Verb::Catalog(args) => match args.verb {

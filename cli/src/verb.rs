@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod plan;
+pub(crate) mod reconcile;
 pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod search;

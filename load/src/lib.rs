@@ -40,7 +40,7 @@ pub use enrich::{
 };
 pub use error::{Error, Result};
 pub use llm::{Embedding, Llm, Mode, Model, Summary, local::Local, openai::OpenAi};
-pub use reconcile::{Mismatch, reconcile};
+pub use reconcile::{Compared, compare, mend, reconcile};
 pub use search::Search;
 pub use serving::{Serving, serving_hash};
 pub use sink::postgres::{Postgres, PostgresOptions};

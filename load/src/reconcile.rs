@@ -1,4 +1,4 @@
-//! Proves a sink equal to its mart, or says where it is not.
+//! Proves a sink equal to its mart, or says where it is not, and mends it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,15 +9,17 @@ use futures::StreamExt;
 
 use crate::error::{Error, Result, blocking};
 use crate::serving::Serving;
-use crate::sync::hashed;
+use crate::sync::{SyncProgress, Synced, Those, hashed, sync_those};
 use crate::target::{SinkKind, SyncTarget};
 use crate::value::RowHash;
 
-/// Where a sink differs from its mart at the mart's newest version. Keys are in order.
+/// A sink beside its mart, at the mart's newest version. Keys are in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mismatch {
+pub struct Compared {
     /// Which sink.
     pub sink: SinkKind,
+    /// How many rows are the same in both.
+    pub equal: u64,
     /// In the mart and not in the sink.
     pub missing: Vec<String>,
     /// In the sink and not in the mart.
@@ -26,8 +28,34 @@ pub struct Mismatch {
     pub different: Vec<String>,
 }
 
-/// Compares every sink of `target` with the newest version of its mart, row by row. Empty when all are equal. Changes nothing.
-pub async fn reconcile(lake: &Lake, target: &SyncTarget, serving: &Serving) -> Result<Vec<Mismatch>> {
+impl Compared {
+    /// Whether the sink holds the rows of its mart and no others.
+    pub fn is_equal(&self) -> bool {
+        self.missing.is_empty() && self.extra.is_empty() && self.different.is_empty()
+    }
+}
+
+/// The sinks of `target` that are not as the newest version of its mart; none when all are. Changes nothing.
+pub async fn reconcile(lake: &Lake, target: &SyncTarget, serving: &Serving) -> Result<Vec<Compared>> {
+    let mut found = compare(lake, target, serving).await?;
+    found.retain(|sink| !sink.is_equal());
+    Ok(found)
+}
+
+/// Makes every sink of `target` as the newest version of its mart, whatever its cursor says: writes the rows that differ, as a
+/// sync does, and no others.
+pub async fn mend(
+    lake: &Lake,
+    target: &SyncTarget,
+    serving: &Serving,
+    progress: &(dyn Fn(SyncProgress) + Send + Sync),
+) -> Result<Synced> {
+    sync_those(Those::All, lake, target, serving, progress).await
+}
+
+/// Compares every sink of `target` with the newest version of its mart, row by row, by the hash that is stored with each. Changes
+/// nothing.
+pub async fn compare(lake: &Lake, target: &SyncTarget, serving: &Serving) -> Result<Vec<Compared>> {
     let snapshot = lake.table(&target.table).await?.snapshot().await?;
     let schema = snapshot.schema();
     let mut found = Vec::new();
@@ -39,7 +67,8 @@ pub async fn reconcile(lake: &Lake, target: &SyncTarget, serving: &Serving) -> R
         ));
         let mut held: BTreeMap<String, RowHash> =
             serving.sink(kind)?.hashes(target, &part).await?.into_iter().collect();
-        let mut mismatch = Mismatch { sink: kind, missing: Vec::new(), extra: Vec::new(), different: Vec::new() };
+        let mut compared =
+            Compared { sink: kind, equal: 0, missing: Vec::new(), extra: Vec::new(), different: Vec::new() };
         let mut stream = snapshot.scan(Some(&columns)).await?;
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|e| Error::arrow(&target.table, e))?;
@@ -47,18 +76,16 @@ pub async fn reconcile(lake: &Lake, target: &SyncTarget, serving: &Serving) -> R
             let rows = blocking(move || hashed(&batch, &wanted, &table, &key)).await?;
             for (key, hash) in rows.keys.into_iter().zip(rows.hashes) {
                 match held.remove(&key) {
-                    None => mismatch.missing.push(key),
-                    Some(there) if there != hash => mismatch.different.push(key),
-                    Some(_) => {}
+                    None => compared.missing.push(key),
+                    Some(there) if there != hash => compared.different.push(key),
+                    Some(_) => compared.equal += 1,
                 }
             }
         }
-        mismatch.extra.extend(held.into_keys());
-        mismatch.missing.sort_unstable();
-        mismatch.different.sort_unstable();
-        if !(mismatch.missing.is_empty() && mismatch.extra.is_empty() && mismatch.different.is_empty()) {
-            found.push(mismatch);
-        }
+        compared.extra.extend(held.into_keys());
+        compared.missing.sort_unstable();
+        compared.different.sort_unstable();
+        found.push(compared);
     }
     Ok(found)
 }

@@ -6,20 +6,22 @@
 //! it was; the next sync does the second. What passes by itself (a deadlock, a server that restarts) is tried again, from the cursors on:
 //! whatever became visible is not done twice. Memory holds one batch and one hash per key, however large the mart.
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
-use catalog::{Lake, TableName, Version, failpoint};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use catalog::{Lake, Version, failpoint};
 use futures::StreamExt;
 use std::sync::Arc;
 
+mod hashed;
+
 use crate::diff::{Change, Diff};
 use crate::error::{Error, Result, blocking};
-use crate::read;
 use crate::serving::Serving;
 use crate::sink::{Apply, Rows, Sink};
 use crate::target::{Cursor, SinkKind, SyncTarget, Wanted};
-use crate::value::{RowHash, Value, row_hashes};
+
+pub(crate) use hashed::hashed;
+use hashed::select;
 
 /// What a sync tells while it works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +79,16 @@ impl Synced {
     }
 }
 
-/// A sink that is behind, with the change it is about to make.
+/// Which sinks of a target are read and compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Those {
+    /// Those whose cursor is not at the newest version.
+    Behind,
+    /// All of them: somebody else may have been at their rows.
+    All,
+}
+
+/// A sink that is to be compared, with the change it is about to make.
 struct Behind {
     sink: Arc<dyn Sink>,
     wanted: Wanted,
@@ -95,10 +106,21 @@ pub async fn sync(
     serving: &Serving,
     progress: &(dyn Fn(SyncProgress) + Send + Sync),
 ) -> Result<Synced> {
+    sync_those(Those::Behind, lake, target, serving, progress).await
+}
+
+/// As [`sync`], of those sinks.
+pub(crate) async fn sync_those(
+    those: Those,
+    lake: &Lake,
+    target: &SyncTarget,
+    serving: &Serving,
+    progress: &(dyn Fn(SyncProgress) + Send + Sync),
+) -> Result<Synced> {
     failpoint!("load.sync.before");
     let mut pause = PAUSE_SECONDS;
     for tried in 1.. {
-        match once(lake, target, serving, progress).await {
+        match once(those, lake, target, serving, progress).await {
             Err(error @ Error::Postgres { .. }) if error.is_retryable() && tried < TRIES => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(table = %target.table, %error, cause, "the sync begins again");
@@ -118,13 +140,14 @@ pub async fn sync(
 }
 
 async fn once(
+    those: Those,
     lake: &Lake,
     target: &SyncTarget,
     serving: &Serving,
     progress: &(dyn Fn(SyncProgress) + Send + Sync),
 ) -> Result<Synced> {
     let snapshot = lake.table(&target.table).await?.snapshot().await?;
-    if behind(target, serving, &snapshot.schema(), snapshot.version()).await?.is_empty() {
+    if behind(those, target, serving, &snapshot.schema(), snapshot.version()).await?.is_empty() {
         return Ok(up_to_date(snapshot.version()));
     }
     let waiting = || progress(SyncProgress::Waiting);
@@ -134,7 +157,7 @@ async fn once(
     for kind in &target.sinks {
         held.extend(serving.sink(*kind)?.lock(&target.table, &waiting).await?);
     }
-    let done = locked(lake, target, serving, progress).await;
+    let done = locked(those, lake, target, serving, progress).await;
     for table in held {
         table.release().await;
     }
@@ -143,6 +166,7 @@ async fn once(
 
 /// The sync itself, with every sink of the target held.
 async fn locked(
+    those: Those,
     lake: &Lake,
     target: &SyncTarget,
     serving: &Serving,
@@ -150,7 +174,7 @@ async fn locked(
 ) -> Result<Synced> {
     let snapshot = lake.table(&target.table).await?.snapshot().await?;
     let schema = snapshot.schema();
-    let behind = behind(target, serving, &schema, snapshot.version()).await?;
+    let behind = behind(those, target, serving, &schema, snapshot.version()).await?;
     if behind.is_empty() {
         return Ok(up_to_date(snapshot.version()));
     }
@@ -218,14 +242,20 @@ fn up_to_date(version: Version) -> Synced {
     Synced { version, upserted: 0, deleted: 0, unchanged: 0, sinks: Vec::new() }
 }
 
-/// The sinks whose cursor is not at this version and shape, in the fixed order.
-async fn behind(target: &SyncTarget, serving: &Serving, schema: &Schema, version: Version) -> Result<Vec<Behind>> {
+/// The sinks whose cursor is not at this version and shape, or all, in the fixed order.
+async fn behind(
+    those: Those,
+    target: &SyncTarget,
+    serving: &Serving,
+    schema: &Schema,
+    version: Version,
+) -> Result<Vec<Behind>> {
     let mut found = Vec::new();
     for kind in SinkKind::ALL.into_iter().filter(|kind| target.sinks.contains(kind)) {
         let wanted = target.wanted(kind, schema)?;
         let sink = serving.sink(kind)?;
         let there = sink.cursor(&target.table).await?;
-        if there != Some(Cursor { version, shape: wanted.shape.clone() }) {
+        if those == Those::All || there != Some(Cursor { version, shape: wanted.shape.clone() }) {
             found.push(Behind { sink, wanted });
         }
     }
@@ -279,63 +309,6 @@ async fn compare(target: &SyncTarget, wanted: &Wanted, held: &mut Option<Diff>, 
     .await?;
     *held = Some(diff);
     Ok(rows)
-}
-
-/// The rows of a batch that a sink wants, with keys and hashes.
-pub(crate) fn hashed(batch: &RecordBatch, wanted: &Wanted, table: &TableName, key: &str) -> Result<Rows> {
-    let arrow = |e| Error::arrow(table, e);
-    let indices = wanted
-        .columns
-        .iter()
-        .map(|name| batch.schema().index_of(name))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(arrow)?;
-    let mut part = batch.project(&indices).map_err(arrow)?;
-    if let Some(required) = &wanted.required {
-        let column = read::column(&part, required, table)?;
-        if column.null_count() > 0 {
-            let there = arrow::compute::is_not_null(column).map_err(arrow)?;
-            part = filter_record_batch(&part, &there).map_err(arrow)?;
-        }
-    }
-    let column = read::column(&part, key, table)?;
-    let keys = keys(column.as_ref(), table, key)?;
-    let hashes: Vec<RowHash> = row_hashes(&wanted.seed, &part).map_err(arrow)?;
-    Ok(Rows { batch: part, keys, hashes })
-}
-
-/// The key of each row, as text.
-fn keys(column: &dyn Array, table: &TableName, key: &str) -> Result<Vec<String>> {
-    let check = |found: Option<String>| match found {
-        Some(found) if !found.is_empty() && found.len() <= MAX_KEY_BYTES => Ok(found),
-        Some(found) => Err(Error::Data {
-            table: table.clone(),
-            message: format!("expected key `{key}` of 1 to {MAX_KEY_BYTES} bytes, found {}", found.len()),
-        }),
-        None => Err(Error::Data { table: table.clone(), message: format!("expected a key in `{key}`, found null") }),
-    };
-    match column.data_type() {
-        DataType::Utf8 => column.as_string::<i32>().iter().map(|it| check(it.map(str::to_owned))).collect(),
-        DataType::Utf8View => column.as_string_view().iter().map(|it| check(it.map(str::to_owned))).collect(),
-        _ => (0..column.len())
-            .map(|row| check(Value::of(column, row).map_err(|e| Error::arrow(table, e))?.as_key()))
-            .collect(),
-    }
-}
-
-/// Every sink can hold keys of this length.
-const MAX_KEY_BYTES: usize = 1024;
-
-fn select(rows: Rows, keep: &[bool]) -> Result<Rows, arrow::error::ArrowError> {
-    if keep.iter().all(|k| *k) {
-        return Ok(rows);
-    }
-    let batch = filter_record_batch(&rows.batch, &BooleanArray::from(keep.to_vec()))?;
-    let mut flags = keep.iter();
-    let keys = rows.keys.into_iter().filter(|_| flags.next() == Some(&true)).collect();
-    let mut flags = keep.iter();
-    let hashes = rows.hashes.into_iter().filter(|_| flags.next() == Some(&true)).collect();
-    Ok(Rows { batch, keys, hashes })
 }
 
 #[cfg(test)]

@@ -93,6 +93,7 @@ fn no_secret_is_printed_or_kept() {
         heard.listen(&project, &["doctor"], &[("ONGGI_POSTGRES", url)]);
         heard.listen(&project, &["run"], &[("ONGGI_POSTGRES", url)]);
         heard.listen(&project, &["search", "국"], &[("ONGGI_POSTGRES", url)]);
+        heard.listen(&project, &["reconcile"], &[("ONGGI_POSTGRES", url)]);
     }
     for verb in [
         &["plan"][..],
@@ -104,6 +105,7 @@ fn no_secret_is_printed_or_kept() {
         &["worker", "--until-idle"],
         &["retry", "--dead"],
         &["search", "국"],
+        &["reconcile", "--mend"],
         &["sql", "select * from ops.runs"],
         &["sql", "select * from ops.costs"],
         &["catalog", "publish"],

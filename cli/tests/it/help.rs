@@ -23,6 +23,7 @@ fn help_teaches() {
         "check",
         "sql",
         "search",
+        "reconcile",
         "worker",
         "retry",
         "catalog",
@@ -30,7 +31,7 @@ fn help_teaches() {
     ] {
         assert!(help.contains(word), "{word} is not in the help:\n{help}");
     }
-    for verb in ["demo", "run", "sql", "search", "worker", "retry", "catalog"] {
+    for verb in ["demo", "run", "sql", "search", "reconcile", "worker", "retry", "catalog"] {
         let help = shown(&project, &["help", verb]);
         assert!(help.contains("onggi") && help.contains("--lake"), "{help}");
     }

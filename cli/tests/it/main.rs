@@ -19,6 +19,7 @@ mod llm;
 mod peers;
 mod postgres;
 mod questions;
+mod reconcile;
 mod support;
 mod tidy;
 mod workers;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::*;
-use crate::reconcile::reconcile;
+use crate::reconcile::{compare, mend, reconcile};
 use crate::serving::serving_hash;
 use crate::testing::{Place, World, place, place_target, places, review_target, reviews, town};
 
@@ -174,6 +174,17 @@ async fn a_sink_that_was_touched_by_others_is_told() {
     assert_eq!(
         (found[0].sink, &found[0].missing, &found[0].different),
         (SinkKind::Sqlite, &vec!["a".to_owned()], &vec!["b".to_owned()])
+    );
+    assert!(go(&world, &place_target()).await.is_up_to_date(), "a sync goes by the cursors alone");
+    let mended = mend(&world.lake, &place_target(), &world.serving(), &|_| {}).await.unwrap();
+    assert_eq!(
+        mended.sinks.iter().map(|it| (it.sink, it.upserted, it.deleted, it.unchanged)).collect::<Vec<_>>(),
+        [(SinkKind::Sqlite, 2, 0, 0), (SinkKind::Keywords, 0, 0, 2), (SinkKind::Vectors, 0, 0, 1)]
+    );
+    let compared = compare(&world.lake, &place_target(), &world.serving()).await.unwrap();
+    assert_eq!(
+        compared.iter().map(|it| (it.equal, it.is_equal())).collect::<Vec<_>>(),
+        [(2, true), (2, true), (1, true)]
     );
 }
 

@@ -1,0 +1,70 @@
+//! The rows of a mart as a sink takes them: its columns, a key and a hash for each.
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::DataType;
+use catalog::TableName;
+
+use crate::error::{Error, Result};
+use crate::read;
+use crate::sink::Rows;
+use crate::target::Wanted;
+use crate::value::{RowHash, Value, row_hashes};
+
+/// Every sink can hold keys of this length.
+const MAX_KEY_BYTES: usize = 1024;
+
+/// The rows of a batch that a sink wants, with keys and hashes.
+pub(crate) fn hashed(batch: &RecordBatch, wanted: &Wanted, table: &TableName, key: &str) -> Result<Rows> {
+    let arrow = |e| Error::arrow(table, e);
+    let indices = wanted
+        .columns
+        .iter()
+        .map(|name| batch.schema().index_of(name))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(arrow)?;
+    let mut part = batch.project(&indices).map_err(arrow)?;
+    if let Some(required) = &wanted.required {
+        let column = read::column(&part, required, table)?;
+        if column.null_count() > 0 {
+            let there = arrow::compute::is_not_null(column).map_err(arrow)?;
+            part = filter_record_batch(&part, &there).map_err(arrow)?;
+        }
+    }
+    let column = read::column(&part, key, table)?;
+    let keys = keys(column.as_ref(), table, key)?;
+    let hashes: Vec<RowHash> = row_hashes(&wanted.seed, &part).map_err(arrow)?;
+    Ok(Rows { batch: part, keys, hashes })
+}
+
+/// The key of each row, as text.
+fn keys(column: &dyn Array, table: &TableName, key: &str) -> Result<Vec<String>> {
+    let check = |found: Option<String>| match found {
+        Some(found) if !found.is_empty() && found.len() <= MAX_KEY_BYTES => Ok(found),
+        Some(found) => Err(Error::Data {
+            table: table.clone(),
+            message: format!("expected key `{key}` of 1 to {MAX_KEY_BYTES} bytes, found {}", found.len()),
+        }),
+        None => Err(Error::Data { table: table.clone(), message: format!("expected a key in `{key}`, found null") }),
+    };
+    match column.data_type() {
+        DataType::Utf8 => column.as_string::<i32>().iter().map(|it| check(it.map(str::to_owned))).collect(),
+        DataType::Utf8View => column.as_string_view().iter().map(|it| check(it.map(str::to_owned))).collect(),
+        _ => (0..column.len())
+            .map(|row| check(Value::of(column, row).map_err(|e| Error::arrow(table, e))?.as_key()))
+            .collect(),
+    }
+}
+
+/// Those of the rows that are to be kept.
+pub(super) fn select(rows: Rows, keep: &[bool]) -> Result<Rows, arrow::error::ArrowError> {
+    if keep.iter().all(|k| *k) {
+        return Ok(rows);
+    }
+    let batch = filter_record_batch(&rows.batch, &BooleanArray::from(keep.to_vec()))?;
+    let mut flags = keep.iter();
+    let keys = rows.keys.into_iter().filter(|_| flags.next() == Some(&true)).collect();
+    let mut flags = keep.iter();
+    let hashes = rows.hashes.into_iter().filter(|_| flags.next() == Some(&true)).collect();
+    Ok(Rows { batch, keys, hashes })
+}
