@@ -38,17 +38,17 @@ pub async fn reconcile(lake: &Lake, target: &SyncTarget, serving: &Serving) -> R
             schema.fields().iter().filter(|f| wanted.columns.contains(f.name())).cloned().collect::<Vec<_>>(),
         ));
         let mut held: BTreeMap<String, RowHash> =
-            serving.sink(kind)?.hashes(target, &part).await?.into_iter().collect();
+            serving.sink(kind)?.hashes(target, &part).await?.iter().map(|(key, hash)| (key.to_owned(), hash)).collect();
         let mut mismatch = Mismatch { sink: kind, missing: Vec::new(), extra: Vec::new(), different: Vec::new() };
         let mut stream = snapshot.scan(Some(&columns)).await?;
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|e| Error::arrow(&target.table, e))?;
             let (wanted, table, key) = (wanted.clone(), target.table.clone(), target.key.clone());
             let rows = blocking(move || hashed(&batch, &wanted, &table, &key)).await?;
-            for (key, hash) in rows.keys.into_iter().zip(rows.hashes) {
-                match held.remove(&key) {
-                    None => mismatch.missing.push(key),
-                    Some(there) if there != hash => mismatch.different.push(key),
+            for (key, hash) in rows.keys.iter().zip(rows.hashes) {
+                match held.remove(key) {
+                    None => mismatch.missing.push(key.to_owned()),
+                    Some(there) if there != hash => mismatch.different.push(key.to_owned()),
                     Some(_) => {}
                 }
             }
