@@ -1,12 +1,17 @@
 //! What changed between what a sink holds and what a table says, by key and row hash. Pure.
 //!
-//! The table comes in batches and is never held whole; what is held is one hash per key of the sink. Order of events: `see` every row
-//! of the table, which says at once whether it must be written, then `finish`, which says which keys are gone.
+//! The table comes in batches and is never held whole. What is held is what the sink told, and 128 bits for each key that was met: a
+//! SipHash (Aumasson and Bernstein, 2012) whose key is chance, so that nobody can write keys that fall together; that two of a
+//! billion keys do is less likely than one in 10²⁰. Order of events: `see` every row of the table, which says at once whether it must be
+//! written, then `finish`, which says which keys are gone.
 
 use std::collections::HashMap;
-use std::collections::hash_map::{Entry, RandomState};
-use std::hash::{BuildHasher, Hasher};
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::keys::Hashes;
 use crate::value::RowHash;
 
 /// What to do with a row of the table.
@@ -23,56 +28,45 @@ pub enum Change {
 /// A difference under way.
 #[derive(Debug)]
 pub struct Diff {
-    rows: HashMap<String, (RowHash, bool), Folding>,
+    held: Hashes,
+    /// Which rows of `held` the table has.
+    seen: Vec<bool>,
+    places: HashMap<Fingerprint, usize, BuildHasherDefault<First>>,
+    fingerprints: SipHasher13,
     upserted: u64,
     unchanged: u64,
 }
 
-/// A hash of keys that is fast for millions of them. Its seed is chance, so that nobody can write keys that fall together.
-#[derive(Debug, Clone)]
-struct Folding(u64);
+/// The place of a key that the sink does not hold.
+const NEW: usize = usize::MAX;
 
-/// Eight bytes at a time, each multiplied into 128 bits that are folded to 64.
-#[derive(Debug)]
-struct Folded {
-    seed: u64,
-    state: u64,
-}
+/// A key, in 128 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fingerprint([u64; 2]);
 
-impl BuildHasher for Folding {
-    type Hasher = Folded;
-
-    fn build_hasher(&self) -> Folded {
-        Folded { seed: self.0, state: !self.0 }
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
     }
 }
 
-impl Folded {
-    fn fold(&mut self, word: u64) {
-        let wide = u128::from(self.state ^ word) * u128::from(self.seed ^ 0x9e37_79b9_7f4a_7c15);
-        #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
-        let halves = (wide as u64, (wide >> 64) as u64);
-        self.state = (halves.0 ^ halves.1).rotate_left(23).wrapping_add(word);
-    }
-}
+/// What is a hash already is hashed by taking its first half.
+#[derive(Debug, Default)]
+struct First(u64);
 
-impl Hasher for Folded {
+impl Hasher for First {
     fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.fold(u64::from_le_bytes(*word));
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.fold(u64::from_le_bytes(last) ^ ((bytes.len() as u64) << 56));
     }
 
-    fn write_u8(&mut self, _: u8) {
-        // What ends a string: its length is in the last word already.
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
     }
 
     fn finish(&self) -> u64 {
-        self.state
+        self.0
     }
 }
 
@@ -89,49 +83,65 @@ pub struct Difference {
 
 impl Diff {
     /// Against what the sink holds.
-    pub fn new(held: impl IntoIterator<Item = (String, RowHash)>) -> Self {
+    pub fn new(held: Hashes) -> Self {
         Self::expecting(held, 0)
     }
 
     /// The same, for a table of about so many rows.
-    pub fn expecting(held: impl IntoIterator<Item = (String, RowHash)>, rows: usize) -> Self {
-        let mut all = HashMap::with_capacity_and_hasher(rows, Folding(RandomState::new().hash_one(rows) | 1));
-        all.extend(held.into_iter().map(|(key, hash)| (key, (hash, false))));
-        Self { rows: all, upserted: 0, unchanged: 0 }
+    pub fn expecting(held: Hashes, rows: usize) -> Self {
+        let mut diff = Self {
+            seen: vec![false; held.len()],
+            places: HashMap::with_capacity_and_hasher(rows.max(held.len()), BuildHasherDefault::default()),
+            fingerprints: SipHasher13::new_with_keys(rand::random(), rand::random()),
+            held,
+            upserted: 0,
+            unchanged: 0,
+        };
+        for (place, (key, _)) in diff.held.iter().enumerate() {
+            let fingerprint = fingerprint(&diff.fingerprints, key);
+            diff.places.insert(fingerprint, place);
+        }
+        diff
     }
 
     /// One row of the table.
     pub fn see(&mut self, key: &str, hash: RowHash) -> Change {
-        match self.rows.entry(key.to_owned()) {
-            Entry::Occupied(mut held) => match held.get_mut() {
-                (_, true) => Change::Duplicate,
-                (old, seen) => {
+        match self.places.entry(fingerprint(&self.fingerprints, key)) {
+            Entry::Vacant(free) => {
+                free.insert(NEW);
+                self.upserted += 1;
+                Change::Upsert
+            }
+            Entry::Occupied(place) => match self.seen.get_mut(*place.get()) {
+                None | Some(true) => Change::Duplicate,
+                Some(seen) => {
                     *seen = true;
-                    if *old == hash {
+                    if self.held.hash(*place.get()) == hash {
                         self.unchanged += 1;
                         Change::Unchanged
                     } else {
-                        *old = hash;
                         self.upserted += 1;
                         Change::Upsert
                     }
                 }
             },
-            Entry::Vacant(free) => {
-                free.insert((hash, true));
-                self.upserted += 1;
-                Change::Upsert
-            }
         }
     }
 
     /// The whole table has been seen.
     pub fn finish(self) -> Difference {
-        let mut deleted: Vec<String> =
-            self.rows.into_iter().filter(|(_, (_, seen))| !seen).map(|(key, _)| key).collect();
+        let gone = self.seen.iter().enumerate().filter(|(_, seen)| !**seen);
+        let mut deleted: Vec<String> = gone.map(|(place, _)| self.held.key(place).to_owned()).collect();
         deleted.sort_unstable();
         Difference { upserted: self.upserted, unchanged: self.unchanged, deleted }
     }
+}
+
+fn fingerprint(hasher: &SipHasher13, key: &str) -> Fingerprint {
+    let mut hasher = *hasher;
+    hasher.write(key.as_bytes());
+    let hash = hasher.finish128();
+    Fingerprint([hash.h1, hash.h2])
 }
 
 #[cfg(test)]
@@ -150,7 +160,7 @@ mod tests {
 
     /// Applies the difference the way a sink does.
     fn apply(held: &Rows, table: &Rows) -> (Rows, Difference) {
-        let mut diff = Diff::new(held.clone());
+        let mut diff = Diff::new(held.clone().into_iter().collect());
         let mut now = held.clone();
         for (key, hash) in table {
             if diff.see(key, *hash) == Change::Upsert {
@@ -185,23 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_look_alike_hash_apart() {
-        let hasher = Folding(0x1234_5679);
-        let mut seen = std::collections::HashSet::new();
-        for i in 0..100_000_u32 {
-            for key in [i.to_string(), format!("{i:012x}"), format!("{i}-review-of-a-place"), format!("r\u{0}{i}")] {
-                seen.insert(hasher.hash_one(key.as_str()));
-            }
-        }
-        // "7" and its kin come twice where hexadecimal digits are those of the number; nothing else falls together.
-        assert!(seen.len() >= 399_990, "{}", seen.len());
-        let low: std::collections::HashSet<u64> = seen.iter().map(|hash| hash & 0xffff).collect();
-        assert!(low.len() > 65_000, "the low bits are used: {}", low.len());
-    }
-
-    #[test]
     fn a_key_that_comes_twice_is_told() {
-        let mut diff = Diff::new([("a".to_owned(), RowHash([1; 16]))]);
+        let mut diff = Diff::new([("a", RowHash([1; 16]))].into_iter().collect());
         assert_eq!(diff.see("a", RowHash([1; 16])), Change::Unchanged);
         assert_eq!(diff.see("a", RowHash([1; 16])), Change::Duplicate);
         assert_eq!(diff.see("b", RowHash([1; 16])), Change::Upsert);

@@ -21,6 +21,7 @@ pub mod costs;
 mod diff;
 mod enrich;
 mod error;
+mod keys;
 pub mod llm;
 mod read;
 mod reconcile;
@@ -39,6 +40,7 @@ pub use enrich::{
     AnswerKind, Context, Enriched, Enrichment, Estimate, Expected, Outcome, Progress, Spent, Wait, enrich, estimate,
 };
 pub use error::{Error, Result};
+pub use keys::{Hashes, Keys};
 pub use llm::{Embedding, Llm, Mode, Model, Summary, local::Local, openai::OpenAi};
 pub use reconcile::{Compared, compare, mend, reconcile};
 pub use search::Search;

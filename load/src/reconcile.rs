@@ -66,7 +66,7 @@ pub async fn compare(lake: &Lake, target: &SyncTarget, serving: &Serving) -> Res
             schema.fields().iter().filter(|f| wanted.columns.contains(f.name())).cloned().collect::<Vec<_>>(),
         ));
         let mut held: BTreeMap<String, RowHash> =
-            serving.sink(kind)?.hashes(target, &part).await?.into_iter().collect();
+            serving.sink(kind)?.hashes(target, &part).await?.iter().map(|(key, hash)| (key.to_owned(), hash)).collect();
         let mut compared =
             Compared { sink: kind, equal: 0, missing: Vec::new(), extra: Vec::new(), different: Vec::new() };
         let mut stream = snapshot.scan(Some(&columns)).await?;
@@ -74,10 +74,10 @@ pub async fn compare(lake: &Lake, target: &SyncTarget, serving: &Serving) -> Res
             let batch = batch.map_err(|e| Error::arrow(&target.table, e))?;
             let (wanted, table, key) = (wanted.clone(), target.table.clone(), target.key.clone());
             let rows = blocking(move || hashed(&batch, &wanted, &table, &key)).await?;
-            for (key, hash) in rows.keys.into_iter().zip(rows.hashes) {
-                match held.remove(&key) {
-                    None => compared.missing.push(key),
-                    Some(there) if there != hash => compared.different.push(key),
+            for (key, hash) in rows.keys.iter().zip(rows.hashes) {
+                match held.remove(key) {
+                    None => compared.missing.push(key.to_owned()),
+                    Some(there) if there != hash => compared.different.push(key.to_owned()),
                     Some(_) => compared.equal += 1,
                 }
             }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use catalog::TableName;
 
 use crate::error::{Error, Result};
+use crate::keys::{Hashes, Keys};
 use crate::target::{Cursor, SinkKind, SyncTarget};
 use crate::value::RowHash;
 
@@ -28,7 +29,7 @@ pub struct Rows {
     /// The columns that the sink wants, no others.
     pub batch: RecordBatch,
     /// As many as rows.
-    pub keys: Vec<String>,
+    pub keys: Keys,
     /// As many as rows.
     pub hashes: Vec<RowHash>,
 }
@@ -38,7 +39,7 @@ impl Rows {
     pub(crate) fn slice(&self, from: usize, length: usize) -> Self {
         Self {
             batch: self.batch.slice(from, length),
-            keys: self.keys[from..from + length].to_vec(),
+            keys: self.keys.slice(from..from + length),
             hashes: self.hashes[from..from + length].to_vec(),
         }
     }
@@ -72,7 +73,7 @@ pub trait Sink: Send + Sync {
     }
 
     /// Key and hash of every row that it would keep for this target and schema. Empty when it must be built anew.
-    async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Vec<(String, RowHash)>>;
+    async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Hashes>;
 
     /// Starts a change. Nothing is visible before [`Apply::commit`]; dropping it leaves everything as it was. One change at a time.
     async fn begin(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Box<dyn Apply>>;

@@ -4,7 +4,7 @@
 //! the database, look again → read the mart **once**, hash each row as each sink sees it, and hand each sink only the rows that differ → tell it which keys are
 //! gone → let it make all of that visible together with its cursor. A kill between two sinks leaves the first done and the second as
 //! it was; the next sync does the second. What passes by itself (a deadlock, a server that restarts) is tried again, from the cursors on:
-//! whatever became visible is not done twice. Memory holds one batch and one hash per key, however large the mart.
+//! whatever became visible is not done twice. Memory holds a few batches and one hash per key, however large the mart.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 mod hashed;
 
-use crate::diff::{Change, Diff};
-use crate::error::{Error, Result, blocking};
+use crate::diff::{Change, Diff, Difference};
+use crate::error::{Cause, Error, Result, blocking};
 use crate::serving::Serving;
 use crate::sink::{Apply, Rows, Sink};
 use crate::target::{Cursor, SinkKind, SyncTarget, Wanted};
@@ -94,6 +94,8 @@ struct Behind {
     wanted: Wanted,
 }
 
+/// Batches that are read and hashed ahead: one in each stage, so that none waits for another.
+const AHEAD: usize = 2;
 /// How often a sync is tried when the database fails in a way that may pass.
 const TRIES: u32 = 5;
 /// How long it waits before the second try (seconds); twice as long before each further one, and up to half of it more by chance.
@@ -186,7 +188,7 @@ async fn locked(
         let part: SchemaRef = Arc::new(project(&schema, &wanted.columns));
         let diff = Diff::expecting(sink.hashes(target, &part).await?, expected);
         let apply = sink.begin(target, &part).await?;
-        works.push(Work { kind: sink.kind(), wanted, diff: Some(diff), apply });
+        works.push(Work { kind: sink.kind(), wanted, diff, apply });
     }
     let columns: Vec<&str> = schema
         .fields()
@@ -194,21 +196,20 @@ async fn locked(
         .map(|f| f.name().as_str())
         .filter(|name| works.iter().any(|work| work.wanted.columns.iter().any(|c| c == name)))
         .collect();
-    let mut done = 0;
-    let mut stream = snapshot.scan(Some(&columns)).await?;
-    // While a batch is written, the next one is read and compared.
+    let wanted: Arc<[Wanted]> = works.iter().map(|work| work.wanted.clone()).collect();
+    let hashing = |batch| hash(batch, Arc::clone(&wanted), target);
+    // While a batch is written, the next ones are read and hashed.
+    let mut stream = snapshot.scan(Some(&columns)).await?.map(hashing).buffered(AHEAD);
     let mut ready: Vec<Option<Rows>> = works.iter().map(|_| None).collect();
+    let mut done = 0;
     loop {
         let (mut diffs, mut applies): (Vec<_>, Vec<_>) =
-            works.iter_mut().map(|work| ((&work.wanted, &mut work.diff), &mut work.apply)).unzip();
+            works.iter_mut().map(|work| (&mut work.diff, &mut work.apply)).unzip();
         let read = async {
-            let Some(batch) = stream.next().await else { return Ok::<_, Error>(None) };
-            let batch = batch.map_err(|e| Error::arrow(&target.table, e))?;
-            let mut rows = Vec::with_capacity(diffs.len());
-            for (wanted, diff) in &mut diffs {
-                rows.push(compare(target, wanted, diff, &batch).await?);
-            }
-            Ok(Some((batch.num_rows() as u64, rows)))
+            let Some(hashed) = stream.next().await else { return Ok::<_, Error>(None) };
+            let (count, rows) = hashed?;
+            let compared = diffs.iter_mut().zip(rows).map(|(diff, rows)| compare(diff, rows, target));
+            Ok(Some((count, compared.collect::<Result<Vec<Rows>>>()?)))
         };
         let write = async {
             for (apply, rows) in applies.iter_mut().zip(&mut ready) {
@@ -220,7 +221,7 @@ async fn locked(
         };
         let (read, written) = tokio::join!(read, write);
         written?;
-        let Some((count, rows)): Option<(u64, Vec<Rows>)> = read? else { break };
+        let Some((count, rows)) = read? else { break };
         ready = rows.into_iter().map(|rows| (!rows.keys.is_empty()).then_some(rows)).collect();
         done += count;
         progress(SyncProgress::Rows { done, total });
@@ -270,15 +271,13 @@ fn project(schema: &Schema, columns: &[String]) -> Schema {
 struct Work {
     kind: SinkKind,
     wanted: Wanted,
-    diff: Option<Diff>,
+    diff: Diff,
     apply: Box<dyn Apply>,
 }
 
 impl Work {
     async fn commit(mut self, version: Version) -> Result<SinkSynced> {
-        let difference = self.diff.take().map(Diff::finish);
-        let (upserted, unchanged, gone) =
-            difference.map_or((0, 0, Vec::new()), |d| (d.upserted, d.unchanged, d.deleted));
+        let Difference { upserted, unchanged, deleted: gone } = self.diff.finish();
         let deleted = gone.len() as u64;
         if !gone.is_empty() {
             self.apply.delete(gone).await?;
@@ -288,27 +287,32 @@ impl Work {
     }
 }
 
-/// The rows of a batch of the mart that a sink does not have just so.
-async fn compare(target: &SyncTarget, wanted: &Wanted, held: &mut Option<Diff>, batch: &RecordBatch) -> Result<Rows> {
-    let (batch, wanted, table, key) = (batch.clone(), wanted.clone(), target.table.clone(), target.key.clone());
-    let mut diff = held.take().unwrap_or_else(|| Diff::new([]));
-    let (diff, rows) = blocking(move || {
-        let rows = hashed(&batch, &wanted, &table, &key)?;
-        let mut differs = Vec::with_capacity(rows.keys.len());
-        for (key, hash) in rows.keys.iter().zip(&rows.hashes) {
-            match diff.see(key, *hash) {
-                Change::Duplicate => {
-                    return Err(Error::Data { table, message: format!("expected each key once, found `{key}` twice") });
-                }
-                change => differs.push(change == Change::Upsert),
+/// How many rows a batch of the mart has, and those that each sink wants, in the order of the sinks.
+async fn hash(
+    batch: std::result::Result<RecordBatch, impl Into<Cause>>,
+    wanted: Arc<[Wanted]>,
+    target: &SyncTarget,
+) -> Result<(u64, Vec<Rows>)> {
+    let (table, key) = (target.table.clone(), target.key.clone());
+    let batch = batch.map_err(|e| Error::arrow(&table, e))?;
+    let count = batch.num_rows() as u64;
+    let rows = blocking(move || wanted.iter().map(|wanted| hashed(&batch, wanted, &table, &key)).collect());
+    Ok((count, rows.await?))
+}
+
+/// Those of the rows that a sink does not have just so.
+fn compare(diff: &mut Diff, rows: Rows, target: &SyncTarget) -> Result<Rows> {
+    let mut differs = Vec::with_capacity(rows.keys.len());
+    for (key, hash) in rows.keys.iter().zip(&rows.hashes) {
+        match diff.see(key, *hash) {
+            Change::Duplicate => {
+                let message = format!("expected each key once, found `{key}` twice");
+                return Err(Error::Data { table: target.table.clone(), message });
             }
+            change => differs.push(change == Change::Upsert),
         }
-        let rows = select(rows, &differs).map_err(|e| Error::arrow(&table, e))?;
-        Ok((diff, rows))
-    })
-    .await?;
-    *held = Some(diff);
-    Ok(rows)
+    }
+    select(rows, &differs).map_err(|e| Error::arrow(&target.table, e))
 }
 
 #[cfg(test)]

@@ -92,7 +92,13 @@ impl Case {
     /// Keys with hashes, the content in order, and the version.
     async fn state(&self) -> (BTreeMap<String, RowHash>, Vec<String>, Option<u64>) {
         let sink = self.sink();
-        let hashes = sink.hashes(&self.target, &self.schema).await.unwrap().into_iter().collect();
+        let hashes = sink
+            .hashes(&self.target, &self.schema)
+            .await
+            .unwrap()
+            .iter()
+            .map(|(key, hash)| (key.to_owned(), hash))
+            .collect();
         let mut content = sink.content(&self.target.table).await.unwrap();
         content.sort();
         (hashes, content, sink.cursor(&self.target.table).await.unwrap().map(|c| c.version))
@@ -100,7 +106,7 @@ impl Case {
 
     fn expected(&self, rows: &[Place]) -> BTreeMap<String, RowHash> {
         let rows = self.rows(rows);
-        rows.keys.into_iter().zip(rows.hashes).collect()
+        rows.keys.iter().map(str::to_owned).zip(rows.hashes).collect()
     }
 }
 

@@ -19,9 +19,10 @@ use tantivy::{Index, IndexWriter, Term};
 
 use super::{Apply, Rows, Sink, table_dir, table_dirs};
 use crate::error::{Error, Result, blocking};
+use crate::keys::Hashes;
 use crate::target::{Cursor, SinkKind, SyncTarget};
 use crate::text::{fold, nfc};
-use crate::value::{RowHash, Value};
+use crate::value::Value;
 
 pub(crate) mod index;
 
@@ -139,12 +140,12 @@ impl Sink for Keywords {
         blocking(move || Ok(open(&dir)?.as_ref().and_then(payload).map(|p| p.cursor))).await
     }
 
-    async fn hashes(&self, target: &SyncTarget, _: &SchemaRef) -> Result<Vec<(String, RowHash)>> {
+    async fn hashes(&self, target: &SyncTarget, _: &SchemaRef) -> Result<Hashes> {
         let dir = table_dir(&self.root, &target.table);
         blocking(move || {
-            let Some(index) = KeywordIndex::open(&dir)? else { return Ok(Vec::new()) };
-            let mut hashes = Vec::new();
-            index.each(|document| hashes.push((document.key, document.hash)))?;
+            let Some(index) = KeywordIndex::open(&dir)? else { return Ok(Hashes::default()) };
+            let mut hashes = Hashes::default();
+            index.each(|document| hashes.push(&document.key, document.hash))?;
             Ok(hashes)
         })
         .await

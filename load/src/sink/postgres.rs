@@ -22,8 +22,9 @@ use sqlx::Row as _;
 
 use super::{Apply, Held, Sink};
 use crate::error::{Error, Result};
+use crate::keys::Hashes;
 use crate::target::{Cursor, SinkKind, SyncTarget};
-use crate::value::{RowHash, content_hash};
+use crate::value::content_hash;
 
 mod change;
 mod connect;
@@ -114,14 +115,14 @@ impl Postgres {
         Ok(states.into_iter().find(|it| it.table == table.to_string() && it.project == self.project))
     }
 
-    async fn find_hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Vec<(String, RowHash)>, Fault> {
+    async fn find_hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Hashes, Fault> {
         let mut session = self.door.open().await?;
         let layout = self.layout(&mut session, target, schema).await?;
         let connection = session.get()?;
         let states = state::read(connection, &self.schema, &target.table, &layout.table.name).await?;
         let standing = layout.stand(connection, states, &self.project).await?;
         if matches!(standing.plan, Plan::Create { .. }) {
-            return Ok(Vec::new());
+            return Ok(Hashes::default());
         }
         state::run(connection, "set statement_timeout = 0").await?;
         let rows = copy::hashes(connection, &sql::copy_hashes(&layout.table, layout.key())).await?;
@@ -196,7 +197,7 @@ impl Sink for Arc<Postgres> {
         Ok(Some(Box::new(Locked(session))))
     }
 
-    async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Vec<(String, RowHash)>> {
+    async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Hashes> {
         self.find_hashes(target, schema).await.map_err(self.error("reading"))
     }
 

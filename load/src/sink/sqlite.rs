@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::{Apply, Rows, Sink};
 use crate::error::{Error, Result, blocking};
+use crate::keys::Hashes;
 use crate::target::{Cursor, SinkKind, SyncTarget};
 use crate::value::RowHash;
 
@@ -149,23 +150,26 @@ impl Sink for Sqlite {
         .await
     }
 
-    async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Vec<(String, RowHash)>> {
+    async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Hashes> {
         let (this, layout) = (self.clone(), Layout::new(target, schema));
         blocking(move || {
-            let Some(connection) = this.read()? else { return Ok(Vec::new()) };
-            let find = || -> rusqlite::Result<Vec<(String, String)>> {
+            let Some(connection) = this.read()? else { return Ok(Hashes::default()) };
+            let find = || -> rusqlite::Result<Hashes> {
+                let mut held = Hashes::default();
                 if layout.migration(&connection)? == Migration::Create {
-                    return Ok(Vec::new());
+                    return Ok(held);
                 }
                 let sql = format!("select cast({} as text), {HASH} from {}", quote(&layout.key), quote(&layout.table));
-                connection.prepare(&sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
+                let mut statement = connection.prepare(&sql)?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    let (key, hash): (String, String) = (row.get(0)?, row.get(1)?);
+                    // A hash that can't be read belongs to a row that is written again.
+                    held.push(&key, RowHash::from_hex(&hash).unwrap_or(RowHash([0; 16])));
+                }
+                Ok(held)
             };
-            let rows = find().map_err(this.error("reading"))?;
-            // A hash that can't be read belongs to a row that is written again.
-            Ok(rows
-                .into_iter()
-                .map(|(key, hash)| (key, RowHash::from_hex(&hash).unwrap_or(RowHash([0; 16]))))
-                .collect())
+            find().map_err(this.error("reading"))
         })
         .await
     }

@@ -22,6 +22,7 @@ use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use super::{Apply, Rows, Sink, table_dir, table_dirs};
 use crate::error::{Cause, Error, Result, blocking};
+use crate::keys::Hashes;
 use crate::target::{Cursor, SinkKind, SyncTarget};
 use crate::value::{RowHash, Value, content_hash};
 
@@ -135,7 +136,7 @@ impl Sink for Vectors {
         blocking(move || Ok(read_keys(&dir)?.map(|(manifest, _)| manifest.cursor))).await
     }
 
-    async fn hashes(&self, target: &SyncTarget, _: &SchemaRef) -> Result<Vec<(String, RowHash)>> {
+    async fn hashes(&self, target: &SyncTarget, _: &SchemaRef) -> Result<Hashes> {
         let dir = table_dir(&self.root, &target.table);
         let keys = blocking(move || Ok(read_keys(&dir)?.map(|(_, keys)| keys))).await?;
         Ok(keys.unwrap_or_default().into_iter().map(|(key, held)| (key, held.hash)).collect())
@@ -271,7 +272,7 @@ impl State {
             index.add(*id, vector)?;
         }
         for ((key, hash), (id, _)) in rows.keys.iter().zip(&rows.hashes).zip(&added) {
-            self.keys.insert(key.clone(), Held { id: *id, hash: *hash });
+            self.keys.insert(key.to_owned(), Held { id: *id, hash: *hash });
         }
         self.next_id += added.len() as u64;
         Ok(())

@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use catalog::TableName;
 
 use crate::error::{Error, Result};
+use crate::keys::Keys;
 use crate::read;
 use crate::sink::Rows;
 use crate::target::Wanted;
@@ -38,9 +39,13 @@ pub(crate) fn hashed(batch: &RecordBatch, wanted: &Wanted, table: &TableName, ke
 }
 
 /// The key of each row, as text.
-fn keys(column: &dyn Array, table: &TableName, key: &str) -> Result<Vec<String>> {
-    let check = |found: Option<String>| match found {
-        Some(found) if !found.is_empty() && found.len() <= MAX_KEY_BYTES => Ok(found),
+fn keys(column: &dyn Array, table: &TableName, key: &str) -> Result<Keys> {
+    let mut keys = Keys::with_capacity(column.len(), column.len() * 16);
+    let mut take = |found: Option<&str>| match found {
+        Some(found) if !found.is_empty() && found.len() <= MAX_KEY_BYTES => {
+            keys.push(found);
+            Ok(())
+        }
         Some(found) => Err(Error::Data {
             table: table.clone(),
             message: format!("expected key `{key}` of 1 to {MAX_KEY_BYTES} bytes, found {}", found.len()),
@@ -48,12 +53,15 @@ fn keys(column: &dyn Array, table: &TableName, key: &str) -> Result<Vec<String>>
         None => Err(Error::Data { table: table.clone(), message: format!("expected a key in `{key}`, found null") }),
     };
     match column.data_type() {
-        DataType::Utf8 => column.as_string::<i32>().iter().map(|it| check(it.map(str::to_owned))).collect(),
-        DataType::Utf8View => column.as_string_view().iter().map(|it| check(it.map(str::to_owned))).collect(),
-        _ => (0..column.len())
-            .map(|row| check(Value::of(column, row).map_err(|e| Error::arrow(table, e))?.as_key()))
-            .collect(),
+        DataType::Utf8 => column.as_string::<i32>().iter().try_for_each(take)?,
+        DataType::Utf8View => column.as_string_view().iter().try_for_each(take)?,
+        _ => {
+            for row in 0..column.len() {
+                take(Value::of(column, row).map_err(|e| Error::arrow(table, e))?.as_key().as_deref())?;
+            }
+        }
     }
+    Ok(keys)
 }
 
 /// Those of the rows that are to be kept.
@@ -62,8 +70,7 @@ pub(super) fn select(rows: Rows, keep: &[bool]) -> Result<Rows, arrow::error::Ar
         return Ok(rows);
     }
     let batch = filter_record_batch(&rows.batch, &BooleanArray::from(keep.to_vec()))?;
-    let mut flags = keep.iter();
-    let keys = rows.keys.into_iter().filter(|_| flags.next() == Some(&true)).collect();
+    let keys = rows.keys.filter(keep);
     let mut flags = keep.iter();
     let hashes = rows.hashes.into_iter().filter(|_| flags.next() == Some(&true)).collect();
     Ok(Rows { batch, keys, hashes })

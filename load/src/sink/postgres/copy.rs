@@ -12,6 +12,7 @@ use super::connect::{Session, within};
 use super::encode::{footer, header};
 use super::fault::Fault;
 use super::sql::Sql;
+use crate::keys::Hashes;
 use crate::value::RowHash;
 
 /// How long the server may take none of our bytes.
@@ -77,9 +78,9 @@ async fn copy(mut session: Session, statement: Sql, mut parts: mpsc::Receiver<Pa
 }
 
 /// Key and hash of every row, by `copy (select key::text, hash …) to stdout`.
-pub(super) async fn hashes(connection: &mut PgConnection, statement: &Sql) -> Result<Vec<(String, RowHash)>, Fault> {
+pub(super) async fn hashes(connection: &mut PgConnection, statement: &Sql) -> Result<Hashes, Fault> {
     let mut stream = within(STALL, connection.copy_out_raw(statement.text())).await?;
-    let mut rows = Vec::new();
+    let mut rows = Hashes::default();
     let mut left: Vec<u8> = Vec::new();
     let mut begun = false;
     loop {
@@ -93,7 +94,12 @@ pub(super) async fn hashes(connection: &mut PgConnection, statement: &Sql) -> Re
             begun = reader.skip_header();
         }
         while begun && let Some(row) = reader.row() {
-            rows.extend(row);
+            if let Some((key, hash)) = row {
+                let key = std::str::from_utf8(key).map_err(|_| {
+                    Fault::new("expected keys in UTF-8, found another encoding", "drop the table, and run again")
+                })?;
+                rows.push(key, hash);
+            }
         }
         let done = reader.at;
         left.drain(..done);
@@ -107,7 +113,7 @@ struct Reader<'a> {
     at: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn skip_header(&mut self) -> bool {
         let extension = self.number(15);
         match extension {
@@ -126,7 +132,7 @@ impl Reader<'_> {
 
     /// The next row; `Some(None)` for the footer, `None` when more bytes are needed.
     #[expect(clippy::option_option, reason = "three answers, each of which its one caller takes apart at once")]
-    fn row(&mut self) -> Option<Option<(String, RowHash)>> {
+    fn row(&mut self) -> Option<Option<(&'a [u8], RowHash)>> {
         let count = self.bytes.get(self.at..self.at + 2)?;
         if count == [0xff, 0xff] {
             self.at += 2;
@@ -140,9 +146,8 @@ impl Reader<'_> {
         let hash = self.bytes.get(hash_at..hash_at + hash_length)?;
         // A hash that can't be read belongs to a row that is written again.
         let hash = RowHash(hash.try_into().unwrap_or([0; 16]));
-        let row = (String::from_utf8_lossy(key).into_owned(), hash);
         self.at = hash_at + hash_length;
-        Some(Some(row))
+        Some(Some((key, hash)))
     }
 }
 
@@ -164,7 +169,7 @@ mod tests {
         bytes.extend_from_slice(&footer());
         for cut in 0..=bytes.len() {
             let mut reader = Reader { bytes: &bytes[..cut], at: 0 };
-            let mut keys = Vec::new();
+            let mut keys: Vec<&[u8]> = Vec::new();
             if reader.skip_header() {
                 while let Some(row) = reader.row() {
                     keys.extend(row.map(|(key, hash)| {
@@ -173,7 +178,7 @@ mod tests {
                     }));
                 }
             }
-            assert!(cut < whole || keys == ["a", "", "망원"], "{cut}: {keys:?}");
+            assert!(cut < whole || keys == ["a".as_bytes(), b"", "망원".as_bytes()], "{cut}: {keys:?}");
         }
     }
 }

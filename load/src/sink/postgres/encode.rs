@@ -17,6 +17,7 @@ use pgpq::ArrowToPostgresBinaryEncoder;
 use super::layout::{Layout, list_item};
 use super::sql::{HASH, TEXT, Type};
 use crate::error::Cause;
+use crate::keys::Keys;
 use crate::sink::Rows;
 use crate::text::fold;
 use crate::value::Value;
@@ -135,7 +136,7 @@ fn sent_as(data_type: &DataType) -> Option<DataType> {
 }
 
 /// A list of floats in the layout of pgvector's `halfvec`: length, zero, and each number in 16 bits.
-fn vectors(array: &ArrayRef, keys: &[String]) -> Result<(ArrayRef, Option<usize>), Cause> {
+fn vectors(array: &ArrayRef, keys: &Keys) -> Result<(ArrayRef, Option<usize>), Cause> {
     let item = Arc::new(Field::new("element", DataType::Float32, true));
     let lists = cast(array, &DataType::List(item))?;
     let lists = lists.as_list::<i32>();
