@@ -1,6 +1,7 @@
 //! What is paid, what is kept, where it stops and how it goes on: an enrichment against the replica of a service.
 
 mod batches;
+mod pieces;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
