@@ -38,6 +38,10 @@ pub enum Error {
     #[error("asking `{model}`: {message}")]
     Model { model: String, message: String, retryable: bool },
 
+    /// Nothing at the service's URL has answered since the start. Nothing was sent.
+    #[error("asking `{model}`: {message}")]
+    Unreached { model: String, message: String },
+
     /// A provider's settings can't be used. Nothing was sent.
     #[error("{message}")]
     Provider { message: String, hint: String },
@@ -102,6 +106,7 @@ impl Error {
             Self::Postgres { source, .. } => source.hint().map(str::to_owned),
             Self::NoPostgres => Some("add `[postgres]` with `url = \"env:NAME\"` to onggi.toml".into()),
             Self::Provider { hint, .. } => Some(hint.clone()),
+            Self::Unreached { .. } => Some("check `url` in [llm], and that the server there runs".into()),
             Self::Quota { .. } => Some(
                 "add credit or raise the limit at the service, then run again: what was answered is kept and not asked again"
                     .into(),
@@ -119,7 +124,7 @@ impl Error {
         match self {
             Self::Lake(source) => source.is_retryable(),
             Self::Model { retryable, .. } => *retryable,
-            Self::Contended { .. } => true,
+            Self::Contended { .. } | Self::Unreached { .. } => true,
             Self::Postgres { source, .. } => source.is_retryable(),
             _ => false,
         }

@@ -12,7 +12,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use llm_replica::{Fault, LlmReplica, LlmReplicaOptions, Stats, Switches};
 use serde_json::Value;
 
-use crate::support::{Project, last_object, text};
+use crate::support::{self, Project, Site, last_object, text};
 
 /// The step that all these tests are about.
 const STEP: &str = "staging.place_summaries";
@@ -200,6 +200,44 @@ fn a_key_that_is_missing_or_refused_is_a_clear_error() {
     let output = project.onggi(&["plan"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output).contains("[llm.prices.\"small\"]"), "{}", text(&output));
+}
+
+#[test]
+fn a_url_where_nobody_listens_fails_its_step_alone_and_says_so() {
+    if !support::browser() {
+        return;
+    }
+    let site = Site::new(3, 30);
+    let project = Project::new(&site);
+    std::fs::write(project.folder.join("llm.key"), "sk-canary-of-the-model\n").unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nowhere = format!("http://{closed}/v1");
+    project.append(
+        "onggi.toml",
+        &format!(
+            "\n[llm]\nprovider = \"openai\"\nurl = \"{nowhere}\"\nkey = \"file:llm.key\"\n\
+             summary_model = \"small\"\nembedding_model = \"embed\"\n"
+        ),
+    );
+    let output = project.onggi(&["run", "--json"]);
+    let shown = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(
+        shown.contains("asking `small`: the service can't be reached") && shown.contains("; tried 5 times"),
+        "{shown}"
+    );
+    assert!(shown.contains("hint: check `url` in [llm], and that the server there runs"), "{shown}");
+    assert!(shown.contains("skipped: `staging.place_summaries` failed"), "{shown}");
+    let report = last_object(&output);
+    assert_eq!((&report["status"], report["fetched"].as_u64()), (&Value::from("failed"), Some(33)), "{report}");
+    assert_eq!(project.number("select count(*) from marts.place_reviews"), 3, "what stands before the step has landed");
+
+    let service = Service::new(Switches::default());
+    project.replace("onggi.toml", &nowhere, service.replica.url());
+    let report = project.run(0);
+    assert_eq!((&report["fetched"], &report["summarised"]), (&Value::from(0), &Value::from(3)), "{report}");
+    assert_eq!(project.number("select count(*) from marts.places where embedding is not null"), 3);
+    assert_eq!(service.stats().payments(), 6);
 }
 
 /// Kills a run at a point and finishes it by further runs; what was paid more than once.

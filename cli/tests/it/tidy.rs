@@ -34,7 +34,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("sqlx", &["load"]),
     ("pgpq", &["load"]),
     ("usearch", &["load"]),
-    ("async-openai", &["load"]),
+    // Its client is the peer that a bench measures against.
+    ("async-openai", &["benches", "load"]),
     ("rusqlite", &["extract", "load"]),
     ("axum", &["llm-replica", "replica"]),
     ("clap", &["cli", "llm-replica", "replica"]),

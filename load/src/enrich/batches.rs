@@ -14,7 +14,7 @@
 //! list tells whether it was started. Where it was not, and the run that claimed it is over, the next claim starts it.
 
 mod facts;
-mod take;
+pub(super) mod take;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -119,7 +119,7 @@ async fn looked(
         };
         let is_known = text.as_deref().is_some_and(|text| {
             let key = content_key(AnswerKind::Embedding, llm.embedder(), llm.dimension(), &[nfc(text)]);
-            known.contains_key(&key) || covered.contains(&key) || journal.find(&key).is_some()
+            known.contains_key(&key) || covered.contains(&key) || journal.knows(&key)
         });
         if !is_known {
             embeddings.answers += 1;

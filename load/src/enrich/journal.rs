@@ -4,10 +4,15 @@
 //! complete they are gathered into `ops.llm_results`, many in one commit, and the objects go. So a kill costs at most the replies
 //! that were under way, and a summary of many parts keeps the parts that it has.
 //!
+//! Texts are held in memory, for they may be asked for by more than one answer. Vectors are not: a hundred thousand of them would be a
+//! gigabyte. Only their keys are held, and who wants them reads their objects back, one by one.
+//!
 //! Each object has a number in its run. What is added to `ops.costs` says up to which number it counts; that number is below
 //! every reply that is still being written, so none is counted twice or passed over.
 
 mod entry;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,7 +45,10 @@ struct Stored {
 
 #[derive(Debug, Default)]
 struct State {
-    answers: HashMap<String, Kept>,
+    /// What was written, and why something was not.
+    texts: HashMap<String, Content>,
+    /// The keys of vectors, which are in their objects.
+    vectors: HashSet<String>,
     entries: Vec<Stored>,
     /// Numbers given to replies that are being written.
     writing: BTreeSet<u64>,
@@ -63,10 +71,10 @@ impl Journal {
     /// Reads what earlier runs left.
     pub(super) async fn open(lake: &Lake, into: &TableName, run: &RunId, dt: Date) -> Result<Self> {
         let paths = lake.objects().list(&path::llm_replies(into)).await?;
-        let read = futures::stream::iter(paths).map(|at| read(lake, at)).buffered(READERS);
-        let read: Vec<Option<(ObjectPath, Entry)>> = read.try_collect().await?;
+        let mut found = futures::stream::iter(paths).map(|at| read(lake, at)).buffered(READERS);
         let mut state = State::default();
-        for (at, entry) in read.into_iter().flatten() {
+        while let Some(object) = found.try_next().await? {
+            let Some((at, entry)) = object else { continue };
             if entry.run == *run {
                 state.last = state.last.max(entry.seq);
             }
@@ -83,9 +91,32 @@ impl Journal {
         Ok(())
     }
 
-    /// What is known of a call's answer.
+    /// What a call's answer says, unless it is a vector.
     pub(super) fn find(&self, key: &str) -> Option<Content> {
-        self.lock().answers.get(key).map(Kept::content)
+        self.lock().texts.get(key).cloned()
+    }
+
+    /// Whether an answer is here, of whatever kind.
+    pub(super) fn knows(&self, key: &str) -> bool {
+        let state = self.lock();
+        state.texts.contains_key(key) || state.vectors.contains(key)
+    }
+
+    /// The objects with vectors that are wanted and that nobody has used yet.
+    pub(super) fn holding(&self, wanted: impl Fn(&str) -> bool) -> Vec<ObjectPath> {
+        let state = self.lock();
+        let holds = |it: &&Stored| it.left.iter().any(|key| wanted(key) && state.vectors.contains(key));
+        state.entries.iter().filter(holds).map(|it| it.at.clone()).collect()
+    }
+
+    /// The vectors of an object by their keys; none if the object is gone.
+    pub(super) async fn vectors(&self, at: ObjectPath) -> Result<Vec<(String, Vec<f32>)>> {
+        let Some((_, entry)) = read(&self.lake, at).await? else { return Ok(Vec::new()) };
+        let vectors = entry.answers.into_iter().filter_map(|kept| match kept.content() {
+            Content::Vectors(mut vectors) => Some((kept.key, vectors.pop()?)),
+            _ => None,
+        });
+        Ok(vectors.collect())
     }
 
     /// What the run spent so far, as the replies say.
@@ -284,7 +315,11 @@ impl State {
         let Entry { run, dt, seq, mode, kind, model, usage, cost, answers } = entry;
         let left = answers.iter().map(|kept| kept.key.clone()).collect();
         for kept in answers {
-            self.answers.entry(kept.key.clone()).or_insert(kept);
+            if kept.is_vector() {
+                self.vectors.insert(kept.key);
+            } else {
+                self.texts.entry(kept.key.clone()).or_insert_with(|| kept.content());
+            }
         }
         let row = Row { model, kind, mode, usage, cost };
         self.entries.push(Stored { at, run, dt, seq, row, counted: false, left });

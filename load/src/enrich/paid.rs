@@ -26,7 +26,7 @@ use crate::llm::{Call, Content, Desk, Llm, Mode, Verdict};
 use crate::text::nfc;
 
 /// Complete answers that are gathered with one commit.
-const GATHER: usize = 512;
+pub(super) const GATHER: usize = 512;
 
 /// What the way needs.
 pub(super) struct Job<'a> {
@@ -176,9 +176,7 @@ impl Work<'_> {
             let (key, entity) = (key.to_owned(), row.key.clone());
             self.known.insert(key.clone(), answer.clone());
             self.finals.push(Final { kind: AnswerKind::Summary, key, entity, answer, used });
-            if self.finals.len() >= GATHER
-                && let Err(error) = self.gather().await
-            {
+            if let Err(error) = self.gather_many().await {
                 stop.store(true, Ordering::Relaxed);
                 failed = failed.or(Some(error));
             }
@@ -207,17 +205,15 @@ impl Work<'_> {
         self.wanted += total;
         let stop = AtomicBool::new(false);
         let mut done = 0;
-        // What an earlier run paid for and could not gather.
-        let kept: Vec<(String, Vec<f32>)> = missing
-            .iter()
-            .filter_map(|(key, _)| match self.journal.find(key) {
-                Some(Content::Vectors(mut vectors)) => Some((key.clone(), vectors.pop()?)),
-                _ => None,
-            })
-            .collect();
-        for (key, vector) in kept {
-            done += 1;
-            self.embedded(&entities, key, vector, Progress { kind: AnswerKind::Embedding, done, total });
+        // What batches brought, and what an earlier run paid for and could not gather.
+        for at in self.journal.holding(|key| entities.contains_key(key)) {
+            for (key, vector) in self.journal.vectors(at).await? {
+                if entities.contains_key(&key) && !self.known.contains_key(&key) {
+                    done += 1;
+                    self.embedded(&entities, key, vector, Progress { kind: AnswerKind::Embedding, done, total });
+                }
+            }
+            self.gather_many().await?;
         }
         missing.retain(|(key, _)| !self.known.contains_key(key) && !covered.contains(key));
         let calls = openai.embedding_calls(&missing);
@@ -236,6 +232,10 @@ impl Work<'_> {
                     for (key, vector) in parts.into_iter().zip(vectors) {
                         done += 1;
                         self.embedded(&entities, key, vector, Progress { kind: AnswerKind::Embedding, done, total });
+                    }
+                    if let Err(error) = self.gather_many().await {
+                        stop.store(true, Ordering::Relaxed);
+                        failed = failed.or(Some(error));
                     }
                 }
                 Ok(_) => {}
@@ -261,6 +261,11 @@ impl Work<'_> {
         let answer = Answer { vector: Some(vector), ..Answer::default() };
         self.known.insert(key.clone(), answer.clone());
         self.finals.push(Final { kind: AnswerKind::Embedding, used: vec![key.clone()], key, entity, answer });
+    }
+
+    /// Gathers once it is worth a commit: what waits for one is held in memory.
+    async fn gather_many(&mut self) -> Result<()> {
+        if self.finals.len() >= GATHER { self.gather().await } else { Ok(()) }
     }
 
     /// Costs first, answers second, and only then the objects that both came from.

@@ -1,13 +1,14 @@
 //! The provider for any server that speaks `OpenAI`'s protocol.
 //!
 //! Order of events for a call: stand in line for the pace → send → a 429 silences everybody for as long as the service asks, a 5xx or
-//! an unreachable service is tried again after a growing pause → a whole reply is read and checked. A reply that was lost may have
-//! been paid: whether to ask again is decided by the [`Desk`], which knows what it costs.
+//! an unreachable service is tried again after a growing pause, not for long if it never answered before → a whole reply is read and
+//! checked. A reply that was lost may have been paid: whether to ask again is decided by the [`Desk`], which knows what it costs.
 //!
 //! A summary is one call where the reviews fit into one prompt; else one call for each group of them and calls over the answers,
 //! level by level. An answer that fails its checks is asked for once more with the reason, then set aside.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -42,6 +43,8 @@ const LEVELS: usize = 8;
 pub struct OpenAi {
     http: Http,
     limiter: Limiter,
+    /// The pause after a call's first failure.
+    first_pause: Duration,
     calibration: Calibration,
     till: Till,
     summariser: Model,
@@ -87,6 +90,7 @@ impl OpenAi {
         Ok(Self {
             http,
             limiter: Limiter::new(settings.requests_per_minute, settings.tokens_per_minute),
+            first_pause: send::PAUSE,
             calibration: Calibration::default(),
             till: Till::new(settings.budget),
             summariser,

@@ -14,7 +14,7 @@ use crate::llm::openai::batch::{Answered, Told};
 use crate::llm::{Content, Mode};
 
 /// Lines of an answer file that are kept in one object.
-const LINES: usize = 500;
+pub(in crate::enrich) const LINES: usize = 500;
 /// Batches that a request may fail in before its text is set aside.
 const FAILURES: u32 = 3;
 
@@ -42,7 +42,7 @@ impl Batches {
                     };
                     missing.remove(key.as_str());
                     answered += 1;
-                    if journal.find(&key).is_some() {
+                    if journal.knows(&key) {
                         continue;
                     }
                     let cost = openai.cost(model, reply.usage, Mode::Batch);
@@ -69,9 +69,7 @@ impl Batches {
     /// A request that failed for its own reason in several batches is not sent again: its text is set aside.
     pub(super) async fn give_up(&self, openai: &OpenAi, journal: &Journal) -> Result<()> {
         let hopeless = self.failures.iter().filter(|(key, (times, reason))| {
-            *times >= FAILURES
-                && reason.as_deref().is_some_and(|it| it != "batch_expired")
-                && journal.find(key).is_none()
+            *times >= FAILURES && reason.as_deref().is_some_and(|it| it != "batch_expired") && !journal.knows(key)
         });
         let kept: Vec<Kept> = hopeless
             .flat_map(|(key, (times, reason))| {

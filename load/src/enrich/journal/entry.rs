@@ -50,6 +50,10 @@ impl Kept {
         }
     }
 
+    pub(super) fn is_vector(&self) -> bool {
+        matches!(self.said, Said::Vector(_))
+    }
+
     pub(super) fn content(&self) -> Content {
         match &self.said {
             Said::Text(text) => Content::Text(text.clone()),

@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::http::Answer;
-use super::send::pause;
 use super::{OpenAi, reply};
 use crate::error::{Error, Result};
 use crate::llm::{Call, Endpoint, Reply, Usage};
@@ -148,7 +147,7 @@ impl OpenAi {
             Answer::Done(body) => Ok(serde_json::from_slice::<Told>(&body).ok().map(|told| told.id)),
             // A front's 5xx says nothing of what happened behind it.
             Answer::Lost(_) | Answer::Failed { .. } => Ok(None),
-            other => Err(Self::failed(model, other)),
+            other => Err(self.failed(model, other)),
         }
     }
 
@@ -183,7 +182,7 @@ impl OpenAi {
     /// Opens a file of answers.
     pub(crate) async fn answers(&self, model: &str, file: &str) -> Result<Answers<'_>> {
         let path = format!("/files/{file}/content");
-        let response = self.http.open(&path).await.map_err(|answer| Self::failed(model, answer))?;
+        let response = self.http.open(&path).await.map_err(|answer| self.failed(model, answer))?;
         Ok(Answers { openai: self, model: model.to_owned(), response: Some(response), rest: Vec::new(), unread: 0 })
     }
 
@@ -234,13 +233,13 @@ impl OpenAi {
                 }
                 Answer::Limited(wait) | Answer::Failed { wait, .. } => *wait,
                 Answer::Lost(_) => None,
-                Answer::Quota(_) | Answer::Refused { .. } => return Err(Self::failed(model, answer)),
+                Answer::Quota(_) | Answer::Refused { .. } => return Err(self.failed(model, answer)),
             };
             failures += 1;
             if failures >= TRIES {
-                return Err(Self::failed(model, answer));
+                return Err(self.failed(model, answer));
             }
-            tokio::time::sleep(wait.unwrap_or_else(|| pause(failures))).await;
+            tokio::time::sleep(wait.unwrap_or_else(|| self.pause(failures))).await;
         }
     }
 }

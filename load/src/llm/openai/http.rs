@@ -5,6 +5,7 @@
 //! whether to send again is decided by who knows what it costs.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_openai::error::WrappedError;
@@ -43,6 +44,8 @@ pub(crate) struct Http {
     /// The same key, to take it out of what the service says.
     secret: String,
     timeout: Duration,
+    /// Whether anything at this URL has answered yet, whatever it said.
+    reached: AtomicBool,
 }
 
 impl fmt::Debug for Http {
@@ -76,7 +79,12 @@ impl Http {
             .connect_timeout(Duration::from_secs(10))
             .build()
             .map_err(|error| format!("the HTTP client can't be made: {error}"))?;
-        Ok(Self { client, base, key: header, secret: key.to_owned(), timeout })
+        Ok(Self { client, base, key: header, secret: key.to_owned(), timeout, reached: AtomicBool::new(false) })
+    }
+
+    /// Whether the service has answered at all since the start: before that, its URL may as well be wrong.
+    pub(crate) fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
     }
 
     /// Posts JSON, once.
@@ -102,6 +110,7 @@ impl Http {
     pub(crate) async fn open(&self, path: &str) -> Result<Response, Answer> {
         let request = self.request(Method::GET, path, Duration::from_hours(1));
         let response = request.send().await.map_err(|error| unsent(&error))?;
+        self.reached.store(true, Ordering::Relaxed);
         if response.status().is_success() { Ok(response) } else { Err(self.not_done(response).await) }
     }
 
@@ -115,6 +124,7 @@ impl Http {
             Ok(response) => response,
             Err(error) => return unsent(&error),
         };
+        self.reached.store(true, Ordering::Relaxed);
         if !response.status().is_success() {
             return self.not_done(response).await;
         }

@@ -56,6 +56,24 @@ impl Limiter {
         }
     }
 
+    /// The request never left: the service did not count it either.
+    pub(super) fn give_back(&self, tokens: f64) {
+        let mut state = self.lock();
+        if self.requests_per_minute.is_some() {
+            state.requests += 1.0;
+        }
+        if self.tokens_per_minute.is_some() {
+            state.tokens += tokens;
+        }
+    }
+
+    /// What the buckets hold: requests and tokens.
+    #[cfg(test)]
+    pub(super) fn level(&self) -> (f64, f64) {
+        let state = self.lock();
+        (state.requests, state.tokens)
+    }
+
     /// The request used other than what was counted.
     pub(super) fn correct(&self, counted: f64, used: f64) {
         if self.tokens_per_minute.is_some() {

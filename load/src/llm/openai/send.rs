@@ -1,4 +1,7 @@
 //! Sending: at the pace, again where that costs nothing, and never twice where it might.
+//!
+//! A service that worked a moment ago is worth a minute's patience. One that never answered in this run may have another URL, or may not
+//! run at all: it is tried for some seconds, and whoever waits is told.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,10 +13,12 @@ use crate::llm::{Call, Content, Endpoint, Reply, Usage};
 
 /// Times that a call is tried again after a failure that cost nothing.
 const TRIES: u32 = 8;
+/// … after the service could not be reached and never was before: some three seconds in all.
+const UNREACHED: u32 = 4;
 /// Times that a call is tried again after a 429: the service works, and says when to come back.
 const LIMITED: u32 = 40;
 /// The first pause after a failure; it doubles.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -37,9 +42,10 @@ impl OpenAi {
             let counted = self.calibration.likely(estimated);
             self.limiter.admit(counted).await;
             if stop.load(Ordering::Relaxed) {
+                self.limiter.give_back(counted);
                 return Err(Unanswered::Stopped);
             }
-            let (message, wait) = match self.http.post(call.endpoint.path(), &call.body).await {
+            let (message, wait, tries) = match self.http.post(call.endpoint.path(), &call.body).await {
                 Answer::Done(body) => {
                     let reply = reply::read(call, self.dimensions, &body)
                         .map_err(|reason| Unanswered::Lost(format!("the answer can't be read: {reason}")))?;
@@ -53,34 +59,50 @@ impl OpenAi {
                     return Ok(Reply { content, usage: Usage { calls: 1, ..Usage::default() } });
                 }
                 Answer::Limited(wait) if limited < LIMITED => {
-                    self.limiter.pause(wait.unwrap_or_else(|| pause(limited)));
+                    self.limiter.pause(wait.unwrap_or_else(|| self.pause(limited)));
                     limited += 1;
                     continue;
                 }
                 Answer::Failed { message, wait, sent } => {
                     if !sent {
                         // The service counts what reaches it: a pace held for what never left would only delay the end.
-                        self.limiter.correct(counted, 0.0);
+                        self.limiter.give_back(counted);
                     }
-                    (message, wait.unwrap_or_else(|| pause(failures)))
+                    let tries = if sent || self.http.was_reached() { TRIES } else { UNREACHED };
+                    (message, wait.unwrap_or_else(|| self.pause(failures)), tries)
                 }
                 Answer::Lost(reason) => return Err(Unanswered::Lost(reason)),
-                other => return Err(Unanswered::Failed(Self::failed(&call.model, other))),
+                other => return Err(Unanswered::Failed(self.failed(&call.model, other))),
             };
             failures += 1;
-            if failures > TRIES {
-                let message = format!("{message}; tried {failures} times");
-                let model = call.model.clone();
-                return Err(Unanswered::Failed(Error::Model { model, message, retryable: true }));
+            if failures > tries {
+                let (model, message) = (call.model.clone(), format!("{message}; tried {failures} times"));
+                return Err(Unanswered::Failed(self.silent(model, message)));
             }
             tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
         }
     }
 
+    /// A pause that doubles with each failure, somewhere in its second half so that not everybody comes back at once.
+    pub(super) fn pause(&self, failures: u32) -> Duration {
+        let full = self.first_pause.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE);
+        full.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+    }
+
+    /// A service that did not answer, as an error: what to do depends on whether it ever did.
+    fn silent(&self, model: String, message: String) -> Error {
+        if self.http.was_reached() {
+            Error::Model { model, message, retryable: true }
+        } else {
+            Error::Unreached { model, message }
+        }
+    }
+
     /// An answer that is none, as an error.
-    pub(crate) fn failed(model: &str, answer: Answer) -> Error {
+    pub(crate) fn failed(&self, model: &str, answer: Answer) -> Error {
         let model = model.to_owned();
         match answer {
+            Answer::Failed { message, sent: false, .. } => self.silent(model, message),
             Answer::Quota(message) => Error::Quota { model, message },
             Answer::Refused { status, message, .. } => Error::Model {
                 model,
@@ -108,10 +130,4 @@ fn is_about_texts(code: &str) -> bool {
             | "context_length_exceeded"
             | "string_above_max_length"
     )
-}
-
-/// A pause that doubles with each failure, somewhere in its second half so that not everybody comes back at once.
-pub(super) fn pause(failures: u32) -> Duration {
-    let full = PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE);
-    full.mul_f64(0.5 + rand::random::<f64>() / 2.0)
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use llm_replica::{Fault, LlmReplica, LlmReplicaOptions, RetryAfter, Switches};
 
-use super::http::Answer;
 use super::*;
 use crate::llm::tokens;
 
@@ -225,14 +224,68 @@ async fn a_budget_needs_prices() {
     assert_eq!(error.hint().unwrap(), "add `[llm.prices.\"small\"]` with `input` and `output`");
 }
 
-#[tokio::test]
-async fn a_service_that_is_not_there_is_an_error_in_the_end() {
+/// A provider that pauses for so short that a test need not wait.
+fn brisk(settings: Settings) -> OpenAi {
+    OpenAi { first_pause: Duration::from_micros(10), ..OpenAi::new(settings).unwrap() }
+}
+
+/// Settings for a port at which nobody listens.
+fn nowhere() -> Settings {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let settings = Settings::new(&format!("http://{address}/v1"), "k", "small", "embed");
-    let openai = OpenAi::new(settings).unwrap();
-    let (answer, begun) = (openai.http.post("/chat/completions", &serde_json::Value::Null).await, Instant::now());
-    assert!(matches!(answer, Answer::Failed { sent: false, .. }), "{answer:?}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    Settings::new(&format!("http://{address}/v1"), "k", "small", "embed")
+}
+
+#[tokio::test]
+async fn a_service_that_never_answered_is_not_tried_for_long_and_its_url_is_doubted() {
+    let openai = brisk(nowhere());
+    let error = openai.summarise(&reviews(2)).await.unwrap_err();
+    assert!(matches!(error, Error::Unreached { .. }) && error.is_retryable(), "{error:?}");
+    let said = error.to_string();
+    assert!(said.contains("the service can't be reached") && said.ends_with("; tried 5 times"), "{said}");
+    assert_eq!(error.hint().unwrap(), "check `url` in [llm], and that the server there runs");
+    // A batch asks in another way and says the same.
+    let error = openai.upload("small", "a.jsonl", "{}".to_owned()).await.unwrap_err();
+    assert!(matches!(error, Error::Unreached { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_answered_once_is_waited_for() {
+    let replica = replica(Switches::default()).await;
+    // An answer of any kind shows that somebody is there, also one that only says that the key is wrong.
+    let openai = brisk(Settings { key: "sk-wrong-key".into(), ..settings(&replica) });
+    assert!(!openai.http.was_reached());
+    assert!(openai.summarise(&reviews(2)).await.unwrap_err().to_string().contains("status 401"));
+    assert!(openai.http.was_reached());
+    replica.stop().await;
+    let error = openai.summarise(&reviews(2)).await.unwrap_err();
+    assert!(matches!(error, Error::Model { retryable: true, .. }), "{error:?}");
+    assert!(error.to_string().ends_with("; tried 9 times"), "{error}");
+}
+
+#[tokio::test]
+async fn a_call_that_never_left_takes_nothing_from_the_pace_or_the_till() {
+    let price = Price { input: 10.0, output: 100.0, batch: 0.5 };
+    let (requests, tokens) = (6_000, 1_200_000);
+    let openai = brisk(Settings {
+        requests_per_minute: Some(requests),
+        tokens_per_minute: Some(tokens),
+        budget: Some(5.0),
+        prices: ["small", "embed"].map(|model| (model.to_owned(), price)).into(),
+        ..nowhere()
+    });
+    let full = openai.limiter.level();
+    assert_eq!(full, (500.0, 100_000.0));
+    let asked = openai.chat(Role::Whole, &reviews(20), None);
+    for _ in 0..3 {
+        let unanswered = openai.send(&asked, &AtomicBool::new(false)).await.unwrap_err();
+        assert!(matches!(unanswered, Unanswered::Failed(Error::Unreached { .. })), "{unanswered:?}");
+    }
+    let stopped = openai.send(&asked, &AtomicBool::new(true)).await.unwrap_err();
+    assert!(matches!(stopped, Unanswered::Stopped), "{stopped:?}");
+    // Sixteen times what a call takes is far more than what flows in meanwhile.
+    assert_eq!(openai.limiter.level(), full);
+    assert!(openai.summarise(&reviews(2)).await.is_err());
+    assert!(openai.till.reserve(5.0).await.is_ok(), "the whole budget is there");
 }
 
 #[tokio::test]
