@@ -1,7 +1,7 @@
 //! What changed between what a sink holds and what a table says, by key and row hash. Pure.
 //!
 //! The table comes in batches and is never held whole. What is held is what the sink told, and 128 bits for each key that was met: a
-//! SipHash (Aumasson and Bernstein, 2012) whose key is chance, so that nobody can write keys that fall together; that two of a
+//! `SipHash` (Aumasson and Bernstein, 2012) whose key is chance, so that nobody can write keys that fall together; that two of a
 //! billion keys do is less likely than one in 10²⁰. Order of events: `see` every row of the table, which says at once whether it must be
 //! written, then `finish`, which says which keys are gone.
 

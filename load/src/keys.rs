@@ -41,11 +41,13 @@ impl Keys {
     }
 
     /// Those of a range.
+    #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
         range.map(|at| &self[at]).collect()
     }
 
     /// Those whose flag is set; as many flags as keys.
+    #[must_use]
     pub fn filter(&self, keep: &[bool]) -> Self {
         self.iter().zip(keep).filter_map(|(key, keep)| keep.then_some(key)).collect()
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_athena::types::{WorkGroup, WorkGroupState};
+use aws_sdk_athena::types::{WorkGroup, WorkGroupConfiguration, WorkGroupState};
 use aws_sdk_glue::config::retry::RetryConfig;
 use aws_sdk_glue::config::timeout::TimeoutConfig;
 use catalog::Layer;
@@ -85,7 +85,7 @@ fn output(name: &str, found: Option<&WorkGroup>, configured: Option<&str>) -> Re
     let own = settings.and_then(|it| it.result_configuration()).and_then(|it| it.output_location());
     let own = own.filter(|folder| !folder.is_empty());
     // A workgroup may insist on its own settings; then those of the query count for nothing, even where it has none.
-    let insists = settings.and_then(|it| it.enforce_work_group_configuration()).unwrap_or(false);
+    let insists = settings.and_then(WorkGroupConfiguration::enforce_work_group_configuration).unwrap_or(false);
     match if insists { own } else { configured.or(own) } {
         Some(folder) => Ok(Output::Folder(folder.to_owned())),
         None => Err(Error::NoOutput { name, insists }),

@@ -67,7 +67,7 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
                 }
             }
             findings.extend(postgres(&project).await);
-            findings.extend(aws::findings(&project, lake.as_ref().ok()).await);
+            findings.extend(Box::pin(aws::findings(&project, lake.as_ref().ok())).await);
             for (host, section) in &project.config.hosts {
                 findings.push(reachable(host, &section.url).await);
             }

@@ -20,6 +20,13 @@ async fn given(journal: &Journal, wanted: impl Fn(&str) -> bool) -> BTreeMap<Str
     given
 }
 
+/// Vectors and other answers that the journal holds, and vectors of which it knows the place.
+fn in_memory(journal: &Journal) -> (usize, usize, usize) {
+    let state = journal.lock();
+    let vectors = state.texts.values().filter(|it| matches!(it, Content::Vectors(_))).count();
+    (vectors, state.texts.len() - vectors, state.vectors.len())
+}
+
 #[tokio::test]
 async fn vectors_stay_in_their_objects_and_are_found_there() {
     let world = World::new().await;
@@ -39,10 +46,7 @@ async fn vectors_stay_in_their_objects_and_are_found_there() {
     journal.keep_all(AnswerKind::Summary, "small", Mode::Batch, text, Usage::default(), None).await.unwrap();
 
     for journal in [&journal, &open(&world).await] {
-        let state = journal.lock();
-        let in_memory = state.texts.values().filter(|it| matches!(it, Content::Vectors(_))).count();
-        assert_eq!((in_memory, state.texts.len(), state.vectors.len()), (0, 1, 12), "keys, no vectors");
-        drop(state);
+        assert_eq!(in_memory(journal), (0, 1, 12), "keys, no vectors");
         assert!(kept.keys().all(|key| journal.knows(key) && journal.find(key).is_none()));
         assert_eq!(journal.find("t"), Some(Content::Text("국물이 진해요".into())));
         assert_eq!(given(journal, |_| true).await, kept);
