@@ -9,7 +9,7 @@ use futures::StreamExt;
 
 use crate::error::{Error, Result, blocking};
 use crate::serving::Serving;
-use crate::sync::{SyncProgress, Synced, Those, hashed, sync_those};
+use crate::sync::{SyncProgress, Synced, Syncing, Those, hashed};
 use crate::target::{SinkKind, SyncTarget};
 use crate::value::RowHash;
 
@@ -50,7 +50,7 @@ pub async fn mend(
     serving: &Serving,
     progress: &(dyn Fn(SyncProgress) + Send + Sync),
 ) -> Result<Synced> {
-    sync_those(Those::All, lake, target, serving, progress).await
+    Syncing { those: Those::All, lake, target, serving, progress }.run().await
 }
 
 /// Compares every sink of `target` with the newest version of its mart, row by row, by the hash that is stored with each. Changes

@@ -108,159 +108,148 @@ pub async fn sync(
     serving: &Serving,
     progress: &(dyn Fn(SyncProgress) + Send + Sync),
 ) -> Result<Synced> {
-    sync_those(Those::Behind, lake, target, serving, progress).await
+    Syncing { those: Those::Behind, lake, target, serving, progress }.run().await
 }
 
-/// As [`sync`], of those sinks.
-pub(crate) async fn sync_those(
-    those: Those,
-    lake: &Lake,
-    target: &SyncTarget,
-    serving: &Serving,
-    progress: &(dyn Fn(SyncProgress) + Send + Sync),
-) -> Result<Synced> {
-    failpoint!("load.sync.before");
-    let mut pause = PAUSE_SECONDS;
-    for tried in 1.. {
-        match once(those, lake, target, serving, progress).await {
-            Err(error @ Error::Postgres { .. }) if error.is_retryable() && tried < TRIES => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(table = %target.table, %error, cause, "the sync begins again");
-                progress(SyncProgress::Again { why: format!("{error}: {cause}") });
-                tokio::time::sleep(std::time::Duration::from_secs_f64(pause * (1.0 + rand::random::<f64>() / 2.0)))
-                    .await;
-                pause *= 2.0;
-            }
-            done => {
-                let done = done?;
-                failpoint!("load.sync.after");
-                return Ok(done);
-            }
-        }
-    }
-    Err(Error::Contended { table: target.table.clone(), tries: TRIES })
+/// A sync of one target.
+pub(crate) struct Syncing<'a> {
+    pub(crate) those: Those,
+    pub(crate) lake: &'a Lake,
+    pub(crate) target: &'a SyncTarget,
+    pub(crate) serving: &'a Serving,
+    pub(crate) progress: &'a (dyn Fn(SyncProgress) + Send + Sync),
 }
 
-async fn once(
-    those: Those,
-    lake: &Lake,
-    target: &SyncTarget,
-    serving: &Serving,
-    progress: &(dyn Fn(SyncProgress) + Send + Sync),
-) -> Result<Synced> {
-    let snapshot = lake.table(&target.table).await?.snapshot().await?;
-    if behind(those, target, serving, &snapshot.schema(), snapshot.version()).await?.is_empty() {
-        return Ok(up_to_date(snapshot.version()));
-    }
-    let waiting = || progress(SyncProgress::Waiting);
-    let embedded = target.sinks.iter().any(|kind| kind.is_embedded());
-    let _folder = if embedded { Some(serving.lock(&waiting).await?) } else { None };
-    let mut held = Vec::new();
-    for kind in &target.sinks {
-        held.extend(serving.sink(*kind)?.lock(&target.table, &waiting).await?);
-    }
-    let done = locked(those, lake, target, serving, progress).await;
-    for table in held {
-        table.release().await;
-    }
-    done
-}
-
-/// The sync itself, with every sink of the target held.
-async fn locked(
-    those: Those,
-    lake: &Lake,
-    target: &SyncTarget,
-    serving: &Serving,
-    progress: &(dyn Fn(SyncProgress) + Send + Sync),
-) -> Result<Synced> {
-    let snapshot = lake.table(&target.table).await?.snapshot().await?;
-    let schema = snapshot.schema();
-    let behind = behind(those, target, serving, &schema, snapshot.version()).await?;
-    if behind.is_empty() {
-        return Ok(up_to_date(snapshot.version()));
-    }
-
-    let total = snapshot.row_count()?;
-    let expected = usize::try_from(total).unwrap_or(0);
-    let mut works = Vec::with_capacity(behind.len());
-    for Behind { sink, wanted } in behind {
-        let part: SchemaRef = Arc::new(project(&schema, &wanted.columns));
-        let diff = Diff::expecting(sink.hashes(target, &part).await?, expected);
-        let apply = sink.begin(target, &part).await?;
-        works.push(Work { kind: sink.kind(), wanted, diff, apply });
-    }
-    let columns: Vec<&str> = schema
-        .fields()
-        .iter()
-        .map(|f| f.name().as_str())
-        .filter(|name| works.iter().any(|work| work.wanted.columns.iter().any(|c| c == name)))
-        .collect();
-    let wanted: Arc<[Wanted]> = works.iter().map(|work| work.wanted.clone()).collect();
-    let hashing = |batch| hash(batch, Arc::clone(&wanted), target);
-    // While a batch is written, the next ones are read and hashed.
-    let mut stream = snapshot.scan(Some(&columns)).await?.map(hashing).buffered(AHEAD);
-    let mut ready: Vec<Option<Rows>> = works.iter().map(|_| None).collect();
-    let mut done = 0;
-    loop {
-        let (mut diffs, mut applies): (Vec<_>, Vec<_>) =
-            works.iter_mut().map(|work| (&mut work.diff, &mut work.apply)).unzip();
-        let read = async {
-            let Some(hashed) = stream.next().await else { return Ok::<_, Error>(None) };
-            let (count, rows) = hashed?;
-            let compared = diffs.iter_mut().zip(rows).map(|(diff, rows)| compare(diff, rows, target));
-            Ok(Some((count, compared.collect::<Result<Vec<Rows>>>()?)))
-        };
-        let write = async {
-            for (apply, rows) in applies.iter_mut().zip(&mut ready) {
-                if let Some(rows) = rows.take() {
-                    apply.upsert(rows).await?;
+impl Syncing<'_> {
+    /// Does it, again where the database fails in a way that may pass.
+    pub(crate) async fn run(&self) -> Result<Synced> {
+        failpoint!("load.sync.before");
+        let mut pause = PAUSE_SECONDS;
+        for tried in 1.. {
+            match self.once().await {
+                Err(error @ Error::Postgres { .. }) if error.is_retryable() && tried < TRIES => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                    tracing::warn!(table = %self.target.table, %error, cause, "the sync begins again");
+                    (self.progress)(SyncProgress::Again { why: format!("{error}: {cause}") });
+                    tokio::time::sleep(std::time::Duration::from_secs_f64(pause * (1.0 + rand::random::<f64>() / 2.0)))
+                        .await;
+                    pause *= 2.0;
+                }
+                done => {
+                    let done = done?;
+                    failpoint!("load.sync.after");
+                    return Ok(done);
                 }
             }
-            Ok::<(), Error>(())
-        };
-        let (read, written) = tokio::join!(read, write);
-        written?;
-        let Some((count, rows)) = read? else { break };
-        ready = rows.into_iter().map(|rows| (!rows.keys.is_empty()).then_some(rows)).collect();
-        done += count;
-        progress(SyncProgress::Rows { done, total });
+        }
+        Err(Error::Contended { table: self.target.table.clone(), tries: TRIES })
     }
 
-    let mut synced = up_to_date(snapshot.version());
-    for work in works {
-        let done = work.commit(snapshot.version()).await?;
-        progress(SyncProgress::Committed(done.sink));
-        synced.upserted += done.upserted;
-        synced.deleted += done.deleted;
-        synced.unchanged += done.unchanged;
-        synced.sinks.push(done);
+    async fn once(&self) -> Result<Synced> {
+        let Self { lake, target, serving, progress, .. } = *self;
+        let snapshot = lake.table(&target.table).await?.snapshot().await?;
+        if self.behind(&snapshot.schema(), snapshot.version()).await?.is_empty() {
+            return Ok(up_to_date(snapshot.version()));
+        }
+        let waiting = || progress(SyncProgress::Waiting);
+        let embedded = target.sinks.iter().any(|kind| kind.is_embedded());
+        let _folder = if embedded { Some(serving.lock(&waiting).await?) } else { None };
+        let mut held = Vec::new();
+        for kind in &target.sinks {
+            held.extend(serving.sink(*kind)?.lock(&target.table, &waiting).await?);
+        }
+        let done = self.locked().await;
+        for table in held {
+            table.release().await;
+        }
+        done
     }
-    Ok(synced)
+
+    /// The sync itself, with every sink of the target held.
+    async fn locked(&self) -> Result<Synced> {
+        let Self { lake, target, progress, .. } = *self;
+        let snapshot = lake.table(&target.table).await?.snapshot().await?;
+        let schema = snapshot.schema();
+        let behind = self.behind(&schema, snapshot.version()).await?;
+        if behind.is_empty() {
+            return Ok(up_to_date(snapshot.version()));
+        }
+
+        let total = snapshot.row_count()?;
+        let expected = usize::try_from(total).unwrap_or(0);
+        let mut works = Vec::with_capacity(behind.len());
+        for Behind { sink, wanted } in behind {
+            let part: SchemaRef = Arc::new(project(&schema, &wanted.columns));
+            let diff = Diff::expecting(sink.hashes(target, &part).await?, expected);
+            let apply = sink.begin(target, &part).await?;
+            works.push(Work { kind: sink.kind(), wanted, diff, apply });
+        }
+        let columns: Vec<&str> = schema
+            .fields()
+            .iter()
+            .map(|f| f.name().as_str())
+            .filter(|name| works.iter().any(|work| work.wanted.columns.iter().any(|c| c == name)))
+            .collect();
+        let wanted: Arc<[Wanted]> = works.iter().map(|work| work.wanted.clone()).collect();
+        let hashing = |batch| hash(batch, Arc::clone(&wanted), target);
+        // While a batch is written, the next ones are read and hashed.
+        let mut stream = snapshot.scan(Some(&columns)).await?.map(hashing).buffered(AHEAD);
+        let mut ready: Vec<Option<Rows>> = works.iter().map(|_| None).collect();
+        let mut done = 0;
+        loop {
+            let (mut diffs, mut applies): (Vec<_>, Vec<_>) =
+                works.iter_mut().map(|work| (&mut work.diff, &mut work.apply)).unzip();
+            let read = async {
+                let Some(hashed) = stream.next().await else { return Ok::<_, Error>(None) };
+                let (count, rows) = hashed?;
+                let compared = diffs.iter_mut().zip(rows).map(|(diff, rows)| compare(diff, rows, target));
+                Ok(Some((count, compared.collect::<Result<Vec<Rows>>>()?)))
+            };
+            let write = async {
+                for (apply, rows) in applies.iter_mut().zip(&mut ready) {
+                    if let Some(rows) = rows.take() {
+                        apply.upsert(rows).await?;
+                    }
+                }
+                Ok::<(), Error>(())
+            };
+            let (read, written) = tokio::join!(read, write);
+            written?;
+            let Some((count, rows)) = read? else { break };
+            ready = rows.into_iter().map(|rows| (!rows.keys.is_empty()).then_some(rows)).collect();
+            done += count;
+            progress(SyncProgress::Rows { done, total });
+        }
+
+        let mut synced = up_to_date(snapshot.version());
+        for work in works {
+            let done = work.commit(snapshot.version()).await?;
+            progress(SyncProgress::Committed(done.sink));
+            synced.upserted += done.upserted;
+            synced.deleted += done.deleted;
+            synced.unchanged += done.unchanged;
+            synced.sinks.push(done);
+        }
+        Ok(synced)
+    }
+
+    /// The sinks whose cursor is not at this version and shape, or all, in the fixed order.
+    async fn behind(&self, schema: &Schema, version: Version) -> Result<Vec<Behind>> {
+        let mut found = Vec::new();
+        for kind in SinkKind::ALL.into_iter().filter(|kind| self.target.sinks.contains(kind)) {
+            let wanted = self.target.wanted(kind, schema)?;
+            let sink = self.serving.sink(kind)?;
+            let there = sink.cursor(&self.target.table).await?;
+            if self.those == Those::All || there != Some(Cursor { version, shape: wanted.shape.clone() }) {
+                found.push(Behind { sink, wanted });
+            }
+        }
+        Ok(found)
+    }
 }
 
 fn up_to_date(version: Version) -> Synced {
     Synced { version, upserted: 0, deleted: 0, unchanged: 0, sinks: Vec::new() }
-}
-
-/// The sinks whose cursor is not at this version and shape, or all, in the fixed order.
-async fn behind(
-    those: Those,
-    target: &SyncTarget,
-    serving: &Serving,
-    schema: &Schema,
-    version: Version,
-) -> Result<Vec<Behind>> {
-    let mut found = Vec::new();
-    for kind in SinkKind::ALL.into_iter().filter(|kind| target.sinks.contains(kind)) {
-        let wanted = target.wanted(kind, schema)?;
-        let sink = serving.sink(kind)?;
-        let there = sink.cursor(&target.table).await?;
-        if those == Those::All || there != Some(Cursor { version, shape: wanted.shape.clone() }) {
-            found.push(Behind { sink, wanted });
-        }
-    }
-    Ok(found)
 }
 
 fn project(schema: &Schema, columns: &[String]) -> Schema {
