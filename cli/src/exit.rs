@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use catalog::Diagnostic;
 
+use crate::progress::counted;
+
 /// How a command ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -50,12 +52,8 @@ impl Failure {
 
 /// Errors in files that people wrote, all of them at once: exit code 2.
 #[derive(Debug, thiserror::Error)]
-#[error("{} in the project's files", count(.0.len()))]
+#[error("{} in the project's files", counted(.0.len() as u64, "error"))]
 pub(crate) struct Problems(pub Vec<Diagnostic>);
-
-fn count(errors: usize) -> String {
-    if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") }
-}
 
 /// The exit code that an error leads to.
 pub(crate) fn code(error: &anyhow::Error) -> Exit {

@@ -143,6 +143,11 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
+/// A number of things: 1 row, 2,000 rows.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
 }
@@ -154,12 +159,19 @@ fn stderr(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::thousands;
+    use super::{counted, thousands};
 
     #[test]
     fn thousands_stand_apart() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (20000, "20,000"), (1_234_567, "1,234,567")] {
             assert_eq!(thousands(number), text);
+        }
+    }
+
+    #[test]
+    fn one_thing_is_no_things() {
+        for (number, text) in [(0, "0 rows"), (1, "1 row"), (2000, "2,000 rows")] {
+            assert_eq!(counted(number, "row"), text);
         }
     }
 }

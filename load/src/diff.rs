@@ -146,7 +146,7 @@ fn fingerprint(hasher: &SipHasher13, key: &str) -> Fingerprint {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, HashSet};
 
     use proptest::prelude::*;
 
@@ -192,6 +192,22 @@ mod tests {
             prop_assert_eq!(difference.upserted, differing as u64);
             prop_assert_eq!(difference.deleted, held.keys().filter(|key| !table.contains_key(*key)).cloned().collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn keys_that_look_alike_have_fingerprints_apart() {
+        let hasher = SipHasher13::new_with_keys(0x1234_5679, 0);
+        let (mut keys, mut seen, mut low) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for i in 0..100_000_u32 {
+            for key in [i.to_string(), format!("{i:012x}"), format!("{i}-review-of-a-place"), format!("r\u{0}{i}")] {
+                let Fingerprint(halves) = fingerprint(&hasher, &key);
+                seen.insert(halves);
+                low.insert(halves[0] & 0xffff);
+                keys.insert(key);
+            }
+        }
+        assert_eq!(seen.len(), keys.len(), "each key has its own");
+        assert!(low.len() > 65_000, "the low bits are used: {}", low.len());
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! environment. Only it talks to language models and to sinks.
 //!
 //! In reading order: [`llm`] (what a model is), [`enrich()`], [`costs`] (what it cost), [`target`] (what is served how), [`sink`] (the promise of every store),
-//! [`sync()`], [`reconcile()`], [`search`].
+//! [`sync()`], [`compare()`], [`search`].
 
 pub mod costs;
 mod diff;
@@ -42,7 +42,7 @@ pub use enrich::{
 pub use error::{Error, Result};
 pub use keys::{Hashes, Keys};
 pub use llm::{Embedding, Llm, Mode, Model, Summary, local::Local, openai::OpenAi};
-pub use reconcile::{Compared, compare, mend, reconcile};
+pub use reconcile::{Compared, compare, mend};
 pub use search::Search;
 pub use serving::{Serving, serving_hash};
 pub use sink::postgres::{Postgres, PostgresOptions};

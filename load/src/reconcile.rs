@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
 use catalog::Lake;
 use futures::StreamExt;
 
 use crate::error::{Error, Result, blocking};
 use crate::serving::Serving;
-use crate::sync::{SyncProgress, Synced, Syncing, Those, hashed};
+use crate::sync::{SyncProgress, Synced, Syncing, Those, hashed, project};
 use crate::target::{SinkKind, SyncTarget};
 use crate::value::RowHash;
 
@@ -35,13 +34,6 @@ impl Compared {
     }
 }
 
-/// The sinks of `target` that are not as the newest version of its mart; none when all are. Changes nothing.
-pub async fn reconcile(lake: &Lake, target: &SyncTarget, serving: &Serving) -> Result<Vec<Compared>> {
-    let mut found = compare(lake, target, serving).await?;
-    found.retain(|sink| !sink.is_equal());
-    Ok(found)
-}
-
 /// Makes every sink of `target` as the newest version of its mart, whatever its cursor says: writes the rows that differ, as a
 /// sync does, and no others.
 pub async fn mend(
@@ -62,9 +54,7 @@ pub async fn compare(lake: &Lake, target: &SyncTarget, serving: &Serving) -> Res
     for kind in SinkKind::ALL.into_iter().filter(|kind| target.sinks.contains(kind)) {
         let wanted = target.wanted(kind, &schema)?;
         let columns: Vec<&str> = wanted.columns.iter().map(String::as_str).collect();
-        let part = Arc::new(Schema::new(
-            schema.fields().iter().filter(|f| wanted.columns.contains(f.name())).cloned().collect::<Vec<_>>(),
-        ));
+        let part = Arc::new(project(&schema, &wanted.columns));
         let mut held: BTreeMap<String, RowHash> =
             serving.sink(kind)?.hashes(target, &part).await?.iter().map(|(key, hash)| (key.to_owned(), hash)).collect();
         let mut compared =

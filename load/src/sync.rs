@@ -252,7 +252,8 @@ fn up_to_date(version: Version) -> Synced {
     Synced { version, upserted: 0, deleted: 0, unchanged: 0, sinks: Vec::new() }
 }
 
-fn project(schema: &Schema, columns: &[String]) -> Schema {
+/// The schema of the columns that a sink wants.
+pub(crate) fn project(schema: &Schema, columns: &[String]) -> Schema {
     Schema::new(schema.fields().iter().filter(|f| columns.contains(f.name())).cloned().collect::<Vec<_>>())
 }
 

@@ -12,6 +12,7 @@ use catalog::{
 use tempfile::TempDir;
 
 use crate::llm::hash_embedding;
+use crate::reconcile::{Compared, compare};
 use crate::serving::Serving;
 use crate::target::{Entity, SinkKind, SyncTarget, VectorColumn};
 
@@ -34,6 +35,13 @@ pub(crate) fn now() -> Timestamp {
 
 pub(crate) fn name(text: &str) -> TableName {
     text.parse().unwrap()
+}
+
+/// The sinks of a target that are not as its mart.
+pub(crate) async fn unequal(lake: &Lake, target: &SyncTarget, serving: &Serving) -> Vec<Compared> {
+    let mut found = compare(lake, target, serving).await.unwrap();
+    found.retain(|sink| !sink.is_equal());
+    found
 }
 
 impl World {

@@ -16,7 +16,7 @@ use super::{Ended, Request, Runner};
 use crate::args::Workers;
 use crate::clock;
 use crate::keys;
-use crate::progress::{Amount, Progress, thousands};
+use crate::progress::{Amount, Progress, counted, thousands};
 use crate::wire;
 
 /// How often a run that waits looks whether somebody works, and after which silence it says that nobody does.
@@ -166,8 +166,7 @@ fn ended(extracted: &Extracted) -> Ended {
 
 /// What the site counts and did not show, in a few words.
 pub(crate) fn short(keys: u64, items: u64) -> String {
-    let (keys_are, items_are) = (if keys == 1 { "key" } else { "keys" }, if items == 1 { "item" } else { "items" });
-    format!("{} {keys_are} ended {} {items_are} before the site's own total", thousands(keys), thousands(items))
+    format!("{} ended {} before the site's own total", counted(keys, "key"), counted(items, "item"))
 }
 
 /// A dead letter in one line.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::args::{Global, Reconcile};
 use crate::exit::{Exit, Failure};
-use crate::progress::thousands;
+use crate::progress::{counted, thousands};
 use crate::table;
 use crate::verb::check;
 use crate::wire;
@@ -49,7 +49,7 @@ pub(crate) async fn reconcile(global: &Global, args: &Reconcile) -> anyhow::Resu
         return Ok(Exit::Done);
     }
     let count: usize = wrong.iter().map(|(_, it)| it.missing.len() + it.extra.len() + it.different.len()).sum();
-    let message = format!("expected every sink to be as its mart, found {} that are not", count_of(count, "row"));
+    let message = format!("expected every sink to be as its mart, found {} that are not", counted(count as u64, "row"));
     let hint = "`onggi reconcile --mend` writes the rows that differ; where a sync is due, `onggi run` does it";
     Err(Failure::failed(message, hint).into())
 }
@@ -89,10 +89,6 @@ fn text(found: &[(SyncTarget, Vec<Compared>)]) -> String {
         }
     }
     table::align(&cells) + &keys
-}
-
-fn count_of(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", thousands(count as u64)) }
 }
 
 #[cfg(test)]

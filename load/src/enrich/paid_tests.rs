@@ -299,8 +299,8 @@ async fn on_a_busy_day_everybody_is_answered_once_and_the_limit_is_never_run_int
     let switches = Switches {
         latency: Duration::from_millis(20),
         too_many: Fault::rate(0.05),
-        server_error: Fault::rate(0.02),
-        broken_json: Fault::rate(0.01),
+        server_error: Fault::rate(0.05),
+        broken_json: Fault::rate(0.05),
         requests_per_minute: Some(1_200),
         ..Switches::default()
     };
@@ -309,7 +309,7 @@ async fn on_a_busy_day_everybody_is_answered_once_and_the_limit_is_never_run_int
     let done = go(&world, Settings { requests_per_minute: Some(1_200), ..settings(&replica) }, "r1").await.unwrap();
     assert_eq!((done.summarised, done.embedded, done.wait), (170, 170, None));
     let stats = replica.stats();
-    assert!(stats.too_many > 0 && stats.server_errors > 0, "{stats:?}");
+    assert!(stats.too_many > 0 && stats.server_errors > 0 && stats.broken > 0, "{stats:?}");
     assert!(stats.paid_too_often().is_empty());
     assert_eq!(stats.limited, 0, "how much of the limit is used is measured in the benches");
 }

@@ -6,6 +6,7 @@ use extract::queue::DeadLetter;
 use serde_json::json;
 
 use super::took;
+use crate::progress::counted;
 use crate::project::Project;
 use crate::run::extraction::given_up;
 use crate::{clock, table, wire};
@@ -63,7 +64,10 @@ impl Workers {
             text.push('\n');
         }
         if !self.dead.is_empty() {
-            text += &format!("{} given up; `onggi retry --dead` sends them back\n", count(self.dead.len(), "task"));
+            text += &format!(
+                "{} given up; `onggi retry --dead` sends them back\n",
+                counted(self.dead.len() as u64, "task")
+            );
             for letter in &self.dead {
                 text += &format!("  {} {}  {}\n", letter.task.source, letter.task.dt, given_up(letter));
             }
@@ -96,7 +100,7 @@ fn rows(worker: &Worker, now: Timestamp) -> Vec<Vec<String>> {
     let place = format!("{} pid {}", sign.process.host, sign.process.pid);
     let first = match (on.next(), worker.health) {
         (Some(task), _) => task,
-        (None, Health::Lives) => format!("{} free", count(sign.jobs, "job")),
+        (None, Health::Lives) => format!("{} free", counted(sign.jobs as u64, "job")),
         (None, _) => String::new(),
     };
     let mut rows = vec![vec![format!("  {mark} {role} {}", sign.id), word.to_owned(), seen, place, first]];
@@ -106,10 +110,6 @@ fn rows(worker: &Worker, now: Timestamp) -> Vec<Vec<String>> {
         rows.extend(sign.notes.iter().cloned().map(blank));
     }
     rows
-}
-
-fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn seconds(seconds: f64) -> String {

@@ -6,8 +6,7 @@ use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, Timest
 use arrow::datatypes::{DataType, Int32Type};
 
 use super::*;
-use crate::reconcile::reconcile;
-use crate::testing::{name, places, reviews, town};
+use crate::testing::{name, places, reviews, town, unequal};
 
 #[tokio::test]
 async fn only_what_changed_is_written() {
@@ -64,7 +63,7 @@ async fn only_what_changed_is_written() {
         "p0007|1.5|f\np0008|4.25|t\n",
         "the rows of the second transaction are the two that changed"
     );
-    assert_eq!(reconcile(&world.lake, &place_sync(), &serving(&world, &url)).await.unwrap(), []);
+    assert_eq!(unequal(&world.lake, &place_sync(), &serving(&world, &url)).await, []);
 
     // The same rows at a new version move only the watermark.
     world.put("marts.places", places(&made)).await;
@@ -87,7 +86,7 @@ async fn only_what_changed_is_written() {
 
     // What others did to the table is told.
     server.psql(&url, "delete from onggi.places where place_id = 'p0001'; update onggi.places set _row_hash = 'x' where place_id = 'p0002'");
-    let found = reconcile(&world.lake, &place_sync(), &serving(&world, &url)).await.unwrap();
+    let found = unequal(&world.lake, &place_sync(), &serving(&world, &url)).await;
     assert_eq!((&found[0].missing, &found[0].different), (&vec!["p0001".to_owned()], &vec!["p0002".to_owned()]));
 }
 
@@ -143,7 +142,7 @@ async fn every_type_arrives_as_itself() {
         })
         .collect::<String>()
     );
-    assert_eq!(reconcile(&world.lake, &target, &serving(&world, &url)).await.unwrap(), []);
+    assert_eq!(unequal(&world.lake, &target, &serving(&world, &url)).await, []);
     let text_with_nul = RecordBatch::try_from_iter_with_nullable([
         ("id", Arc::new(Int64Array::from(vec![1])) as ArrayRef, true),
         ("body", Arc::new(StringArray::from(vec!["a\0b"])) as ArrayRef, true),
@@ -224,7 +223,7 @@ async fn a_new_column_is_added_and_any_other_change_makes_the_table_anew() {
         server.psql(&url, "select indexname from pg_indexes where schemaname = 'onggi' and tablename = 'places'"),
         "places_key\n"
     );
-    assert_eq!(reconcile(&world.lake, &target, &serving(&world, &url)).await.unwrap(), []);
+    assert_eq!(unequal(&world.lake, &target, &serving(&world, &url)).await, []);
 
     // A view on it is not dropped in silence.
     server.psql(&url, "create view v as select name from onggi.places");
