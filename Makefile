@@ -1,5 +1,6 @@
 # make demo   the whole system on this machine, on generated data
 # make test   format, lints, docs, layers and every test
+# make soak   ten thousand random histories of a project against what is true (ONGGI_SEED, ONGGI_HISTORIES)
 # make bench  the measured numbers, ours and our peers'
 # make tools  what the above need beyond Rust, installed or named
 
@@ -9,7 +10,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/onggi/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 CARGO ?= cargo
 
-.PHONY: demo test lint unit bench tools
+.PHONY: demo test lint unit soak bench tools
 
 demo: tools
 	@echo "compiling onggi (the first time takes a while, later seconds) ..."
@@ -28,6 +29,9 @@ unit:
 	.ci/peers
 	if .ci/services; then export ONGGI_REQUIRE_SERVICES=1; fi; \
 	$(CARGO) test --locked --workspace --features cli/failpoints
+
+soak:
+	ONGGI_HISTORIES=$${ONGGI_HISTORIES:-10000} $(CARGO) test --locked --package cli --features cli/failpoints --bin onggi simulator::
 
 bench: tools
 	.ci/peers bench

@@ -101,6 +101,18 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+    /// A column that no table may have.
+    #[error("table {table}, column `{column}`: {problem}")]
+    UnfitColumn {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to write instead.
+        hint: String,
+    },
     /// A raw table was to be replaced.
     #[error("table {0} only grows: expected an append, found a replace")]
     AppendOnly(TableName),
@@ -174,9 +186,10 @@ impl Error {
     /// What to do next, where that can be said.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::UnsupportedLake { hint, .. } | Self::Unreachable { hint, .. } | Self::Damaged { hint, .. } => {
-                hint.clone()
-            }
+            Self::UnsupportedLake { hint, .. }
+            | Self::Unreachable { hint, .. }
+            | Self::Damaged { hint, .. }
+            | Self::UnfitColumn { hint, .. } => hint.clone(),
             Self::Refused { uri, tried, source } => match io_kind(source.as_ref()) {
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                     "the disk is full: make room and run again, nothing that was committed is lost".into()
@@ -193,13 +206,12 @@ impl Error {
             Self::NoSuchTable(_) => "`onggi run` makes the tables of a project".into(),
             Self::NoSuchVersion { .. } => "leave the version out to read the newest".into(),
             Self::SchemaMismatch { table, .. } if table.layer() == Layer::Raw => {
-                "a raw table only gains nullable columns: give the changed field a new name".into()
+                "give the field a new column name (the old column stays)".into()
             }
-            Self::SchemaMismatch { table, .. } => format!(
-                "a built table can be made again: remove the folder `{}/{}` from the lake and run",
-                table.layer(),
-                table.name()
-            ),
+            Self::SchemaMismatch { .. } => {
+                "give the column a new name (the old column stays), or build the whole table again in its new shape"
+                    .into()
+            }
             Self::AppendOnly(_) => "build from the raw table into staging or marts instead".into(),
             Self::Contended { .. } | Self::Unknown { .. } => {
                 "run again: what is already in the lake is found there and not written twice".into()
@@ -217,6 +229,11 @@ impl Error {
     /// A lake that can't be opened, whatever is tried again.
     pub(crate) fn unsupported(uri: &str, reason: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::UnsupportedLake { uri: uri.to_owned(), reason: reason.into(), hint: hint.into() }
+    }
+
+    /// What reading rows of `table` ended with.
+    pub fn reading(table: &TableName, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Read { table: table.clone(), source: source.into() }
     }
 
     /// Wraps what the store said while `what` was done to the lake at `uri`, which needs `tried`.
@@ -239,7 +256,7 @@ impl Error {
 }
 
 /// Everything below `error`, itself first.
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(crate) fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |e| (*e).source())
 }
 

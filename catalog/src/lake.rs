@@ -3,9 +3,8 @@
 //! The first project to open a lake writes its name into `_onggi/lake.json`, create-only; from then
 //! on the lake is refused to every other project, so that two of them can't mix their tables.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
 use deltalake::DeltaTable;
@@ -17,12 +16,12 @@ use object_store::prefix::PrefixStore;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::cache::TableCache;
 use crate::error::{Access, Error, Result};
 use crate::name::{Layer, TableName};
 use crate::objects::{Objects, PutNew};
 use crate::path;
 use crate::store::{self, Bucket, Place, Requests, StoreSettings};
-use crate::table::{Snapshot, Table, TableSpec};
 
 /// A lake. Clones are the same lake.
 #[derive(Debug, Clone)]
@@ -35,8 +34,7 @@ struct Inner {
     /// The store seen from the lake's root.
     store: Arc<dyn ObjectStore>,
     objects: Objects,
-    /// The newest snapshot seen of each table: the next look reads only what came after it.
-    newest: Mutex<HashMap<TableName, Snapshot>>,
+    cache: TableCache,
     session: SessionContext,
 }
 
@@ -85,7 +83,7 @@ impl Lake {
             Arc::new(PrefixStore::new(Arc::clone(&place.root), place.prefix.clone()))
         };
         let objects = Objects::new(Arc::clone(&store), place.url.as_str());
-        let inner = Inner { place, store, objects, newest: Mutex::default(), session: SessionContext::new() };
+        let inner = Inner { place, store, objects, cache: TableCache::default(), session: SessionContext::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -107,6 +105,11 @@ impl Lake {
     /// `<lake>/_onggi` if the lake is a local folder: where embedded parts (queue, indexes) live.
     pub fn local_dir(&self) -> Option<PathBuf> {
         self.inner.place.folder.as_ref().map(|folder| folder.join(path::LOCAL_HOUSE))
+    }
+
+    /// The lake's folder, if it is one.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        self.inner.place.folder.clone()
     }
 
     /// What is not a table.
@@ -148,25 +151,6 @@ impl Lake {
         }
         names.sort_unstable();
         Ok(names)
-    }
-
-    /// Makes the table unless it is there, and gives it the nullable columns it does not have yet.
-    /// Any other difference is [`Error::SchemaMismatch`]. Several at once end in one table.
-    pub async fn create(&self, spec: &TableSpec) -> Result<Table> {
-        crate::table::create(self, spec).await
-    }
-
-    /// The table, or [`Error::NoSuchTable`].
-    pub async fn table(&self, name: &TableName) -> Result<Table> {
-        self.find(name).await?.ok_or_else(|| Error::NoSuchTable(name.clone()))
-    }
-
-    /// The table, if there is one.
-    pub async fn find(&self, name: &TableName) -> Result<Option<Table>> {
-        if self.remembered(name).is_none() && !self.has_log(name).await? {
-            return Ok(None);
-        }
-        Table::open(self, name).await.map(Some)
     }
 
     /// Makes the lake `project`'s, or makes sure that it is.
@@ -238,25 +222,43 @@ impl Lake {
         (&self.inner.place.root, &self.inner.place.prefix)
     }
 
+    /// What is remembered of its tables.
+    pub(crate) fn cache(&self) -> &TableCache {
+        &self.inner.cache
+    }
+
+    /// A read of an object below the lake's root that failed.
+    pub(crate) fn read_failed(&self, what: impl Into<String>, source: object_store::Error) -> Error {
+        Error::store(self.uri().as_str(), Access::Read, what, source)
+    }
+
     /// Plans plain reads.
     pub(crate) fn session(&self) -> &SessionContext {
         &self.inner.session
     }
+}
 
-    pub(crate) fn remembered(&self, name: &TableName) -> Option<Snapshot> {
-        self.inner.newest.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::tests::{DAY, folder, info, rows, spec, task, write};
 
-    /// Keeps `snapshot` if it is the newest seen.
-    pub(crate) fn remember(&self, snapshot: &Snapshot) {
-        let mut newest = self.inner.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = newest.entry(snapshot.table().clone()).or_insert_with(|| snapshot.clone());
-        if kept.version() < snapshot.version() {
-            *kept = snapshot.clone();
-        }
-    }
-
-    pub(crate) fn forget(&self, name: &TableName) {
-        self.inner.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    #[tokio::test]
+    async fn an_opened_lake_is_freed_with_the_last_of_what_was_made_of_it() {
+        let (_dir, uri) = folder();
+        let lake = Lake::open(&uri, "demo").await.unwrap();
+        let table = lake.create(&spec("raw.t", true)).await.unwrap();
+        let _ = table.append(vec![rows(&[1], Some(DAY))], task("a", 1), &info()).await.unwrap();
+        let snapshot = table.snapshot().await.unwrap();
+        let provider = snapshot.provider().await.unwrap();
+        let written = write(&table, vec![rows(&[2], Some(DAY))]).await;
+        let pending = written.provider().unwrap();
+        let inner = Arc::downgrade(&lake.inner);
+        drop((table, written));
+        drop(lake);
+        assert!(inner.upgrade().is_some(), "a snapshot is of a lake");
+        drop(snapshot);
+        assert!(inner.upgrade().is_none(), "what a statement reads is no longer of it");
+        drop((provider, pending));
     }
 }

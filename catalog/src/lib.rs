@@ -16,32 +16,43 @@
 //!    been synced by then.
 //!
 //! Modules in reading order: names and paths, the store and its objects, the lake, its tables
-//! (schema, snapshot, write, commit), runs, failpoints.
+//! (schema, snapshot, write, commit), runs, upkeep, failpoints, the simulation of days.
 
 pub mod aws;
+mod cache;
 mod day;
 mod diagnostic;
+mod digest;
 mod error;
 pub mod failpoint;
+mod id;
 mod lake;
 mod name;
+mod name_rules;
 mod objects;
 pub mod path;
 pub mod run;
-mod schema;
+pub mod schema;
+pub mod simulation;
 mod store;
 mod table;
+mod tables;
+pub mod upkeep;
 
 pub use day::{date_of, days_since_epoch};
 pub use diagnostic::Diagnostic;
+pub use digest::{PartsHash, digest_of};
 pub use error::{Access, Error, Result};
+pub use id::{fresh_bits, fresh_id};
 pub use jiff::{Timestamp, civil::Date};
 pub use lake::Lake;
 pub use name::{Layer, RunId, SinkName, SourceName, TableName};
-pub use objects::{Objects, PutNew};
+pub use objects::{ObjectEntry, Objects, PutNew};
 pub use path::ObjectPath;
 pub use store::{Requests, StoreSettings};
-pub use table::{CommitInfo, Committed, Scope, Snapshot, Table, TableSpec, Txn, TxnRule, WriteOptions, Written};
+pub use table::{
+    CommitInfo, Committed, Note, Notes, Scope, Snapshot, Table, TableSpec, Txn, TxnRule, WriteOptions, Written,
+};
 
 /// A table's commit number, from 0.
 pub type Version = u64;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use crate::error::{Access, Error, Result};
 use crate::path::ObjectPath;
@@ -23,6 +24,22 @@ pub enum PutNew {
     Created,
     /// It was there already and is untouched.
     Existed,
+}
+
+/// An object as a listing tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectEntry {
+    /// Where it is.
+    pub path: ObjectPath,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was last written, by the store's own clock.
+    pub modified: Timestamp,
+}
+
+/// When the store took it in, by its own clock; the beginning of all time where it does not say.
+pub(crate) fn modified(meta: &ObjectMeta) -> Timestamp {
+    Timestamp::from_microsecond(meta.last_modified.timestamp_micros()).unwrap_or(Timestamp::MIN)
 }
 
 /// The objects of a lake.
@@ -55,7 +72,7 @@ impl Objects {
 
     /// Writes an object without waiting for the disk: for what may be lost with the power, such as
     /// progress. Readers see it whole or not at all, as with [`Objects::put`].
-    pub async fn note(&self, path: &ObjectPath, bytes: Bytes) -> Result<()> {
+    pub async fn put_volatile(&self, path: &ObjectPath, bytes: Bytes) -> Result<()> {
         let mut options = PutOptions::default();
         options.extensions.insert(Volatile);
         let put = self.store.put_opts(path.as_path(), PutPayload::from_bytes(bytes), options);
@@ -74,14 +91,23 @@ impl Objects {
 
     /// All objects under `prefix`, sorted by path.
     pub async fn list(&self, prefix: &ObjectPath) -> Result<Vec<ObjectPath>> {
+        Ok(self.entries(prefix).await?.into_iter().map(|entry| entry.path).collect())
+    }
+
+    /// All objects under `prefix`, sorted by path, with what the store tells of them.
+    pub async fn entries(&self, prefix: &ObjectPath) -> Result<Vec<ObjectEntry>> {
         let listed = self.store.list(Some(prefix.as_path()));
-        let mut paths: Vec<_> = listed
-            .map_ok(|meta| ObjectPath::listed(meta.location))
+        let mut entries: Vec<_> = listed
+            .map_ok(|meta| ObjectEntry {
+                modified: modified(&meta),
+                bytes: meta.size,
+                path: ObjectPath::listed(meta.location),
+            })
             .try_collect()
             .await
             .map_err(|source| self.failed(Access::List, "listing", prefix, source))?;
-        paths.sort_unstable();
-        Ok(paths)
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
     }
 
     /// The names of the folders right under `prefix`, sorted.
@@ -130,9 +156,15 @@ pub(crate) mod tests {
         assert_eq!(objects.put_new(&part("a"), "2".into()).await.unwrap(), PutNew::Existed);
         assert_eq!(objects.get(&part("a")).await.unwrap().unwrap(), "1");
         objects.put(&part("a"), "3".into()).await.unwrap();
-        objects.note(&part("b"), "4".into()).await.unwrap();
+        objects.put_volatile(&part("b"), "4".into()).await.unwrap();
         assert_eq!(objects.get(&part("a")).await.unwrap().unwrap(), "3");
         assert_eq!(objects.list(&path::states("test")).await.unwrap(), [part("a"), part("b")]);
+        let entries = objects.entries(&path::states("test")).await.unwrap();
+        assert_eq!(
+            entries.iter().map(|entry| (entry.path.clone(), entry.bytes)).collect::<Vec<_>>(),
+            [(part("a"), 1), (part("b"), 1)]
+        );
+        assert!(entries[0].modified <= entries[1].modified && entries[0].modified > Timestamp::UNIX_EPOCH);
         assert_eq!(objects.list(&path::states("none")).await.unwrap(), []);
         assert_eq!(objects.folders(&path::runs()).await.unwrap(), Vec::<String>::new());
         objects.delete(&part("a")).await.unwrap();

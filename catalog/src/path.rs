@@ -10,6 +10,7 @@
 //! <lake>/_onggi/dead/…                 tasks that were given up, where the queue can't keep why
 //! <lake>/_onggi/workers/<worker>.json  the sign of life of a worker
 //! <lake>/_onggi/runs/<run>/…           what a run reports while it goes on
+//! <lake>/_onggi/state/<part>/…         small objects of the parts of the house
 //! <lake>/_onggi/llm/<table>/<run>/…    replies of language models that are paid for and not in a table yet
 //! <lake>/_onggi/batches/<table>/<n>/…  batches of requests to language models, and how far each is
 //! ```
@@ -122,6 +123,11 @@ pub fn sent(source: &SourceName, dt: Date) -> ObjectPath {
     ObjectPath::under(["sent", source.as_str(), &file].map(PathPart::from))
 }
 
+/// All of [`sent`].
+pub fn sent_all() -> ObjectPath {
+    ObjectPath::under([PathPart::from("sent")])
+}
+
 /// A task that was given up, and why.
 pub fn dead(source: &SourceName, dt: Date, task: &str) -> ObjectPath {
     let (day, file) = (dt.to_string(), format!("{task}.json"));
@@ -129,16 +135,16 @@ pub fn dead(source: &SourceName, dt: Date, task: &str) -> ObjectPath {
 }
 
 /// All of [`dead`] of a source's day; of all its days, or of all sources, where those are left out.
-pub fn deads(source: Option<&SourceName>, dt: Option<Date>) -> ObjectPath {
+pub fn dead_letters(source: Option<&SourceName>, dt: Option<Date>) -> ObjectPath {
     let day = dt.map(|dt| dt.to_string());
     let parts = ["dead"].into_iter().chain(source.map(SourceName::as_str));
     let day = source.and(day.as_deref());
     ObjectPath::under(parts.chain(day).map(PathPart::from))
 }
 
-/// The sign of life of a worker.
-pub fn worker(id: &str) -> ObjectPath {
-    let file = format!("{id}.json");
+/// The sign of life of a worker, by a name that no other process has.
+pub fn worker(name: &str) -> ObjectPath {
+    let file = format!("{name}.json");
     ObjectPath::under(["workers", &file].map(PathPart::from))
 }
 
@@ -153,12 +159,17 @@ pub fn run_event(run: &RunId, seq: u64) -> ObjectPath {
     ObjectPath::under(["runs", run.as_str(), &file].map(PathPart::from))
 }
 
-/// All events of one run.
+/// The latest sign of life of a run, and how far its steps were then.
+pub fn run_heartbeat(run: &RunId) -> ObjectPath {
+    ObjectPath::under(["runs", run.as_str(), "heartbeat.json"].map(PathPart::from))
+}
+
+/// All that is told of one run.
 pub fn run(run: &RunId) -> ObjectPath {
     ObjectPath::under(["runs", run.as_str()].map(PathPart::from))
 }
 
-/// All events of all runs.
+/// All that is told of all runs.
 pub fn runs() -> ObjectPath {
     ObjectPath::under([PathPart::from("runs")])
 }
@@ -194,6 +205,16 @@ pub fn state(part: &str, name: &str) -> ObjectPath {
 /// All of [`state`] of one part.
 pub fn states(part: &str) -> ObjectPath {
     ObjectPath::under(["state", part].map(PathPart::from))
+}
+
+/// When the last upkeep began.
+pub(crate) fn last_upkeep() -> ObjectPath {
+    state("upkeep", "last")
+}
+
+/// Where [`last_upkeep`] is.
+pub(crate) fn last_upkeep_folder() -> ObjectPath {
+    states("upkeep")
 }
 
 /// A table's folder from the lake's root, `marts/places`: for catalogs that list what lies where.
@@ -233,8 +254,8 @@ mod tests {
         assert!(staged(&source, dt, "t1", "k1").as_str().starts_with(staged_day(&source, dt).as_str()));
         assert_eq!(sent(&source, dt).as_str(), "_onggi/sent/naver_reviews/2026-10-01.json");
         assert_eq!(dead(&source, dt, "t1").as_str(), "_onggi/dead/naver_reviews/2026-10-01/t1.json");
-        assert_eq!(deads(Some(&source), Some(dt)).as_str(), "_onggi/dead/naver_reviews/2026-10-01");
-        assert_eq!(deads(None, Some(dt)).as_str(), "_onggi/dead", "days lie below sources");
+        assert_eq!(dead_letters(Some(&source), Some(dt)).as_str(), "_onggi/dead/naver_reviews/2026-10-01");
+        assert_eq!(dead_letters(None, Some(dt)).as_str(), "_onggi/dead", "days lie below sources");
         assert_eq!(worker("w1").as_str(), "_onggi/workers/w1.json");
         assert_eq!(run_event(&run_id, 12).as_str(), "_onggi/runs/r1/00000012.json");
         assert_eq!(run_event(&run_id, 12).stem(), "00000012");

@@ -5,8 +5,13 @@
 //! never stored, so it can't disagree with them. When the run ends, [`record()`] puts it into the
 //! tables `ops.runs` and `ops.steps`, once, where SQL can ask about it.
 //!
-//! Events that may be lost with the power (progress) don't wait for the disk; starts and ends do.
+//! How far its steps are is no event: it is one object, the *heartbeat*, written again and again, at least each
+//! [`BEAT_EVERY`] also when nothing gets on. A run that can't be looked at (its machine is another one, or its container) is
+//! dead when it has not been heard for [`DEAD_AFTER`].
+//!
+//! What may be lost with the power (progress) doesn't wait for the disk; starts and ends do.
 
+mod heartbeat;
 mod process;
 mod record;
 mod state;
@@ -15,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::{Timestamp, civil::Date};
@@ -25,9 +31,18 @@ use crate::lake::Lake;
 use crate::name::RunId;
 use crate::{ObjectPath, path};
 
-pub use process::Process;
+pub use process::{Process, Sighting, silence};
+pub(crate) use record::record_mark;
 pub use record::{record, record_specs};
 pub use state::{RunState, StepState};
+
+use heartbeat::Heartbeat;
+
+/// How often a run gives a sign of life at least, also when no step gets on.
+pub const BEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// After so long a silence a run that can't be looked at from here is dead.
+pub const DEAD_AFTER: Duration = Duration::from_mins(5);
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,7 +56,7 @@ pub enum RunStatus {
     Partial,
     /// It ended because something failed.
     Failed,
-    /// It never ended, and its process is gone.
+    /// It never ended, and its process is gone, or was not heard any more.
     Dead,
 }
 
@@ -155,7 +170,8 @@ pub enum Event {
         /// The step's id.
         id: String,
     },
-    /// A step got on.
+    /// A step got on. Kept in the heartbeat, where the next one takes its place; in an object of its own where an older
+    /// program told it.
     Progress {
         /// The step's id.
         id: String,
@@ -188,7 +204,7 @@ pub enum Event {
 impl Event {
     /// Whether it may be lost with the power.
     fn is_passing(&self) -> bool {
-        matches!(self, Self::Progress { .. } | Self::StepStarted { .. })
+        matches!(self, Self::StepStarted { .. })
     }
 }
 
@@ -208,12 +224,20 @@ pub struct RunLog {
     next: Arc<AtomicU64>,
     /// The fold of what was told here, so that who tells the story need not read it back.
     told: Arc<Mutex<Option<RunState>>>,
+    /// Held while the heartbeat is written, so that an older one never follows a newer one.
+    beating: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RunLog {
     /// Begins the story of a run.
     pub async fn start(lake: &Lake, run: RunId, dt: Date, process: Process, now: Timestamp) -> Result<Self> {
-        let log = Self { lake: lake.clone(), run: run.clone(), next: Arc::default(), told: Arc::default() };
+        let log = Self {
+            lake: lake.clone(),
+            run: run.clone(),
+            next: Arc::default(),
+            told: Arc::default(),
+            beating: Arc::default(),
+        };
         log.event(Event::Started { run, dt, process }, now).await?;
         Ok(log)
     }
@@ -225,6 +249,10 @@ impl RunLog {
 
     /// Tells what happened.
     pub async fn event(&self, event: Event, now: Timestamp) -> Result<()> {
+        if matches!(event, Event::Progress { .. }) {
+            self.tell(Stamped { at: now, event });
+            return self.beat(now).await;
+        }
         let at = path::run_event(&self.run, self.next.fetch_add(1, Ordering::Relaxed));
         let passing = event.is_passing();
         let event = Stamped { at: now, event };
@@ -232,12 +260,31 @@ impl RunLog {
             .map_err(|e| Error::Storage { what: format!("writing `{at}`"), source: e.into() })?;
         let objects = self.lake.objects();
         if passing {
-            objects.note(&at, bytes.into()).await?;
+            objects.put_volatile(&at, bytes.into()).await?;
         } else {
             objects.put(&at, bytes.into()).await?;
         }
-        RunState::tell(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner), event);
+        self.tell(event);
         Ok(())
+    }
+
+    /// Gives a sign of life, and says with it how far the steps are.
+    pub async fn beat(&self, now: Timestamp) -> Result<()> {
+        let _one = self.beating.lock().await;
+        let beat = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(state) = told.as_mut() else { return Ok(()) };
+            state.heard_at = state.heard_at.max(now);
+            Heartbeat::of(state)
+        };
+        let at = path::run_heartbeat(&self.run);
+        let bytes = serde_json::to_vec(&beat)
+            .map_err(|e| Error::Storage { what: format!("writing `{at}`"), source: e.into() })?;
+        self.lake.objects().put_volatile(&at, bytes.into()).await
+    }
+
+    fn tell(&self, event: Stamped) {
+        RunState::tell(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner), event);
     }
 
     /// The run as it was told here so far: what [`RunLog::state`] reads, without reading.
@@ -246,40 +293,43 @@ impl RunLog {
     }
 
     /// The run as its events in the lake tell it.
-    pub async fn state(&self) -> Result<Option<RunState>> {
-        read(&self.lake, &self.run).await
+    pub async fn state(&self, now: Timestamp) -> Result<Option<RunState>> {
+        read(&self.lake, &self.run, now).await
     }
 }
 
-/// The run as its events tell it; `None` if there is no such run.
-pub async fn read(lake: &Lake, run: &RunId) -> Result<Option<RunState>> {
-    let events = lake.objects().list(&path::run(run)).await?;
-    let events = futures::stream::iter(events).map(|at| event_at(lake, at)).buffered(16);
+/// The run as its events tell it, as it stands `now`; `None` if there is no such run.
+pub async fn read(lake: &Lake, run: &RunId, now: Timestamp) -> Result<Option<RunState>> {
+    let entries = lake.objects().entries(&path::run(run)).await?;
+    let stored = entries.iter().map(|entry| entry.modified).max();
+    let heartbeat = path::run_heartbeat(run);
+    let events = entries.into_iter().map(|entry| entry.path).filter(|at| *at != heartbeat);
+    let events = futures::stream::iter(events).map(|at| read_json::<Stamped>(lake, at)).buffered(16);
     let events: Vec<Stamped> = events.try_filter_map(|event| async { Ok(event) }).try_collect().await?;
-    let mut state = RunState::fold(events);
-    if let Some(state) = &mut state
-        && state.status == RunStatus::Running
-        && state.process.is_gone()
-    {
+    let Some(mut state) = RunState::fold(events) else { return Ok(None) };
+    if let Some(beat) = read_json::<Heartbeat>(lake, heartbeat).await? {
+        beat.tell(&mut state);
+    }
+    if state.status == RunStatus::Running && state.process.is_dead(silence(state.heard_at, stored, now), DEAD_AFTER) {
         state.status = RunStatus::Dead;
     }
-    Ok(state)
+    Ok(Some(state))
 }
 
 /// The newest `n` runs, the newest first.
-pub async fn recent(lake: &Lake, n: usize) -> Result<Vec<RunState>> {
+pub async fn recent(lake: &Lake, n: usize, now: Timestamp) -> Result<Vec<RunState>> {
     let mut runs: Vec<RunId> =
         lake.objects().folders(&path::runs()).await?.iter().filter_map(|name| name.parse().ok()).collect();
     runs.sort_unstable_by(|a, b| b.cmp(a));
-    let states = futures::stream::iter(runs).map(|run| async move { read(lake, &run).await }).buffered(4);
+    let states = futures::stream::iter(runs).map(|run| async move { read(lake, &run, now).await }).buffered(4);
     states.try_filter_map(|state| async { Ok(state) }).take(n).try_collect().await
 }
 
-/// An event; one that the power cut short is as if it had not been told.
-async fn event_at(lake: &Lake, at: ObjectPath) -> Result<Option<Stamped>> {
+/// What an object says; one that the power cut short is as if it had not been written.
+async fn read_json<T: serde::de::DeserializeOwned>(lake: &Lake, at: ObjectPath) -> Result<Option<T>> {
     let Some(bytes) = lake.objects().get(&at).await? else { return Ok(None) };
-    let event = serde_json::from_slice(&bytes);
-    Ok(event.inspect_err(|error| tracing::debug!(%at, %error, "not an event")).ok())
+    let read = serde_json::from_slice(&bytes);
+    Ok(read.inspect_err(|error| tracing::debug!(%at, %error, "not what it should be")).ok())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What a table's columns are, and how rows from elsewhere become rows of it.
 //!
-//! A table keeps few types: those that every reader of Delta knows. [`stored`] maps what Arrow and
+//! A table keeps few types: those that every reader of Delta knows. `stored` maps what Arrow and
 //! SQL can say to what is kept: one kind of string and of list, timestamps in microseconds of UTC
-//! (one without a zone is taken as UTC). [`Align`] brings batches to a table's schema by column name.
+//! (one without a zone is taken as UTC) and whole milliseconds of those (`schema/times.rs`). `Align` brings batches to a table's schema by column name.
 //! It casts only where no value can change: a number that does not fit, a null in a column that has
 //! none, or a text where a number belongs is an error that names the column.
 
@@ -14,6 +14,14 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use crate::error::{Error, Result};
 use crate::name::TableName;
+
+mod difference;
+mod times;
+mod unfit;
+
+pub use difference::{SchemaDifference, TableShape, differences};
+pub(crate) use difference::{holds, split};
+pub use unfit::{UnfitColumn, unfit_columns};
 
 /// The day column of a partitioned table.
 pub(crate) const DT: &str = "dt";
@@ -58,46 +66,15 @@ fn is_utc(zone: &str) -> bool {
     matches!(zone, "UTC" | "Z" | "+00:00" | "+00")
 }
 
-/// The schema a table would keep for `given`.
+/// The schema a table would keep for `given`; the first column that no table may have is an error.
 pub(crate) fn stored_schema(table: &TableName, given: &Schema) -> Result<Schema> {
     let fields = given.fields().iter().map(|field| {
-        stored_field(field).ok_or_else(|| Error::SchemaMismatch {
-            table: table.clone(),
-            column: field.name().clone(),
-            expected: "a type that Delta keeps".into(),
-            found: describe(field.data_type()),
+        stored_field(field).ok_or_else(|| {
+            let UnfitColumn { column, problem, hint } = unfit_columns(&Schema::new(vec![Arc::clone(field)])).remove(0);
+            Error::UnfitColumn { table: table.clone(), column, problem, hint }
         })
     });
     Ok(Schema::new(fields.collect::<Result<Vec<FieldRef>>>()?))
-}
-
-/// What `wanted` has and `kept` has not; anything but nullable columns that are missing is an error.
-pub(crate) fn missing_columns(table: &TableName, kept: &Schema, wanted: &Schema) -> Result<Vec<FieldRef>> {
-    let mismatch = |column: &str, expected: String, found: String| {
-        Err(Error::SchemaMismatch { table: table.clone(), column: column.to_owned(), expected, found })
-    };
-    for field in kept.fields() {
-        if wanted.field_with_name(field.name()).is_err() {
-            return mismatch(field.name(), describe(field.data_type()), "no such column".into());
-        }
-    }
-    let mut missing = Vec::new();
-    for field in wanted.fields() {
-        match kept.field_with_name(field.name()) {
-            Ok(old) if old.data_type() != field.data_type() => {
-                return mismatch(field.name(), describe(old.data_type()), describe(field.data_type()));
-            }
-            Ok(old) if !old.is_nullable() && field.is_nullable() => {
-                return mismatch(field.name(), "never null".into(), "nullable".into());
-            }
-            Ok(_) => {}
-            Err(_) if !field.is_nullable() => {
-                return mismatch(field.name(), "a new column to be nullable".into(), "never null".into());
-            }
-            Err(_) => missing.push(Arc::clone(field)),
-        }
-    }
-    Ok(missing)
 }
 
 /// A type in the words of SQL users.
@@ -169,7 +146,9 @@ impl Align {
             return Err(self.mismatch(field.name(), expected(), describe(column.data_type())));
         }
         let options = CastOptions { safe: false, ..CastOptions::default() };
-        cast_with_options(column, field.data_type(), &options)
+        // Before the cast, which would cut what is finer than a microsecond toward zero.
+        times::whole_milliseconds(column)
+            .and_then(|column| cast_with_options(&column, field.data_type(), &options))
             .map_err(|e| self.mismatch(field.name(), expected(), e.to_string()))
     }
 

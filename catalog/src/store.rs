@@ -3,13 +3,15 @@
 //! Every store here is rooted at `/` of its world, because the Delta library addresses a table by
 //! its whole URL; the lake is a prefix in it. From outside to inside the stack is
 //! `CheckedLog(DurableLocal(LocalFileSystem))` for a folder, `CheckedLog(InMemory)` for memory and
-//! `CheckedLog(KeptLog(CreateOnce(AmazonS3)))` for S3, whose HTTP requests pass a meter.
+//! `CheckedLog(CachedLog(CreateOnce(AmazonS3)))` for S3, whose HTTP requests pass a meter.
 
+mod cached_log;
 mod checked_log;
 mod create_once;
-mod kept_log;
+mod forward;
 mod local;
-mod pass_on;
+#[cfg(feature = "failpoints")]
+mod mortal;
 mod s3;
 
 use std::collections::HashMap;
@@ -24,10 +26,10 @@ use url::Url;
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 
+pub(crate) use cached_log::CachedLog;
 pub(crate) use checked_log::{CheckedLog, read_commit};
 pub(crate) use create_once::{CreateOnce, InDoubt, Tried};
-pub(crate) use kept_log::KeptLog;
-pub(crate) use local::{DurableLocal, SyncCount, SyncFailed, Volatile};
+pub(crate) use local::{DurableLocal, SyncCount, SyncFailed, Volatile, is_temporary};
 pub(crate) use s3::Bucket;
 pub use s3::Requests;
 #[cfg(test)]
@@ -119,7 +121,10 @@ fn folder(path: PathBuf, uri: &str) -> Result<Place> {
     let prefix = Path::from_url_path(url.path()).map_err(|e| unsupported(e.to_string()))?;
     let local = DurableLocal::new();
     let syncs = local.syncs();
-    let root = Arc::new(CheckedLog::new(Arc::new(local)));
+    let local = Arc::new(local);
+    #[cfg(feature = "failpoints")]
+    let local = Arc::new(mortal::Mortal::new(local));
+    let root = Arc::new(CheckedLog::new(local));
     Ok(Place { url, root, prefix, folder: Some(folder), syncs: Some(syncs), bucket: None })
 }
 

@@ -24,7 +24,7 @@ const LOG: &str = "off,onggi=warn,athena=warn,catalog=warn,extract=warn,transfor
         aggregates them with plain SQL, summarises and embeds what changed, keeps serving tables and search indexes in \
         step, and answers questions.\n\nStart with `onggi demo`: the whole line on this machine, with nothing to configure.",
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done, but some tasks were given up \
-        (dead letters, a blocked host, a table that Athena would not read).\nEvery verb explains itself: `onggi help run`.",
+        (unfinished keys, a blocked host, a table that Athena would not read).\nEvery verb explains itself: `onggi help run`.",
     max_term_width = 110,
     arg_required_else_help = true,
     subcommand_required = true
@@ -119,15 +119,37 @@ pub(crate) enum Verb {
         Examples:\n  onggi worker --jobs 4\n  onggi worker --until-idle"
     )]
     Worker(Worker),
-    /// Send tasks that were given up back into the queue
+    /// Ask again for keys that have ended, or list those that have not
     #[command(
-        long_about = "Sends dead letters – tasks that failed too often, with their last error – back into the queue, as if \
-        they had never been tried. The next `onggi run` of their day, or a worker, does them.\n\n\
-        Examples:\n  onggi retry --dead\n  onggi retry --dead --source naver_reviews --dt 2026-10-01"
+        long_about = "Opens keys of a day again, so that the next `onggi run` of that day asks for them. Which keys is said by how \
+        they ended, by name, or both. Without any choice it lists the keys that did not end as they should and changes nothing: \
+        what failed, broke off, could not be read or was blocked is asked for by the next run in any case.\n\n\
+        Examples:\n  onggi retry\n  onggi retry --set-aside --source naver_reviews\n  onggi retry --key 1234567 --dt 2026-10-01"
     )]
     Retry(Retry),
+    /// Remove what nobody needs any more, and say what it frees
+    #[command(
+        long_about = "Removes what the lake has outgrown: files of earlier builds that no version of the last days names, \
+        what kills left behind, log entries that a checkpoint covers, what was staged for tasks that have landed, events of \
+        old runs (they stay in ops.runs), and folders of browsers and queries whose process is gone. What is younger than a \
+        day is never touched, so it may run beside anything. A run does it by itself once a day.\n\n\
+        After it the tables can be read as of any moment of the days kept, and not before.\n\n\
+        Examples:\n  onggi upkeep --dry-run\n  onggi upkeep --keep-days 30"
+    )]
+    Upkeep(Upkeep),
     /// Keep the catalog of AWS in line with the lake
     Catalog(Catalog),
+}
+
+/// `onggi upkeep`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Upkeep {
+    /// For how many days what no newer version names is kept
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub keep_days: u16,
+    /// Say what would go, remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `onggi catalog`
@@ -209,6 +231,12 @@ pub(crate) struct RunArgs {
     /// Say what would be done, change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Ask again for keys that have ended on the day, of the sources that are selected
+    #[arg(long)]
+    pub refetch: bool,
+    /// Build the days again that are no longer as they would be built now, the oldest first, and nothing else
+    #[arg(long, conflicts_with_all = ["dt", "select", "dry_run"])]
+    pub stale: bool,
     /// Tasks fetched at the same time; instead of the number in onggi.toml
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
@@ -247,14 +275,36 @@ pub(crate) struct Reconcile {
 
 /// `onggi retry`
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that is given or not")]
 pub(crate) struct Retry {
-    /// Tasks that were given up; nothing else can be retried
-    #[arg(long, required = true)]
-    pub dead: bool,
-    /// Only those of this source
+    /// Keys that were asked for as often as their tasks may, or whose lists broke off; the next run asks for them anyway
+    #[arg(long, visible_alias = "dead")]
+    pub failed: bool,
+    /// Keys whose answers were not what the source file describes; the next run asks for them anyway
+    #[arg(long)]
+    pub unreadable: bool,
+    /// Keys that have records which were set aside
+    #[arg(long)]
+    pub set_aside: bool,
+    /// Keys that were cut at a bound of ours
+    #[arg(long)]
+    pub cut: bool,
+    /// Keys that robots.txt refused
+    #[arg(long)]
+    pub refused: bool,
+    /// Keys that the site does not have
+    #[arg(long)]
+    pub gone: bool,
+    /// Keys that had no records
+    #[arg(long)]
+    pub empty: bool,
+    /// Only this key, however it ended; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub key: Vec<String>,
+    /// Only keys of this source
     #[arg(long, value_name = "NAME")]
     pub source: Option<SourceName>,
-    /// Only those of this day
+    /// Only keys of this day; today in the project's time zone if not given
     #[arg(long, value_name = "DATE")]
     pub dt: Option<Date>,
 }

@@ -5,6 +5,10 @@ use jiff::tz::TimeZone;
 
 /// This instant.
 pub(crate) fn now() -> Timestamp {
+    #[cfg(all(test, feature = "failpoints"))]
+    if let Some(now) = catalog::simulation::now() {
+        return now;
+    }
     #[expect(
         clippy::disallowed_methods,
         reason = "cli is the one reader of the clock; everyone else is handed the time"

@@ -16,7 +16,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line, the configuration, a source or a model is wrong: nothing was started.
     Usage = 2,
-    /// Done, but some tasks were given up: dead letters, a blocked host, a table that could not be published.
+    /// Done, but something is missing: unfinished keys, a blocked host, a table that could not be published.
     Partial = 3,
 }
 

@@ -9,6 +9,8 @@ use extract::{Key, Source};
 use transform::Engine;
 
 use crate::project::Project;
+use crate::steps;
+use crate::verb::check;
 
 /// The keys of a source: those of its file, or what its query finds in the lake.
 ///
@@ -20,7 +22,13 @@ pub(crate) async fn keys(engine: &Engine, lake: &Lake, project: &Project, source
         Keys::Query(sql) => sql,
     };
     let asking = || format!("asking the lake for the keys of `{}`", source.name());
-    let answer = engine.query(lake, &project.models, sql).await.with_context(asking)?;
+    // What is made of its own records is not there before the first of them.
+    let schemas = check::schemas(project);
+    let mut coming = project.models.schemas(&|name| schemas.get(name).cloned());
+    coming.extend(schemas);
+    let own = steps::made_of(project, source.table());
+    coming.retain(|table, _| own.contains(table));
+    let answer = engine.query_with(lake, &project.models, &coming, sql).await.with_context(asking)?;
     let batches = answer.collect().await.with_context(asking)?;
     let mut keys = Vec::new();
     for batch in &batches {

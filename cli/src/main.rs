@@ -10,12 +10,16 @@ mod clock;
 mod config;
 mod exit;
 mod keys;
+mod lake_state;
 mod progress;
 mod project;
 mod report;
 mod reporter;
 mod rows;
 mod run;
+#[cfg(test)]
+#[cfg(feature = "failpoints")]
+mod simulator;
 mod steps;
 mod table;
 mod template;
@@ -88,6 +92,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Reconcile(args) => verb::reconcile::reconcile(&global, &args).await,
         Verb::Worker(args) => verb::worker::worker(&global, &args).await,
         Verb::Retry(args) => verb::retry::retry(&global, &args).await,
+        Verb::Upkeep(args) => verb::upkeep::upkeep(&global, &args).await,
         Verb::Catalog(args) => match args.verb {
             CatalogVerb::Publish(args) => verb::catalog::publish(&global, &args).await,
         },

@@ -22,6 +22,9 @@ enum Form {
     Bars,
     Lines,
     Quiet,
+    /// Kept, for a test that reads what people would have read.
+    #[cfg(all(test, feature = "failpoints"))]
+    Kept(Mutex<Vec<String>>),
 }
 
 struct Step {
@@ -53,10 +56,27 @@ impl Progress {
         Self { form, step: Mutex::new(None) }
     }
 
+    /// Nothing on the screen; what would have been shown is [`told`](Self::told).
+    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn kept() -> Self {
+        Self { form: Form::Kept(Mutex::default()), step: Mutex::new(None) }
+    }
+
+    /// What was told so far.
+    #[cfg(test)]
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn told(&self) -> Vec<String> {
+        let Form::Kept(lines) = &self.form else { return Vec::new() };
+        lines.lock().unwrap().clone()
+    }
+
     /// A line that stands above the bars.
     pub(crate) fn line(&self, text: &str) {
-        match self.form {
+        match &self.form {
             Form::Quiet => {}
+            #[cfg(all(test, feature = "failpoints"))]
+            Form::Kept(lines) => drop(lines.lock().map(|mut lines| lines.push(text.to_owned()))),
             Form::Lines => stderr(text),
             Form::Bars => match self.step.lock().ok().as_deref() {
                 Some(Some(step)) => step.bar.suspend(|| stderr(text)),
@@ -67,10 +87,11 @@ impl Progress {
 
     /// What went wrong with a step; `--quiet` prints it too.
     pub(crate) fn error(&self, text: &str) {
-        if matches!(self.form, Form::Bars) {
-            return self.line(text.trim_end());
+        if matches!(self.form, Form::Lines | Form::Quiet) {
+            stderr(text.trim_end());
+        } else {
+            self.line(text.trim_end());
         }
-        stderr(text.trim_end());
     }
 
     /// A step begins.
@@ -113,7 +134,7 @@ impl Progress {
                 step.last_line = Instant::now();
                 stderr(&format!("  {} {text} · {seconds:.0}s", step.name));
             }
-            Form::Quiet | Form::Lines => {}
+            _ => {}
         }
     }
 
@@ -124,8 +145,12 @@ impl Progress {
         if let Some(step) = step {
             step.bar.finish_and_clear();
         }
-        if !matches!(self.form, Form::Quiet) {
-            stderr(&format!("  {text}{}", if seconds >= 0.05 { format!(" ({seconds:.1}s)") } else { String::new() }));
+        let text = format!("  {text}{}", if seconds >= 0.05 { format!(" ({seconds:.1}s)") } else { String::new() });
+        match self.form {
+            Form::Quiet => {}
+            Form::Bars | Form::Lines => stderr(&text),
+            #[cfg(all(test, feature = "failpoints"))]
+            Form::Kept(_) => self.line(&text),
         }
     }
 }

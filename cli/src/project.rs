@@ -8,7 +8,7 @@ use extract::Source;
 use transform::{ModelFile, Models};
 
 use crate::args::Global;
-use crate::config::{self, Config};
+use crate::config::{self, Config, SecretRef};
 use crate::exit::{Failure, Problems};
 
 /// A project as it stands in its folder.
@@ -23,8 +23,8 @@ pub(crate) struct Project {
     pub sources: Vec<Source>,
     /// Its models.
     pub models: Models,
-    /// Its questions: the `.sql` files in the folder `analyses` of its models, which are asked and make no tables.
-    pub questions: Vec<ModelFile>,
+    /// Its analyses: the `.sql` files in the folder `analyses` of its models, which are asked and make no tables.
+    pub analyses: Vec<ModelFile>,
 }
 
 impl Project {
@@ -45,7 +45,7 @@ impl Project {
         let file = Config::path(folder, file);
         let mut problems = Vec::new();
         let sources = sources(folder, &config, &mut problems)?;
-        let (models, questions) = sql_files(folder, &config)?;
+        let (models, analyses) = sql_files(folder, &config)?;
         let models = match Models::parse(models) {
             Ok(models) => Some(models),
             Err(more) => {
@@ -55,7 +55,7 @@ impl Project {
         };
         match models {
             Some(models) if problems.is_empty() => {
-                Ok(Self { folder: folder.to_owned(), file, config, sources, models, questions })
+                Ok(Self { folder: folder.to_owned(), file, config, sources, models, analyses })
             }
             _ => Err(Problems(problems).into()),
         }
@@ -88,7 +88,7 @@ fn sources(folder: &Path, config: &Config, problems: &mut Vec<Diagnostic>) -> an
                     message: format!("expected a source's name to be its own, found a second `{}`", source.name()),
                     hint: Some("give one of the two another name".to_owned()),
                 }),
-                None => sources.push(source),
+                None => sources.push(with_secrets(source, folder)),
             },
             Err(more) => problems.extend(more),
         }
@@ -96,19 +96,33 @@ fn sources(folder: &Path, config: &Config, problems: &mut Vec<Diagnostic>) -> an
     Ok(sources)
 }
 
-/// The folder directly below the models' in which questions lie.
-const QUESTIONS: &str = "analyses";
+/// Reads the values of a source's secrets. One that is not there is missed by whoever needs it: a project can be checked
+/// and planned where its secrets are not.
+fn with_secrets(source: Source, folder: &Path) -> Source {
+    let mut secrets = source.secrets().clone();
+    let references: Vec<_> = secrets.references().map(|(name, at)| (name.to_owned(), at.to_owned())).collect();
+    for (name, at) in references {
+        let value = SecretRef::try_from(at).ok().and_then(|at| at.read(folder).ok());
+        if let Some(value) = value.and_then(|value| String::from_utf8(value).ok()) {
+            secrets.set(&name, &value);
+        }
+    }
+    source.with_secrets(secrets)
+}
 
-/// The models and the questions of a project.
+/// The folder directly below the models' in which analyses lie.
+const ANALYSES: &str = "analyses";
+
+/// The models and the analyses of a project.
 fn sql_files(folder: &Path, config: &Config) -> anyhow::Result<(Vec<ModelFile>, Vec<ModelFile>)> {
     let root = folder.join(&config.project.models);
-    let questions = root.join(QUESTIONS);
+    let analyses = root.join(ANALYSES);
     let all = files(&root, "sql")?.into_iter().map(|(path, text)| ModelFile { path, text });
-    Ok(all.partition(|file| !Path::new(&file.path).starts_with(&questions)))
+    Ok(all.partition(|file| !Path::new(&file.path).starts_with(&analyses)))
 }
 
 /// Every file below `folder` with this ending, in the order of their paths.
-fn files(folder: &Path, ending: &str) -> anyhow::Result<Vec<(String, String)>> {
+pub(crate) fn files(folder: &Path, ending: &str) -> anyhow::Result<Vec<(String, String)>> {
     if !folder.is_dir() {
         let message = format!("expected a folder at `{}`, found none", folder.display());
         return Err(Failure::usage(message, format!("make it, or correct its path in {}", config::FILE)).into());

@@ -1,10 +1,11 @@
 //! How far a step is, told to the screen at once and to the lake now and then, so that `onggi status` on another machine
-//! sees it too.
+//! sees it too. A step that says nothing for long is no reason for silence: the lake hears that the run lives.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use catalog::run::{Event, RunLog};
+use catalog::run::{BEAT_EVERY, Event, RunLog};
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::progress::{Amount, Progress};
@@ -31,6 +32,7 @@ impl Reporter {
         let reporter = Self { progress, latest: Arc::default() };
         let latest = Arc::downgrade(&reporter.latest);
         tokio::spawn(async move {
+            let mut heard = Instant::now();
             loop {
                 tokio::time::sleep(EVENT_EVERY).await;
                 let Some(latest) = latest.upgrade() else { return };
@@ -38,10 +40,18 @@ impl Reporter {
                     let latest = it.as_mut()?;
                     latest.amount.take().map(|amount| (latest.id.clone(), amount))
                 });
-                if let Some((id, (amount, unit))) = taken {
-                    let event = Event::Progress { id, done: amount.done, total: amount.total, unit: unit.to_owned() };
-                    // Progress is for looking at: a run does not fail for it.
-                    let _ = log.event(event, clock::now()).await;
+                // Both are for looking at: a run does not fail for them.
+                let told = match taken {
+                    Some((id, (amount, unit))) => {
+                        let (done, total, unit) = (amount.done, amount.total, unit.to_owned());
+                        log.event(Event::Progress { id, done, total, unit }, clock::now()).await
+                    }
+                    None if heard.elapsed() >= BEAT_EVERY => log.beat(clock::now()).await,
+                    None => continue,
+                };
+                match told {
+                    Ok(()) => heard = Instant::now(),
+                    Err(error) => tracing::debug!(%error, "a sign of life could not be given"),
                 }
             }
         });

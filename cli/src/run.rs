@@ -24,7 +24,7 @@ use crate::progress::{Amount, Progress, thousands};
 use crate::project::Project;
 use crate::report::{RunReport, Status};
 use crate::reporter::Reporter;
-use crate::steps::{self, Step};
+use crate::steps::{self, Placed, Step};
 use crate::wire;
 
 pub(crate) use enrich::money;
@@ -40,6 +40,10 @@ pub(crate) struct Request<'a> {
     pub lake: &'a Lake,
     /// The day.
     pub dt: Date,
+    /// The day on which the run begins.
+    pub today: Date,
+    /// Whether keys that have ended on the day are asked for again.
+    pub refetch: bool,
     /// Which steps; all if empty.
     pub select: &'a [String],
     /// Tasks fetched at the same time.
@@ -80,15 +84,15 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<RunReport> {
     let before = request.lake.requests();
     let plan = steps::plan(request.project, request.select)?;
     let now = clock::now();
-    let id = RunId::at(now, std::process::id());
+    let id = RunId::at(now);
     let log = RunLog::start(request.lake, id.clone(), request.dt, Process::current(), now).await?;
-    let planned = plan.iter().map(|(step, _)| step_plan(step)).collect();
+    let planned = plan.iter().map(|placed| step_plan(&placed.step)).collect();
     log.event(Event::Planned { steps: planned }, clock::now()).await?;
 
     let mut runner = Runner::new(request, log.clone(), id.clone())?;
     let mut broken: BTreeSet<String> = BTreeSet::new();
     let mut status = Status::Done;
-    for (step, above) in &plan {
+    for Placed { step, above } in &plan {
         let blocker = above.iter().find(|name| broken.contains(*name));
         let ended = match blocker {
             Some(name) => {
@@ -181,7 +185,10 @@ impl<'a> Runner<'a> {
             Workers::Own => "stopping: what is under way is handed back; run again to go on",
             Workers::External => "stopping: the tasks stay in the queue; run again to go on waiting",
         };
-        tokio::spawn(cancel_on_signal(cancel.clone(), Arc::clone(&request.progress), stopping));
+        // Whoever listens for a signal once takes it for the whole process, which under test is the tests'.
+        if !cfg!(test) {
+            tokio::spawn(cancel_on_signal(cancel.clone(), Arc::clone(&request.progress), stopping));
+        }
         Ok(Self {
             request,
             reporter: Reporter::start(log.clone(), Arc::clone(&request.progress)),
@@ -226,15 +233,25 @@ impl<'a> Runner<'a> {
         let builder =
             Builder { engine: &self.engine, lake, models: &project.models, dt, run: &self.id, now: clock::now() };
         Ok(match builder.build(model).await? {
-            transform::Outcome::View { checks } => Ended::new(StepStatus::Unchanged, "a view").count("checks", checks),
+            transform::Outcome::View { checks: 0 } => Ended::new(StepStatus::Unchanged, "a view, up to date"),
+            transform::Outcome::View { checks } => {
+                Ended::new(StepStatus::Unchanged, format!("a view, {checks} checks")).count("checks", checks)
+            }
+            transform::Outcome::Newer { day, .. } => {
+                let why = transform::Reason::NewerDay(day).to_string();
+                let ended = Ended::new(StepStatus::Unchanged, format!("kept: {why}")).count("unchanged", 1);
+                Ended { why: Some(why), ..ended }
+            }
             transform::Outcome::Unchanged { checks, .. } => {
                 Ended::new(StepStatus::Unchanged, "up to date").count("unchanged", 1).count("checks", checks)
             }
-            transform::Outcome::Built { rows, checks, why, .. } => {
+            transform::Outcome::Built { rows, set_aside, checks, why, .. } => {
                 let why = why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                let text = format!("{} rows, {checks} checks ({why})", thousands(rows));
+                let left = if set_aside > 0 { format!(", {} set aside", thousands(set_aside)) } else { String::new() };
+                let text = format!("{} rows{left}, {checks} checks ({why})", thousands(rows));
                 let ended =
                     Ended::new(StepStatus::Done, text).count("built", 1).count("checks", checks).count("rows", rows);
+                let ended = if set_aside > 0 { ended.count("set_aside", set_aside) } else { ended };
                 Ended { why: Some(why), ..ended }
             }
         })

@@ -1,19 +1,21 @@
 //! The steps of a run and their order: sources, models, enrichments and syncs in one graph, by the tables they read and make.
 
+mod problems;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::datatypes::SchemaRef;
-use catalog::{Diagnostic, TableName};
+use catalog::TableName;
 use extract::Source;
 use extract::source::Keys;
 use load::{Enrichment, SyncTarget};
-use transform::{Graph, Materialization, Model, Node, Selector};
+use transform::{Graph, GraphError, Materialization, Model, Node, Selector};
 
 use crate::config;
 use crate::exit::Failure;
 use crate::project::Project;
-use crate::toml_error;
 use crate::wire;
+
+pub(crate) use problems::problems;
 
 /// One step of a run.
 pub(crate) enum Step<'a> {
@@ -57,19 +59,67 @@ impl Step<'_> {
     }
 }
 
-/// The steps that a selection means, each after those it reads from, with the names of the steps directly above it.
+/// A step in its place: what has to have gone well before it.
+pub(crate) struct Placed<'a> {
+    /// The step.
+    pub step: Step<'a>,
+    /// The steps that it reads from: directly, or through views.
+    pub above: Vec<String>,
+}
+
+/// The steps that a selection means, each after those it reads from.
 ///
-/// Views are no steps: they are part of the SQL that reads them.
+/// A view without checks is no step, since there is nothing to do about it: what reads it has the steps above it above itself.
 ///
 /// # Errors
-/// A [`Failure`] for a cycle, a table with two makers or a selector that means nothing.
-pub(crate) fn plan<'a>(project: &'a Project, select: &[String]) -> anyhow::Result<Vec<(Step<'a>, Vec<String>)>> {
-    let mut steps: BTreeMap<String, Step<'a>> = BTreeMap::new();
+/// A [`Failure`] for a selector that means nothing, and for a project without an order, which [`problems()`] tells with its place.
+pub(crate) fn plan<'a>(project: &'a Project, select: &[String]) -> anyhow::Result<Vec<Placed<'a>>> {
+    let (mut steps, nodes) = nodes(project)?;
+    let graph = Graph::new(nodes).map_err(|error| Failure::usage(no_order(&error), ORDER_HINT))?;
+    let selectors = select.iter().map(|text| text.parse::<Selector>()).collect::<Result<Vec<_>, _>>();
+    let chosen = selectors.and_then(|selectors| graph.select(&selectors)).map_err(|error| {
+        let names: Vec<&str> = graph.order().map(|node| node.name.as_str()).collect();
+        Failure::usage(error.to_string(), format!("the steps are: {}", names.join(", ")))
+    })?;
+    let views: BTreeSet<String> = steps.values().filter(|step| is_view(step)).map(Step::id).collect();
+    let planned = chosen.into_iter().filter_map(|name| {
+        let above = above(&graph, &views, &name);
+        steps.remove(&name).map(|step| Placed { step, above })
+    });
+    Ok(planned.filter(|placed| !has_nothing_to_do(&placed.step)).collect())
+}
+
+const ORDER_HINT: &str = "a step may only read what is made before it";
+
+fn no_order(error: &GraphError) -> String {
+    format!("the project has no order: {error}")
+}
+
+/// The steps that one reads from, views looked through: a view stores nothing, so it is only as good as what is above it.
+fn above(graph: &Graph, views: &BTreeSet<String>, name: &str) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![name.to_owned()];
+    while let Some(name) = waiting.pop() {
+        for parent in graph.parents(&name) {
+            if found.insert(parent.name.clone()) && views.contains(&parent.name) {
+                waiting.push(parent.name.clone());
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Every step of the project, and what each reads and makes.
+fn nodes(project: &Project) -> anyhow::Result<(BTreeMap<String, Step<'_>>, Vec<Node>)> {
+    let mut steps: BTreeMap<String, Step<'_>> = BTreeMap::new();
     let mut nodes = Vec::new();
     for source in &project.sources {
         let reads = match source.keys() {
             Keys::List(_) => BTreeSet::new(),
-            Keys::Query(sql) => transform::parents(sql)?.into_iter().collect(),
+            Keys::Query(sql) => {
+                let own = made_of(project, source.table());
+                transform::parents(sql)?.into_iter().filter(|table| !own.contains(table)).collect()
+            }
         };
         let step = Step::Extract(source);
         nodes.push(node(&step, reads, Some(source.table_spec().name)));
@@ -95,23 +145,32 @@ pub(crate) fn plan<'a>(project: &'a Project, select: &[String]) -> anyhow::Resul
         nodes.push(node(&step, reads, None));
         steps.insert(step.id(), step);
     }
-    let graph = Graph::new(nodes).map_err(|error| {
-        Failure::usage(format!("the project has no order: {error}"), "a step may only read what is made before it")
-    })?;
-    let selectors = select.iter().map(|text| text.parse::<Selector>()).collect::<Result<Vec<_>, _>>();
-    let chosen = selectors.and_then(|selectors| graph.select(&selectors)).map_err(|error| {
-        let names: Vec<&str> = graph.order().map(|node| node.name.as_str()).collect();
-        Failure::usage(error.to_string(), format!("the steps are: {}", names.join(", ")))
-    })?;
-    let planned = chosen.into_iter().filter_map(|name| {
-        let above = graph.parents(&name).map(|node| node.name.clone()).collect();
-        steps.remove(&name).map(|step| (step, above))
-    });
-    Ok(planned.filter(|(step, _)| !is_view(step)).collect())
+    Ok((steps, nodes))
+}
+
+/// The tables that are made of this one, and itself. A source may ask what it has already: that is what former runs left, and no
+/// reason to wait.
+pub(crate) fn made_of(project: &Project, table: &TableName) -> BTreeSet<TableName> {
+    let mut found = BTreeSet::from([table.clone()]);
+    let enrichments = enrichments(project);
+    loop {
+        let before = found.len();
+        let models = project.models.iter().filter(|model| !model.reads().is_disjoint(&found)).map(Model::name);
+        let enriched = enrichments.iter().filter(|it| found.contains(&it.from)).map(|it| &it.into);
+        let more: Vec<TableName> = models.chain(enriched).cloned().collect();
+        found.extend(more);
+        if found.len() == before {
+            return found;
+        }
+    }
 }
 
 fn is_view(step: &Step<'_>) -> bool {
     matches!(step, Step::Build(model) if matches!(model.materialization(), Materialization::View))
+}
+
+fn has_nothing_to_do(step: &Step<'_>) -> bool {
+    is_view(step) && matches!(step, Step::Build(model) if model.checks().is_empty())
 }
 
 fn node(step: &Step<'_>, reads: BTreeSet<TableName>, makes: Option<TableName>) -> Node {
@@ -136,24 +195,40 @@ pub(crate) fn targets(project: &Project) -> Vec<SyncTarget> {
     config.sync.iter().map(|(table, section)| wire::target(config, table, section)).collect()
 }
 
-/// What is wrong with `[enrich]` and `[sync]`: tables that nothing makes, columns that are not there.
-pub(crate) fn problems(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<Diagnostic> {
-    let file = project.file.display().to_string();
-    let text = std::fs::read_to_string(&project.file).unwrap_or_default();
-    let known = |name: &TableName| schemas.contains_key(name) || project.models.get(name).is_some();
-    let wanted =
-        enrichments(project).into_iter().map(|it| it.from).chain(targets(project).into_iter().map(|it| it.table));
-    wanted
-        .filter(|table| !known(table))
-        .map(|table| {
-            let (line, column) = toml_error::find(&text, &format!("\"{table}\""));
-            Diagnostic {
-                file: file.clone(),
-                line,
-                column,
-                message: format!("expected a table that the project makes, found `{table}`"),
-                hint: Some("`onggi plan` lists the steps and what they make".to_owned()),
-            }
-        })
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_above_a_view_is_above_what_reads_it() {
+        let node = |name: &str, reads: &[&str]| Node {
+            name: name.to_owned(),
+            reads: reads.iter().map(|table| table.parse().unwrap()).collect(),
+            writes: name.parse().into_iter().collect(),
+            tags: BTreeSet::new(),
+            path: None,
+        };
+        let graph = Graph::new(vec![
+            node("staging.items", &["raw.shop"]),
+            node("staging.view", &["staging.items"]),
+            node("staging.further", &["staging.view", "staging.other"]),
+            node("staging.other", &[]),
+            node("marts.below", &["staging.further"]),
+            node("marts.last", &["marts.below"]),
+            node("sync", &["staging.view"]),
+        ])
+        .unwrap();
+        let views = ["staging.view", "staging.further"].map(str::to_owned).into();
+        let cases: [(&str, &[&str]); 5] = [
+            ("staging.items", &[]),
+            ("staging.view", &["staging.items"]),
+            ("marts.below", &["staging.further", "staging.items", "staging.other", "staging.view"]),
+            // What a table holds is what was committed, whatever is above it.
+            ("marts.last", &["marts.below"]),
+            ("sync", &["staging.items", "staging.view"]),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(above(&graph, &views, name), expected, "{name}");
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub(crate) fn write(folder: &Path, name: &str) -> anyhow::Result<Vec<String>> {
     for (name, text) in extract::source::EMBEDDED {
         put(folder, &format!("sources/{name}"), text, &mut written)?;
     }
-    for (path, text) in transform::templates().iter().chain(transform::questions()) {
+    for (path, text) in transform::templates().iter().chain(transform::analyses()) {
         put(folder, path, text, &mut written)?;
     }
     put(folder, ".gitignore", "/lake/\n/.onggi/\n", &mut written)?;

@@ -22,7 +22,8 @@ pub(crate) fn find(text: &str, needle: &str) -> (usize, usize) {
     position(text, text.find(needle).unwrap_or(0))
 }
 
-fn position(text: &str, offset: usize) -> (usize, usize) {
+/// The line and column of an offset.
+pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text[..text.floor_char_boundary(offset)];
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) + 1;

@@ -12,4 +12,5 @@ pub(crate) mod run;
 pub(crate) mod search;
 pub(crate) mod sql;
 pub(crate) mod status;
+pub(crate) mod upkeep;
 pub(crate) mod worker;

@@ -5,7 +5,7 @@ mod llm;
 mod postgres;
 mod queue;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use catalog::{Lake, TableName};
@@ -26,7 +26,7 @@ use crate::template;
 pub(crate) use glue::{athena, glue, publish_options};
 pub(crate) use llm::{llm, llm_unasked};
 pub(crate) use postgres::doctor as doctor_postgres;
-pub(crate) use queue::{Hands, dead_letters, extractor, queue};
+pub(crate) use queue::{Hands, extractor, queue};
 
 /// The lake of a project, or the one that the command line names.
 ///
@@ -35,6 +35,19 @@ pub(crate) use queue::{Hands, dead_letters, extractor, queue};
 pub(crate) async fn lake(project: &Project, global: &Global) -> anyhow::Result<Lake> {
     let uri = project.lake_uri(global.lake.as_deref());
     Ok(Lake::open_with(&uri, &project.config.project.name, &project.lake_settings()).await?)
+}
+
+/// The lake of a project if it is there, for verbs that only look: opening a lake makes it. A bucket is not asked.
+///
+/// # Errors
+/// As [`lake`].
+pub(crate) async fn lake_if_there(project: &Project, global: &Global) -> anyhow::Result<Option<Lake>> {
+    let uri = project.lake_uri(global.lake.as_deref());
+    let folder = uri.strip_prefix("file://").unwrap_or(&uri);
+    if folder.contains("://") || !Path::new(folder).join(catalog::path::lake().as_str()).is_file() {
+        return Ok(None);
+    }
+    lake(project, global).await.map(Some)
 }
 
 /// The folder of the embedded parts: beside a local lake's tables; for any other lake in the project, one for each lake, so

@@ -1,12 +1,14 @@
-//! Why an extraction could not go on. What goes wrong with a single key is a [`FetchError`], and becomes a retry, a dead
-//! letter or a recorded result; only what stops the whole source ends up here.
+//! Why an extraction could not go on. What goes wrong with a single key is a [`FetchError`], and becomes a retry or the
+//! key's outcome; only what stops the whole source is an [`Error`].
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bytes::Bytes;
 use catalog::SourceName;
 
-use crate::fetch::FetchError;
+use crate::source::Secrets;
 
 /// What stopped an extraction: one variant per different next action.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +45,9 @@ pub enum Error {
     #[error("expected a queue such as `sqs://onggi-tasks` or `sqs://123456789012/onggi-tasks`, found `{uri}`")]
     QueueUri { uri: String },
 
-    /// A plan in the lake can't be read.
-    #[error("expected `{path}` to be a plan of tasks, found something else")]
-    Plan { path: String, source: serde_json::Error },
+    /// Outcomes could not be turned into rows, or rows into outcomes.
+    #[error("reading or writing the outcomes of keys")]
+    Outcomes { source: arrow::error::ArrowError },
 
     /// A note for others could not be put into words.
     #[error("writing `{path}`")]
@@ -91,10 +93,7 @@ impl Error {
             Self::QueueUri { .. } => Some(
                 "correct `uri` in [queue], or leave it out for the embedded queue; FIFO queues don't fit".to_owned(),
             ),
-            Self::Plan { path, .. } => {
-                Some(format!("delete the object `{path}` of the lake and run again: the same tasks are planned anew"))
-            }
-            Self::Stage { .. } | Self::Note { .. } => None,
+            Self::Stage { .. } | Self::Note { .. } | Self::Outcomes { .. } => None,
             Self::Fetch { source, .. } => source.hint(),
             Self::Unfinished { .. } => {
                 Some("does something delete the queue while the run goes on? run again".to_owned())
@@ -118,10 +117,96 @@ impl Error {
             Self::QueueUri { .. }
             | Self::QueueFolder { .. }
             | Self::QueueVersion { .. }
-            | Self::Plan { .. }
+            | Self::Outcomes { .. }
             | Self::Stage { .. }
             | Self::Note { .. }
             | Self::Fetch { .. } => false,
+        }
+    }
+}
+
+/// Why a key could not be fetched, or not to its end: one variant per different next action.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the message names the fields")]
+pub enum FetchError {
+    /// It is about us: leave the host alone.
+    #[error("`{host}` shows a block page: {evidence}")]
+    Blocked { host: String, evidence: String },
+
+    /// The site does not want it: don't ask.
+    #[error("robots.txt does not allow `{url}`: {rule}")]
+    RobotsDenied { url: String, rule: String },
+
+    /// Ask later.
+    #[error("`{host}` asks to slow down{}", .retry_after.map(|wait| format!(" for {} s", wait.as_secs())).unwrap_or_default())]
+    RateLimited { host: String, retry_after: Option<Duration> },
+
+    /// It did not work this time.
+    #[error("`{url}` could not be fetched: {reason}")]
+    Transient { url: String, reason: String },
+
+    /// It is not there: 404 or 410.
+    #[error("`{url}` is gone: {reason}")]
+    Gone { url: String, reason: String },
+
+    /// It came, and can't be read in the source's way. `body` is what came, if it is known.
+    #[error("`{url}` can't be read: {reason}")]
+    Unreadable { url: String, reason: String, body: Bytes },
+
+    /// A bound of the source was reached and there is more.
+    #[error("it is cut: {why}")]
+    Cut { why: String },
+
+    /// It will not work.
+    #[error("`{url}` can't be fetched: {reason}")]
+    Permanent { url: String, reason: String },
+
+    /// No browser starts here.
+    #[error("no Chromium could be started: {tried}")]
+    NoBrowser { tried: String },
+
+    /// Somebody asked to stop.
+    #[error("stopped while fetching")]
+    Cancelled,
+}
+
+impl FetchError {
+    /// What a person can try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Blocked { host, .. } => Some(format!("wait an hour, then run again with a lower rate for `{host}`; what was fetched so far is kept")),
+            Self::RobotsDenied { .. } => {
+                Some("ask the site's owner; with an agreement, write `robots = { ignore = \"why\" }` into the source file".to_owned())
+            }
+            Self::RateLimited { host, .. } => Some(format!("set a lower rate for `{host}` under [hosts]")),
+            Self::NoBrowser { .. } => {
+                Some("install one (Debian, Ubuntu: `apt-get install chromium`; macOS: `brew install --cask chromium`), or set `chromium = \"/path/to/it\"` under [crawl]".to_owned())
+            }
+            Self::Permanent { .. } | Self::Unreadable { .. } => {
+                Some("compare the source file with what the site sends today".to_owned())
+            }
+            Self::Cut { .. } => Some("raise the bound in the source file, or split the key into smaller ones".to_owned()),
+            Self::Transient { .. } | Self::Gone { .. } | Self::Cancelled => None,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::RateLimited { .. } | Self::Transient { .. })
+    }
+
+    /// The same with the values of secrets behind their references.
+    pub(crate) fn redacted(self, secrets: &Secrets) -> Self {
+        let hide = |text: String| secrets.redact(&text);
+        match self {
+            Self::Blocked { host, evidence } => Self::Blocked { host, evidence: hide(evidence) },
+            Self::RobotsDenied { url, rule } => Self::RobotsDenied { url: hide(url), rule: hide(rule) },
+            Self::Transient { url, reason } => Self::Transient { url: hide(url), reason: hide(reason) },
+            Self::Gone { url, reason } => Self::Gone { url: hide(url), reason: hide(reason) },
+            Self::Unreadable { url, reason, body } => Self::Unreadable { url: hide(url), reason: hide(reason), body },
+            Self::Permanent { url, reason } => Self::Permanent { url: hide(url), reason: hide(reason) },
+            other @ (Self::RateLimited { .. } | Self::Cut { .. } | Self::NoBrowser { .. } | Self::Cancelled) => other,
         }
     }
 }

@@ -15,6 +15,8 @@ use async_trait::async_trait;
 use catalog::Timestamp;
 use serde_json::Value;
 
+pub use crate::error::FetchError;
+
 use crate::identity;
 use crate::items::{self, Unreadable, excerpt};
 use crate::politeness::{Hosts, Politeness, RobotsDecision};
@@ -23,6 +25,7 @@ use crate::source::{FetchKind, Source};
 use crate::task::Key;
 
 mod browser;
+mod charset;
 mod http;
 
 pub use browser::{Browser, BrowserSettings, find_chromium};
@@ -49,16 +52,22 @@ pub struct Response {
 /// What a response said.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// A JSON answer.
-    Answer(Value),
+    /// A JSON answer, as it was written.
+    Answer(String),
     /// An HTML document.
     Document(String),
 }
 
 impl Response {
-    /// A JSON answer.
+    /// A JSON answer that is at hand as a value.
+    #[expect(clippy::needless_pass_by_value, reason = "who answers has made it for this")]
     pub fn answer(url: impl Into<String>, answer: Value) -> Self {
-        Self { url: url.into(), body: Body::Answer(answer) }
+        Self::text(url, answer.to_string())
+    }
+
+    /// A JSON answer, as it was written.
+    pub fn text(url: impl Into<String>, answer: impl Into<String>) -> Self {
+        Self { url: url.into(), body: Body::Answer(answer.into()) }
     }
 
     /// An HTML document.
@@ -82,7 +91,8 @@ pub enum Flow {
 ///
 /// Contract: responses are handed over in the order of the requests, each once, and never after `on` said [`Flow::Stop`].
 /// An answer is handed over only if it is readable; what isn't is asked for again, a few times, and is then an error. An
-/// error may come after responses: they are real, but they are not all.
+/// error may come after responses: they are real, but they are not all. [`FetchError::Cut`] says that a bound of the recipe
+/// was reached and the site has more.
 ///
 /// A future that is dropped stops at once and leaves nothing behind.
 #[async_trait]
@@ -93,63 +103,6 @@ pub trait Fetch: Send + Sync {
         request: &FetchRequest<'_>,
         on: &mut (dyn FnMut(Response) -> Flow + Send),
     ) -> Result<(), FetchError>;
-}
-
-/// Why a key could not be fetched: one variant per different next action.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the message names the fields")]
-pub enum FetchError {
-    /// It is about us: leave the host alone.
-    #[error("`{host}` shows a block page: {evidence}")]
-    Blocked { host: String, evidence: String },
-
-    /// The site does not want it: don't ask.
-    #[error("robots.txt does not allow `{url}`: {rule}")]
-    RobotsDenied { url: String, rule: String },
-
-    /// Ask later.
-    #[error("`{host}` asks to slow down{}", .retry_after.map(|wait| format!(" for {} s", wait.as_secs())).unwrap_or_default())]
-    RateLimited { host: String, retry_after: Option<Duration> },
-
-    /// It did not work this time.
-    #[error("`{url}` could not be fetched: {reason}")]
-    Transient { url: String, reason: String },
-
-    /// It will not work.
-    #[error("`{url}` can't be fetched: {reason}")]
-    Permanent { url: String, reason: String },
-
-    /// No browser starts here.
-    #[error("no Chromium could be started: {tried}")]
-    NoBrowser { tried: String },
-
-    /// Somebody asked to stop.
-    #[error("stopped while fetching")]
-    Cancelled,
-}
-
-impl FetchError {
-    /// What a person can try next.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Blocked { host, .. } => Some(format!("wait an hour, then run again with a lower rate for `{host}`; what was fetched so far is kept")),
-            Self::RobotsDenied { .. } => {
-                Some("ask the site's owner; with an agreement, write `robots = { ignore = \"why\" }` into the source file".to_owned())
-            }
-            Self::RateLimited { host, .. } => Some(format!("set a lower rate for `{host}` under [hosts]")),
-            Self::NoBrowser { .. } => {
-                Some("install one (Debian, Ubuntu: `apt-get install chromium`; macOS: `brew install --cask chromium`), or set `chromium = \"/path/to/it\"` under [crawl]".to_owned())
-            }
-            Self::Permanent { .. } => Some("compare the source file with what the site sends today".to_owned()),
-            Self::Transient { .. } | Self::Cancelled => None,
-        }
-    }
-
-    /// Whether the same request may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::Transient { .. })
-    }
 }
 
 /// What the fetchers need to know.
@@ -233,11 +186,16 @@ fn wait_before(retry: u32) -> Duration {
     FIRST_WAIT * 2_u32.pow(retry.min(6))
 }
 
-/// Bytes → a readable answer.
-fn read_answer(source: &Source, bytes: &[u8]) -> Result<Value, Unreadable> {
-    let answer = items::parse_json(bytes)?;
-    items::in_answer(source.items(), &answer)?;
-    Ok(answer)
+/// Bytes → a readable answer: how many items it has, and how many the site says there are.
+fn read_answer(
+    source: &Source,
+    content_type: Option<&str>,
+    bytes: &[u8],
+) -> Result<(String, usize, Option<u64>), Unreadable> {
+    let answer = charset::answer(content_type, bytes)?;
+    let page = items::in_answer(source, &answer)?;
+    let (count, total) = (page.items.len(), page.total);
+    Ok((answer, count, total))
 }
 
 /// The first characters of a body, as evidence in a message: one line, nothing personal.
@@ -274,19 +232,10 @@ fn without_values(json: &str) -> String {
     out
 }
 
-/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
-fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::politeness::retry_after;
 
     #[test]
     fn evidence_is_one_masked_line() {

@@ -1,29 +1,44 @@
-//! One key → one batch: drives a [`Fetch`], merges what it hands over, maps it.
+//! One key → one batch and how its list ended: drives a [`Fetch`], merges what it hands over, maps it.
+//!
+//! Whatever was received is in the batch, also when a later request fails, a bound is reached or one page can't be read:
+//! [`Ending`] says how far it came, and only a key of which nothing at all was received is an error. So "could not ask",
+//! "was told no" and "nothing there" stay three things, and who calls decides what each of them means for the day.
 //!
 //! An item comes more than once: the document and an answer hold the first page both, and new reviews push old ones from
-//! page to page. Items are merged by what names them; those that name themselves in no readable way are spoilt, and are
-//! merged by what they hold. Of two forms of one item, one that can be mapped wins over one that can't, else the first.
+//! page to page. Items are merged by what names them and by what they hold; those that name themselves in no readable way
+//! are spoilt, and are merged by what they hold alone. The same name with other content is not the same item twice: both
+//! land. What came twice never counts towards the site's total.
 //!
-//! When to stop is decided here, from what came and not from how it was asked for: at the total of a plain list, at two
-//! responses in a row with nothing new (sites go on answering with empty pages, or with the last one again; a page that had to
-//! be opened again begins with what is known, so "new" means new since its document), and, for a key with a watermark, at a response that is older as a whole.
+//! When to stop is decided here, from what came and not from how it was asked for: at the total of a plain list, at
+//! responses in a row with nothing new (sites go on answering with empty pages, or with the last one again; a page that had
+//! to be opened again begins with what is known, so "new" means new since its document), at a bound of the source, and,
+//! for a key with a watermark, at a response that is older as a whole.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use catalog::{Date, Timestamp};
+use tokio::time::Instant;
 
-use crate::fetch::{Body, Fetch, FetchError, FetchRequest, Flow, Response};
-use crate::identity::IdentityKey;
+use crate::error::FetchError;
+use crate::fetch::{Body, Fetch, FetchRequest, Flow, Response};
+use crate::identity::{self, IdentityKey};
 use crate::items::{self, Page, Unreadable};
 use crate::record::{self, Columns, Record, Row};
 use crate::source::{Recipe, Source};
 use crate::task::Key;
 
-/// Two responses in a row without anything new are the end, whatever the site's total says.
+/// So many responses in a row without anything new are the end, whatever the site's total says …
 const IDLE_RESPONSES: u32 = 2;
+
+/// … but a page that asks for what it has once more has not said so while its total is not reached.
+const IDLE_RESPONSES_OF_A_PAGE: u32 = 12;
+
+/// How many unreadable bodies are kept of one key, and how much of each.
+const MOST_KEPT: usize = 3;
+const MOST_KEPT_BYTES: usize = 256 * 1024;
 
 /// What the rows of a task share.
 #[derive(Clone, Debug)]
@@ -36,24 +51,60 @@ pub struct Envelope {
     pub now: fn() -> Timestamp,
 }
 
-/// What one key gave.
+/// What one key gave. There is one whenever anything was received or learned.
 #[derive(Clone, Debug)]
 pub struct Harvest {
-    /// The raw table's schema, envelope and `dt` included.
+    /// What is to land, good rows and rows with an `_error`, possibly none. The raw table's schema, envelope and `dt` included.
     pub batch: RecordBatch,
     /// Rows, those with an `_error` included.
     pub fetched: u64,
     /// Rows with an `_error`.
     pub set_aside: u64,
-    /// Items that had come before.
+    /// Items that had come before, the same in all they hold.
     pub duplicates: u64,
+    /// Rows whose name had come before with other content.
+    pub restated: u64,
     /// Items that the site counts and did not show: sites count what they hide, so this is no error.
     pub short: u64,
     /// Responses.
     pub requests: u64,
+    /// How the key's list ended.
+    pub ending: Ending,
+    /// Bodies that could not be read, kept for people: at most 3, at most 256 KiB each, only of a source whose items name
+    /// no persons.
+    pub unreadable: Vec<KeptBody>,
 }
 
-/// Fetches one key. `progress` is told after each response how many records there are.
+/// How a key's list ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It reached its end. Where `short` is not 0, the site counts items that it does not show.
+    Whole,
+    /// A bound of ours was reached before its end: which.
+    Cut(String),
+    /// A later request failed after something was received: what came is in the batch.
+    Short(FetchError),
+    /// 404 or 410 on the first request: what it said.
+    Gone(String),
+    /// A rule of robots.txt forbids it: which.
+    Refused(String),
+    /// What came first could not be read in the source's way: why.
+    Unreadable(String),
+}
+
+/// A body that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptBody {
+    /// The address that was asked, as the source names it.
+    pub url: String,
+    /// Why it could not be read.
+    pub reason: String,
+    /// What came, personal numbers masked; of a longer one the beginning.
+    pub body: Bytes,
+}
+
+/// Fetches one key. `progress` is told after each response how many records there are. An error is a key of which nothing
+/// was received and nothing learned.
 pub async fn harvest(
     fetch: &dyn Fetch,
     source: &Source,
@@ -71,12 +122,8 @@ pub async fn harvest(
             flow
         })
         .await;
-    // What could not be read is the reason, whatever the fetcher said after it was told to stop.
-    if let Some(error) = basket.failure.take() {
-        return Err(error);
-    }
-    fetched?;
-    basket.finish()
+    let ending = basket.ending(fetched)?;
+    basket.finish(ending)
 }
 
 struct Basket<'a> {
@@ -84,13 +131,16 @@ struct Basket<'a> {
     key: &'a Key,
     envelope: &'a Envelope,
     identity: &'a IdentityKey,
+    started: Instant,
     rows: Vec<Row>,
+    bytes: u64,
     by_name: HashMap<Name, Known>,
     /// Counts documents: a page that is opened again begins again.
     pass: u32,
     /// Different items since its document.
     in_pass: u64,
     duplicates: u64,
+    restated: u64,
     requests: u64,
     idle: u32,
     total: Option<u64>,
@@ -98,12 +148,14 @@ struct Basket<'a> {
     older_than: Option<Timestamp>,
     /// It was stopped there: what is older is not missing.
     is_part: bool,
+    cut: Option<String>,
     failure: Option<FetchError>,
+    unreadable: Vec<KeptBody>,
 }
 
-/// Where an item's row is, and in which pass it was seen last.
+/// Where an item's rows are, and in which pass it was seen last. Nearly all have one.
 struct Known {
-    row: usize,
+    rows: Vec<usize>,
     pass: u32,
 }
 
@@ -120,52 +172,58 @@ impl<'a> Basket<'a> {
             key,
             envelope,
             identity,
+            started: Instant::now(),
             rows: Vec::new(),
+            bytes: 0,
             by_name: HashMap::new(),
             pass: 0,
             in_pass: 0,
             duplicates: 0,
+            restated: 0,
             requests: 0,
             idle: 0,
             total: None,
             older_than: older_than(source, key),
             is_part: false,
+            cut: None,
             failure: None,
+            unreadable: Vec::new(),
         }
     }
 
     fn take(&mut self, response: Response) -> Flow {
-        self.requests += 1;
         let is_document = matches!(response.body, Body::Document(_));
-        if is_document {
-            self.pass += 1;
-            self.in_pass = 0;
-        }
-        let page = match self.read(&response.body) {
+        let page = match read(self.source, &response.body) {
             Ok(page) => page,
             Err(unreadable) => {
-                self.failure = Some(match unreadable {
-                    Unreadable::Garbage { .. } | Unreadable::Refused(_) => {
-                        FetchError::Transient { url: response.url, reason: unreadable.to_string() }
-                    }
-                    Unreadable::Shape { .. } => {
-                        FetchError::Permanent { url: response.url, reason: unreadable.to_string() }
-                    }
+                let (Body::Answer(text) | Body::Document(text)) = &response.body;
+                self.failure = Some(FetchError::Unreadable {
+                    url: response.url,
+                    reason: unreadable.to_string(),
+                    body: Bytes::copy_from_slice(text.as_bytes()),
                 });
                 return Flow::Stop;
             }
         };
+        self.requests += 1;
+        if is_document {
+            self.pass += 1;
+            self.in_pass = 0;
+        }
         self.total = page.total.or(self.total);
         let fetched_at = (self.envelope.now)();
         let url: Arc<str> = response.url.into();
         let before = self.in_pass;
         let (mut newest, mut ordered) = (None, !page.items.is_empty());
         for item in page.items {
-            let content = items::fingerprint(&item);
+            if let Some(bound) = self.full() {
+                self.cut = Some(bound);
+                return Flow::Stop;
+            }
             let record = record::map(self.source, self.key, self.identity, item);
             ordered &= record.order.is_some();
             newest = newest.max(record.order);
-            self.in_pass += u64::from(self.put(record, content, &url, fetched_at));
+            self.in_pass += u64::from(self.put(record, &url, fetched_at));
         }
         // A document without items is no sign of the end: its answers come after it.
         self.idle = if self.in_pass == before && !is_document { self.idle + 1 } else { 0 };
@@ -173,48 +231,112 @@ impl<'a> Basket<'a> {
             self.is_part = true;
             return Flow::Stop;
         }
-        let all = matches!(self.source.recipe(), Recipe::Http(_))
-            && self.total.is_some_and(|total| self.rows.len() as u64 >= total);
-        if all || self.idle >= IDLE_RESPONSES { Flow::Stop } else { Flow::Continue(self.in_pass) }
+        let found = self.by_name.len() as u64;
+        let is_plain = matches!(self.source.recipe(), Recipe::Http(_));
+        // A total that was passed is no total: the list goes on to its end.
+        let all = is_plain && self.total == Some(found);
+        let is_short = self.total.is_some_and(|total| self.in_pass < total);
+        let most_idle = if is_plain || !is_short { IDLE_RESPONSES } else { IDLE_RESPONSES_OF_A_PAGE };
+        if all || self.idle >= most_idle {
+            return Flow::Stop;
+        }
+        if let Some(bound) = self.spent() {
+            self.cut = Some(bound);
+            return Flow::Stop;
+        }
+        Flow::Continue(self.in_pass)
     }
 
-    fn read(&self, body: &Body) -> Result<Page, Unreadable> {
-        match (body, self.source.recipe()) {
-            (Body::Answer(answer), _) => items::in_answer(self.source.items(), answer),
-            (Body::Document(html), Recipe::Browser(recipe)) => recipe
-                .document
-                .as_ref()
-                .map_or_else(|| Ok(Page::default()), |document| items::in_document(document, html)),
-            (Body::Document(_), Recipe::Http(_)) => Ok(Page::default()),
+    /// The bound of what is held that is reached.
+    fn full(&self) -> Option<String> {
+        let limits = self.source.limits();
+        if self.rows.len() as u64 >= limits.records {
+            return Some(format!("it has more than {} records, [limits] records", limits.records));
         }
+        (self.bytes >= limits.bytes)
+            .then(|| format!("it has more than {} bytes of records, [limits] bytes", limits.bytes))
+    }
+
+    /// The bound of what is asked that is reached.
+    fn spent(&self) -> Option<String> {
+        let limits = self.source.limits();
+        if self.requests >= limits.answers {
+            return Some(format!("it has more than {} answers, [limits] answers", limits.answers));
+        }
+        (self.started.elapsed() >= limits.time)
+            .then(|| format!("it takes longer than {} s, [limits] time", limits.time.as_secs_f64()))
     }
 
     /// Whether it is new in this pass: what a page showed before it was opened again is no sign of its end.
-    fn put(&mut self, record: Record, content: [u8; 32], url: &Arc<str>, fetched_at: Timestamp) -> bool {
-        let name = record.key.clone().map_or(Name::Content(content), Name::Key);
+    fn put(&mut self, record: Record, url: &Arc<str>, fetched_at: Timestamp) -> bool {
+        let name = record.key.clone().map_or(Name::Content(record.content), Name::Key);
+        let pass = self.pass;
+        let known = self.by_name.entry(name).or_insert_with(|| Known { rows: Vec::new(), pass: 0 });
+        let is_new = std::mem::replace(&mut known.pass, pass) != pass || known.rows.is_empty();
         let row = Row { record, url: Arc::clone(url), fetched_at };
-        match self.by_name.entry(name) {
-            Entry::Vacant(entry) => {
-                entry.insert(Known { row: self.rows.len(), pass: self.pass });
-                self.rows.push(row);
-                true
+        let there = known
+            .rows
+            .iter()
+            .copied()
+            .find(|at| self.rows.get(*at).is_some_and(|there| is_same(&there.record, &row.record)));
+        if let Some(at) = there {
+            self.duplicates += 1;
+            // Of two forms the one that can be mapped wins.
+            if let Some(there) = self.rows.get_mut(at)
+                && there.record.error.is_some()
+                && row.record.error.is_none()
+            {
+                *there = row;
             }
-            Entry::Occupied(mut entry) => {
-                self.duplicates += 1;
-                let known = entry.get_mut();
-                if let Some(there) = self.rows.get_mut(known.row)
-                    && there.record.error.is_some()
-                    && row.record.error.is_none()
-                {
-                    *there = row;
-                }
-                std::mem::replace(&mut known.pass, self.pass) != self.pass
-            }
+        } else {
+            self.restated += u64::from(!known.rows.is_empty());
+            known.rows.push(self.rows.len());
+            self.bytes = self.bytes.saturating_add(row.record.bytes());
+            self.rows.push(row);
         }
+        is_new
     }
 
-    fn finish(self) -> Result<Harvest, FetchError> {
-        let found = self.rows.len() as u64;
+    /// How the list ended, or the error of a key of which nothing came.
+    fn ending(&mut self, fetched: Result<(), FetchError>) -> Result<Ending, FetchError> {
+        if let Some(bound) = self.cut.take() {
+            return Ok(Ending::Cut(bound));
+        }
+        // What could not be read is the reason, whatever the fetcher said after it was told to stop.
+        let Some(error) = self.failure.take().or(fetched.err()) else { return Ok(Ending::Whole) };
+        let secrets = self.source.secrets();
+        let error = error.redacted(secrets);
+        let error = match error {
+            FetchError::Unreadable { url, reason, body } => {
+                self.keep(&url, &reason, &body);
+                // The body has its place; errors are stored and told.
+                FetchError::Unreadable { url, reason, body: Bytes::new() }
+            }
+            other => other,
+        };
+        Ok(match error {
+            FetchError::Cut { why } => Ending::Cut(why),
+            // Sites answer 404 behind the last page.
+            FetchError::Gone { .. } if self.requests > 0 && self.pass == 0 => Ending::Whole,
+            error if self.requests > 0 => Ending::Short(error),
+            FetchError::Gone { .. } => Ending::Gone(error.to_string()),
+            FetchError::RobotsDenied { .. } => Ending::Refused(error.to_string()),
+            FetchError::Unreadable { .. } | FetchError::Permanent { .. } => Ending::Unreadable(error.to_string()),
+            error => return Err(error),
+        })
+    }
+
+    fn keep(&mut self, url: &str, reason: &str, body: &[u8]) {
+        if self.source.names_persons() || self.unreadable.len() >= MOST_KEPT || body.is_empty() {
+            return;
+        }
+        let body = self.source.secrets().redact_bytes(&identity::mask_bytes(&body[..body.len().min(MOST_KEPT_BYTES)]));
+        let body = Bytes::copy_from_slice(&body[..body.len().min(MOST_KEPT_BYTES)]);
+        self.unreadable.push(KeptBody { url: url.to_owned(), reason: reason.to_owned(), body });
+    }
+
+    fn finish(self, ending: Ending) -> Result<Harvest, FetchError> {
+        let found = self.by_name.len() as u64;
         let short = self.total.filter(|_| !self.is_part).map_or(0, |total| total.saturating_sub(found));
         if let Some(total) = self.total.filter(|total| *total != found) {
             // Sites count what they don't show, and go on counting while they are read: worth a number, no error.
@@ -226,8 +348,36 @@ impl<'a> Basket<'a> {
             reason: format!("its records don't fit its table: {error}"),
         })?;
         let set_aside = self.rows.iter().filter(|row| row.record.error.is_some()).count() as u64;
-        Ok(Harvest { batch, fetched: found, set_aside, duplicates: self.duplicates, short, requests: self.requests })
+        Ok(Harvest {
+            batch,
+            fetched: self.rows.len() as u64,
+            set_aside,
+            duplicates: self.duplicates,
+            restated: self.restated,
+            short,
+            requests: self.requests,
+            ending,
+            unreadable: self.unreadable,
+        })
     }
+}
+
+fn read<'b>(source: &Source, body: &'b Body) -> Result<Page<'b>, Unreadable> {
+    match (body, source.recipe()) {
+        (Body::Answer(text), _) => items::in_answer(source, text),
+        (Body::Document(html), Recipe::Browser(recipe)) => {
+            recipe.document.as_ref().map_or_else(|| Ok(Page::default()), |document| items::in_document(document, html))
+        }
+        (Body::Document(_), Recipe::Http(_)) => Ok(Page::default()),
+    }
+}
+
+/// Whether two forms of one name are one item. A document's cache holds it in another form than an answer does: there it
+/// counts what the columns say, and the form that can be mapped is the better one.
+fn is_same(one: &Record, other: &Record) -> bool {
+    one.content == other.content
+        || (one.is_joined != other.is_joined
+            && (one.error.is_some() || other.error.is_some() || one.is_mapped_like(other)))
 }
 
 /// The watermark minus the overlap. A watermark that can't be read means reading everything.

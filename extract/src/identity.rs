@@ -2,7 +2,11 @@
 //!
 //! An id becomes an HMAC-SHA256 whose key lives outside the lake: rows of one person can be counted, nobody can be found.
 //! Names, pictures and profile addresses are removed, and phone numbers, e-mail addresses and resident numbers inside texts
-//! are masked — in the payload as in the columns, because the columns are mapped from the scrubbed item.
+//! are masked — in the payload as in the columns, because the columns are mapped from the scrubbed item. What was removed is
+//! also looked for in the item's other texts: who answers a review calls its writer by name.
+//!
+//! Of a source that has such rules only known members of an item are kept, so that what the site adds tomorrow, and which
+//! may name somebody, is not kept by accident.
 //!
 //! Order matters: hash, then remove, then mask. A removed id can't be hashed any more, and a hash must not be masked.
 
@@ -10,10 +14,10 @@ use std::sync::LazyLock;
 
 use hmac::{Hmac, KeyInit, Mac};
 use regex::Regex;
-use serde_json::Value;
 use sha2::Sha256;
 
-use crate::source::{FieldType, From, Pointer, Source};
+use crate::json::{Json, Text};
+use crate::source::{FieldType, Found, From, Mask, Pointer, Source};
 
 /// The key of the identity hash. It has no printable form, and only `cli` reads it from where it is kept.
 #[derive(Clone)]
@@ -64,12 +68,7 @@ impl IdentityKey {
         mac.update(scope.as_bytes());
         mac.update(&[0]);
         mac.update(id.as_bytes());
-        mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut text, byte| {
-            for digit in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-            }
-            text
-        })
+        hex::encode(mac.finalize().into_bytes())
     }
 }
 
@@ -96,67 +95,202 @@ fn is_known(key: &[u8]) -> bool {
     distinct.len() < 5 || KNOWN.iter().any(|known| lower.contains(known))
 }
 
-/// Takes out of an item what must not reach the lake.
-pub(crate) fn scrub(item: &mut Value, source: &Source, key: &IdentityKey) {
+/// Texts of one item that are looked for in its others.
+const MOST_NAMES: usize = 64;
+
+/// Takes out of an item what must not reach the lake. Whether there was anything.
+pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool {
     let scope = source.name().to_string();
-    let mut exempt: Vec<&Pointer> = source.scrub().unmasked.iter().collect();
+    let rules = source.scrub();
+    let mut is_changed = false;
+    let mut names = Vec::new();
+    for pointer in &rules.names {
+        match pointer.find(item) {
+            Found::One(name) => texts(name, &mut names),
+            Found::Many(found) => found.into_iter().for_each(|name| texts(name, &mut names)),
+            Found::Absent | Found::Wrong { .. } => {}
+        }
+    }
+    let mut exempt: Vec<&Pointer> = rules.unmasked.iter().collect();
     for field in source.fields() {
         let From::Item(pointer) = &field.from else { continue };
         if field.kind == FieldType::Hash {
-            pointer.each_mut(item, &mut |id| hash_in_place(id, &scope, key));
+            pointer.each_mut(item, &mut |id| is_changed |= hash_in_place(id, &scope, key));
             exempt.push(pointer);
         } else if field.column == source.items().key {
             // The name of an item is no text; it must come out as it went in.
             exempt.push(pointer);
         }
     }
-    for (pointer, names) in &source.scrub().keep {
+    let mut removed = Vec::new();
+    for (pointer, kept) in &rules.keep {
         pointer.each_mut(item, &mut |object| match object {
-            Value::Object(members) => members.retain(|name, _| names.contains(name)),
+            Json::Object(members) => {
+                let (stays, gone) = std::mem::take(members)
+                    .into_iter()
+                    .partition::<Vec<_>, _>(|(name, _)| kept.iter().any(|known| known == name.as_str()));
+                *members = stays;
+                is_changed |= !gone.is_empty();
+                removed
+                    .extend(gone.into_iter().filter(|(name, _)| name.as_str() != "__typename").map(|(_, gone)| gone));
+            }
             // Where an object was expected stands an id, a name or a list of either.
-            other => *other = Value::Null,
+            other => removed.push(std::mem::replace(other, Json::Null)),
         });
     }
-    for pointer in &source.scrub().drop {
-        pointer.remove(item);
+    for pointer in &rules.drop {
+        pointer.remove(item, &mut |gone| removed.push(gone));
     }
-    mask_all(item, &mut Vec::new(), &exempt);
+    is_changed |= !removed.is_empty();
+    // Who says where names stand knows that the rest of what is removed is none.
+    if rules.names.is_empty() {
+        for gone in &removed {
+            texts(gone, &mut names);
+        }
+    }
+    is_changed |= remove_unknown(item, source);
+    names.retain(|name| names_somebody(name));
+    names.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+    names.dedup();
+    // Every text is searched for each of them: a site that sends thousands must not keep us busy with them.
+    names.truncate(MOST_NAMES);
+    let hidden = Hidden { exempt: &exempt, names: &names, masks: &rules.masks };
+    hidden.mask_all(item, &mut Vec::new()) || is_changed
 }
 
-fn hash_in_place(id: &mut Value, scope: &str, key: &IdentityKey) {
-    let text = match &*id {
-        Value::Null => return,
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    *id = Value::String(key.hash(scope, &text));
+/// Removes what no rule and no field of the source speaks of.
+fn remove_unknown(item: &mut Json, source: &Source) -> bool {
+    let Json::Object(members) = item else { return false };
+    if !source.names_persons() {
+        return false;
+    }
+    let rules = source.scrub();
+    let spoken_of = source.fields().iter().filter_map(|field| match &field.from {
+        From::Item(pointer) => Some(pointer),
+        From::Key => None,
+    });
+    let known: std::collections::HashSet<&str> = spoken_of
+        .chain(&rules.unmasked)
+        .chain(rules.keep.iter().map(|(pointer, _)| pointer))
+        .chain(&rules.drop)
+        .flat_map(Pointer::first_names)
+        .chain(&rules.allow)
+        .map(String::as_str)
+        .collect();
+    let before = members.len();
+    members.retain(|(name, _)| known.contains(name.as_str()) || name.as_str() == "__typename");
+    members.len() < before
 }
 
-fn mask_all(value: &mut Value, path: &mut Vec<String>, exempt: &[&Pointer]) {
+/// The texts in a value.
+fn texts(value: &Json, out: &mut Vec<String>) {
     match value {
-        Value::String(text) => {
-            if let Some(masked) = mask(text)
-                && !exempt.iter().any(|pointer| pointer.covers(path))
-            {
-                *text = masked;
-            }
-        }
-        Value::Array(elements) => {
-            for (index, element) in elements.iter_mut().enumerate() {
-                path.push(index.to_string());
-                mask_all(element, path, exempt);
-                path.pop();
-            }
-        }
-        Value::Object(members) => {
-            for (name, member) in members.iter_mut() {
-                path.push(name.clone());
-                mask_all(member, path, exempt);
-                path.pop();
+        Json::Text(text) => out.push(text.as_str().trim().to_owned()),
+        Json::List(elements) => elements.iter().for_each(|element| texts(element, out)),
+        Json::Object(members) => {
+            for (_, member) in members.iter().filter(|(name, _)| name.as_str() != "__typename") {
+                texts(member, out);
             }
         }
         _ => {}
     }
+}
+
+/// Whether a removed text can be found in others without hiding what says nothing: a single letter, a count.
+fn names_somebody(text: &str) -> bool {
+    let long = text.chars().nth(1).is_some();
+    let counts = text.chars().all(|c| c.is_ascii_digit()) && text.len() < 6;
+    long && !counts
+}
+
+fn hash_in_place(id: &mut Json, scope: &str, key: &IdentityKey) -> bool {
+    let text = match &*id {
+        Json::Null => return false,
+        Json::Text(text) => text.as_str().to_owned(),
+        other => other.to_string(),
+    };
+    *id = Json::Text(Text::new(key.hash(scope, &text)));
+    true
+}
+
+/// What is taken out of every text of an item.
+struct Hidden<'a> {
+    exempt: &'a [&'a Pointer],
+    names: &'a [String],
+    masks: &'a [Mask],
+}
+
+impl Hidden<'_> {
+    fn mask_all(&self, value: &mut Json, path: &mut Vec<String>) -> bool {
+        let mut is_changed = false;
+        match value {
+            Json::Text(text) => {
+                if let Some(masked) = self.masked(text.as_str())
+                    && !self.exempt.iter().any(|pointer| pointer.covers(path))
+                {
+                    *text = Text::new(masked);
+                    is_changed = true;
+                }
+            }
+            Json::List(elements) => {
+                for (index, element) in elements.iter_mut().enumerate() {
+                    path.push(index.to_string());
+                    is_changed |= self.mask_all(element, path);
+                    path.pop();
+                }
+            }
+            Json::Object(members) => {
+                for (name, member) in members.iter_mut() {
+                    path.push(name.as_str().to_owned());
+                    is_changed |= self.mask_all(member, path);
+                    path.pop();
+                }
+            }
+            _ => {}
+        }
+        is_changed
+    }
+
+    /// The text with nothing in it that is to be hidden, or nothing when there is none.
+    fn masked(&self, text: &str) -> Option<String> {
+        let mut out = without_names(text, self.names);
+        for Mask { label, pattern } in self.masks {
+            let current = out.as_deref().unwrap_or(text);
+            if pattern.is_match(current) {
+                out = Some(pattern.replace_all(current, regex::NoExpand(label)).into_owned());
+            }
+        }
+        mask(out.as_deref().unwrap_or(text)).or(out)
+    }
+}
+
+/// The text without the names, or nothing when it holds none. A name in Latin letters counts only as a word of its own:
+/// `kim` is not in `kimchi`.
+fn without_names(text: &str, names: &[String]) -> Option<String> {
+    let mut out: Option<String> = None;
+    for name in names {
+        let current = out.as_deref().unwrap_or(text);
+        let (mut next, mut copied) = (String::new(), 0);
+        for (at, _) in current.match_indices(name.as_str()) {
+            let touches = |inner: Option<char>, outer: Option<char>| {
+                inner.is_some_and(|c| c.is_ascii_alphanumeric()) && outer.is_some_and(|c| c.is_ascii_alphanumeric())
+            };
+            let end = at + name.len();
+            let before = touches(name.chars().next(), current[..at].chars().next_back());
+            let after = touches(name.chars().next_back(), current[end..].chars().next());
+            if before || after {
+                continue;
+            }
+            next.push_str(&current[copied..at]);
+            next.push_str("[name]");
+            copied = end;
+        }
+        if copied > 0 {
+            next.push_str(&current[copied..]);
+            out = Some(next);
+        }
+    }
+    out
 }
 
 /// The text with personal numbers and addresses masked, or nothing when there are none.
@@ -169,6 +303,18 @@ pub(crate) fn mask(text: &str) -> Option<String> {
         }
     }
     masked
+}
+
+/// The same for what may be no text: what is ASCII in it is looked at.
+pub(crate) fn mask_bytes(bytes: &[u8]) -> Vec<u8> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return mask(text).unwrap_or_else(|| text.to_owned()).into_bytes();
+    }
+    let wide: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+    match mask(&wide) {
+        Some(masked) => masked.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect(),
+        None => bytes.to_vec(),
+    }
 }
 
 /// Whether what a pattern found is what it looks like.
@@ -187,7 +333,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     const ZERO: &str = "[0０]";
     let rules: [(String, &str, Accept); 5] = [
         (
-            r"(?:[A-Za-z\d._%+\-]+|\p{Hangul}+)\s?[@＠]\s?[\p{L}\d\-]+(?:\.[\p{L}\d\-]+)*\.[A-Za-z]{2,24}".to_owned(),
+            r"[\p{L}\p{M}\d._%+\-]+\s?[@＠]\s?[\p{L}\d\-]+(?:\.[\p{L}\d\-]+)*\.[A-Za-z]{2,24}".to_owned(),
             "[email]",
             |_| true,
         ),

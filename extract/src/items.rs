@@ -1,25 +1,39 @@
 //! A response → the items in it.
 //!
-//! Two places hold items: the JSON answers a page (or we) asked for, and the first document, which carries an Apollo cache
-//! in a script. The cache is flat and its entries point at each other; here it becomes the same shape as an answer, so
-//! that what follows can't tell where an item came from.
+//! Two places hold items: the JSON answers a page (or we) asked for, and the first document, which may carry a cache of the
+//! page's program in a script (`items/state.rs`). The cache is flat and its entries point at each other; there it becomes
+//! the same shape as an answer, so that what follows can't tell where an item came from.
 //!
 //! All of it is a pure function of the response's text. An answer in which the list of items is not found is an error and
-//! never an empty page: a renamed field must not look like the end of a list.
+//! never an empty page: a renamed field must not look like the end of a list. An item is handed over as it was written: it
+//! is parsed one by one later, so that one that can't be spoils no other.
 
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::identity;
-use crate::source::{DocumentRecipe, Found, Items};
+use crate::json::{Cut, Json, cut};
+use crate::source::{FoundText, From, Source};
+
+mod state;
+
+pub(crate) use state::in_document;
 
 /// What one response held.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page {
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Page<'t> {
     /// In the site's order.
-    pub items: Vec<Value>,
+    pub(crate) items: Vec<Item<'t>>,
     /// How many the site says there are in all.
-    pub total: Option<u64>,
+    pub(crate) total: Option<u64>,
+}
+
+/// One item, not looked at yet.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Item<'t> {
+    /// As it was written.
+    Raw(&'t str),
+    /// Put together from the entries of a document's cache.
+    Joined(Json),
 }
 
 /// Why a response could not be read.
@@ -37,6 +51,12 @@ pub enum Unreadable {
     /// The site answered that it could not answer.
     #[error("the answer carries an error: {0}")]
     Refused(String),
+    /// It is more than is taken. Asking again will not make it less.
+    #[error("expected {expected}, found more")]
+    TooMuch {
+        /// What is taken at most.
+        expected: String,
+    },
     /// It is well formed and the items are not where the source file says.
     #[error("expected a list of items at `{path}`, found {found}")]
     Shape {
@@ -47,241 +67,115 @@ pub enum Unreadable {
     },
 }
 
-/// Text → JSON. A lone surrogate, which JavaScript writes and UTF-8 has no room for, stays as its own escape: `\ud83d`.
-pub(crate) fn parse_json(bytes: &[u8]) -> Result<Value, Unreadable> {
-    let garbage = |found: String| Unreadable::Garbage { expected: "JSON", found };
-    if bytes.trim_ascii().is_empty() {
-        return Err(garbage("nothing".to_owned()));
-    }
-    // A byte order mark is no part of JSON, and some servers send one.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    match serde_json::from_slice(bytes) {
-        Ok(value) => Ok(value),
-        Err(first) => {
-            let text = std::str::from_utf8(bytes)
-                .map_err(|error| garbage(format!("text that is not UTF-8 from byte {}", error.valid_up_to())))?;
-            let repaired = escape_lone_surrogates(text).ok_or_else(|| garbage(first.to_string()))?;
-            serde_json::from_str(&repaired).map_err(|error| garbage(error.to_string()))
-        }
-    }
-}
-
-/// `"\ud83d"` → `"\\ud83d"` where no low surrogate follows; nothing when there is none.
-fn escape_lone_surrogates(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    let mut changed = false;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        let escape = &rest[at..];
-        let length = match unit(escape) {
-            Some(0xD800..=0xDBFF) if matches!(escape.get(6..).and_then(unit), Some(0xDC00..=0xDFFF)) => 12,
-            Some(0xD800..=0xDFFF) => {
-                out.push('\\');
-                changed = true;
-                6
-            }
-            Some(_) => 6,
-            // A two-character escape; the second may be a backslash, which then escapes nothing.
-            None => 1 + escape[1..].chars().next().map_or(0, char::len_utf8),
-        };
-        out.push_str(&escape[..length]);
-        rest = &escape[length..];
-    }
-    out.push_str(rest);
-    changed.then_some(out)
-}
-
-/// The UTF-16 unit of a leading `\uXXXX`.
-fn unit(text: &str) -> Option<u16> {
-    let hex = text.strip_prefix("\\u")?.get(..4)?;
-    u16::from_str_radix(hex, 16).ok().filter(|_| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
 /// The items of an answer. A list of answers (a batch) is read element by element; elements of other operations are passed over.
-pub(crate) fn in_answer(items: &Items, answer: &Value) -> Result<Page, Unreadable> {
-    let answers = match answer {
-        Value::Array(answers) => answers.as_slice(),
-        one => std::slice::from_ref(one),
+pub(crate) fn in_answer<'t>(source: &Source, text: &'t str) -> Result<Page<'t>, Unreadable> {
+    let garbage = |why: String| Unreadable::Garbage { expected: "JSON", found: format!("something else: {why}") };
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Unreadable::Garbage { expected: "JSON", found: "nothing".to_owned() });
+    }
+    let answers = match cut(text).map_err(garbage)? {
+        Cut::List(answers) => answers,
+        Cut::Object(_) => vec![text],
+        Cut::Scalar(_) => {
+            Json::parse(text).map_err(garbage)?;
+            vec![text]
+        }
     };
-    let mut page: Option<Page> = None;
+    let mut page: Option<Page<'t>> = None;
     let mut refused = None;
     let mut shape = None;
+    // The root itself may be the list.
+    let answers = if source.items().path.as_str().is_empty() { vec![text] } else { answers };
     for answer in answers {
-        match items.path.find(answer) {
-            Found::One(Value::Array(found)) => {
-                let page = page.get_or_insert_default();
-                page.items.extend(found.iter().cloned());
-                page.total = total(items, answer).or(page.total);
-            }
-            found => {
-                // A list that is null beside a total of 0 is a list without items.
-                if matches!(found, Found::Absent) && total(items, answer) == Some(0) {
-                    page.get_or_insert_default().total = Some(0);
-                }
-                refused = refused.or_else(|| error_of(answer));
-                shape = shape.or_else(|| Some(describe(&found)));
-            }
+        let found = source.items().path.find_text(answer).map_err(garbage)?;
+        if let Some(items) = listed(source, answer, &found).map_err(garbage)? {
+            let page = page.get_or_insert_default();
+            page.items.extend(items.into_iter().map(Item::Raw));
+            page.total = total(source, answer).or(page.total);
+        } else {
+            refused = refused.or_else(|| error_of(answer));
+            shape = shape.or_else(|| Some(describe(&found)));
         }
     }
-    if let Some(page) = page {
-        return Ok(page);
-    }
-    match refused {
-        Some(message) => Err(Unreadable::Refused(message)),
-        None => Err(Unreadable::Shape {
-            path: items.path.to_string(),
+    match (page, refused) {
+        (Some(page), _) => Ok(page),
+        (None, Some(message)) => Err(Unreadable::Refused(message)),
+        (None, None) => Err(Unreadable::Shape {
+            path: source.items().path.to_string(),
             found: shape.unwrap_or_else(|| "an empty batch".to_owned()),
         }),
     }
 }
 
-fn total(items: &Items, answer: &Value) -> Option<u64> {
-    match items.total.as_ref()?.find(answer) {
-        Found::One(Value::Number(number)) => number.as_u64(),
-        Found::One(Value::String(text)) => text.replace(',', "").trim().parse().ok(),
+/// The items that one answer lists, if what was found is a list. Services that turn XML into JSON write a list of one as the
+/// one, and a list of none as an empty text.
+fn listed<'t>(source: &Source, answer: &str, found: &FoundText<'t>) -> Result<Option<Vec<&'t str>>, String> {
+    let total = || total(source, answer);
+    Ok(match found {
+        FoundText::One(list) => match cut(list)? {
+            Cut::List(items) => Some(items),
+            Cut::Object(_) if is_item(source, list) => Some(vec![list]),
+            Cut::Scalar("\"\"") if total().unwrap_or(0) == 0 => Some(Vec::new()),
+            Cut::Object(_) | Cut::Scalar(_) => None,
+        },
+        FoundText::Wrong("\"\"") if total().unwrap_or(0) == 0 => Some(Vec::new()),
+        // A list that is null beside a total of 0 is a list without items; without any total it is none as well, unless
+        // the answer says what went wrong.
+        FoundText::Null => {
+            let none = match source.items().total {
+                Some(_) => total() == Some(0),
+                None => error_of(answer).is_none(),
+            };
+            none.then(Vec::new)
+        }
+        FoundText::Absent => (total() == Some(0)).then(Vec::new),
+        FoundText::Wrong(_) => None,
+    })
+}
+
+/// Whether an object is an item and not the list's wrapping: it has what names an item.
+fn is_item(source: &Source, text: &str) -> bool {
+    let key = source.fields().iter().find(|field| field.column == source.items().key);
+    key.is_some_and(|field| match &field.from {
+        From::Item(pointer) => matches!(pointer.find_text(text), Ok(FoundText::One(_))),
+        From::Key => false,
+    })
+}
+
+fn total(source: &Source, answer: &str) -> Option<u64> {
+    match source.items().total.as_ref()?.find_text(answer) {
+        Ok(FoundText::One(text)) => text.trim_matches('"').replace(',', "").trim().parse().ok(),
         _ => None,
     }
 }
 
 /// The first message of a GraphQL answer's `errors`.
-fn error_of(answer: &Value) -> Option<String> {
-    let error = answer.get("errors")?.as_array()?.first()?;
-    let message = error.get("message").and_then(Value::as_str).map_or_else(|| error.to_string(), str::to_owned);
+fn error_of(answer: &str) -> Option<String> {
+    let Ok(Cut::Object(members)) = cut(answer) else { return None };
+    let (_, errors) = members.into_iter().find(|(name, _)| *name == "\"errors\"")?;
+    let Ok(Cut::List(errors)) = cut(errors) else { return None };
+    let first = errors.first()?;
+    let message = Json::parse(first)
+        .ok()
+        .and_then(|error| error.get("message").and_then(Json::as_str).map(str::to_owned))
+        .unwrap_or_else(|| (*first).to_owned());
     let message = identity::mask(&message).unwrap_or(message);
     Some(excerpt(&message, 200))
 }
 
-fn describe(found: &Found<'_>) -> String {
+fn describe(found: &FoundText<'_>) -> String {
     match found {
-        Found::Absent => "nothing".to_owned(),
-        Found::Many(_) => "several lists".to_owned(),
-        Found::One(value) | Found::Wrong { found: value, .. } => kind(value).to_owned(),
-    }
-}
-
-/// What a JSON value is, in words.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// The items that a document carries in its Apollo cache.
-pub(crate) fn in_document(recipe: &DocumentRecipe, html: &str) -> Result<Page, Unreadable> {
-    let state = script_object(html, &recipe.state)?;
-    let Value::Object(cache) = parse_json(state.as_bytes())? else {
-        return Err(Unreadable::Garbage { expected: "an object", found: "something else".to_owned() });
-    };
-    let root = cache.get("ROOT_QUERY").and_then(Value::as_object);
-    let fields = root.into_iter().flatten().filter(|(name, _)| bare_name(name) == recipe.field);
-    let mut page = Page::default();
-    let mut listed = false;
-    for (_, field) in fields {
-        let field = resolve(field, &cache, &mut Vec::new());
-        if let Found::One(Value::Array(found)) = recipe.path.find(&field) {
-            listed = true;
-            page.items.extend(found.iter().filter(|item| !item.is_null()).cloned());
-            page.total = field.get("total").and_then(Value::as_u64).or(page.total);
+        FoundText::Absent | FoundText::Null => "nothing".to_owned(),
+        FoundText::One(text) | FoundText::Wrong(text) => match text.as_bytes().first() {
+            Some(b'{') => "an object",
+            Some(b'[') => "a list",
+            Some(b'"') => "a text",
+            Some(b't' | b'f') => "a boolean",
+            Some(b'-' | b'0'..=b'9') => "a number",
+            _ => "something else",
         }
-    }
-    if !listed {
-        let prefix = format!("{}:", recipe.typename);
-        let entries = cache.iter().filter(|(name, entry)| {
-            name.starts_with(&prefix)
-                || entry.get("__typename").and_then(Value::as_str) == Some(recipe.typename.as_str())
-        });
-        page.items.extend(entries.map(|(name, entry)| resolve(entry, &cache, &mut vec![name.clone()])));
-    }
-    Ok(page)
-}
-
-/// The object literal in `<name> = {…}`, up to its matching brace: script text follows it.
-fn script_object<'h>(html: &'h str, name: &str) -> Result<&'h str, Unreadable> {
-    let missing = |found: &str| Unreadable::Garbage {
-        expected: "a document with its state in a script",
-        found: found.to_owned(),
-    };
-    let mut found = "none";
-    for (at, _) in html.match_indices(name) {
-        let after = html[at + name.len()..].trim_start();
-        let Some(object) = after.strip_prefix('=').map(str::trim_start).filter(|object| object.starts_with('{')) else {
-            continue;
-        };
-        match matching_brace(object) {
-            Some(end) => return Ok(&object[..=end]),
-            None => found = "one that is cut off",
-        }
-    }
-    Err(missing(found))
-}
-
-/// Where the brace closes that opens the text. Braces in strings don't count, nor do escaped quotes.
-fn matching_brace(text: &str) -> Option<usize> {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'{' => depth += 1,
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// `media({"size":1})` → `media`
-fn bare_name(name: &str) -> &str {
-    name.split(['(', ':']).next().unwrap_or(name)
-}
-
-/// Puts entries in the place of the references to them. One that is missing, or that would go round in a circle, is null:
-/// its text holds an id, and the item's identity rules don't look for ids there.
-fn resolve(value: &Value, cache: &Map<String, Value>, above: &mut Vec<String>) -> Value {
-    match value {
-        Value::Object(members) => {
-            if let Some(Value::String(name)) = members.get("__ref") {
-                return match cache.get(name) {
-                    Some(entry) if !above.contains(name) && above.len() < 32 => {
-                        above.push(name.clone());
-                        let resolved = resolve(entry, cache, above);
-                        above.pop();
-                        resolved
-                    }
-                    _ => Value::Null,
-                };
-            }
-            let mut resolved = Map::new();
-            for (name, member) in members {
-                // A plain field wins over one of the same name with arguments.
-                let bare = if name.contains('(') { bare_name(name) } else { name };
-                if bare == name || !members.contains_key(bare) {
-                    resolved.insert(bare.to_owned(), resolve(member, cache, above));
-                }
-            }
-            Value::Object(resolved)
-        }
-        Value::Array(elements) => elements.iter().map(|element| resolve(element, cache, above)).collect(),
-        other => other.clone(),
+        .to_owned(),
     }
 }
 
@@ -309,33 +203,42 @@ fn find_ignoring_case(text: &str, ascii: &str) -> Option<usize> {
 }
 
 /// The same for two forms of one item: from a document and from an answer. Names of types and nulls don't count, nor does order.
-pub(crate) fn fingerprint(item: &Value) -> [u8; 32] {
-    fn feed(value: &Value, hash: &mut Sha256) {
+pub(crate) fn fingerprint(item: &Json) -> [u8; 32] {
+    fn feed(value: &Json, hash: &mut Sha256) {
         match value {
-            Value::Object(members) => {
-                let mut members: Vec<_> =
-                    members.iter().filter(|(name, member)| *name != "__typename" && !member.is_null()).collect();
-                members.sort_unstable_by_key(|(name, _)| *name);
+            Json::Object(members) => {
+                let mut members: Vec<_> = members
+                    .iter()
+                    .filter(|(name, member)| name.as_str() != "__typename" && !member.is_null())
+                    .map(|(name, member)| (name.as_str(), member))
+                    .collect();
+                members.sort_by_key(|(name, _)| *name);
                 hash.update([b'{']);
                 for (name, member) in members {
-                    feed(&Value::String(name.clone()), hash);
+                    feed_text(name, hash);
                     feed(member, hash);
                 }
                 hash.update([b'}']);
             }
-            Value::Array(elements) => {
+            Json::List(elements) => {
                 hash.update([b'[']);
                 for element in elements {
                     feed(element, hash);
                 }
                 hash.update([b']']);
             }
-            // JSON text ends by itself: a quote, or the separator that follows.
+            Json::Text(text) => feed_text(text.as_str(), hash),
             scalar => {
                 hash.update(scalar.to_string().as_bytes());
                 hash.update([b',']);
             }
         }
+    }
+    // A text's length ends it, whatever it says.
+    fn feed_text(text: &str, hash: &mut Sha256) {
+        hash.update([b'"']);
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
     }
     let mut hash = Sha256::new();
     feed(item, &mut hash);

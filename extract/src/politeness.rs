@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use catalog::Timestamp;
+use catalog::simulation::{Instant, sleep_until};
 use serde::Serialize;
-use tokio::time::Instant;
 use url::Url;
 
-use crate::fetch::FetchError;
+use crate::egress::{Declared, Egress};
+use crate::error::FetchError;
 use crate::presence::Presence;
-use crate::source::{Rate, Robots, Source};
+use crate::source::{Rate, Recipe, Robots, Source, host_of};
 
 mod breaker;
 mod hosts;
@@ -29,11 +30,12 @@ pub use hosts::{HostSetting, Hosts};
 pub use robots::{RobotsTxt, Verdict};
 
 use breaker::{Breaker, Refusal};
-use robots::Fetched;
+use robots::{Fetched, Missed};
 
-/// robots.txt is asked for again after a day (RFC 9309, 2.4), and after a minute when it could not be had.
+/// robots.txt is asked for again after a day (RFC 9309, 2.4). One that could not be had is no answer: the next request asks
+/// again, but not each of a hundred keys at the same moment.
 const ROBOTS_FRESH: Duration = Duration::from_hours(24);
-const ROBOTS_RETRY: Duration = Duration::from_mins(1);
+const ROBOTS_RETRY: Duration = Duration::from_secs(1);
 
 /// A `Crawl-delay` above this is taken for a mistake.
 const LONGEST_CRAWL_DELAY: Duration = Duration::from_mins(1);
@@ -73,17 +75,21 @@ pub struct Politeness {
     hosts: Hosts,
     user_agent: String,
     now: fn() -> Timestamp,
+    egress: Arc<Egress>,
     client: Option<reqwest::Client>,
     by_host: Mutex<HashMap<String, Arc<Host>>>,
     decisions: Mutex<Vec<RobotsDecision>>,
     presence: OnceLock<Presence>,
 }
 
+/// How asking for robots.txt ended, and when.
+type LastAsked = Option<(Instant, Result<Arc<Fetched>, Missed>)>;
+
 /// What is known of one host.
 struct Host {
     state: Mutex<State>,
     /// Held while robots.txt is fetched, so that it is fetched once.
-    robots: tokio::sync::Mutex<Option<(Instant, Arc<Fetched>)>>,
+    robots: tokio::sync::Mutex<LastAsked>,
 }
 
 #[derive(Default)]
@@ -96,19 +102,13 @@ struct State {
 impl Politeness {
     /// `user_agent` names us and says where to complain; its first word is what robots.txt may call us by.
     pub fn new(hosts: Hosts, user_agent: &str, now: fn() -> Timestamp) -> Self {
-        // Five redirects: what RFC 9309 (2.3.1.2) asks for.
-        let client = reqwest::Client::builder()
-            .user_agent(user_agent)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::limited(5))
-            .timeout(Duration::from_secs(20))
-            .connect_timeout(Duration::from_secs(10))
-            .build()
-            .ok();
+        let egress = Arc::new(Egress::new(hosts.moved().map(|(_, base)| base.clone())));
+        let client = egress.client(user_agent).build().ok();
         Self {
             hosts,
             user_agent: user_agent.to_owned(),
             now,
+            egress,
             client,
             by_host: Mutex::default(),
             decisions: Mutex::default(),
@@ -171,6 +171,24 @@ impl Politeness {
         &self.hosts
     }
 
+    /// The door through which every request leaves.
+    pub(crate) fn egress(&self) -> &Arc<Egress> {
+        &self.egress
+    }
+
+    /// The hosts that a source, or the project, says are asked.
+    pub(crate) fn declared(&self, source: &Source) -> Declared {
+        let answers: &[String] = match source.recipe() {
+            Recipe::Browser(recipe) => &recipe.response_hosts,
+            Recipe::Http(_) => &[],
+        };
+        let own = [source.host()];
+        let named = self.hosts.names().map(str::to_owned);
+        Declared::new(
+            own.into_iter().chain(answers.iter().cloned()).chain(source.egress().iter().cloned()).chain(named),
+        )
+    }
+
     /// What time it is: a host may ask us to wait until one.
     pub(crate) fn now(&self) -> Timestamp {
         (self.now)()
@@ -209,7 +227,7 @@ impl Politeness {
         }
         // A pace finer than the timer is no pace.
         if at.saturating_duration_since(Instant::now()) >= Duration::from_millis(1) {
-            tokio::time::sleep_until(at).await;
+            sleep_until(at).await;
         }
         // Others may have been refused while we waited.
         match lock(&host.state).breaker.refusal(Instant::now()) {
@@ -226,7 +244,10 @@ impl Politeness {
         url: &Url,
         really: &Url,
     ) -> Result<(), FetchError> {
-        let fetched = self.robots(host, really).await;
+        let fetched = match self.robots(source, host, really).await {
+            Ok(fetched) => fetched,
+            Err(missed) => return self.missed_robots(source, name, host, url, missed),
+        };
         let mut path = url.path().to_owned();
         if let Some(query) = url.query() {
             path.push('?');
@@ -247,19 +268,48 @@ impl Politeness {
         if allowed { Ok(()) } else { Err(FetchError::RobotsDenied { url: url.to_string(), rule }) }
     }
 
-    async fn robots(&self, host: &Host, really: &Url) -> Arc<Fetched> {
+    /// Nothing was said about the page: who can't ask for the rules doesn't ask for it now (RFC 9309, 2.3.1.4).
+    fn missed_robots(
+        &self,
+        source: &Source,
+        name: &str,
+        host: &Host,
+        url: &Url,
+        missed: Missed,
+    ) -> Result<(), FetchError> {
+        let error = match missed {
+            Missed::Unreachable(why) => {
+                let reason = format!("its robots.txt could not be read: {why}");
+                FetchError::Transient { url: url.to_string(), reason }
+            }
+            Missed::TooMany(retry_after) => {
+                lock(&host.state).breaker.note(&Outcome::TooMany { retry_after }, Instant::now());
+                FetchError::RateLimited { host: name.to_owned(), retry_after }
+            }
+        };
+        let Robots::Ignore { reason } = source.robots() else { return Err(error) };
+        let rule = format!("robots.txt could not be read; not obeyed: {reason}");
+        self.record(RobotsDecision { host: name.to_owned(), url: pattern_of(url), allowed: true, rule });
+        Ok(())
+    }
+
+    async fn robots(&self, source: &Source, host: &Host, really: &Url) -> Result<Arc<Fetched>, Missed> {
         let mut cached = host.robots.lock().await;
         if let Some((at, fetched)) = cached.as_ref() {
-            let fresh = if fetched.is_unreachable() { ROBOTS_RETRY } else { ROBOTS_FRESH };
+            let fresh = if fetched.is_ok() { ROBOTS_FRESH } else { ROBOTS_RETRY };
             if at.elapsed() < fresh {
-                return Arc::clone(fetched);
+                return fetched.clone();
             }
         }
-        let fetched = Arc::new(match &self.client {
-            Some(client) => robots::fetch(client, really).await,
-            None => Fetched::Unreachable("no HTTP client".to_owned()),
-        });
-        *cached = Some((Instant::now(), Arc::clone(&fetched)));
+        let now = self.now();
+        let fetched = match &self.client {
+            Some(client) => {
+                let patience = |value: &str| retry_after(value, now);
+                robots::fetch(client, &self.egress, &self.declared(source), really, &patience).await.map(Arc::new)
+            }
+            None => Err(Missed::Unreachable("no HTTP client".to_owned())),
+        };
+        *cached = Some((Instant::now(), fetched.clone()));
         fetched
     }
 
@@ -292,10 +342,14 @@ fn refused(host: String, refusal: Refusal) -> FetchError {
     }
 }
 
-/// `host` or `host:port`, as the source names it.
-pub(crate) fn host_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }
 
 /// The address with its numbers and its query left out: `/restaurant/*/review`.

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use catalog::run::Process;
-use catalog::{Lake, Timestamp, path};
+use catalog::simulation::{Instant, sleep};
+use catalog::{Lake, Timestamp, fresh_id, path};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, one_line};
@@ -26,7 +26,7 @@ pub use sign::{Health, MISSED, Role, Sign, State, UnderWay, Worker, workers};
 /// Whose sign of life it is, and how often it is given.
 #[derive(Clone, Debug)]
 pub struct PresenceSettings {
-    /// Names the sign; no other process has the same.
+    /// What people know it by. Another process may have the same: a sign is told by random bits of its own.
     pub id: String,
     /// What it does here.
     pub role: Role,
@@ -49,8 +49,11 @@ pub struct Presence(Arc<Inner>);
 struct Inner {
     lake: Lake,
     settings: PresenceSettings,
+    /// Random, by which its own sign is known among all signs.
+    holder: String,
     started: Timestamp,
     me: Mutex<Me>,
+    /// By the names of their signs.
     others: Mutex<HashMap<String, Other>>,
     /// Held while a host is entered.
     entering: tokio::sync::Mutex<()>,
@@ -87,6 +90,7 @@ impl Presence {
     pub async fn start(lake: &Lake, settings: PresenceSettings) -> Result<Self, Error> {
         let presence = Self(Arc::new(Inner {
             lake: lake.clone(),
+            holder: fresh_id(),
             started: (settings.now)(),
             settings,
             me: Mutex::default(),
@@ -166,6 +170,7 @@ impl Presence {
         });
         Sign {
             id: settings.id.clone(),
+            holder: self.0.holder.clone(),
             role: settings.role,
             process: Process::current(),
             started: self.0.started,
@@ -185,11 +190,11 @@ impl Presence {
         if state.is_none() && self.0.ended.is_cancelled() {
             return Ok(());
         }
-        let at = path::worker(&self.0.settings.id);
         let began = Instant::now();
-        let body =
-            serde_json::to_vec(&self.sign(state)).map_err(|source| Error::Note { path: at.to_string(), source })?;
-        self.0.lake.objects().note(&at, body.into()).await?;
+        let sign = self.sign(state);
+        let at = path::worker(&sign.name());
+        let body = serde_json::to_vec(&sign).map_err(|source| Error::Note { path: at.to_string(), source })?;
+        self.0.lake.objects().put_volatile(&at, body.into()).await?;
         self.me().written = Some(began);
         Ok(())
     }
@@ -198,21 +203,27 @@ impl Presence {
     async fn refresh(&self) -> Result<(), Error> {
         let found = sign::read_all(&self.0.lake).await?;
         let (now, wall) = (Instant::now(), (self.0.settings.now)());
+        // Our own sign came in by the clock that theirs came in by: with it nobody's wrong clock counts.
+        let mine = found.iter().find(|it| it.sign.holder == self.0.holder).map(|it| it.at);
         let mut others = self.others();
-        let here: HashSet<&str> = found.iter().map(|sign| sign.id.as_str()).collect();
-        others.retain(|id, _| here.contains(id.as_str()));
-        for sign in found.iter().filter(|sign| sign.id != self.0.settings.id) {
-            let dead = sign.state == State::Stopped || sign.process.is_gone();
-            if let Some(other) = others.get_mut(&sign.id) {
-                if other.sign.seen != sign.seen {
+        let here: HashSet<String> = found.iter().map(|it| it.sign.name()).collect();
+        others.retain(|name, _| here.contains(name));
+        for it in found.into_iter().filter(|it| it.sign.holder != self.0.holder) {
+            let dead = it.sign.state == State::Stopped || it.sign.process.is_gone();
+            if let Some(other) = others.get_mut(&it.sign.name()) {
+                if other.sign.seen != it.sign.seen {
                     other.changed = now;
                 }
-                (other.sign, other.dead) = (sign.clone(), dead);
+                (other.sign, other.dead) = (it.sign, dead);
             } else {
-                // Of one that is seen for the first time, its own clock is all there is to go by.
-                let dead = dead || sign.health(wall) != Health::Lives;
-                let changed = if dead { now.checked_sub(sign.patience()).unwrap_or(now) } else { now };
-                others.insert(sign.id.clone(), Other { sign: sign.clone(), changed, dead });
+                // Of one that is seen for the first time, clocks are all there is to go by.
+                let silence = match mine {
+                    Some(mine) => Duration::try_from(mine.duration_since(it.at)).unwrap_or_default(),
+                    None => it.silence(wall),
+                };
+                let dead = it.sign.health(silence) != Health::Lives;
+                let changed = if dead { now.checked_sub(it.sign.patience()).unwrap_or(now) } else { now };
+                others.insert(it.sign.name(), Other { sign: it.sign, changed, dead });
             }
         }
         Ok(())

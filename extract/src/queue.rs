@@ -4,7 +4,7 @@
 //!   is harmless and cheap: its txn is looked for before anything is fetched, and its keys are staged once.
 //! - *Receiving* hides the message for the *visibility timeout* and gives a *receipt handle*. A heartbeat extends the
 //!   timeout; when it runs out, the message is visible again and the next receive makes a new handle: the old one is
-//!   [`Held::Lost`], which is an answer and not an error.
+//!   [`ReceiptState::Stale`], which is an answer and not an error.
 //! - *Deleting* ends the message. It is done only after the task's commit.
 //! - A message that was received too often becomes a *dead letter* with its last error; *redrive* sends it again.
 //!
@@ -40,14 +40,14 @@ mod sqs;
 
 /// Which messages are meant: those of a source, of a day, of both, or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Of {
+pub struct TaskFilter {
     /// Of this source; of any if left out.
     pub source: Option<SourceName>,
     /// Of this day; of any if left out.
     pub dt: Option<Date>,
 }
 
-impl Of {
+impl TaskFilter {
     /// Every message.
     pub fn all() -> Self {
         Self::default()
@@ -73,26 +73,35 @@ pub trait Queue: Send + Sync + fmt::Debug {
 
     /// Takes the next visible message and hides it. A queue that sorts gives one of those that are meant, and makes dead
     /// letters of messages that were received `max_receives` times; one that doesn't gives any, and keeps to its own bound.
-    async fn receive(&self, of: &Of, options: &ReceiveOptions, now: Timestamp) -> Result<Option<Message>, Error>;
+    async fn receive(
+        &self,
+        of: &TaskFilter,
+        options: &ReceiveOptions,
+        now: Timestamp,
+    ) -> Result<Option<Message>, Error>;
 
     /// Hides a received message for another `timeout` from `now`: the heartbeat.
-    async fn change_visibility(&self, handle: &ReceiptHandle, timeout: Duration, now: Timestamp)
-    -> Result<Held, Error>;
+    async fn change_visibility(
+        &self,
+        handle: &ReceiptHandle,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Result<ReceiptState, Error>;
 
     /// Puts a received message back, to be visible after `release.after`.
-    async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<Held, Error>;
+    async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<ReceiptState, Error>;
 
     /// Ends a received message: its task is done.
-    async fn delete(&self, handle: &ReceiptHandle) -> Result<Held, Error>;
+    async fn delete(&self, handle: &ReceiptHandle) -> Result<ReceiptState, Error>;
 
     /// Sets a received message apart for good, before its receives are used up.
-    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<Held, Error>;
+    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error>;
 
     /// How many messages there are. One that doesn't sort counts all of its own, and only about.
-    async fn counts(&self, of: &Of, now: Timestamp) -> Result<Counts, Error>;
+    async fn counts(&self, of: &TaskFilter, now: Timestamp) -> Result<Counts, Error>;
 
     /// The dead letters, by source, day and task id.
-    async fn dead_letters(&self, of: &Of, now: Timestamp) -> Result<Vec<DeadLetter>, Error>;
+    async fn dead_letters(&self, of: &TaskFilter, now: Timestamp) -> Result<Vec<DeadLetter>, Error>;
 
     /// Sends these dead letters again, with no receives, and says how many there were.
     async fn redrive(&self, letters: &[DeadLetter], now: Timestamp) -> Result<usize, Error>;
@@ -148,11 +157,11 @@ pub struct ReceiptHandle {
 /// Whether a receipt handle was still the newest one.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum ReceiptState {
     /// It was, and what was asked is done.
-    Yes,
+    Current,
     /// Somebody else has received the message since, or it is gone. Nothing was changed: stop working on it.
-    Lost,
+    Stale,
 }
 
 /// How many messages there are, by what can be done with them.

@@ -3,6 +3,9 @@
 //! Mapping never loses an item. What can't be mapped becomes a row as well: with what could be mapped, with its payload,
 //! and with `_error` naming the column, what it should have been and what was found. No value is bent to fit: a number is
 //! not rounded, a text that is no number doesn't become 0.
+//!
+//! The payload is what came, byte for byte, unless something of it must not reach the lake: then only that is another, and
+//! numbers and texts beside it stay as they were written.
 
 use std::sync::Arc;
 
@@ -13,10 +16,12 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field as ArrowField};
 use arrow::error::ArrowError;
 use catalog::{Date, Timestamp};
-use serde_json::Value;
+
+use sha2::{Digest, Sha256};
 
 use crate::identity::{self, IdentityKey};
-use crate::items::{excerpt, kind};
+use crate::items::{self, Item, excerpt};
+use crate::json::{Json, Text};
 use crate::source::{Field, FieldType, Found, From, Source};
 use crate::task::Key;
 
@@ -31,6 +36,28 @@ pub(crate) struct Record {
     pub(crate) key: Option<String>,
     /// Where the item stands in the source's order.
     pub(crate) order: Option<Timestamp>,
+    /// The same for two forms of one item.
+    pub(crate) content: [u8; 32],
+    /// Whether the document's cache was its source, in which an item may look different.
+    pub(crate) is_joined: bool,
+}
+
+impl Record {
+    /// Whether two rows would say the same in every column.
+    pub(crate) fn is_mapped_like(&self, other: &Self) -> bool {
+        self.cells == other.cells
+    }
+
+    /// What it takes to keep it, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let cells = self.cells.iter().map(|cell| match cell {
+            Cell::Text(text) => text.len(),
+            Cell::List(texts) => texts.iter().map(|text| text.len() + 24).sum(),
+            _ => 0,
+        });
+        let error = self.error.as_ref().map_or(0, String::len);
+        (cells.sum::<usize>() + self.cells.len() * size_of::<Cell>() + self.payload.len() + error) as u64
+    }
 }
 
 /// The rows of one key share these.
@@ -59,8 +86,20 @@ enum Cell {
 }
 
 /// Scrubs the item and maps it.
-pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, mut item: Value) -> Record {
-    identity::scrub(&mut item, source, identity);
+pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, item: Item<'_>) -> Record {
+    let (raw, mut item) = match item {
+        Item::Joined(item) => (None, item),
+        Item::Raw(raw) => match Json::parse(raw) {
+            Ok(item) => (Some(raw), item),
+            Err(why) => return unreadable(source, key, raw, &why),
+        },
+    };
+    let content = items::fingerprint(&item);
+    let is_changed = identity::scrub(&mut item, source, identity);
+    let payload = match raw {
+        Some(raw) if !is_changed => raw.to_owned(),
+        _ => item.to_string(),
+    };
     let mut errors = Vec::new();
     let is_object = item.is_object();
     if !is_object {
@@ -101,7 +140,28 @@ pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, mut item: 
         _ => None,
     };
     let error = if errors.is_empty() { None } else { Some(errors.join("; ")) };
-    Record { payload: item.to_string(), cells, error, key: name, order }
+    Record { payload, cells, error, key: name, order, content, is_joined: raw.is_none() }
+}
+
+/// An item that is no JSON: nothing of it can be mapped. What it was is kept where no rule says that a part of it must not
+/// be, for then nobody can tell which.
+fn unreadable(source: &Source, key: &Key, raw: &str, why: &str) -> Record {
+    let cells = source.fields().iter().map(|field| match field.from {
+        From::Key => convert(field, &Json::Text(Text::new(key.value.clone()))).unwrap_or(Cell::Null),
+        From::Item(_) => Cell::Null,
+    });
+    let keeps = !source.names_persons();
+    let payload = if keeps { identity::mask(raw).unwrap_or_else(|| raw.to_owned()) } else { "null".to_owned() };
+    let kept = if keeps { "" } else { "; it is not kept, because the source has identity rules" };
+    Record {
+        cells: cells.collect(),
+        payload,
+        error: Some(format!("expected an item to be JSON: {why}; it has {} bytes{kept}", raw.len())),
+        key: None,
+        order: None,
+        content: Sha256::digest(raw.as_bytes()).into(),
+        is_joined: false,
+    }
 }
 
 /// The rows of one key as a batch of the source's schema.
@@ -171,9 +231,9 @@ fn array<'c>(kind: FieldType, cells: impl Iterator<Item = &'c Cell>) -> ArrayRef
     }
 }
 
-fn cell(field: &Field, key: &Key, item: &Value) -> Result<Cell, String> {
+fn cell(field: &Field, key: &Key, item: &Json) -> Result<Cell, String> {
     let pointer = match &field.from {
-        From::Key => return convert(field, &Value::String(key.value.clone())),
+        From::Key => return convert(field, &Json::Text(Text::new(key.value.clone()))),
         From::Item(pointer) => pointer,
     };
     match pointer.find(item) {
@@ -186,62 +246,68 @@ fn cell(field: &Field, key: &Key, item: &Value) -> Result<Cell, String> {
     }
 }
 
-fn convert(field: &Field, value: &Value) -> Result<Cell, String> {
+fn convert(field: &Field, value: &Json) -> Result<Cell, String> {
     let wrong = || Err(format!("expected `{}` to be {}, found {}", field.column, words(field.kind), found(value)));
-    match (field.kind, value) {
-        (FieldType::String | FieldType::Id | FieldType::Hash, Value::String(text)) => Ok(Cell::Text(text.clone())),
-        (FieldType::Id, Value::Number(number)) => Ok(Cell::Text(number.to_string())),
+    let text = match value {
+        Json::Null => return Ok(Cell::Null),
+        Json::Text(text) => Some(text.as_str()),
+        _ => None,
+    };
+    match (field.kind, value, text) {
+        (FieldType::String | FieldType::Id | FieldType::Hash, _, Some(text)) => Ok(Cell::Text(text.to_owned())),
+        // By its digits: no float comes between.
+        (FieldType::Id, Json::Number(number), _) => Ok(Cell::Text(number.to_string())),
         // Sites write "no number" as an empty text.
-        (FieldType::Int64 | FieldType::Float64 | FieldType::Timestamp, Value::String(text))
-            if text.trim().is_empty() =>
-        {
+        (FieldType::Int64 | FieldType::Float64 | FieldType::Timestamp, _, Some(text)) if text.trim().is_empty() => {
             Ok(Cell::Null)
         }
-        (FieldType::Int64, Value::Number(number)) => whole(number).map_or_else(wrong, |number| Ok(Cell::Int(number))),
-        (FieldType::Int64, Value::String(text)) => {
+        (FieldType::Int64, Json::Number(number), _) => whole(number).map_or_else(wrong, |number| Ok(Cell::Int(number))),
+        (FieldType::Int64, _, Some(text)) => {
             ungrouped(text).and_then(|text| text.parse().ok()).map_or_else(wrong, |number| Ok(Cell::Int(number)))
         }
-        (FieldType::Float64, Value::Number(number)) => {
-            number.as_f64().map_or_else(wrong, |number| Ok(Cell::Float(number)))
+        (FieldType::Float64, Json::Number(number), _) => {
+            finite(number).map_or_else(wrong, |number| Ok(Cell::Float(number)))
         }
-        (FieldType::Float64, Value::String(text)) => {
+        (FieldType::Float64, _, Some(text)) => {
             let number = ungrouped(text)
                 .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)));
-            number
-                .and_then(|text| text.parse().ok())
-                .filter(|number: &f64| number.is_finite())
-                .map_or_else(wrong, |number| Ok(Cell::Float(number)))
+            number.and_then(|text| finite(&text)).map_or_else(wrong, |number| Ok(Cell::Float(number)))
         }
-        (FieldType::Timestamp, Value::String(text)) => {
+        (FieldType::Timestamp, _, Some(text)) => {
             text.trim().parse::<Timestamp>().map_or_else(|_| wrong(), |at| Ok(Cell::Time(at.as_microsecond())))
         }
-        (FieldType::Bool, Value::Bool(flag)) => Ok(Cell::Bool(*flag)),
-        (FieldType::Count, Value::Array(elements)) => {
+        (FieldType::Bool, Json::Bool(flag), _) => Ok(Cell::Bool(*flag)),
+        (FieldType::Count, Json::List(elements), _) => {
             i64::try_from(elements.len()).map_or_else(|_| wrong(), |count| Ok(Cell::Int(count)))
         }
-        (FieldType::ListString, Value::Array(elements)) => {
+        (FieldType::ListString, Json::List(elements), _) => {
             list(field, elements.iter().filter(|element| !element.is_null()))
         }
         _ => wrong(),
     }
 }
 
-fn list<'v>(field: &Field, values: impl Iterator<Item = &'v Value>) -> Result<Cell, String> {
+fn list<'v>(field: &Field, values: impl Iterator<Item = &'v Json>) -> Result<Cell, String> {
     values
         .map(|value| match value {
-            Value::String(text) => Ok(text.clone()),
-            Value::Number(number) => Ok(number.to_string()),
+            Json::Text(text) => Ok(text.as_str().to_owned()),
+            Json::Number(number) => Ok(number.to_string()),
             other => Err(format!("expected each element of `{}` to be a text, found {}", field.column, found(other))),
         })
         .collect::<Result<_, _>>()
         .map(Cell::List)
 }
 
+/// A number as a column holds it; one that no float holds is none.
+fn finite(number: &str) -> Option<f64> {
+    number.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
 /// A JSON number that is whole, also when it was written `3.0`, and only where a float still is exact.
-fn whole(number: &serde_json::Number) -> Option<i64> {
+fn whole(number: &str) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2⁵³
-    number.as_i64().or_else(|| {
-        let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= EXACT)?;
+    number.parse().ok().or_else(|| {
+        let float = finite(number).filter(|float| float.fract() == 0.0 && float.abs() <= EXACT)?;
         format!("{float:.0}").parse().ok()
     })
 }
@@ -283,13 +349,16 @@ fn place(field: &Field) -> String {
 }
 
 /// `the text "어제"`. The item was scrubbed before, so nothing personal is quoted.
-fn found(value: &Value) -> String {
+fn found(value: &Json) -> String {
     match value {
-        Value::String(_) => format!("the text {}", excerpt(&value.to_string(), 60)),
-        Value::Number(_) | Value::Bool(_) => {
-            format!("{} {}", kind(value).replacen("a ", "the ", 1), excerpt(&value.to_string(), 60))
+        Json::Text(text) => {
+            let start = excerpt(text.as_str(), 60);
+            format!("the text {}", excerpt(&Json::Text(Text::new(start)).to_string(), 60))
         }
-        other => kind(other).to_owned(),
+        Json::Number(_) | Json::Bool(_) => {
+            format!("{} {}", value.kind().replacen("a ", "the ", 1), excerpt(&value.to_string(), 60))
+        }
+        other => other.kind().to_owned(),
     }
 }
 

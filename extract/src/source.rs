@@ -21,17 +21,22 @@ use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUni
 use catalog::{Diagnostic, SourceName, TableName, TableSpec};
 
 mod field;
+mod limits;
 mod parse;
 mod pointer;
 mod reader;
 mod recipe;
+mod secret;
 mod template;
 
 pub use field::{Field, FieldType, From};
-pub use pointer::{Found, Pointer};
-pub use recipe::{BrowserRecipe, DocumentRecipe, HttpRecipe, Method, MoreRecipe, Recipe};
-pub(crate) use template::percent_encode_path;
+pub use limits::Limits;
+pub use pointer::Pointer;
+pub(crate) use pointer::{Found, FoundText};
+pub use recipe::{BrowserRecipe, DocumentRecipe, HttpRecipe, Method, More, MoreRecipe, Recipe};
+pub use secret::Secrets;
 pub use template::{JsonTemplate, Place, UrlTemplate};
+pub(crate) use template::{host_of, percent_encode_path};
 
 /// The source files that come with the program, as (file name, text): what `onggi init` writes.
 pub const EMBEDDED: [(&str, &str); 2] = [
@@ -51,11 +56,15 @@ pub struct Source {
     pub(crate) keys: Keys,
     pub(crate) keys_per_task: usize,
     pub(crate) max_receives: u32,
+    pub(crate) tolerance: f64,
     pub(crate) rate: Rate,
     pub(crate) robots: Robots,
     pub(crate) items: Items,
     pub(crate) fields: Vec<Field>,
     pub(crate) scrub: Scrub,
+    pub(crate) limits: Limits,
+    pub(crate) secrets: Secrets,
+    pub(crate) egress: Vec<String>,
     pub(crate) recipe: Recipe,
 }
 
@@ -125,7 +134,7 @@ impl Source {
             Recipe::Browser(recipe) => &recipe.url,
         };
         let url = url.render(&Place { key: "x", page: 1, start: 1, size: 1 });
-        url::Url::parse(&url).map(|url| crate::politeness::host_of(&url)).unwrap_or_default()
+        url::Url::parse(&url).map(|url| host_of(&url)).unwrap_or_default()
     }
 
     /// How many keys one task holds at most.
@@ -136,6 +145,20 @@ impl Source {
     /// After how many receives a task goes to the dead-letter queue.
     pub fn max_receives(&self) -> u32 {
         self.max_receives
+    }
+
+    /// The share of a day's records that may be set aside, and of its keys that may be unreadable or refused, before the day
+    /// counts as partial: 0 to 1.
+    pub fn tolerance(&self) -> f64 {
+        self.tolerance
+    }
+
+    /// What its answers are taken for: 64 bits of a hash over how it is asked, where items lie and how they are mapped, in
+    /// hexadecimal. Keys, pace and bounds of tasks are no part of it. A key whose answer could not be read, or was cut at a
+    /// bound, is asked for again under another definition.
+    pub fn definition(&self) -> String {
+        let parts = [format!("{:?}", self.recipe), format!("{:?}", self.items), format!("{:?}", self.fields)];
+        crate::task::short_hash(parts.iter().map(String::as_str), 8)
     }
 
     /// Which fetcher reads it.
@@ -169,6 +192,35 @@ impl Source {
     /// What of an item must not reach the lake.
     pub fn scrub(&self) -> &Scrub {
         &self.scrub
+    }
+
+    /// Whether something in its items names a person: then nothing of them is kept that no rule speaks of.
+    pub fn names_persons(&self) -> bool {
+        let Scrub { drop, keep, names, masks, .. } = &self.scrub;
+        let hashes = self.fields.iter().any(|field| field.kind == FieldType::Hash);
+        hashes || !(drop.is_empty() && keep.is_empty() && names.is_empty() && masks.is_empty())
+    }
+
+    /// What one key may take.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The secrets its headers and addresses refer to.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// The same source with the values of its secrets: who may read them says what they are.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// Hosts that its pages may reach beside its own, `*.` for any name below one.
+    pub fn egress(&self) -> &[String] {
+        &self.egress
     }
 
     /// How it is fetched.
@@ -269,7 +321,23 @@ pub struct Scrub {
     pub keep: Vec<(Pointer, Vec<String>)>,
     /// Texts in which phone numbers and the like are left alone.
     pub unmasked: Vec<Pointer>,
+    /// Where names of persons stand, which are then looked for in the other texts of the item. Without any, everything that
+    /// is removed is looked for.
+    pub names: Vec<Pointer>,
+    /// Members at the top of an item that are kept although no field and no rule speaks of them.
+    pub allow: Vec<String>,
+    /// What is masked in every text beside what always is.
+    pub masks: Vec<Mask>,
+}
+
+/// A form of number or address that names somebody.
+#[derive(Clone, Debug)]
+pub struct Mask {
+    /// What it is called: `[plate]` stands in its place.
+    pub label: String,
+    /// How it is written.
+    pub pattern: regex::Regex,
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

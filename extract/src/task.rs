@@ -1,8 +1,9 @@
 //! The unit of extraction: a source, a day and a bounded list of keys.
 //!
-//! The hard part is the name. A plan may get lost together with the queue, and a task that was half done must then be
-//! found again under the name it had: its staged keys and its txn in the table hang on it. So a task's id is made of
-//! nothing but what it does – source, day and keys – and not of when or by whom it was planned.
+//! A task is a parcel of keys, made anew by each run from what is not done yet. Its id is made of nothing but what it does –
+//! source, day and keys, and on top of what – and not of when or by whom it was planned: so two runs of a day send the same
+//! tasks, and a queue takes them for the same. Nothing else hangs on it: what is staged is found by its key, and what is
+//! done stands in the table, key by key ([`crate::outcome`]).
 //!
 //! ```
 //! use extract::task::{Key, Task};
@@ -12,11 +13,11 @@
 //! let one = Task::new(&source, dt, vec![Key::new("망원동 국밥"), Key::new("연남동 카페")]);
 //! let two = Task::new(&source, dt, vec![Key::new("연남동 카페"), Key::new("망원동 국밥")]);
 //! assert_eq!(one.id, two.id);
-//! assert_eq!(one.app_id(), format!("naver_places/2026-10-01/{}", one.id));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use catalog::{Date, SourceName};
@@ -31,12 +32,20 @@ pub struct Key {
     /// Where an incremental source may stop: the newest value the lake already has for this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+    /// On top of which closed outcome it is asked for, by the number of that outcome's commit: if another one stands there
+    /// when it is to land, somebody else was faster. None if there was none. See [`crate::outcome`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<i64>,
+    /// After which open outcome it is asked for again, by the number of that outcome's commit. It makes the task another one,
+    /// for queues that remember which tasks they were sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
 }
 
 impl Key {
     /// A key without a watermark.
     pub fn new(value: impl Into<String>) -> Self {
-        Self { value: value.into(), since: None }
+        Self { value: value.into(), since: None, over: None, after: None }
     }
 
     /// A name for the key that is safe in a path, whatever script the key is written in: 128 bits of its hash.
@@ -64,16 +73,15 @@ impl Task {
         let keys = distinct(keys);
         let source_text = source.to_string();
         let dt_text = dt.to_string();
-        let parts =
-            [source_text.as_str(), dt_text.as_str()].into_iter().chain(keys.iter().map(|key| key.value.as_str()));
+        let mut parts = vec![source_text, dt_text];
+        for key in &keys {
+            parts.push(key.value.clone());
+            parts.extend(key.over.map(|over| format!("over {over}")));
+            parts.extend(key.after.map(|after| format!("after {after}")));
+        }
         // 64 bits: a day of a source has thousands of tasks at most, so a collision is a matter of 10⁻¹².
-        let id = TaskId(short_hash(parts, 8));
+        let id = TaskId(short_hash(parts.iter().map(String::as_str), 8));
         Self { source: source.clone(), dt, id, keys }
-    }
-
-    /// The application id under which the task's commit is known in the table: `<source>/<dt>/<task>`.
-    pub fn app_id(&self) -> String {
-        format!("{}/{}/{}", self.source, self.dt, self.id)
     }
 }
 
@@ -107,28 +115,31 @@ pub fn split(source: &SourceName, dt: Date, keys: Vec<Key>, keys_per_task: usize
 }
 
 /// Sorted by value, each value once. Of several watermarks for a value the lowest stays: it fetches the most.
-fn distinct(keys: Vec<Key>) -> Vec<Key> {
-    let mut by_value: BTreeMap<String, Option<String>> = BTreeMap::new();
-    for Key { value, since } in keys {
-        by_value.entry(value).and_modify(|kept| *kept = (*kept).take().min(since.clone())).or_insert(since);
+pub(crate) fn distinct(keys: Vec<Key>) -> Vec<Key> {
+    let mut by_value: BTreeMap<String, Key> = BTreeMap::new();
+    for key in keys {
+        match by_value.entry(key.value.clone()) {
+            Entry::Vacant(entry) => drop(entry.insert(key)),
+            Entry::Occupied(mut entry) => {
+                let kept = entry.get_mut();
+                kept.since = kept.since.take().min(key.since);
+                kept.over = kept.over.max(key.over);
+                kept.after = kept.after.max(key.after);
+            }
+        }
     }
-    by_value.into_iter().map(|(value, since)| Key { value, since }).collect()
+    by_value.into_values().collect()
 }
 
 /// The first `bytes` bytes of a hash over length-prefixed parts, in hexadecimal. The prefix keeps `ab`,`c` and `a`,`bc` apart.
-fn short_hash<'a>(parts: impl IntoIterator<Item = &'a str>, bytes: usize) -> String {
+pub(crate) fn short_hash<'a>(parts: impl IntoIterator<Item = &'a str>, bytes: usize) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
     let digest = hash.finalize();
-    let mut text = String::with_capacity(bytes * 2);
-    for byte in digest.iter().take(bytes) {
-        text.push(char::from(HEX[usize::from(byte >> 4)]));
-        text.push(char::from(HEX[usize::from(byte & 15)]));
-    }
-    text
+    hex::encode(&digest[..bytes.min(digest.len())])
 }
 
 /// A number in 0..1 that is the same for the same parts.
@@ -136,8 +147,6 @@ pub(crate) fn fraction<'a>(parts: impl IntoIterator<Item = &'a str>) -> f64 {
     let number = u32::from_str_radix(&short_hash(parts, 4), 16).unwrap_or_default();
     f64::from(number) / (f64::from(u32::MAX) + 1.0)
 }
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {
@@ -169,15 +178,23 @@ mod tests {
 
     #[test]
     fn the_watermark_is_not_part_of_the_name() {
-        let with = Key { value: "a".into(), since: Some("2026-09-30".into()) };
+        let with = Key { value: "a".into(), since: Some("2026-09-30".into()), over: None, after: None };
         let task = Task::new(&source(), day("2026-10-01"), vec![with.clone()]);
         assert_eq!(task.id, Task::new(&source(), day("2026-10-01"), keys(&["a"])).id);
         assert_eq!(task.keys, vec![with]);
     }
 
     #[test]
+    fn what_it_is_done_on_top_of_is_part_of_the_name() {
+        let over = |over| Task::new(&source(), day("2026-10-01"), vec![Key { over, ..Key::new("a") }]).id;
+        assert_ne!(over(None), over(Some(3)));
+        assert_ne!(over(Some(3)), over(Some(4)));
+    }
+
+    #[test]
     fn of_two_watermarks_the_one_that_fetches_more_stays() {
-        let at = |since: Option<&str>| Key { value: "a".into(), since: since.map(str::to_owned) };
+        let at =
+            |since: Option<&str>| Key { value: "a".into(), since: since.map(str::to_owned), over: None, after: None };
         assert_eq!(distinct(vec![at(Some("5")), at(Some("3"))]), vec![at(Some("3"))]);
         assert_eq!(distinct(vec![at(Some("5")), at(None)]), vec![at(None)]);
     }

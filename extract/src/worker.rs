@@ -1,23 +1,21 @@
 //! The loop: a source's day is planned, sent, fetched and landed, and the only room that knows all the others.
 //!
 //! ```text
-//!  1 plan      keys → tasks, recorded in the lake; those whose txn is in the table are done and not even sent
-//!  2 receive   the message is hidden; a heartbeat keeps it hidden; a lost heartbeat stops the work
-//!  3 done?     its txn is in the table by now → delete the message, fetch nothing
+//!  1 plan      keys that have not ended → tasks; a day on which all have ended never touches the queue
+//!  2 receive   the message is hidden; a heartbeat keeps it hidden; a lost heartbeat stops the asking
+//!  3 wanted?   keys that somebody closed by now are left out
 //!  4 fetch     key by key, at the host's pace; a finished key is staged
-//!  5 land      staged keys → one commit with the task's txn
+//!  5 land      what was fetched → one commit with the keys' outcomes, many tasks together
 //!  6 delete    only now the message; then the staged keys
 //! ```
 //!
 //! The hard part is to end. Several processes may work on the same day, any of them may die, and the queue may vanish: so
-//! the loop ends when nothing is in the queue any more, then asks the *table* what is done, and sends again what is neither
-//! there nor among the dead letters. A day whose tasks are all in the table never touches the queue.
+//! the loop ends when nothing is in the queue any more, then asks the *outcomes* what is done, and sends again what has none.
 //!
-//! Three ways lead through these steps. [`extract()`] does a source's day with hands of its own; [`extract_by_others`] plans
-//! and sends it and waits for workers; [`work`] is such a worker, which takes the tasks of any day and source. A queue that
+//! Three ways lead through these steps. [`extract()`] does a source's day with hands of its own; [`extract_external`] plans
+//! and sends it and waits for workers; [`work()`] is such a worker, which takes the tasks of any day and source. A queue that
 //! can't tell days apart gives a run other days' tasks as well, and it does them, since somebody waits for them.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,33 +23,35 @@ use std::time::Duration;
 use catalog::{Date, Lake, RunId, Timestamp};
 use serde::Serialize;
 
-use self::crew::Crew;
-use self::day::{Day, undone};
-use self::desk::Desk;
+use self::day::Day;
+use self::open_source::OpenSource;
+use self::pool::WorkerPool;
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::fetch::{Fetch, Fetchers};
 use crate::identity::IdentityKey;
-use crate::plan::{self, Due, due, plan};
+use crate::ledger::{DueKeys, Ledger};
+use crate::outcome::{KeyOutcome, Outcome};
+use crate::plan;
 use crate::politeness::RobotsDecision;
 use crate::presence::Presence;
-use crate::queue::{DeadLetter, Queue};
+use crate::queue::Queue;
 use crate::source::Source;
-use crate::task::Key;
+use crate::task::{Key, Task};
 
-mod crew;
 mod day;
-mod desk;
+mod external;
+mod failure;
+mod landing;
 mod lease;
 mod message;
-mod others;
-mod serve;
-mod setback;
-mod tally;
+mod open_source;
+mod pool;
+mod stats;
+mod work;
 
-pub use day::landed;
-pub use others::{Others, extract_by_others};
-pub use serve::{Until, Worked, work};
+pub use external::extract_external;
+pub use work::{Until, Worked, work};
 
 /// What extracting needs besides a source: made once by the command line, used for every source of a run.
 #[derive(Clone)]
@@ -133,17 +133,16 @@ pub struct Extracted {
     pub keys_fetched: u64,
     /// Requests made for them.
     pub requests: u64,
-    /// Tasks of the day that failed for good, in this run or an earlier one.
-    pub dead: Vec<DeadLetter>,
+    /// Keys of the day that did not end as they should: open ones, and those that were cut at a bound.
+    pub open: Vec<KeyOutcome>,
+    /// What is wrong with the day as a whole, though no key of it is open.
+    pub excess: Option<String>,
     /// Hosts that refuse us, with how we know.
     pub blocked: Vec<(String, String)>,
-    /// Tasks left undone, dead ones not counted: a blocked host's.
+    /// Keys left undone: a blocked host's.
     pub left: u64,
     /// What robots.txt said.
     pub robots: Vec<RobotsDecision>,
-    /// Tasks that failed for good in our own hands.
-    #[serde(skip)]
-    pub buried: u64,
     /// Tasks whose lease we lost.
     #[serde(skip)]
     pub lost: u64,
@@ -152,31 +151,19 @@ pub struct Extracted {
 impl Extracted {
     /// Whether something of the day is missing.
     pub fn is_partial(&self) -> bool {
-        self.left > 0 || !self.dead.is_empty() || !self.blocked.is_empty()
+        self.left > 0 || !self.open.is_empty() || !self.blocked.is_empty() || self.excess.is_some()
     }
 }
 
-/// Whether a source is to be extracted for a day at all: one look at the days its table has.
-pub async fn is_due(lake: &Lake, source: &Source, dt: Date) -> Result<Due, Error> {
+/// Which of a source's keys a run of the day would ask for. Nothing is changed by asking.
+pub async fn due(lake: &Lake, source: &Source, dt: Date, keys: &[Key]) -> Result<DueKeys, Error> {
     match lake.find(source.table()).await? {
-        Some(table) => Ok(due(source.every_days(), dt, &table.snapshot().await?.days().await?)),
-        None => Ok(Due::Now),
+        Some(table) => Ok(Ledger::open(lake, source, table, dt).await?.due(keys, dt, source.every_days())),
+        None => Ok(DueKeys { due: crate::task::distinct(keys.to_vec()), ..DueKeys::default() }),
     }
 }
 
-/// How many of these keys a run of the day would ask for: a look at the plans and the table that plans nothing itself.
-pub async fn keys_left(lake: &Lake, source: &Source, dt: Date, keys: Vec<Key>) -> Result<usize, Error> {
-    let planned = plan::planned(lake, source.name(), dt).await?;
-    let known: HashSet<String> = planned.iter().flat_map(|task| &task.keys).map(|key| key.value.clone()).collect();
-    let new = keys.iter().filter(|key| !known.contains(&key.value)).count();
-    let left = match lake.find(source.table()).await? {
-        Some(table) => undone(&table, planned).await?,
-        None => planned,
-    };
-    Ok(new + left.iter().map(|task| task.keys.len()).sum::<usize>())
-}
-
-/// Extracts a source's day: everything that is planned for it is in the table afterwards, except what [`Extracted`] names.
+/// Extracts a source's day: everything that is due on it is in the table afterwards, except what [`Extracted`] names.
 /// To do it again costs a look at the table.
 pub async fn extract(ctx: &Extractor, source: &Source, dt: Date, keys: Vec<Key>) -> Result<Extracted, Error> {
     let fetch = ctx.fetchers.get(source.fetch_kind());
@@ -193,10 +180,65 @@ pub async fn extract_with(
     dt: Date,
     keys: Vec<Key>,
 ) -> Result<Extracted, Error> {
-    let desk = Desk::new(&ctx.lake, source, Arc::clone(fetch)).await?;
-    let tasks = plan(&ctx.lake, source.name(), dt, &keys, source.keys_per_task()).await?;
-    let day = Day::new(ctx, desk.table.clone(), source.name(), dt);
-    Arc::new(Crew::of_day(ctx, desk, day)).extract(tasks).await
+    let open = OpenSource::new(&ctx.lake, source, Arc::clone(fetch), dt).await?;
+    let (day, tasks) = prepare(ctx, &open, dt, &keys).await?;
+    let ending = Day::new(ctx, &open, dt);
+    let ended = Arc::new(WorkerPool::of_day(ctx, Arc::clone(&open), day)).extract(tasks).await;
+    match ended {
+        Ok(extracted) => conclude(&open, &ending, dt, &keys, extracted).await,
+        Err(error) => {
+            // What has landed is in the log; the copy for SQL may as well have it now.
+            if let Err(second) = open.ledger.copy(&ending.info()).await {
+                tracing::debug!(%second, "ops.outcomes is left to a later run");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// What a day has to do: keys whose rows were lost are opened again first, garbage of earlier runs is removed.
+async fn prepare(ctx: &Extractor, open: &Arc<OpenSource>, dt: Date, keys: &[Key]) -> Result<(Day, Vec<Task>), Error> {
+    let lost = open.ledger.reopen_lost(dt, &Day::new(ctx, open, dt).info()).await?;
+    if lost > 0 {
+        tracing::warn!(source = %open.source.name(), %dt, keys = lost, "rows are no longer in the table: their keys are asked for again");
+    }
+    let due = open.ledger.due(keys, dt, open.source.every_days());
+    let tasks = plan::tasks(open.source.name(), dt, &due, open.source.keys_per_task());
+    let day = Day::new(ctx, open, dt);
+    day.sweep(&tasks).await;
+    Ok((day, tasks))
+}
+
+/// What a run has to tell of a day: also what an earlier run left open.
+async fn conclude(
+    open: &OpenSource,
+    day: &Day,
+    dt: Date,
+    keys: &[Key],
+    mut extracted: Extracted,
+) -> Result<Extracted, Error> {
+    open.ledger.copy(&day.info()).await?;
+    let is_bad = |last: &KeyOutcome| last.outcome.is_open() || last.outcome == Outcome::Cut;
+    let states = keys.iter().filter_map(|key| open.ledger.get(dt, &key.value));
+    extracted.open = states.map(|state| state.last).filter(is_bad).collect();
+    extracted.excess = excess(open, dt);
+    Ok(extracted)
+}
+
+/// Whether more of a day was set aside, or refused, than the source may have. A change of the site does not fail: it sets
+/// everything aside.
+fn excess(open: &OpenSource, dt: Date) -> Option<String> {
+    let (summary, bound) = (open.ledger.summary(dt), open.source.tolerance());
+    let over = |part: u64, of: u64| part > 0 && part as f64 > bound * of as f64;
+    let (keys, refused) = (summary.keys.values().sum(), summary.keys.get(&Outcome::Refused).copied().unwrap_or(0));
+    let percent = bound * 100.0;
+    if over(summary.set_aside, summary.rows) {
+        let (part, of) = (summary.set_aside, summary.rows);
+        return Some(format!("{part} of {of} records are set aside, more than the {percent} % that `tolerate` allows"));
+    }
+    over(refused, keys).then(|| {
+        format!("robots.txt refuses {refused} of {keys} keys, more than the {percent} % that `tolerate` allows")
+    })
 }
 
 impl fmt::Debug for Extractor {

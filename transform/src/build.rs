@@ -9,12 +9,12 @@
 //! starts from 1 and ends in the same rows. Two builds at once end as one: the second finds the fingerprint of the first, or finds that
 //! the table moved under it and looks again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Date32Type, Schema};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type};
 use catalog::{
-    CommitInfo, Committed, Date, Lake, RunId, Scope, Table, TableName, TableSpec, Timestamp, Txn, TxnRule, Version,
+    CommitInfo, Committed, Date, Lake, ObjectPath, RunId, Scope, Table, TableName, Timestamp, Txn, TxnRule, Version,
     WriteOptions, Written, date_of, days_since_epoch,
 };
 use datafusion::common::{Column, ScalarValue};
@@ -24,20 +24,22 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
+use crate::aside::{self, Count};
 use crate::check;
-use crate::engine::{Engine, Failure, isolated, start};
+use crate::engine::{Engine, Failure, isolated, refuse, start};
 use crate::error::{Error, Result};
+use crate::facts::{Facts, OpenTables, referenced};
 use crate::merge::{self, Extent};
-use crate::model::{Check, Materialization, Model, Models};
-use crate::plan::{Action, Facts, Reason, app_id, day_of, record_path};
+use crate::model::{Materialization, Model, Models};
+use crate::reason::{Action, Reason};
+use crate::record::{app_id, day_of, record_path, view_record_path};
 use crate::session::{Options, Session};
+use crate::shape;
 use crate::statement::Days;
 use crate::verify::output_schema;
 
 /// How often a build looks again when another run changed the table under it.
 const ATTEMPTS: usize = 4;
-/// A text longer than an id makes statistics large and prunes nothing: these endings are ids.
-const SHORT_TEXTS: [&str; 4] = ["_id", "_hash", "_key", "_type"];
 
 /// How a build ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,17 +56,36 @@ pub enum Outcome {
         /// How many checks ran: some when the checks themselves changed.
         checks: usize,
     },
+    /// It stands for a newer day than the one that was asked for, and keeps it.
+    Newer {
+        /// The table's version.
+        version: Version,
+        /// The day it stands for.
+        day: Date,
+    },
     /// New rows are visible.
     Built {
         /// Since this version.
         version: Version,
         /// How many were written.
         rows: u64,
+        /// How many were left out, as the model's head says.
+        set_aside: u64,
         /// How many checks they passed.
         checks: usize,
         /// What made it necessary.
         why: Vec<Reason>,
     },
+}
+
+/// Rows that nobody sees yet.
+struct Fresh {
+    table: Table,
+    written: Written,
+    /// Whether they are the whole table in another shape.
+    reshaped: bool,
+    /// How many were left out.
+    set_aside: u64,
 }
 
 /// Builds models of one project in one run.
@@ -90,14 +111,17 @@ impl Builder<'_> {
         let model = self.models.require(name)?;
         catalog::failpoint!("transform.build.before");
         for _ in 0..ATTEMPTS {
-            let facts = Facts::gather(self.lake, self.models, model, self.dt, &BTreeSet::new()).await?;
+            let facts = self.gather(model, &OpenTables::new()).await?;
             if *model.materialization() == Materialization::View {
-                return self.check_view(model).await;
+                return self.check_view(model, &facts).await;
             }
-            let (action, why) = facts.decide();
+            let (action, why) = facts.decide(self.now);
             match (action, &facts.table) {
                 (Action::Keep, Some((_, snapshot))) => {
-                    return Ok(Outcome::Unchanged { version: snapshot.version(), checks: 0 });
+                    return Ok(match why.as_slice() {
+                        [Reason::NewerDay(day)] => Outcome::Newer { version: snapshot.version(), day: *day },
+                        _ => Outcome::Unchanged { version: snapshot.version(), checks: 0 },
+                    });
                 }
                 (Action::Recheck, Some((_, snapshot))) => {
                     let version = snapshot.version();
@@ -106,6 +130,11 @@ impl Builder<'_> {
                     return Ok(Outcome::Unchanged { version, checks: model.checks().len() });
                 }
                 _ => {}
+            }
+            // A view is no table that a failed check could keep from being read: so whoever reads it looks whether it holds.
+            for view in &facts.views {
+                let below = self.gather(view, &facts.parents).await?;
+                self.check_view(view, &below).await?;
             }
             tracing::info!(model = %name, why = ?why, "building");
             if let Some(outcome) = self.rebuild(model, &facts, why).await? {
@@ -116,10 +145,14 @@ impl Builder<'_> {
         Err(Error::Contended { model: name.clone() })
     }
 
+    async fn gather(&self, model: &Model, pinned: &OpenTables) -> Result<Facts<'_>> {
+        Facts::gather(self.lake, self.models, model, self.dt, &BTreeSet::new(), pinned).await
+    }
+
     /// Makes the rows again. `None`: another run committed meanwhile.
     async fn rebuild(&self, model: &Model, facts: &Facts<'_>, why: Vec<Reason>) -> Result<Option<Outcome>> {
         let mut options = self.engine.options();
-        let (table, written) = match self.write(model, facts, options).await {
+        let Fresh { table, written, reshaped, set_aside } = match self.write(model, facts, options).await {
             // Parts that run at once share the memory, and a join that keeps one side of it can't spill.
             Err(Error::Exhausted { .. }) => {
                 tracing::warn!(model = %model.name(), "out of memory: trying again part by part, with joins that can spill");
@@ -136,9 +169,9 @@ impl Builder<'_> {
                 return Err(error);
             }
         };
-        if !failures.is_empty() {
+        if let Err(error) = self.fail_on(model, failures) {
             discard(model, written).await;
-            return Err(Error::CheckFailed { model: model.name().clone(), dt: day_of(model, self.dt), failures });
+            return Err(error);
         }
         catalog::failpoint!("transform.check.after");
         // The commit sees whoever came after the writing began; this sees whoever came before.
@@ -151,12 +184,12 @@ impl Builder<'_> {
         self.keep_record(model, facts).await?;
         catalog::failpoint!("transform.commit.before");
         let rows = written.rows();
-        let scope = day_of(model, self.dt).map_or(Scope::All, Scope::Day);
-        let txn = Txn { app_id: app_id(model, self.dt), version: facts.record.fingerprint(), rule: TxnRule::Equal };
-        let lineage = facts.record.parents.iter().map(|(name, version)| (name.clone(), *version)).collect();
+        let scope = day_of(model, self.dt).filter(|_| !reshaped).map_or(Scope::All, Scope::Day);
+        let txn = Txn { app_id: app_id(model, self.dt), version: facts.record.mark(), rule: TxnRule::Equal };
+        let lineage = facts.record.parents.iter().map(|(name, read)| (name.clone(), read.version)).collect();
         let info = CommitInfo { run: self.run.clone(), now: self.now, lineage };
         let outcome = match written.replace(scope, txn, &info).await.map_err(about())? {
-            Committed::Done(version) => Outcome::Built { version, rows, checks: model.checks().len(), why },
+            Committed::Done(version) => Outcome::Built { version, rows, set_aside, checks: model.checks().len(), why },
             Committed::Duplicate(version) => Outcome::Unchanged { version, checks: 0 },
             Committed::Conflict(_) => return Ok(None),
         };
@@ -166,56 +199,110 @@ impl Builder<'_> {
     }
 
     /// Runs the query and writes its rows where nobody sees them.
-    async fn write(&self, model: &Model, facts: &Facts<'_>, options: Options) -> Result<(Table, Written)> {
+    async fn write(&self, model: &Model, facts: &Facts<'_>, options: Options) -> Result<Fresh> {
         let what = format!("the query of `{}`", model.name());
+        let about = || Error::lake(format!("making `{}`", model.name()));
         let snapshots = facts.parents.iter().map(|(name, (_, snapshot))| (name.clone(), snapshot.clone())).collect();
         let session = self.engine.session(snapshots, &facts.views, options).await?;
         let failure = Failure::default();
-        let (table, streams) = isolated(&what, async {
-            let plan = self.plan_rows(model, facts, &session).await?;
-            let spec = spec(
-                model,
-                &output_schema(model, plan.schema().as_arrow()),
-                facts.table.as_ref().map(|(table, _)| table),
-            );
-            let table = self.lake.create(&spec).await.map_err(Error::lake(format!("making `{}`", model.name())))?;
-            let streams = start(&session, &plan, &what, &failure).await?;
-            Ok((table, streams))
+        let count = Count::default();
+        let (table, reshaped, streams) = isolated(&what, async {
+            let plan = self.plan_rows(model, facts, &session, &count).await?;
+            let spec = shape::spec(model, &output_schema(model, plan.schema().as_arrow()));
+            if let Some((table, snapshot)) = &facts.table
+                && shape::breaks(&spec, table).map_err(about())?
+            {
+                tracing::info!(model = %model.name(), "making it anew, in another shape");
+                let days = snapshot.days().await.map_err(about())?;
+                let streams = self.all_days(model, facts, &session, (&failure, &count), days).await?;
+                return Ok((table.clone(), Some(spec), streams));
+            }
+            let table = self.lake.create(&spec).await.map_err(about())?;
+            Ok((table, None, self.start_day(model, &session, &plan, &failure).await?))
         })
         .await?;
-        let streams = match day_of(model, self.dt) {
-            Some(day) => streams.into_iter().map(|stream| of_one_day(stream, model.name(), day, &failure)).collect(),
-            None => streams,
+        let streams = streams.into_iter().map(|stream| of_numbers(stream, model.name(), &failure)).collect();
+        let written = match &reshaped {
+            Some(spec) => table.write_reshaped(spec, streams, &WriteOptions::default()).await,
+            None => table.write(streams, &WriteOptions::default()).await,
         };
-        let written = table.write(streams, &WriteOptions::default()).await;
         let written = written.map_err(|error| {
             failure.take().unwrap_or_else(|| Error::lake(format!("writing `{}`", model.name()))(error))
         })?;
-        Ok((table, written))
+        Ok(Fresh { table, written, reshaped: reshaped.is_some(), set_aside: count.get() })
+    }
+
+    /// The rows of the build's day; for a model that has no days, all of them.
+    async fn start_day(
+        &self,
+        model: &Model,
+        session: &Session,
+        plan: &LogicalPlan,
+        failure: &Failure,
+    ) -> Result<Vec<SendableRecordBatchStream>> {
+        let streams = start(session, plan, &format!("the query of `{}`", model.name()), failure).await?;
+        Ok(match day_of(model, self.dt) {
+            Some(day) => streams.into_iter().map(|stream| of_one_day(stream, model.name(), day, failure)).collect(),
+            None => streams,
+        })
+    }
+
+    /// The rows of every day that the table has, and of the build's own: a table that takes another shape is made anew whole.
+    async fn all_days(
+        &self,
+        model: &Model,
+        facts: &Facts<'_>,
+        session: &Session,
+        (failure, count): (&Failure, &Count),
+        days: Vec<Date>,
+    ) -> Result<Vec<SendableRecordBatchStream>> {
+        let by_day = *model.materialization() == Materialization::Partition;
+        let days: BTreeSet<Date> = days.into_iter().filter(|_| by_day).chain([self.dt]).collect();
+        let mut streams = Vec::new();
+        for dt in days {
+            let builder = Builder { dt, ..*self };
+            let plan = builder.plan_rows(model, facts, session, count).await?;
+            streams.extend(builder.start_day(model, session, &plan, failure).await?);
+        }
+        Ok(streams)
     }
 
     /// The plan that gives the table's rows, keys first.
-    async fn plan_rows(&self, model: &Model, facts: &Facts<'_>, session: &Session) -> Result<LogicalPlan> {
+    async fn plan_rows(
+        &self,
+        model: &Model,
+        facts: &Facts<'_>,
+        session: &Session,
+        count: &Count,
+    ) -> Result<LogicalPlan> {
         let planning = |error| Error::planning(&error);
-        let plan = match model.materialization() {
-            Materialization::Latest { by, order } => {
-                let extent = merge::extent(model, facts).await?;
-                tracing::debug!(model = %model.name(), ?extent, "merging");
-                let fresh = session.plan(model.statement().on(&extent.days())).await.map_err(planning)?;
-                let schema = fresh.schema().as_arrow().clone();
-                session
-                    .add_private(merge::FRESH, std::sync::Arc::new(ViewTable::new(fresh, None)))
-                    .map_err(planning)?;
-                if let (Extent::Added(_), Some((_, snapshot))) = (&extent, &facts.table) {
-                    merge::add_existing(session, snapshot, &schema).await?;
+        let plan = if let Materialization::Latest { by, order } = model.materialization() {
+            let mut extent = merge::extent(model, facts).await?;
+            let mut fresh = session.plan(model.statement().on(&extent.days())).await.map_err(planning)?;
+            if let (Extent::Added(_), Some((table, _))) = (&extent, &facts.table) {
+                let spec = shape::spec(model, &output_schema(model, fresh.schema().as_arrow()));
+                if shape::breaks(&spec, table).map_err(Error::lake(format!("making `{}`", model.name())))? {
+                    extent = Extent::Everything;
+                    fresh = session.plan(model.statement().on(&extent.days())).await.map_err(planning)?;
                 }
-                let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-                let statement = merge::statement(by, order, &columns, &extent)?;
-                session.plan(statement.plain()).await.map_err(planning)?
             }
-            _ => session.plan(model.statement().on(&Days::One(self.dt))).await.map_err(planning)?,
+            tracing::debug!(model = %model.name(), ?extent, "merging");
+            refuse(&fresh)?;
+            let fresh = aside::leave_out(model, fresh, session, count).await.map_err(planning)?;
+            let schema = fresh.schema().as_arrow().clone();
+            session.add_private(merge::FRESH, std::sync::Arc::new(ViewTable::new(fresh, None))).map_err(planning)?;
+            if let (Extent::Added(_), Some((_, snapshot))) = (&extent, &facts.table) {
+                merge::add_existing(session, snapshot, &schema).await?;
+            }
+            let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let statement = merge::statement(by, order, &columns, &extent)?;
+            session.plan(statement.plain()).await.map_err(planning)?
+        } else {
+            let plan = session.plan(model.statement().on(&Days::One(self.dt))).await.map_err(planning)?;
+            refuse(&plan)?;
+            aside::leave_out(model, plan, session, count).await.map_err(planning)?
         };
-        let columns = keys_first(model, plan.schema().as_arrow());
+        let columns = shape::keys_first(model, plan.schema().as_arrow());
         let mut list: Vec<Expr> = columns.iter().map(|name| col(Column::from_name(name))).collect();
         if let Some(day) = day_of(model, self.dt)
             && !columns.iter().any(|name| name == "dt")
@@ -255,22 +342,30 @@ impl Builder<'_> {
         self.fail_on(model, check::run(&session, model).await?)
     }
 
-    async fn check_view(&self, model: &Model) -> Result<Outcome> {
-        let checks = model.checks().len();
-        if checks > 0 {
-            let mut tables = referenced(model);
-            tables.insert(model.name().clone());
-            let session = self.engine.open(self.lake, self.models, tables, Some(model), self.engine.options()).await?;
-            self.fail_on(model, check::run(&session, model).await?)?;
+    /// Runs a view's checks over the tables as they were looked at, unless they held for exactly these already.
+    async fn check_view(&self, view: &Model, facts: &Facts<'_>) -> Result<Outcome> {
+        if view.checks().is_empty() || facts.decide_view().0 == Action::Keep {
+            return Ok(Outcome::View { checks: 0 });
         }
-        Ok(Outcome::View { checks })
+        let mut snapshots: BTreeMap<_, _> =
+            facts.parents.iter().map(|(name, (_, snapshot))| (name.clone(), snapshot.clone())).collect();
+        let (stored, views) = self.models.resolve(referenced(view).into_iter().chain([view.name().clone()]));
+        for name in stored.into_iter().filter(|name| !facts.parents.contains_key(name)) {
+            let snapshot = Engine::newest(self.lake, self.models, &name, Some(view)).await?;
+            snapshots.insert(name, snapshot);
+        }
+        let session = self.engine.session(snapshots, &views, self.engine.options()).await?;
+        self.fail_on(view, check::run(&session, view).await?)?;
+        self.put_record(view, &view_record_path(view), facts).await?;
+        Ok(Outcome::View { checks: view.checks().len() })
     }
 
     fn fail_on(&self, model: &Model, failures: Vec<crate::CheckFailure>) -> Result<()> {
         if failures.is_empty() {
             return Ok(());
         }
-        Err(Error::CheckFailed { model: model.name().clone(), dt: day_of(model, self.dt), failures })
+        let stored = *model.materialization() != Materialization::View;
+        Err(Error::CheckFailed { model: model.name().clone(), dt: day_of(model, self.dt), stored, failures })
     }
 
     /// A session with the tables that the model's checks look into.
@@ -279,19 +374,19 @@ impl Builder<'_> {
     }
 
     async fn keep_record(&self, model: &Model, facts: &Facts<'_>) -> Result<()> {
-        let path = record_path(model, self.dt, facts.record.fingerprint());
+        self.put_record(model, &record_path(model, self.dt, facts.record.mark()), facts).await
+    }
+
+    async fn put_record(&self, model: &Model, path: &ObjectPath, facts: &Facts<'_>) -> Result<()> {
         // A record is plain data: it always has a JSON form.
         let bytes = serde_json::to_vec(&facts.record).unwrap_or_default();
-        self.lake
-            .objects()
-            .put(&path, bytes.into())
-            .await
-            .map_err(Error::lake(format!("recording the build of `{}`", model.name())))
+        let about = Error::lake(format!("recording the build of `{}`", model.name()));
+        self.lake.objects().put(path, bytes.into()).await.map_err(about)
     }
 
     /// The record of a build that is no longer there tells nobody anything. Losing this step costs a small file.
     async fn drop_old_record(&self, model: &Model, facts: &Facts<'_>) {
-        if let Some(mark) = facts.mark.filter(|mark| *mark != facts.record.fingerprint())
+        if let Some(mark) = facts.mark.filter(|mark| *mark != facts.record.mark())
             && let Err(error) = self.lake.objects().delete(&record_path(model, self.dt, mark)).await
         {
             tracing::debug!(model = %model.name(), %error, "an old record stays");
@@ -299,63 +394,9 @@ impl Builder<'_> {
     }
 }
 
-/// The tables that the model's checks look into, itself left out.
-fn referenced(model: &Model) -> BTreeSet<TableName> {
-    let checks = model.checks();
-    let tables = checks.iter().filter_map(|check| match check {
-        Check::References { table, .. } => Some(table.clone()),
-        _ => None,
-    });
-    tables.filter(|table| table != model.name()).collect()
-}
-
 async fn discard(model: &Model, written: Written) {
     if let Err(error) = written.discard().await {
         tracing::warn!(model = %model.name(), %error, "files that nobody sees could not be removed");
-    }
-}
-
-/// The query's columns: what names a row comes first, so that readers find it and files have statistics of it.
-fn keys_first(model: &Model, query: &Schema) -> Vec<String> {
-    let key = model.key();
-    let (mut first, rest): (Vec<_>, Vec<_>) =
-        query.fields().iter().map(|field| field.name().clone()).partition(|name| key.contains(&name.as_str()));
-    first.sort_by_key(|name| key.iter().position(|column| column == name));
-    first.into_iter().chain(rest).collect()
-}
-
-/// The table a model is kept in. A column that the model no longer has stays in the table, empty: older versions have it.
-fn spec(model: &Model, wanted: &Schema, kept: Option<&Table>) -> TableSpec {
-    let order = keys_first(model, wanted);
-    let mut fields: Vec<_> = order.iter().filter_map(|name| wanted.field_with_name(name).ok().cloned()).collect();
-    if let Some(kept) = kept {
-        let gone: Vec<_> = kept
-            .schema()
-            .fields()
-            .iter()
-            .filter(|field| wanted.field_with_name(field.name()).is_err())
-            .map(|field| field.as_ref().clone())
-            .collect();
-        fields.extend(gone);
-    }
-    let key = model.key();
-    let short = |name: &str, kind: &DataType| match kind {
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => {
-            key.contains(&name) || SHORT_TEXTS.iter().any(|ending| name.ends_with(ending))
-        }
-        DataType::Date32 | DataType::Boolean | DataType::Timestamp(..) => true,
-        other => other.is_numeric(),
-    };
-    let stats_columns = fields
-        .iter()
-        .filter(|field| short(field.name(), field.data_type()))
-        .map(|field| field.name().clone())
-        .collect();
-    TableSpec {
-        name: model.name().clone(),
-        schema: std::sync::Arc::new(Schema::new(fields)),
-        partitioned: *model.materialization() == Materialization::Partition,
-        stats_columns,
     }
 }
 
@@ -384,4 +425,27 @@ fn of_one_day(
         }
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, stream))
+}
+
+/// The rows, except that a NaN is an error: files keep no statistics of it, so that a question by that column would lose the row.
+fn of_numbers(stream: SendableRecordBatchStream, model: &TableName, failure: &Failure) -> SendableRecordBatchStream {
+    let schema = stream.schema();
+    let (model, failure) = (model.clone(), failure.clone());
+    let stream = stream.map(move |batch| {
+        let batch = batch?;
+        let columns = batch.schema_ref().fields().iter().zip(batch.columns());
+        match columns.filter(|(_, column)| has_nan(column)).map(|(field, _)| field.name().clone()).next() {
+            None => Ok(batch),
+            Some(column) => Err(failure.keep(Error::NotANumber { model: model.clone(), column })),
+        }
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, stream))
+}
+
+fn has_nan(column: &ArrayRef) -> bool {
+    match column.data_type() {
+        DataType::Float64 => column.as_primitive::<Float64Type>().iter().flatten().any(f64::is_nan),
+        DataType::Float32 => column.as_primitive::<Float32Type>().iter().flatten().any(f32::is_nan),
+        _ => false,
+    }
 }

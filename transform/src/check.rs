@@ -40,9 +40,18 @@ fn condition(check: &Check) -> Option<String> {
     match check {
         Check::NotNull(column) => Some(format!("{} is null", quoted(column))),
         Check::Between(column, low, high) => Some(format!("{} not between {low} and {high}", quoted(column))),
+        Check::Length(column, low, high) => {
+            Some(format!("octet_length({}) not between {low} and {high}", quoted(column)))
+        }
         Check::Accepted(column, values) => Some(format!("{} not in ({})", quoted(column), values.join(", "))),
         Check::Unique(_) | Check::References { .. } => None,
     }
+}
+
+/// What is true of a row that is set aside; None if none is.
+pub(crate) fn set_aside(model: &Model) -> Option<String> {
+    let conditions: Vec<String> = model.set_aside().iter().filter_map(condition).map(|it| format!("({it})")).collect();
+    (!conditions.is_empty()).then(|| conditions.join(" or "))
 }
 
 /// The query that returns the bad rows of `table`: of each its key and what was checked.
@@ -135,6 +144,10 @@ mod tests {
             (
                 Check::Between("rating".into(), "0".into(), "5".into()),
                 "select id, rating from staging.reviews where rating not between 0 and 5",
+            ),
+            (
+                Check::Length("body".into(), "1".into(), "9".into()),
+                "select id, body from staging.reviews where octet_length(body) not between 1 and 9",
             ),
             (
                 Check::Accepted("order".into(), vec!["'x'".into(), "'y'".into()]),

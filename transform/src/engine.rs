@@ -14,6 +14,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use catalog::{Lake, Snapshot, TableName};
 use datafusion::common::DataFusionError;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -24,10 +25,12 @@ use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream, execute
 use datafusion::prelude::SQLOptions;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
+use crate::lint;
 use crate::model::{Model, Models};
+use crate::nearest::nearest;
 use crate::session::{Options, Session};
-use crate::statement::{Statement, Wrong};
+use crate::statement::Statement;
 
 /// What the engine may use.
 #[derive(Debug, Clone)]
@@ -92,7 +95,18 @@ impl Engine {
     /// Answers one question over the tables of the lake and the views among the models. `explain`, `show` and `describe` are
     /// questions too; anything that writes is refused.
     pub async fn query(&self, lake: &Lake, models: &Models, sql: &str) -> Result<Answer> {
-        let statement = Statement::parse(sql).map_err(Wrong::into_error)?;
+        self.query_with(lake, models, &BTreeMap::new(), sql).await
+    }
+
+    /// As [`Engine::query`], with tables that are empty for as long as nothing has made them.
+    pub async fn query_with(
+        &self,
+        lake: &Lake,
+        models: &Models,
+        coming: &BTreeMap<TableName, SchemaRef>,
+        sql: &str,
+    ) -> Result<Answer> {
+        let statement = Statement::parse(sql).map_err(Error::from)?;
         if let Some(found) = statement.beyond_asking() {
             return Err(Error::NotAQuery { found });
         }
@@ -121,10 +135,12 @@ impl Engine {
                     .map(|model| model.name().clone()),
             );
         }
-        let session = self.open(lake, models, tables, None, Options { information_schema, ..self.options() }).await?;
+        let options = Options { information_schema, ..self.options() };
+        let session = self.open_with(lake, models, tables, coming, None, options).await?;
         let what = "the query";
         isolated(what, async {
             let plan = session.plan(statement.plain()).await.map_err(|error| Error::planning(&error))?;
+            refuse(&plan)?;
             SQLOptions::new()
                 .with_allow_ddl(false)
                 .with_allow_dml(false)
@@ -164,14 +180,45 @@ impl Engine {
         reader: Option<&Model>,
         options: Options,
     ) -> Result<Session> {
+        self.open_with(lake, models, tables, &BTreeMap::new(), reader, options).await
+    }
+
+    /// As [`Engine::open`]; tables of `coming` that are not there are empty.
+    async fn open_with(
+        &self,
+        lake: &Lake,
+        models: &Models,
+        tables: BTreeSet<TableName>,
+        coming: &BTreeMap<TableName, SchemaRef>,
+        reader: Option<&Model>,
+        options: Options,
+    ) -> Result<Session> {
         let (stored, views) = models.resolve(tables);
         let mut snapshots = BTreeMap::new();
+        let mut empty = Vec::new();
         for name in stored {
-            let found = lake.find(&name).await.map_err(Error::lake(format!("opening `{name}`")))?;
-            let Some(table) = found else { return Err(unknown_table(lake, models, &name.to_string(), reader).await) };
-            snapshots.insert(name.clone(), table.snapshot().await.map_err(Error::lake(format!("reading `{name}`")))?);
+            if let Some(schema) = coming.get(&name)
+                && lake.find(&name).await.map_err(Error::lake(format!("opening `{name}`")))?.is_none()
+            {
+                empty.push((name, Arc::clone(schema)));
+                continue;
+            }
+            let snapshot = Self::newest(lake, models, &name, reader).await?;
+            snapshots.insert(name, snapshot);
         }
-        self.session(snapshots, &views, options).await
+        self.session_with(snapshots, empty, &views, options).await
+    }
+
+    /// The newest version of a table, for a model that reads it or for a question.
+    pub(crate) async fn newest(
+        lake: &Lake,
+        models: &Models,
+        name: &TableName,
+        reader: Option<&Model>,
+    ) -> Result<Snapshot> {
+        let found = lake.find(name).await.map_err(Error::lake(format!("opening `{name}`")))?;
+        let Some(table) = found else { return Err(unknown_table(lake, models, &name.to_string(), reader).await) };
+        table.snapshot().await.map_err(Error::lake(format!("reading `{name}`")))
     }
 
     /// A session over snapshots that are open already.
@@ -181,10 +228,23 @@ impl Engine {
         views: &[&Model],
         options: Options,
     ) -> Result<Session> {
+        self.session_with(snapshots, Vec::new(), views, options).await
+    }
+
+    async fn session_with(
+        &self,
+        snapshots: BTreeMap<TableName, Snapshot>,
+        empty: Vec<(TableName, SchemaRef)>,
+        views: &[&Model],
+        options: Options,
+    ) -> Result<Session> {
         let session = Session::new(Arc::clone(&self.runtime), options).map_err(Error::engine)?;
         for (name, snapshot) in &snapshots {
             let provider = snapshot.provider().await.map_err(Error::lake(format!("reading `{name}`")))?;
             session.add(name, provider).map_err(Error::engine)?;
+        }
+        for (name, schema) in empty {
+            session.add(&name, Arc::new(EmptyTable::new(schema))).map_err(Error::engine)?;
         }
         for view in views {
             let plan = session.plan(view.statement().plain()).await.map_err(|error| Error::planning(&error))?;
@@ -192,6 +252,11 @@ impl Engine {
         }
         Ok(session)
     }
+}
+
+/// Refuses a plan that the engine would answer wrongly.
+pub(crate) fn refuse(plan: &LogicalPlan) -> Result<()> {
+    lint::wrong_answers(plan).into_iter().next().map_or(Ok(()), |problem| Err(problem.into()))
 }
 
 /// Makes sure that files can be made in a folder.
@@ -317,7 +382,7 @@ pub(crate) async fn start(
 pub(crate) async fn rows(session: &Session, sql: &str, what: &str) -> Result<Vec<RecordBatch>> {
     let failure = Failure::default();
     isolated(what, async {
-        let statement = Statement::parse(sql).map_err(Wrong::into_error)?;
+        let statement = Statement::parse(sql).map_err(Error::from)?;
         let plan = session.plan(statement.plain()).await.map_err(|error| Error::query(what, error))?;
         let physical =
             session.context().state().create_physical_plan(&plan).await.map_err(|error| Error::query(what, error))?;

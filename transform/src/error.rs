@@ -5,6 +5,8 @@ use std::fmt;
 use catalog::{Date, Diagnostic, TableName};
 use datafusion::common::DataFusionError;
 
+use crate::explain::{SqlProblem, explain};
+
 /// What went wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,9 +36,13 @@ pub enum Error {
     #[error("expected every `dt` of `{model}` to be {expected}, found {found}")]
     WrongDay { model: TableName, expected: Date, found: String },
 
+    /// A row with a number that is none, such as `0.0 / 0.0`: readers don't agree what is greater than it, and pruning loses it.
+    #[error("expected a number in column `{column}` of `{model}`, found NaN")]
+    NotANumber { model: TableName, column: String },
+
     /// Rows broke a check. They were thrown away; what was visible before still is.
     #[error("{}", failed_checks(model, dt.as_ref(), failures))]
-    CheckFailed { model: TableName, dt: Option<Date>, failures: Vec<CheckFailure> },
+    CheckFailed { model: TableName, dt: Option<Date>, stored: bool, failures: Vec<CheckFailure> },
 
     /// The query needs more memory or disk than it may have.
     #[error("running {what} took more memory or disk than it may")]
@@ -100,6 +106,12 @@ impl Error {
                 "`select`, `explain`, `show` and `describe` are understood; tables are written by models".to_owned(),
             ),
             Self::WrongDay { .. } => Some("filter by `dt = $dt`, or leave `dt` out and it is added".to_owned()),
+            Self::NotANumber { column, .. } => Some(format!(
+                "say what it is to be: `nullif` around the divisor, or `case when isnan({column}) then null else {column} end`"
+            )),
+            Self::CheckFailed { model, stored: false, .. } => Some(format!(
+                "nothing that reads the view `{model}` was built; correct the view, the check or what it reads, and run again"
+            )),
             Self::CheckFailed { model, .. } => Some(format!(
                 "nothing was published: readers still see the former `{model}`; correct the model, the check or what it reads, and run again"
             )),
@@ -142,8 +154,14 @@ impl Error {
 
     /// An error of the engine while it planned: about the text, not about the data.
     pub(crate) fn planning(source: &DataFusionError) -> Self {
-        let problem = crate::verify::explain(source);
-        Self::Sql { message: problem.message, hint: problem.hint }
+        SqlProblem { place: None, ..explain(source) }.into()
+    }
+}
+
+impl From<SqlProblem> for Error {
+    fn from(problem: SqlProblem) -> Self {
+        let at = problem.place.map_or_else(String::new, |at| format!(" (line {}, column {})", at.line, at.column));
+        Self::Sql { message: format!("{}{at}", problem.message), hint: problem.hint }
     }
 }
 
@@ -164,18 +182,4 @@ fn failed_checks(model: &TableName, dt: Option<&Date>, failures: &[CheckFailure]
         text.push_str(&failure.to_string());
     }
     text
-}
-
-/// The nearest of `known` to a misspelt `name`, if one is near enough to be meant.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let wanted = name.to_lowercase();
-    known
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
-        .filter(|(score, candidate)| {
-            *score > 0.82
-                || strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()) <= 1 + wanted.chars().count() / 6
-        })
-        .max_by(|one, two| one.0.total_cmp(&two.0).then_with(|| two.1.cmp(one.1)))
-        .map(|(_, candidate)| candidate)
 }

@@ -28,24 +28,36 @@
 //! ```
 //!
 //! In reading order: [`Models`] and its heads, `statement` (what SQL leans on), [`Graph`], `verify` (every error without data),
-//! `question` (the same for what is asked and makes no table),
+//! `analysis` (the same for what is asked and makes no table),
 //! [`Engine`], [`plan()`] (what would be done and why), [`Builder`] (rows → checks → commit), `merge` (the newest row of each key),
 //! `check`, and [`functions`].
 //!
 //! The order of a build is: rows in files that nobody sees → checks → the record of what went in → one commit with the
 //! fingerprint of all that. A check that finds something ends it before the commit, so bad rows are never visible.
 
+mod analysis;
+mod aside;
 mod build;
 mod check;
+mod checked;
 mod engine;
 mod error;
+mod explain;
+mod facts;
 mod function;
 mod graph;
+mod lint;
 mod merge;
 mod model;
+mod nearest;
 mod plan;
-mod question;
+mod position;
+mod reach;
+mod reason;
+mod record;
 mod session;
+mod shape;
+mod state;
 mod statement;
 mod templates;
 mod verify;
@@ -56,6 +68,8 @@ pub use error::{CheckFailure, Error, Result};
 pub use function::{Function, functions};
 pub use graph::{Graph, GraphError, Node, Selector, SelectorError};
 pub use model::{Check, Materialization, Model, ModelFile, Models};
-pub use plan::{Action, Planned, Reason, plan};
+pub use plan::{Planned, plan};
+pub use reason::{Action, Reason};
+pub use state::{LakeState, StaleDays, TableState, spans, state};
 pub use statement::parents;
-pub use templates::{questions, templates};
+pub use templates::{analyses, templates};

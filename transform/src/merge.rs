@@ -17,10 +17,11 @@ use datafusion::logical_expr::{Expr, cast, col};
 
 use crate::check::quoted;
 use crate::error::{Error, Result};
+use crate::facts::Facts;
 use crate::model::Model;
-use crate::plan::Facts;
+use crate::reach::Reach;
 use crate::session::Session;
-use crate::statement::{Days, Statement, Wrong};
+use crate::statement::{Days, Statement};
 
 /// The names under which the two sides of a merge stand in the session.
 pub(crate) const FRESH: &str = "fresh";
@@ -46,30 +47,35 @@ impl Extent {
 
 /// What has to be merged, given how the last build was made.
 pub(crate) async fn extent(model: &Model, facts: &Facts<'_>) -> Result<Extent> {
-    let Some((driver, last)) = driver(model, facts).zip(facts.last.as_ref()) else { return Ok(Extent::Everything) };
+    let Some((driver, last)) = driver(model, facts).zip(facts.last.record()) else { return Ok(Extent::Everything) };
     let mut same = last.clone();
-    same.checks.clone_from(&facts.record.checks);
-    if let Some(version) = facts.record.parents.get(&driver) {
-        same.parents.insert(driver.clone(), *version);
+    if let Some(read) = facts.record.parents.get(&driver) {
+        same.parents.insert(driver.clone(), read.clone());
     }
-    let (Some(before), Some((table, now))) = (last.parents.get(&driver), facts.parents.get(&driver)) else {
+    let (Some(read), Some((table, now))) = (last.parents.get(&driver), facts.parents.get(&driver)) else {
         return Ok(Extent::Everything);
     };
-    if same != facts.record || *before > now.version() {
+    let same_columns = facts.record.parents.get(&driver).is_some_and(|now| now.columns == read.columns);
+    if same.mark() != facts.record.mark() || !same_columns || read.version > now.version() {
         return Ok(Extent::Everything);
     }
-    // A version that the log no longer has can't be compared with.
-    let Ok(before) = table.snapshot_at(*before).await else { return Ok(Extent::Everything) };
+    // A version that the log no longer has can't be compared with, nor one that is another table's of the same name.
+    let Ok(before) = table.snapshot_at(read.version).await else { return Ok(Extent::Everything) };
     let about = || Error::lake(format!("reading `{driver}`"));
+    if before.content_id(None).map_err(about())? != read.content {
+        return Ok(Extent::Everything);
+    }
     let (old, new) = (paths(&before).map_err(about())?, paths(now).map_err(about())?);
     Ok(days_added(&old, &new).map_or(Extent::Everything, Extent::Added))
 }
 
-/// The parent that is read by day: the only one that is split by day, where the query says `column = $dt` and reads it itself.
+/// The parent that is read by day: the only one that is split by day, where the query says `column = $dt` once and is proved to
+/// read no other day of it.
 fn driver(model: &Model, facts: &Facts<'_>) -> Option<TableName> {
-    let mut split = facts.parents.iter().filter(|(_, (table, _))| table.is_partitioned()).map(|(name, _)| name);
+    let mut split = facts.reaches.iter();
     let (one, more) = (split.next()?, split.next());
-    (more.is_none() && model.statement().dt_equalities() == 1 && model.parents().contains(one)).then(|| one.clone())
+    let by_day = *one.1 == Reach::DAY && model.statement().dt_equalities() == 1;
+    (more.is_none() && by_day && model.parents().contains(one.0)).then(|| one.0.clone())
 }
 
 fn paths(snapshot: &Snapshot) -> catalog::Result<BTreeSet<String>> {
@@ -116,7 +122,7 @@ pub(crate) fn statement(by: &[String], order: &str, columns: &[&str], extent: &E
             format!("{untouched} union all {}", winners(&format!("(select {list} from {FRESH} union all {touched})")))
         }
     };
-    Statement::parse(&sql).map_err(Wrong::into_error)
+    Statement::parse(&sql).map_err(Error::from)
 }
 
 /// What is there, with the columns and types of the fresh rows.

@@ -8,15 +8,16 @@ mod head;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catalog::{Diagnostic, Layer, TableName};
-use sha2::{Digest, Sha256};
+use catalog::{Diagnostic, Layer, PartsHash, TableName};
 
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
+use crate::nearest::nearest;
+use crate::position::Position;
 use crate::statement::Statement;
 
+pub(crate) use head::Head;
 pub use head::{Check, Materialization};
-pub(crate) use head::{Head, Place};
 
 /// A model's file, as found: where it lies and what stands in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +99,11 @@ impl Model {
         checks
     }
 
+    /// Rows that break one of these are no rows of it: they are left out and counted.
+    pub fn set_aside(&self) -> Vec<Check> {
+        self.head.set_aside.iter().map(|(check, _)| check.clone()).collect()
+    }
+
     /// Its tags, its pipeline among them.
     pub fn tags(&self) -> BTreeSet<&str> {
         self.head.tags.iter().map(String::as_str).chain(self.pipeline()).collect()
@@ -122,6 +128,11 @@ impl Model {
         self.statement.uses_dt()
     }
 
+    /// Whether its table is one thing that stands for one day, the newest that it was built for.
+    pub fn stands_for_day(&self) -> bool {
+        self.materialize == Materialization::Table && self.uses_dt()
+    }
+
     pub(crate) fn statement(&self) -> &Statement {
         &self.statement
     }
@@ -132,31 +143,24 @@ impl Model {
 
     /// A hash of everything in the file that decides the rows: the query without comments and spaces, how it is kept, its key.
     pub(crate) fn rows_hash(&self) -> String {
-        let mut hash = Sha256::new();
+        let mut hash = PartsHash::new();
         for part in [self.statement.normal.as_str(), &self.materialize.to_string(), &self.key().join(",")] {
-            hash.update(part.as_bytes());
-            hash.update([0]);
+            hash.part(part);
         }
-        hex(&hash.finalize())
+        self.set_aside().iter().for_each(|check| hash.part(check.to_string()));
+        hash.short_hex()
     }
 
     /// A hash of the checks alone: when only they change, the rows are looked at again and not built again.
     pub(crate) fn checks_hash(&self) -> String {
-        let text = self.checks().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        hex(&Sha256::digest(text.as_bytes()))
+        let mut hash = PartsHash::new();
+        self.checks().iter().for_each(|check| hash.part(check.to_string()));
+        hash.short_hex()
     }
 
-    pub(crate) fn diagnostic(&self, at: Place, message: impl Into<String>, hint: Option<String>) -> Diagnostic {
+    pub(crate) fn diagnostic(&self, at: Position, message: impl Into<String>, hint: Option<String>) -> Diagnostic {
         Diagnostic { file: self.file.path.clone(), line: at.line, column: at.column, message: message.into(), hint }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().take(16).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// All models of a project, each after its parents.
@@ -176,7 +180,7 @@ impl Models {
             if let Some(other) = models.get(&model.name) {
                 let hint = format!("`{}` makes it too; rename or remove one of them", other.path());
                 problems.push(model.diagnostic(
-                    Place { line: 1, column: 1 },
+                    Position::START,
                     format!("two models make `{}`", model.name),
                     Some(hint),
                 ));
@@ -193,11 +197,8 @@ impl Models {
                     .and_then(|name| models.values().find(|model| model.name.to_string() == *name));
                 if let Some(model) = first {
                     let next = wrong.nodes().get(1).cloned().unwrap_or_default();
-                    let at = model
-                        .statement
-                        .tables()
-                        .find(|(name, _)| *name == next)
-                        .map_or(Place { line: 1, column: 1 }, |(_, at)| at);
+                    let at =
+                        model.statement.tables().find(|(name, _)| *name == next).map_or(Position::START, |(_, at)| at);
                     problems.push(model.diagnostic(
                         at,
                         wrong.to_string(),
@@ -314,10 +315,10 @@ fn name_of(path: &str) -> std::result::Result<(TableName, Option<String>), (Stri
 }
 
 fn parse_model(file: ModelFile, problems: &mut Vec<Diagnostic>) -> Option<Model> {
-    let mut report = |at: Place, message: String, hint: Option<String>| {
+    let mut report = |at: Position, message: String, hint: Option<String>| {
         problems.push(Diagnostic { file: file.path.clone(), line: at.line, column: at.column, message, hint });
     };
-    let top = Place { line: 1, column: 1 };
+    let top = Position::START;
     let named = name_of(&file.path).map_err(|(message, hint)| report(top, message, hint)).ok();
     let statement = Statement::parse(&file.text)
         .map_err(|wrong| report(wrong.place.unwrap_or(top), wrong.message, wrong.hint))
@@ -328,7 +329,7 @@ fn parse_model(file: ModelFile, problems: &mut Vec<Diagnostic>) -> Option<Model>
     problems.append(&mut head_problems);
     let (Some((name, pipeline)), Some(statement)) = (named, statement) else { return None };
 
-    let mut report = |at: Place, message: String, hint: Option<&str>| {
+    let mut report = |at: Position, message: String, hint: Option<&str>| {
         problems.push(Diagnostic {
             file: file.path.clone(),
             line: at.line,
@@ -387,6 +388,13 @@ fn parse_model(file: ModelFile, problems: &mut Vec<Diagnostic>) -> Option<Model>
     let mut parents = BTreeSet::new();
     for (table, at) in statement.tables() {
         match table.parse::<TableName>() {
+            Ok(table) if table == name => report(
+                at,
+                format!("`{name}` reads itself"),
+                Some(
+                    "a table can't be made from its own rows: read what its rows come from; `latest` keeps the rows of former days by itself",
+                ),
+            ),
             Ok(table) => {
                 parents.insert(table);
             }

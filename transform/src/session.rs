@@ -17,6 +17,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
 
+use crate::checked;
 use crate::function;
 
 /// The catalog that `layer.name` is looked up in.
@@ -28,8 +29,33 @@ const NO_LAYER: &str = "main";
 static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut builder = SessionStateBuilder::new().with_config(SessionConfig::new()).with_default_features();
     builder.scalar_functions().get_or_insert_with(Vec::new).extend(function::udfs());
-    builder.build()
+    checked::install(builder).build()
 });
+
+/// Raised when a rule or a function of the engine that this crate replaces begins to answer differently.
+const RULES: u32 = 1;
+
+/// What the engine's answers depend on beside statement and rows: part of every mark.
+static ANSWERS: LazyLock<String> = LazyLock::new(|| {
+    let options = SessionConfig::new();
+    let mut settings: Vec<String> = options
+        .options()
+        .entries()
+        .into_iter()
+        .filter(|entry| {
+            entry.key.starts_with("datafusion.sql_parser.") || entry.key == "datafusion.execution.time_zone"
+        })
+        .filter(|entry| entry.key != "datafusion.sql_parser.collect_spans")
+        .map(|entry| format!("{}={}", entry.key, entry.value.unwrap_or_default()))
+        .collect();
+    settings.sort();
+    format!("datafusion {}, rules {RULES}, {}", datafusion::DATAFUSION_VERSION, settings.join(", "))
+});
+
+/// The version of the query engine, and the settings that change its answers.
+pub(crate) fn answers() -> &'static str {
+    &ANSWERS
+}
 
 /// The table as the engine looks it up.
 fn reference(name: &TableName) -> TableReference {
@@ -111,9 +137,12 @@ impl Session {
         self.context.register_table(reference(name), provider).map(drop)
     }
 
-    /// Makes a table of no layer, for statements that this crate writes itself.
+    /// Makes a table of no layer, or another one of that name, for statements that this crate writes itself.
     pub(crate) fn add_private(&self, name: &str, provider: Arc<dyn TableProvider>) -> Result<()> {
-        self.context.register_table(TableReference::partial(NO_LAYER, name), provider).map(drop)
+        let reference = TableReference::partial(NO_LAYER, name);
+        // A statement may be planned again, over other rows.
+        self.context.deregister_table(reference.clone())?;
+        self.context.register_table(reference, provider).map(drop)
     }
 
     /// Makes the plan a view of that name.

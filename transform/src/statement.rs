@@ -14,10 +14,11 @@ use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{Query, Statement as Sql, Visit, VisitMut};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Word};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Error, Result};
-use crate::model::Place;
+use crate::explain::{SqlProblem, lower};
+use crate::position::Position;
 
 pub(crate) use edit::Days;
 use edit::{Blank, Substitute};
@@ -29,6 +30,8 @@ const MAX_OPERATORS: usize = 500;
 const MAX_RELATIONS: usize = 200;
 /// Deepest nesting of parentheses and subqueries that the parser follows.
 const MAX_NESTING: usize = 50;
+/// Most values of one list: planners go down one level for each of them.
+const MAX_VALUES: usize = 10_000;
 
 /// Functions whose answer is not a function of their arguments: a model that used one could not be built twice.
 const UNREPEATABLE: [&str; 8] =
@@ -43,7 +46,7 @@ const UNREPEATABLE: [&str; 8] =
 /// # Ok::<(), transform::Error>(())
 /// ```
 pub fn parents(sql: &str) -> Result<BTreeSet<TableName>> {
-    let statement = Statement::parse(sql).map_err(Wrong::into_error)?;
+    let statement = Statement::parse(sql).map_err(Error::from)?;
     statement.tables().map(|(name, _)| name.parse().map_err(|_| no_such_table(name))).collect()
 }
 
@@ -55,45 +58,28 @@ fn no_such_table(name: &str) -> Error {
     }
 }
 
-/// What is wrong with a text, and where if that is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wrong {
-    pub(crate) message: String,
-    pub(crate) place: Option<Place>,
-    pub(crate) hint: Option<String>,
-}
-
-impl Wrong {
-    fn new(message: impl Into<String>, place: Option<Place>) -> Self {
-        Self { message: message.into(), place, hint: None }
-    }
-
-    pub(crate) fn into_error(self) -> Error {
-        let at = self.place.map_or_else(String::new, |at| format!(" (line {}, column {})", at.line, at.column));
-        Error::Sql { message: format!("{}{at}", self.message), hint: self.hint }
-    }
-}
-
 /// A parsed statement and what it leans on.
 #[derive(Debug, Clone)]
 pub(crate) struct Statement {
     parsed: Parsed,
     /// The text without comments and white space, in one case: two statements with the same one mean the same.
     pub(crate) normal: String,
-    relations: Vec<(String, Place)>,
-    functions: Vec<(String, Place)>,
-    parameters: Vec<(String, Place)>,
+    relations: Vec<(String, Position)>,
+    functions: Vec<(String, Position)>,
+    parameters: Vec<(String, Position)>,
     /// How often `$dt` stands as one side of `column = $dt`.
     equalities: usize,
+    /// Whether `*` stands in it, or anything else that means whatever columns there are.
+    all_columns: bool,
 }
 
 impl Statement {
     /// Parses exactly one statement.
-    pub(crate) fn parse(text: &str) -> Result<Self, Wrong> {
+    pub(crate) fn parse(text: &str) -> Result<Self, SqlProblem> {
         let dialect = GenericDialect {};
         let tokens = Tokenizer::new(&dialect, text)
             .tokenize_with_location()
-            .map_err(|err| Wrong::new(lower(&err.message), Some(place_of(err.location.line, err.location.column))))?;
+            .map_err(|err| SqlProblem::new(lower(&err.message), Some(err.location.into())))?;
         measure(&tokens)?;
         let normal = normal_form(&tokens);
         let mut statements = DFParserBuilder::new(tokens)
@@ -102,9 +88,9 @@ impl Statement {
             .build()
             .and_then(|mut parser| parser.parse_statements())
             .map_err(|err| syntax(&err))?;
-        let parsed = statements.pop_front().ok_or_else(|| Wrong::new("expected a query, found nothing", None))?;
+        let parsed = statements.pop_front().ok_or_else(|| SqlProblem::new("expected a query, found nothing", None))?;
         if !statements.is_empty() {
-            return Err(Wrong::new("expected one statement, found several", None));
+            return Err(SqlProblem::new("expected one statement, found several", None));
         }
         let mut statement = Self {
             parsed,
@@ -113,6 +99,7 @@ impl Statement {
             functions: Vec::new(),
             parameters: Vec::new(),
             equalities: 0,
+            all_columns: false,
         };
         let mut reader = Reader::default();
         if let Some(sql) = statement.sql() {
@@ -122,6 +109,7 @@ impl Statement {
         statement.functions = reader.functions;
         statement.parameters = reader.parameters;
         statement.equalities = reader.equalities;
+        statement.all_columns = reader.all_columns;
         Ok(statement)
     }
 
@@ -166,7 +154,7 @@ impl Statement {
     }
 
     /// The names of the tables it reads, each once, with the place of the first mention.
-    pub(crate) fn tables(&self) -> impl Iterator<Item = (&str, Place)> {
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (&str, Position)> {
         self.relations.iter().map(|(name, place)| (name.as_str(), *place))
     }
 
@@ -176,9 +164,14 @@ impl Statement {
     }
 
     /// The place of a `$dt` that is not one side of `column = $dt`, if there is such a one.
-    pub(crate) fn dt_beyond_equality(&self) -> Option<Place> {
+    pub(crate) fn dt_beyond_equality(&self) -> Option<Position> {
         let mentioned: Vec<_> = self.parameters.iter().filter(|(name, _)| name == "$dt").collect();
         (mentioned.len() > self.equalities).then(|| mentioned.first().map(|(_, place)| *place)).flatten()
+    }
+
+    /// Where `$dt` is mentioned first.
+    pub(crate) fn dt_place(&self) -> Option<Position> {
+        self.parameters.iter().find(|(name, _)| name == "$dt").map(|(_, place)| *place)
     }
 
     /// How often `column = $dt` stands in it.
@@ -186,8 +179,13 @@ impl Statement {
         self.equalities
     }
 
+    /// Whether its answer depends on which columns the tables have, beyond those that it names.
+    pub(crate) fn takes_all_columns(&self) -> bool {
+        self.all_columns
+    }
+
     /// Parameters other than `$dt`.
-    pub(crate) fn unknown_parameters(&self) -> impl Iterator<Item = (&str, Place)> {
+    pub(crate) fn unknown_parameters(&self) -> impl Iterator<Item = (&str, Position)> {
         self.parameters.iter().filter(|(name, _)| name != "$dt").map(|(name, place)| (name.as_str(), *place))
     }
 
@@ -197,7 +195,7 @@ impl Statement {
     }
 
     /// Functions that answer differently each time.
-    pub(crate) fn unrepeatable(&self) -> impl Iterator<Item = (&str, Place)> {
+    pub(crate) fn unrepeatable(&self) -> impl Iterator<Item = (&str, Position)> {
         self.functions
             .iter()
             .filter(|(name, _)| UNREPEATABLE.contains(&name.as_str()))
@@ -205,10 +203,10 @@ impl Statement {
     }
 
     /// Where a column or function of this name is mentioned first in a text.
-    pub(crate) fn find_word(text: &str, word: &str) -> Option<Place> {
+    pub(crate) fn find_word(text: &str, word: &str) -> Option<Position> {
         let mut tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?.into_iter();
         tokens.find_map(|token| match token.token {
-            Token::Word(Word { value, .. }) if value.eq_ignore_ascii_case(word) => Some(place(token.span)),
+            Token::Word(Word { value, .. }) if value.eq_ignore_ascii_case(word) => Some(token.span.into()),
             _ => None,
         })
     }
@@ -228,7 +226,7 @@ impl Statement {
     }
 
     /// The statement with the expression at `place` replaced by null, so that planning can go on behind an error.
-    pub(crate) fn without(parsed: &mut Parsed, place: Place) -> bool {
+    pub(crate) fn without(parsed: &mut Parsed, place: Position) -> bool {
         let mut blank = Blank { place, done: false };
         if let Parsed::Statement(sql) = parsed {
             let _ = sql.visit(&mut blank);
@@ -250,50 +248,51 @@ fn is_show(sql: &Sql) -> bool {
     )
 }
 
-fn place_of(line: u64, column: u64) -> Place {
-    Place { line: usize::try_from(line).unwrap_or(0), column: usize::try_from(column).unwrap_or(0) }
-}
-
-pub(crate) fn place(span: Span) -> Place {
-    place_of(span.start.line, span.start.column)
-}
-
 /// A message of the parser in our voice, with its place taken out of the text.
-fn syntax(err: &DataFusionError) -> Wrong {
+fn syntax(err: &DataFusionError) -> SqlProblem {
     let text = match err.find_root() {
         DataFusionError::SQL(parser, _) => parser.to_string(),
         other => other.message().into_owned(),
     };
     let text = text.trim_start_matches("sql parser error: ").to_owned();
     if text.contains("recursion limit") {
-        return Wrong::new(format!("the statement is nested deeper than {MAX_NESTING} levels"), None);
+        return SqlProblem::new(format!("the statement is nested deeper than {MAX_NESTING} levels"), None);
     }
     let (message, at) = text.rsplit_once(" at Line: ").map_or((text.as_str(), None), |(message, at)| {
         let at = at.split_once(", Column: ");
-        (message, at.and_then(|(line, column)| Some(place_of(line.parse().ok()?, column.trim().parse().ok()?))))
+        (message, at.and_then(|(line, column)| Some(Position::new(line.parse().ok()?, column.trim().parse().ok()?))))
     });
     let message = message.replacen("Expected: ", "expected ", 1).replace(", found: EOF", ", found the end");
-    Wrong::new(lower(&message.replace(", found: ", ", found ")), at)
-}
-
-/// Our messages begin in lower case.
-pub(crate) fn lower(message: &str) -> String {
-    let mut letters = message.chars();
-    match letters.next() {
-        Some(first) if !message.starts_with("SQL") => first.to_lowercase().chain(letters).collect(),
-        _ => message.to_owned(),
-    }
+    SqlProblem::new(lower(&message.replace(", found: ", ", found ")), at)
 }
 
 /// Refuses what would overflow a planner's stack.
-fn measure(tokens: &[TokenWithSpan]) -> Result<(), Wrong> {
+fn measure(tokens: &[TokenWithSpan]) -> Result<(), SqlProblem> {
     let (mut operators, mut relations) = (0, 0);
+    // How many commas stand right inside each pair of parentheses that is open; the rows of `values` are not counted.
+    let mut commas: Vec<Option<usize>> = vec![None];
     for token in tokens {
         match &token.token {
-            Token::Comma | Token::SemiColon => operators = 0,
+            Token::LParen | Token::LBracket => commas.push(Some(0)),
+            Token::RParen | Token::RBracket => drop(commas.pop()),
+            Token::Comma => {
+                operators = 0;
+                let count = commas.last_mut().and_then(Option::as_mut).map_or(0, |count| {
+                    *count += 1;
+                    *count
+                });
+                if count >= MAX_VALUES {
+                    let message = format!("expected at most {MAX_VALUES} values in one list, found more");
+                    let problem = SqlProblem::new(message, Some(token.span.into()));
+                    return Err(problem
+                        .with_hint("write `in (select v from (values (…), (…)) as t(v))`, or keep them in a table"));
+                }
+            }
+            Token::SemiColon => operators = 0,
             Token::Word(word) => match word.keyword {
                 Keyword::AND | Keyword::OR | Keyword::NOT => operators += 1,
                 Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::GROUP | Keyword::WHEN => operators = 0,
+                Keyword::VALUES => drop(commas.last_mut().map(Option::take)),
                 Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN => relations += 1,
                 _ => {}
             },
@@ -320,7 +319,8 @@ fn measure(tokens: &[TokenWithSpan]) -> Result<(), Wrong> {
             } else {
                 ("joins and unions", MAX_RELATIONS)
             };
-            let mut wrong = Wrong::new(format!("expected at most {most} {what}, found more"), Some(place(token.span)));
+            let mut wrong =
+                SqlProblem::new(format!("expected at most {most} {what}, found more"), Some(token.span.into()));
             wrong.hint = Some("a long chain of `or` is shorter as `in (…)`; a long list belongs in a table".to_owned());
             return Err(wrong);
         }

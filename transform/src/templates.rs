@@ -1,4 +1,4 @@
-//! The models that come with the program, and the questions to start with: what `onggi init` writes and what the demo runs.
+//! The models that come with the program, and the analyses to start with: what `onggi init` writes and what the demo runs.
 
 const TEMPLATES: &[(&str, &str)] = &[
     ("sql/reviews/staging/places.sql", include_str!("../../sql/reviews/staging/places.sql")),
@@ -9,7 +9,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("sql/reviews/marts/review_texts.sql", include_str!("../../sql/reviews/marts/review_texts.sql")),
 ];
 
-const QUESTIONS: &[(&str, &str)] = &[
+const ANALYSES: &[(&str, &str)] = &[
     ("sql/analyses/falling_ratings.sql", include_str!("../../sql/analyses/falling_ratings.sql")),
     ("sql/analyses/freshness.sql", include_str!("../../sql/analyses/freshness.sql")),
     ("sql/analyses/hidden_gems.sql", include_str!("../../sql/analyses/hidden_gems.sql")),
@@ -26,7 +26,7 @@ pub fn templates() -> &'static [(&'static str, &'static str)] {
     TEMPLATES
 }
 
-/// Paths and texts of the questions to begin with, in SQL that DataFusion and Athena both understand.
-pub fn questions() -> &'static [(&'static str, &'static str)] {
-    QUESTIONS
+/// Paths and texts of the analyses to begin with, in SQL that DataFusion and Athena both understand.
+pub fn analyses() -> &'static [(&'static str, &'static str)] {
+    ANALYSES
 }

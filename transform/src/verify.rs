@@ -9,19 +9,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use catalog::schema::{UnfitColumn, unfit_columns};
 use catalog::{Diagnostic, TableName};
-use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::LogicalPlan;
 use futures::executor::block_on;
 
-use crate::error::nearest;
-use crate::model::{Check, Materialization, Model, Models, Place};
+use crate::explain::{SqlProblem, explain, lower, meant};
+use crate::lint;
+use crate::model::{Check, Materialization, Model, Models};
+use crate::nearest::nearest;
+use crate::position::Position;
 use crate::session::Session;
-use crate::statement::{Days, Statement, Wrong, lower};
+use crate::statement::{Days, Statement};
 
-/// The day that stands for `$dt` when there is no run.
-const SOME_DAY: catalog::Date = jiff::civil::date(2000, 1, 1);
+/// The day that stands for `$dt` when there is no run: one that nobody writes into a query.
+const SOME_DAY: catalog::Date = jiff::civil::date(1688, 8, 11);
 /// Most errors reported of one model: beyond it, they are echoes.
 const MAX_ERRORS: usize = 20;
 
@@ -115,8 +118,8 @@ fn check_model(
     if waits || !found.is_empty() {
         return found;
     }
-    let plan = match plan_all(model.statement(), model.text(), session) {
-        Ok(plan) => plan,
+    let (written, plan) = match plan_all(model.statement(), model.text(), session) {
+        Ok(plans) => plans,
         Err(wrong) => {
             found.extend(wrong.into_iter().map(|wrong| {
                 let at = place_of(&wrong, model.text());
@@ -129,16 +132,22 @@ fn check_model(
     check_head(model, &schema, known, models, &mut found);
     let view = *model.materialization() == Materialization::View;
     if !view {
-        for field in schema.fields().iter().filter(|field| !is_storable(field.data_type())) {
-            let at = Statement::find_word(model.text(), field.name()).unwrap_or_else(|| start_of_sql(model.text()));
-            let message =
-                format!("column `{}` is of type {}, which no table keeps", field.name(), plain(field.data_type()));
-            found.push(model.diagnostic(
-                at,
-                message,
-                Some(format!("say its type: `cast({} as text)`, for example", field.name())),
-            ));
-        }
+        found.extend(unfit_columns(&schema).into_iter().map(|UnfitColumn { column, problem, hint }| {
+            let at = Statement::find_word(model.text(), &column).unwrap_or_else(|| start_of_sql(model.text()));
+            model.diagnostic(at, format!("column `{column}`: {problem}"), Some(hint))
+        }));
+    }
+    if matches!(model.materialization(), Materialization::Latest { .. })
+        && let Some(what) = lint::latest(&written, SOME_DAY)
+    {
+        found.push(model.diagnostic(
+            model.statement().dt_place().unwrap_or_else(|| start_of_sql(model.text())),
+            format!("{what} with `$dt` in it in a `latest` model: its rows would depend on which days were merged together"),
+            Some(
+                "take the rows of the day here as they are, and group, rank or count in a `table` or `partition` model that reads this one"
+                    .to_owned(),
+            ),
+        ));
     }
     let added = if view {
         session.add_view(model.name(), plan, model.text())
@@ -155,15 +164,25 @@ fn check_model(
 }
 
 /// Plans a query to the end of type checking, going on behind errors that have a place.
-pub(crate) fn plan_all(query: &Statement, text: &str, session: &Session) -> Result<LogicalPlan, Vec<Wrong>> {
+/// Gives the plan as it was written and the one in which all types fit.
+pub(crate) fn plan_all(
+    query: &Statement,
+    text: &str,
+    session: &Session,
+) -> Result<(LogicalPlan, LogicalPlan), Vec<SqlProblem>> {
     let mut statement = query.on(&Days::One(SOME_DAY));
-    let mut found: Vec<Wrong> = Vec::new();
+    let mut found: Vec<SqlProblem> = Vec::new();
     loop {
         let state = session.context().state();
-        let planned = block_on(session.plan(statement.clone()))
-            .and_then(|plan| state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}));
+        let planned = block_on(session.plan(statement.clone())).and_then(|written| {
+            let typed = state.analyzer().execute_and_check(written.clone(), state.config_options(), |_, _| {})?;
+            Ok((written, typed))
+        });
         let error = match planned {
-            Ok(plan) if found.is_empty() => return Ok(plan),
+            Ok((written, typed)) if found.is_empty() => {
+                let problems = [lint::mixed_types(&written), lint::wrong_answers(&written)].concat();
+                return if problems.is_empty() { Ok((written, typed)) } else { Err(sorted(problems)) };
+            }
             Ok(_) => return Err(sorted(found)),
             Err(error) => error,
         };
@@ -191,7 +210,7 @@ pub(crate) fn plan_all(query: &Statement, text: &str, session: &Session) -> Resu
     }
 }
 
-fn sorted(mut found: Vec<Wrong>) -> Vec<Wrong> {
+fn sorted(mut found: Vec<SqlProblem>) -> Vec<SqlProblem> {
     found.sort_by_key(|wrong| wrong.place.map(|at| (at.line, at.column)));
     found
 }
@@ -228,7 +247,7 @@ fn check_head(
 ) {
     let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let mut said = BTreeSet::new();
-    let mut need = |column: &str, at: Place, found: &mut Vec<Diagnostic>| {
+    let mut need = |column: &str, at: Position, found: &mut Vec<Diagnostic>| {
         if !columns.contains(&column) && said.insert((column.to_owned(), at.line)) {
             let at = in_line(model, at, column);
             found.push(model.diagnostic(
@@ -254,7 +273,7 @@ fn check_head(
     for (column, at) in &head.key {
         need(column, *at, found);
     }
-    for (check, at) in &head.checks {
+    for (check, at) in head.set_aside.iter().chain(&head.checks) {
         for column in check.columns() {
             need(column, *at, found);
         }
@@ -283,17 +302,8 @@ fn check_head(
     }
 }
 
-fn meant(wanted: &str, columns: &[&str]) -> String {
-    const SHOWN: usize = 12;
-    if let Some(meant) = nearest(wanted, columns.iter().copied()) {
-        return format!("did you mean `{meant}`?");
-    }
-    let more = if columns.len() > SHOWN { ", …" } else { "" };
-    format!("the columns are {}{more}", columns.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", "))
-}
-
 /// The place of `word` in the line of `at`, at or behind it.
-fn in_line(model: &Model, at: Place, word: &str) -> Place {
+fn in_line(model: &Model, at: Position, word: &str) -> Position {
     let Some(line) = model.text().lines().nth(at.line.saturating_sub(1)) else { return at };
     let from = line.char_indices().nth(at.column.saturating_sub(1)).map_or(line.len(), |(byte, _)| byte);
     let apart = |letter: Option<char>| letter.is_none_or(|letter| !letter.is_ascii_alphanumeric() && letter != '_');
@@ -301,22 +311,22 @@ fn in_line(model: &Model, at: Place, word: &str) -> Place {
         .match_indices(word)
         .map(|(byte, _)| from + byte)
         .find(|byte| apart(line[..*byte].chars().next_back()) && apart(line[byte + word.len()..].chars().next()));
-    found.map_or(at, |byte| Place { line: at.line, column: line[..byte].chars().count() + 1 })
+    found.map_or(at, |byte| Position { line: at.line, column: line[..byte].chars().count() + 1 })
 }
 
 /// The first line that is neither empty nor a comment.
-fn start_of_sql(text: &str) -> Place {
+fn start_of_sql(text: &str) -> Position {
     let line = text.lines().position(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"));
-    Place { line: line.map_or(1, |line| line + 1), column: 1 }
+    Position { line: line.map_or(1, |line| line + 1), column: 1 }
 }
 
 /// Where the reader should look for what is wrong.
-pub(crate) fn place_of(wrong: &Wrong, text: &str) -> Place {
+pub(crate) fn place_of(wrong: &SqlProblem, text: &str) -> Position {
     wrong.place.or_else(|| mentioned(text, &wrong.message)).unwrap_or_else(|| start_of_sql(text))
 }
 
 /// Where something that a message quotes stands in the file.
-fn mentioned(text: &str, message: &str) -> Option<Place> {
+fn mentioned(text: &str, message: &str) -> Option<Position> {
     message.split(['`', '\'', '"', ' ', '(', ')', ',', '.']).filter(|word| word.len() > 2).find_map(|word| {
         let known = [
             "the",
@@ -336,115 +346,6 @@ fn mentioned(text: &str, message: &str) -> Option<Place> {
         ];
         if known.contains(&word.to_lowercase().as_str()) { None } else { Statement::find_word(text, word) }
     })
-}
-
-/// Whether a table can keep such a column.
-fn is_storable(kind: &DataType) -> bool {
-    match kind {
-        DataType::Null
-        | DataType::Interval(_)
-        | DataType::Duration(_)
-        | DataType::Time32(_)
-        | DataType::Time64(_)
-        | DataType::Date64
-        | DataType::Decimal256(..)
-        | DataType::Map(..)
-        | DataType::Union(..)
-        | DataType::RunEndEncoded(..) => false,
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            is_storable(item.data_type())
-        }
-        DataType::Struct(fields) => fields.iter().all(|field| is_storable(field.data_type())),
-        DataType::Dictionary(_, value) => is_storable(value),
-        _ => true,
-    }
-}
-
-/// A type in a person's words.
-fn plain(kind: &DataType) -> String {
-    match kind {
-        DataType::Null => "null".to_owned(),
-        DataType::Interval(_) | DataType::Duration(_) => "interval".to_owned(),
-        DataType::Time32(_) | DataType::Time64(_) => "time".to_owned(),
-        other => other.to_string().to_lowercase(),
-    }
-}
-
-/// What the engine's error means, in our voice, with its place and a way out.
-pub(crate) fn explain(error: &DataFusionError) -> Wrong {
-    let place = error.diagnostic().and_then(|diagnostic| diagnostic.span).and_then(|span| {
-        Some(Place { line: usize::try_from(span.start.line).ok()?, column: usize::try_from(span.start.column).ok()? })
-    });
-    match innermost(error) {
-        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
-            SchemaError::FieldNotFound { field, valid_fields } => {
-                let columns: Vec<&str> = valid_fields
-                    .iter()
-                    .filter(|other| {
-                        field.relation.is_none()
-                            || valid_fields.iter().all(|it| it.relation != field.relation)
-                            || other.relation == field.relation
-                    })
-                    .map(|other| other.name.as_str())
-                    .collect();
-                let unknown_qualifier = field
-                    .relation
-                    .as_ref()
-                    .filter(|relation| valid_fields.iter().all(|it| it.relation.as_ref() != Some(relation)));
-                let hint = if columns.contains(&field.name.as_str()) {
-                    unknown_qualifier.map(|relation| format!("`{relation}` is not in this `from`"))
-                } else {
-                    (!columns.is_empty()).then(|| meant(&field.name, &columns))
-                };
-                let name = field
-                    .relation
-                    .as_ref()
-                    .map_or_else(|| field.name.clone(), |relation| format!("{relation}.{}", field.name));
-                Wrong { message: format!("no column `{name}`"), place, hint }
-            }
-            SchemaError::AmbiguousReference { field } => Wrong {
-                message: format!("column `{}` is in more than one table", field.name),
-                place,
-                hint: Some(format!("say which: `table.{}`", field.name)),
-            },
-            other => Wrong { message: lower(&other.to_string()), place, hint: None },
-        },
-        other => general(&other.message(), place),
-    }
-}
-
-fn general(message: &str, place: Option<Place>) -> Wrong {
-    let first = message.lines().next().unwrap_or_default();
-    if let Some(name) = first.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next()) {
-        let ours = nearest(name, crate::functions().iter().map(|function| function.name));
-        let theirs = message
-            .lines()
-            .find_map(|line| line.strip_prefix("Did you mean '"))
-            .and_then(|rest| rest.split('\'').next());
-        let hint = ours.or(theirs).map(|meant| format!("did you mean `{meant}`?"));
-        return Wrong { message: format!("no function `{name}`"), place, hint };
-    }
-    if let Some(name) = first.strip_prefix("table '").and_then(|rest| rest.split('\'').next()) {
-        return Wrong {
-            message: format!("no table `{}`", name.trim_start_matches("lake.").trim_start_matches("main.")),
-            place,
-            hint: None,
-        };
-    }
-    let first = first.trim_start_matches("Error during planning: ");
-    let first = first.split(". No function matches").next().unwrap_or(first).trim_end_matches('.');
-    let ours = crate::functions().iter().find(|function| first.contains(&format!("'{}", function.name)));
-    Wrong { message: lower(first), place, hint: ours.map(|function| function.syntax.to_owned()) }
-}
-
-/// The error below all wrapping.
-fn innermost(error: &DataFusionError) -> &DataFusionError {
-    match error {
-        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => innermost(inner),
-        DataFusionError::Shared(inner) => innermost(inner),
-        DataFusionError::Collection(all) => all.first().map_or(error, innermost),
-        other => other,
-    }
 }
 
 #[cfg(test)]

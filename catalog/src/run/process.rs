@@ -1,13 +1,21 @@
 //! Which process runs a run or holds a task, and whether it still does.
 //!
-//! The hard part is to never call a living process dead. A process id alone is given again, so it goes
-//! with the time the process started and the boot it started in; nor does it mean anything outside its
-//! machine and pid namespace, so both are part of the name. What runs elsewhere can't be looked at from
-//! here; it counts as alive.
+//! A process id alone is given again, so it goes with the time the process started and the boot it started in; nor does it mean
+//! anything outside its machine and pid namespace, so both are part of the name. A name is no proof either: images, clones and
+//! compose files give many machines one host name. So a process is *looked at* only where host, boot and pid namespace are all
+//! ours; of any other, [`silence`] is all there is to go by: how long ago it was last heard.
 
 use std::fs;
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// How far another clock may be ahead of ours before what it says is set aside for what a second clock says.
+const LEAD: SignedDuration = SignedDuration::from_mins(2);
+
+/// How far all clocks but ours may be ahead before a life sign from the future is not believed any more.
+const MOST_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// A process, told apart from all others before and after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,9 +33,25 @@ pub struct Process {
     pub started: u64,
 }
 
+/// What a look at a process shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sighting {
+    /// It is there.
+    Runs,
+    /// It certainly is not there any more.
+    Gone,
+    /// It can't be looked at from here: another machine, another boot, another container.
+    OutOfSight,
+}
+
 impl Process {
     /// This process.
     pub fn current() -> Self {
+        #[cfg(feature = "failpoints")]
+        if let Some(host) = crate::simulation::host() {
+            // As in a container: always the first process, of a pid namespace that nobody else sees.
+            return Self { pid: 1, space: format!("pid:[{host}]"), boot: host.clone(), host, started: 1 };
+        }
         let pid = std::process::id();
         let line = |path| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
         Self {
@@ -45,26 +69,51 @@ impl Process {
         known.then(|| format!("{} {}", self.boot, self.space))
     }
 
-    /// Whether it certainly runs no more.
-    pub fn is_gone(&self) -> bool {
+    /// Looks at it, if it can be looked at from here.
+    pub fn observe(&self) -> Sighting {
         let here = Self::current();
-        if self.host != here.host {
-            return false;
-        }
-        if self.boot != here.boot {
-            return true;
-        }
         // Who wrote before namespaces were kept left it empty, and ran where runs were looked at.
-        if !self.space.is_empty() && self.space != here.space {
-            return false;
+        let in_sight =
+            self.host == here.host && self.boot == here.boot && (self.space.is_empty() || self.space == here.space);
+        if !in_sight {
+            return Sighting::OutOfSight;
         }
         let raw = i32::try_from(self.pid).ok();
-        let Some(pid) = raw.and_then(rustix::process::Pid::from_raw) else { return true };
-        match rustix::process::test_kill_process(pid) {
+        let Some(pid) = raw.and_then(rustix::process::Pid::from_raw) else { return Sighting::Gone };
+        let gone = match rustix::process::test_kill_process(pid) {
             Err(rustix::io::Errno::SRCH) => true,
             _ => started(self.pid).is_some_and(|started| started != self.started),
+        };
+        if gone { Sighting::Gone } else { Sighting::Runs }
+    }
+
+    /// Whether it certainly runs no more.
+    pub fn is_gone(&self) -> bool {
+        self.observe() == Sighting::Gone
+    }
+
+    /// Whether it is to be taken for dead: it is gone, or it is out of sight and has been silent for longer than `patience`.
+    pub fn is_dead(&self, silence: Duration, patience: Duration) -> bool {
+        match self.observe() {
+            Sighting::Runs => false,
+            Sighting::Gone => true,
+            Sighting::OutOfSight => silence > patience,
         }
     }
+}
+
+/// How long ago a sign of life was given, told by clocks that may differ: `said` is what the clock of who gave it said, `stored`
+/// what the clock of the store said when it came in, `now` is ours.
+///
+/// A clock that is wrong must make nobody dead at once, nor immortal. So the youngest age counts, of those clocks that are not
+/// ahead of ours. If both are, the sign counts as given just now – unless they are ahead by more than a day: then it is not
+/// believed, and the silence is without end.
+pub fn silence(said: Timestamp, stored: Option<Timestamp>, now: Timestamp) -> Duration {
+    let ages = || [Some(said), stored].into_iter().flatten().map(|at| now.duration_since(at));
+    if let Some(age) = ages().filter(|age| *age >= -LEAD).min() {
+        return Duration::try_from(age).unwrap_or_default();
+    }
+    if ages().any(|age| age >= -MOST_AHEAD) { Duration::ZERO } else { Duration::MAX }
 }
 
 /// When the process started; `None` if that can't be told. A zombie has ended.
@@ -83,15 +132,63 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_here_and_others_are_told_apart() {
+    fn only_what_is_certainly_here_is_looked_at() {
         let me = Process::current();
-        assert!(!me.is_gone());
-        assert!(!Process { host: "elsewhere".into(), pid: 0, ..me.clone() }.is_gone(), "can't be looked at");
-        assert!(Process { pid: 0, ..me.clone() }.is_gone());
+        assert_eq!(me.observe(), Sighting::Runs);
+        assert_eq!(Process { pid: 0, ..me.clone() }.observe(), Sighting::Gone);
+        let nobody = Process { pid: 0, ..me.clone() };
+        assert_eq!(Process { host: "elsewhere".into(), ..nobody.clone() }.observe(), Sighting::OutOfSight);
         if cfg!(target_os = "linux") {
-            assert!(Process { started: me.started + 1, ..me.clone() }.is_gone(), "the id was given again");
-            assert!(!Process { space: "pid:[7]".into(), pid: 0, ..me.clone() }.is_gone(), "in another container");
-            assert!(Process { boot: "another".into(), ..me }.is_gone(), "before the last boot");
+            assert_eq!(Process { started: me.started + 1, ..me }.observe(), Sighting::Gone, "the id was given again");
+            let other = Process { space: "pid:[7]".into(), ..nobody.clone() };
+            assert_eq!(other.observe(), Sighting::OutOfSight, "in another container");
+            let other = Process { boot: "another".into(), ..nobody };
+            assert_eq!(
+                other.observe(),
+                Sighting::OutOfSight,
+                "another machine of this name, or this one before it was booted"
+            );
+        }
+    }
+
+    #[test]
+    fn out_of_sight_is_dead_only_by_its_silence() {
+        let (short, patience, long) = (Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(3));
+        let me = Process::current();
+        for (process, dead) in [
+            (me.clone(), [false, false]),
+            (Process { pid: 0, ..me.clone() }, [true, true]),
+            (Process { host: "elsewhere".into(), ..me.clone() }, [false, true]),
+            (Process { boot: "another".into(), ..me.clone() }, [false, true]),
+            (Process { space: "pid:[7]".into(), pid: 1, ..me }, [false, true]),
+        ] {
+            assert_eq!([short, long].map(|silence| process.is_dead(silence, patience)), dead, "{process:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_clock_makes_nobody_dead_at_once_nor_immortal() {
+        const HOUR: i64 = 3_600;
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let at = |second: i64| Timestamp::from_second(1_790_000_000 + second).unwrap();
+        // What the writer's clock said, what the store's said, and the silence in seconds.
+        for (said, stored, expected) in [
+            (-7, Some(-7), Some(7)),
+            (-7, None, Some(7)),
+            (1, Some(-400), Some(0)),
+            (9 * HOUR, Some(-1), Some(1)),
+            (9 * HOUR, Some(-400), Some(400)),
+            (-9 * HOUR, Some(-1), Some(1)),
+            (-9 * HOUR, Some(-9 * HOUR), Some(9 * HOUR)),
+            (-1, Some(9 * HOUR), Some(1)),
+            (-400, Some(9 * HOUR), Some(400)),
+            (9 * HOUR, Some(9 * HOUR), Some(0)),
+            (9 * HOUR, None, Some(0)),
+            (25 * HOUR, Some(25 * HOUR), None),
+            (25 * HOUR, None, None),
+        ] {
+            let expected = expected.map_or(Duration::MAX, |seconds| Duration::from_secs(seconds.unsigned_abs()));
+            assert_eq!(silence(at(said), stored.map(at), now), expected, "{said} {stored:?}");
         }
     }
 

@@ -15,7 +15,7 @@ use crate::day::days_since_epoch;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::lake::Lake;
-use crate::name::{Layer, TableName};
+use crate::name::{Layer, RunId, TableName};
 use crate::table::{CommitInfo, TableSpec, Txn, TxnRule};
 
 use super::{Event, Process, RunState, Stamped, StepState};
@@ -31,7 +31,7 @@ pub async fn record(lake: &Lake, state: &RunState) -> Result<()> {
     let runs = rows(&TableName::new(Layer::Ops, "runs")?, run_columns(state))?;
     for (spec, batch) in [steps, runs] {
         let table = lake.create(&spec).await?;
-        let txn = Txn { app_id: format!("run/{}", state.run), version: 1, rule: TxnRule::AtLeast };
+        let txn = Txn { app_id: record_mark(&state.run), version: 1, rule: TxnRule::AtLeast };
         let now = state.ended_at.unwrap_or(state.started_at);
         let info = CommitInfo { run: state.run.clone(), now, lineage: Vec::new() };
         // Recorded now or before: either way it is there.
@@ -39,6 +39,11 @@ pub async fn record(lake: &Lake, state: &RunState) -> Result<()> {
     }
     failpoint!("run.record.after");
     Ok(())
+}
+
+/// The mark that a run's record leaves in the tables.
+pub(crate) fn record_mark(run: &RunId) -> String {
+    format!("run/{run}")
 }
 
 /// `ops.steps` and `ops.runs` as [`record`] makes them, for who plans a question about them without a lake.

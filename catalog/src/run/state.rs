@@ -53,6 +53,8 @@ pub struct RunState {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// When it was last heard, by its own clock.
+    pub heard_at: Timestamp,
     /// Its steps, in the order they became known.
     pub steps: Vec<StepState>,
     /// What was done in all.
@@ -83,6 +85,7 @@ impl RunState {
                     status: RunStatus::Running,
                     started_at: at,
                     ended_at: None,
+                    heard_at: at,
                     steps: Vec::new(),
                     totals: BTreeMap::new(),
                     error: None,
@@ -95,6 +98,7 @@ impl RunState {
     }
 
     fn take(&mut self, event: Event, at: Timestamp) {
+        self.heard_at = self.heard_at.max(at);
         match event {
             Event::Started { .. } => {}
             Event::Planned { steps } => {
@@ -130,7 +134,7 @@ impl RunState {
         }
     }
 
-    fn step(&mut self, id: &str) -> Option<&mut StepState> {
+    pub(super) fn step(&mut self, id: &str) -> Option<&mut StepState> {
         self.steps.iter_mut().find(|step| step.id == id)
     }
 }

@@ -33,7 +33,7 @@ async fn ended(lake: &Lake, run: &str) -> RunState {
     log.event(Event::StepEnded { id: "build:b".into(), end: failed }, at(6)).await.unwrap();
     let totals = BTreeMap::from([("fetched".into(), 3)]);
     log.event(Event::Ended { status: RunStatus::Failed, totals, error: None }, at(7)).await.unwrap();
-    let state = log.state().await.unwrap();
+    let state = log.state(at(9)).await.unwrap();
     assert_eq!(log.told(), state, "who told it knows it as well as who reads it");
     state.unwrap()
 }
@@ -41,7 +41,7 @@ async fn ended(lake: &Lake, run: &str) -> RunState {
 #[tokio::test]
 async fn a_run_is_the_fold_of_its_events() {
     let lake = Lake::open("memory://run-fold", "demo").await.unwrap();
-    let state = told(&lake, "r1", Process::current()).await.state().await.unwrap().unwrap();
+    let state = told(&lake, "r1", Process::current()).await.state(at(9)).await.unwrap().unwrap();
     assert_eq!(state.status, RunStatus::Running);
     let step = &state.steps[0];
     assert_eq!((step.status, step.done, step.total), (StepStatus::Running, 9, Some(9)));
@@ -54,25 +54,86 @@ async fn a_run_is_the_fold_of_its_events() {
     assert_eq!(state.steps[0].why.as_deref(), Some("never built"));
     assert_eq!(state.totals["fetched"], 3);
 
-    let recent_runs: Vec<_> = recent(&lake, 9).await.unwrap().into_iter().map(|s| s.run.to_string()).collect();
+    let recent_runs: Vec<_> = recent(&lake, 9, at(9)).await.unwrap().into_iter().map(|s| s.run.to_string()).collect();
     assert_eq!(recent_runs, ["r2", "r1"]);
-    assert_eq!(recent(&lake, 1).await.unwrap().len(), 1);
-    assert_eq!(read(&lake, &"none".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(recent(&lake, 1, at(9)).await.unwrap().len(), 1);
+    assert_eq!(read(&lake, &"none".parse().unwrap(), at(9)).await.unwrap(), None);
+}
+
+/// Who runs it, how it is seen soon after it was heard, and how after a silence.
+#[tokio::test]
+async fn a_run_is_dead_when_it_is_gone_or_out_of_sight_and_silent() {
+    let me = Process::current();
+    let soon = at(5);
+    let late = at(5) + DEAD_AFTER;
+    for (n, (process, seen)) in [
+        (me.clone(), [RunStatus::Running, RunStatus::Running]),
+        (Process { pid: 0, ..me.clone() }, [RunStatus::Dead, RunStatus::Dead]),
+        (Process { host: "elsewhere".into(), ..me.clone() }, [RunStatus::Running, RunStatus::Dead]),
+        (Process { boot: "another".into(), ..me.clone() }, [RunStatus::Running, RunStatus::Dead]),
+        (Process { space: "pid:[7]".into(), pid: 1, ..me }, [RunStatus::Running, RunStatus::Dead]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let lake = Lake::open(&format!("memory://run-dead-{n}"), "demo").await.unwrap();
+        let log = told(&lake, "r1", process.clone()).await;
+        let status = async |now| log.state(now).await.unwrap().unwrap().status;
+        assert_eq!([status(soon).await, status(late).await], seen, "{process:?}");
+        log.beat(late).await.unwrap();
+        assert_eq!(status(late).await, seen[0], "it was heard again: {process:?}");
+        log.event(Event::Ended { status: RunStatus::Done, totals: BTreeMap::new(), error: None }, at(9)).await.unwrap();
+        assert_eq!(status(late + DEAD_AFTER * 2).await, RunStatus::Done, "an end is an end: {process:?}");
+    }
 }
 
 #[tokio::test]
-async fn a_run_whose_process_is_gone_is_dead() {
-    let lake = Lake::open("memory://run-dead", "demo").await.unwrap();
-    let gone = Process { pid: 0, ..Process::current() };
-    assert_eq!(told(&lake, "r1", gone).await.state().await.unwrap().unwrap().status, RunStatus::Dead);
+async fn three_runs_of_one_second_and_one_process_id_are_three_runs() {
+    let lake = Lake::open("memory://run-containers", "demo").await.unwrap();
+    let container = |n: u32| Process { pid: 1, space: format!("pid:[{n}]"), ..Process::current() };
+    for n in 0..3 {
+        let dt = Date::constant(2026, 10, 1);
+        let log = RunLog::start(&lake, RunId::at(at(0)), dt, container(n), at(0)).await.unwrap();
+        let totals = BTreeMap::from([("fetched".into(), i64::from(n))]);
+        log.event(Event::Ended { status: RunStatus::Done, totals, error: None }, at(1)).await.unwrap();
+        record(&lake, &log.told().unwrap()).await.unwrap();
+    }
+    assert_eq!(recent(&lake, 9, at(2)).await.unwrap().len(), 3);
+    assert_eq!(rows_of(&lake, "ops.runs", &["fetched"]).await, ["0", "1", "2"]);
 }
 
 #[tokio::test]
-async fn an_event_cut_short_is_as_if_not_told() {
+async fn progress_takes_one_object_however_long_it_goes_on() {
+    let lake = Lake::open("memory://run-progress", "demo").await.unwrap();
+    let log = told(&lake, "r1", Process::current()).await;
+    let before = lake.objects().list(&path::run(log.run())).await.unwrap().len();
+    for done in 10..100 {
+        let progress = Event::Progress { id: "extract:a".into(), done, total: None, unit: "reviews".into() };
+        log.event(progress, at(5)).await.unwrap();
+    }
+    assert_eq!(lake.objects().list(&path::run(log.run())).await.unwrap().len(), before);
+    assert_eq!(log.state(at(9)).await.unwrap().unwrap().steps[0].done, 99);
+}
+
+#[tokio::test]
+async fn the_story_of_an_older_program_is_read() {
+    let lake = Lake::open("memory://run-older", "demo").await.unwrap();
+    let log = told(&lake, "20261001T030000Z-00004d", Process::current()).await;
+    lake.objects().delete(&path::run_heartbeat(log.run())).await.unwrap();
+    let progress = r#"{"at":"2026-10-01T03:00:00Z","event":"progress","id":"extract:a","done":7,"total":9,"unit":"x"}"#;
+    lake.objects().put(&path::run_event(log.run(), 3), progress.into()).await.unwrap();
+    assert_eq!(log.state(at(9)).await.unwrap().unwrap().steps[0].done, 7);
+}
+
+#[tokio::test]
+async fn what_was_cut_short_is_as_if_not_told() {
     let lake = Lake::open("memory://run-torn", "demo").await.unwrap();
     let log = told(&lake, "r1", Process::current()).await;
-    lake.objects().put(&path::run_event(log.run(), 4), "{\"at\":\"20".into()).await.unwrap();
-    assert_eq!(log.state().await.unwrap().unwrap().steps[0].done, 4);
+    lake.objects().put(&path::run_event(log.run(), 2), "{\"at\":\"20".into()).await.unwrap();
+    let state = log.state(at(9)).await.unwrap().unwrap();
+    assert_eq!((state.steps[0].status, state.steps[0].done), (StepStatus::Waiting, 9));
+    lake.objects().put(&path::run_heartbeat(log.run()), "{\"at\":\"20".into()).await.unwrap();
+    assert_eq!(log.state(at(9)).await.unwrap().unwrap().steps[0].done, 0);
 }
 
 #[tokio::test]

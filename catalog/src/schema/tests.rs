@@ -1,9 +1,12 @@
 //! What is kept, what fits, and what is refused by name.
 
 use arrow::array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder, StringViewArray,
-    TimestampNanosecondArray,
+    Array, ArrayRef, AsArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray, ListBuilder,
+    StringArray, StringBuilder, StringViewArray, StructArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+    TimestampNanosecondArray, TimestampSecondArray,
 };
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 
 use super::*;
 
@@ -35,25 +38,71 @@ fn kept_types() {
 }
 
 #[test]
-fn new_columns_must_be_nullable_and_the_rest_must_agree() {
-    let kept = Schema::new(vec![field("id", DataType::Utf8, false), field("n", DataType::Int64, true)]);
-    let check = |fields: Vec<FieldRef>| missing_columns(&table(), &kept, &Schema::new(fields));
+fn a_declaration_is_compared_column_by_column() {
+    let shape = |fields: Vec<FieldRef>, partitioned| TableShape { schema: Arc::new(Schema::new(fields)), partitioned };
     let id = || field("id", DataType::Utf8, false);
     let n = || field("n", DataType::Int64, true);
-    assert_eq!(check(vec![n(), id()]).unwrap(), Vec::<FieldRef>::new(), "order does not matter");
-    assert_eq!(check(vec![id(), n(), field("x", DataType::Utf8, true)]).unwrap().len(), 1);
-    let say = |fields| check(fields).unwrap_err().to_string();
-    let about = "table staging.reviews, column ";
-    assert_eq!(say(vec![id()]), format!("{about}`n`: expected int64, found no such column"));
-    assert_eq!(say(vec![id(), field("n", DataType::Utf8, true)]), format!("{about}`n`: expected int64, found utf8"));
-    assert_eq!(
-        say(vec![id(), n(), field("x", DataType::Utf8, false)]),
-        format!("{about}`x`: expected a new column to be nullable, found never null")
-    );
-    assert_eq!(
-        say(vec![field("id", DataType::Utf8, true), n()]),
-        format!("{about}`id`: expected never null, found nullable")
-    );
+    let kept = shape(vec![id(), n()], true);
+    let say = |fields, partitioned| -> Vec<(String, bool)> {
+        let found = differences(&kept, &shape(fields, partitioned));
+        found.iter().map(|it| (it.to_string(), it.is_breaking())).collect()
+    };
+    let none: [(String, bool); 0] = [];
+    assert_eq!(say(vec![n(), id()], true), none, "order does not matter");
+    assert_eq!(say(vec![id(), field("n", DataType::Int64, false)], true), none, "who never writes a null may say so");
+    for (fields, partitioned, text, breaking) in [
+        (vec![id(), n(), field("x", DataType::Utf8, false)], true, "`x` is new (utf8)", false),
+        (vec![id()], true, "`n` is no longer declared (int64)", false),
+        (vec![n()], true, "`id` is no longer declared (utf8)", false),
+        (vec![id(), field("n", DataType::Utf8, true)], true, "`n` was int64 and is utf8", true),
+        (vec![field("id", DataType::Utf8, true), n()], true, "`id` was never null and is nullable", true),
+        (vec![id(), n()], false, "the table was split by day and is in one piece", true),
+    ] {
+        assert_eq!(say(fields, partitioned), [(text.to_owned(), breaking)]);
+    }
+    let renamed = say(vec![id(), field("count", DataType::Int64, true)], true);
+    assert_eq!(renamed.len(), 2, "a column with another name is a new one and one that is gone: {renamed:?}");
+}
+
+#[test]
+fn columns_that_no_table_may_have_are_named_with_what_to_write() {
+    use DataType as T;
+    let say = |name: &str, data_type: T| -> Vec<String> {
+        let found = unfit_columns(&Schema::new(vec![field(name, data_type, true)]));
+        assert!(found.iter().all(|it| !it.hint.is_empty()), "{found:?}");
+        found.into_iter().map(|it| format!("{}: {}", it.column, it.problem)).collect()
+    };
+    for name in ["id", "_key", "이름", "a.b", "a-b", "count(*)".trim_end_matches("(*)")] {
+        assert!(say(name, T::Int64).is_empty(), "{name}");
+    }
+    for character in " ,;{}()\n\t=".chars() {
+        let name = format!("a{character}b");
+        let expected = format!("{name}: expected a name that readers of Delta take, found {character:?} in it");
+        assert_eq!(say(&name, T::Utf8), [expected]);
+        let inside = T::Struct(vec![field(&name, T::Utf8, true)].into());
+        let expected = format!("outer.{name}: expected a name that readers of Delta take, found {character:?} in it");
+        assert_eq!(say("outer", list(inside)), [expected]);
+    }
+    assert_eq!(say("", T::Utf8), [": expected a name, found an empty one"]);
+    let twice = Schema::new(vec![field("Id", T::Utf8, true), field("id", T::Utf8, true)]);
+    assert_eq!(unfit_columns(&twice)[0].problem, "expected names that differ in more than their case, found `Id` too");
+    for unkept in [
+        T::Null,
+        T::Timestamp(TimeUnit::Second, Some("Asia/Seoul".into())),
+        T::Time64(TimeUnit::Microsecond),
+        T::Interval(arrow::datatypes::IntervalUnit::MonthDayNano),
+        T::Duration(TimeUnit::Second),
+        T::Date64,
+        T::Decimal256(50, 2),
+        T::Decimal128(5, -2),
+        T::Struct(vec![field("x", list(T::Null), true)].into()),
+    ] {
+        let found = say("a", unkept.clone());
+        assert!(found.len() == 1 && found[0].starts_with("a: expected a type that Delta keeps"), "{unkept}: {found:?}");
+        let error = stored_schema(&table(), &Schema::new(vec![field("a", unkept, true)])).unwrap_err();
+        assert!(error.to_string().starts_with("table staging.reviews, column `a`: expected a type"), "{error}");
+        assert!(error.hint().is_some());
+    }
 }
 
 fn aligned(to: Vec<FieldRef>, columns: Vec<(&str, ArrayRef)>) -> Result<Vec<RecordBatch>> {
@@ -83,6 +132,82 @@ fn views_lists_and_times_are_brought_to_the_table() {
     .unwrap();
     assert_eq!(batches[0].schema().fields().iter().cloned().collect::<Vec<_>>(), to);
     assert_eq!(batches[0].column(3).null_count(), 2);
+}
+
+/// The microseconds that are kept of a column of instants.
+fn kept(column: ArrayRef) -> Vec<Option<i64>> {
+    let batches = aligned(vec![field("at", utc(), true)], vec![("at", column)]).unwrap();
+    batches[0].column(0).as_primitive::<TimestampMicrosecondType>().iter().collect()
+}
+
+#[test]
+fn instants_are_cut_to_whole_milliseconds_toward_minus_infinity() {
+    // Nanoseconds, and the milliseconds that are kept of them.
+    let table = [
+        (0, 0),
+        (1, 0),
+        (999_999, 0),
+        (1_000_000, 1),
+        (1_999_999, 1),
+        (-1, -1),
+        (-999_999, -1),
+        (-1_000_000, -1),
+        (-1_000_001, -2),
+        (1_790_000_000_123_456_789, 1_790_000_000_123),
+        (-1_790_000_000_123_456_789, -1_790_000_000_124),
+        // The last microsecond of a day stays in it.
+        (86_399_999_999_999, 86_399_999),
+        (i64::MAX, i64::MAX / 1_000_000),
+    ];
+    let expected: Vec<_> = table.iter().map(|(_, millis)| Some(millis * 1_000)).collect();
+    let nanos = table.iter().map(|(nanos, _)| *nanos).collect::<Vec<_>>();
+    assert_eq!(kept(Arc::new(TimestampNanosecondArray::from(nanos.clone()))), expected);
+    let zoned = TimestampNanosecondArray::from(nanos).with_timezone("+00:00");
+    assert_eq!(kept(Arc::new(zoned)), expected);
+    let micros = [
+        (-1, -1_000),
+        (-1_000, -1_000),
+        (-1_001, -2_000),
+        (1_999, 1_000),
+        (4_000_000_000_000_001_999, 4_000_000_000_000_001_000),
+    ];
+    let column = TimestampMicrosecondArray::from(micros.map(|(micros, _)| micros).to_vec());
+    assert_eq!(kept(Arc::new(column)), micros.map(|(_, kept)| Some(kept)));
+    assert_eq!(kept(Arc::new(TimestampMillisecondArray::from(vec![Some(-1), None]))), [Some(-1_000), None]);
+    assert_eq!(kept(Arc::new(TimestampSecondArray::from(vec![-1]))), [Some(-1_000_000)]);
+    let zoned = TimestampSecondArray::from(vec![-1]).with_timezone("Z");
+    assert_eq!(kept(Arc::new(zoned)), [Some(-1_000_000)], "UTC by another name");
+    assert!(kept(Arc::new(TimestampNanosecondArray::from(vec![i64::MIN])))[0].unwrap() % 1_000 == 0, "no overflow");
+}
+
+#[test]
+fn instants_in_lists_and_structs_are_cut_as_well() {
+    let finer = |n: usize| -> ArrayRef {
+        let instants = (0..n).map(|i| (i != 1).then_some(-1 - 1_000_000 * i64::try_from(i).unwrap()));
+        Arc::new(instants.collect::<TimestampNanosecondArray>())
+    };
+    let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
+    let item = field("item", nanos.clone(), true);
+    let list: ArrayRef = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([2, 0, 2]), finer(4), None));
+    let members = vec![field("at", nanos.clone(), true), field("all", list.data_type().clone(), true)];
+    let nested: ArrayRef = Arc::new(StructArray::new(members.into(), vec![finer(3), Arc::clone(&list)], None));
+    let keys = Int32Array::from(vec![2, 0, 0]);
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(keys, finer(3)));
+    let to = |column: &ArrayRef| field("a", stored(column.data_type()).unwrap(), true);
+    let one =
+        |column: &ArrayRef| aligned(vec![to(column)], vec![("a", Arc::clone(column))]).unwrap()[0].column(0).clone();
+    let millis = |array: &ArrayRef| -> Vec<_> {
+        let micros = array.as_primitive::<TimestampMicrosecondType>().iter();
+        micros.map(|micros| micros.map(|micros| (micros / 1_000, micros % 1_000))).collect()
+    };
+    let cut = |n: i64| -> Vec<_> { (0..n).map(|i| (i != 1).then_some((-1 - i, 0))).collect() };
+    assert_eq!(millis(one(&list).as_list::<i32>().values()), cut(4));
+    let found = one(&nested);
+    assert_eq!(millis(found.as_struct().column(0)), cut(3));
+    assert_eq!(millis(found.as_struct().column(1).as_list::<i32>().values()), cut(4));
+    assert_eq!(millis(&one(&dictionary)), [Some((-3, 0)), Some((-1, 0)), Some((-1, 0))]);
+    // A slice is cut where it lies.
+    assert_eq!(millis(&one(&list.slice(2, 1)).as_list::<i32>().value(0)), cut(4)[2..]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use object_store::path::Path;
 use object_store::{Error, GetOptions, GetResult, GetResultPayload, ObjectStore, Result};
 use serde::Deserialize;
 
-use super::pass_on::pass_on;
+use super::forward::forward;
 
 /// What a whole commit says about itself.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -76,7 +76,7 @@ impl<S: ObjectStore> fmt::Display for CheckedLog<S> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<S: ObjectStore> ObjectStore for CheckedLog<S> {
-    pass_on!(
+    forward!(
         put_opts,
         put_multipart_opts,
         get_ranges,

@@ -22,7 +22,7 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult, Result};
 use tokio::time::Instant;
 
-use super::pass_on::pass_on;
+use super::forward::forward;
 
 const STORE: &str = "CreateOnce";
 
@@ -176,7 +176,7 @@ impl<S: ObjectStore> fmt::Display for CreateOnce<S> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<S: ObjectStore> ObjectStore for CreateOnce<S> {
-    pass_on!(
+    forward!(
         put_multipart_opts,
         get_opts,
         get_ranges,

@@ -32,7 +32,7 @@ use object_store::{
     RenameOptions, Result, UploadPart,
 };
 
-use super::pass_on::pass_on;
+use super::forward::forward;
 
 const STORE: &str = "DurableLocal";
 
@@ -111,7 +111,7 @@ impl fmt::Display for DurableLocal {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for DurableLocal {
-    pass_on!(get_opts, get_ranges, delete_stream, list, list_with_offset, list_with_delimiter);
+    forward!(get_opts, get_ranges, delete_stream, list, list_with_offset, list_with_delimiter);
 
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         let must_be_new = match opts.mode {
@@ -253,7 +253,8 @@ fn temporary(target: &FsPath) -> io::Result<(PathBuf, File)> {
     }
 }
 
-fn is_temporary(name: &str) -> bool {
+/// Whether a file of this name is one that a write has not finished.
+pub(crate) fn is_temporary(name: &str) -> bool {
     name.rsplit_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 

@@ -24,7 +24,7 @@ use url::Url;
 use crate::aws::{Aws, SdkConfig};
 use crate::error::{Error, Result};
 
-use super::{CheckedLog, CreateOnce, KeptLog, Place, StoreSettings};
+use super::{CachedLog, CheckedLog, CreateOnce, Place, StoreSettings};
 
 pub(crate) use credentials::NoCredentials;
 pub use meter::Requests;
@@ -121,7 +121,7 @@ pub(crate) fn open_bucket(
     };
     let hasty = Arc::new(CreateOnce::new(Arc::new(build(hasty())?)));
     let store = CreateOnce::new(Arc::new(build(retry)?));
-    let root = Arc::new(CheckedLog::new(Arc::new(KeptLog::new(Arc::new(store)))));
+    let root = Arc::new(CheckedLog::new(Arc::new(CachedLog::new(Arc::new(store)))));
     let endpoint = settings.endpoint.clone();
     let bucket = Bucket { lake: url.clone(), name, region, endpoint, meter, hasty };
     Ok(Place { url, root, prefix, folder: None, syncs: None, bucket: Some(bucket) })

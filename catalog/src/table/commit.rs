@@ -20,7 +20,6 @@
 //! | a refusal (403, disk full) | this try was not stored | [`Error::Refused`], unless an earlier one is open |
 //! | still open after four such tries, or three minutes | not known | [`Error::Unknown`]; the next run finds it or does it |
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use deltalake::DeltaTableError;
@@ -36,25 +35,18 @@ use crate::schema::DT;
 use crate::store::{InDoubt, SyncFailed};
 use crate::{Version, failpoint};
 
-use super::create::lost_race;
+use super::race::{BROKEN_ROUNDS, lost_race, pause};
+use super::reshape::{self, Fit};
 use super::snapshot::{Snapshot, day_of};
-use super::{CommitInfo, Committed, Scope, Txn, Written, encode, log};
+use super::spec::{Change, CommitInfo, Committed, Scope, Txn, TxnRule};
+use super::written::Written;
+use super::{encode, log, notes};
 
 /// Rounds lost to other writers before giving up: with its pauses about a minute.
 const ROUNDS: u32 = 64;
 
-/// Tries that broke off before saying that the outcome is unknown.
-pub(super) const BROKEN_ROUNDS: u32 = 4;
-
 /// How long after the first try an open outcome is looked into. The store's own retries are within it.
 const PATIENCE: Duration = Duration::from_mins(3);
-
-/// What a commit does to the rows that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    Append,
-    Replace(Scope),
-}
 
 /// What to do, given what the newest snapshot shows.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,7 +72,11 @@ struct Open {
 
 /// `base` is the work's mark when the writing began, `found` its mark now.
 fn step(change: Change, txn: &Txn, base: Option<i64>, found: Option<i64>) -> Step {
-    if txn.is_done(found) {
+    if let TxnRule::After(expected) = txn.rule
+        && found != expected
+    {
+        Step::Conflict
+    } else if txn.is_done(found) {
         Step::Duplicate
     } else if matches!(change, Change::Replace(_)) && found != base {
         // Another doing of this work came in while we wrote: it read inputs as new as ours, or newer.
@@ -90,8 +86,22 @@ fn step(change: Change, txn: &Txn, base: Option<i64>, found: Option<i64>) -> Ste
     }
 }
 
+impl Written {
+    /// Adds the rows to the table, once: [`Committed::Duplicate`] if the table's mark says that they
+    /// are in it.
+    pub async fn append(self, txn: Txn, info: &CommitInfo) -> Result<Committed> {
+        commit(self, Change::Append, &txn, info).await
+    }
+
+    /// Puts the rows in the place of those in `scope`. [`Committed::Duplicate`] if the same doing of
+    /// this work is in the table, [`Committed::Conflict`] if another one came in since the writing began.
+    pub async fn replace(self, scope: Scope, txn: Txn, info: &CommitInfo) -> Result<Committed> {
+        commit(self, Change::Replace(scope), &txn, info).await
+    }
+}
+
 /// Commits the files, or says why not; then they are removed.
-pub(crate) async fn commit(written: Written, change: Change, txn: &Txn, info: &CommitInfo) -> Result<Committed> {
+async fn commit(written: Written, change: Change, txn: &Txn, info: &CommitInfo) -> Result<Committed> {
     check(&written, change)?;
     let name = written.base.table().clone();
     let base = written.base.txn(&txn.app_id).await?;
@@ -147,7 +157,17 @@ pub(crate) async fn commit(written: Written, change: Change, txn: &Txn, info: &C
                 return Ok(Committed::Conflict(snapshot.version()));
             }
             Step::Commit if round == ROUNDS => break,
-            Step::Commit => {}
+            Step::Commit => match reshape::still_fits(&written, change, &snapshot)? {
+                Fit::Fits => {}
+                Fit::RowsMoved => {
+                    encode::remove(&written.lake, &written.base, &written.files).await;
+                    return Ok(Committed::Conflict(snapshot.version()));
+                }
+                Fit::Reshaped => {
+                    encode::remove(&written.lake, &written.base, &written.files).await;
+                    return Err(Error::Contended { table: name, attempts: round + 1 });
+                }
+            },
         }
         failpoint!("catalog.commit.before");
         let error = match attempt(&written, &snapshot, change, txn, info).await {
@@ -199,8 +219,16 @@ async fn look(written: &Written, open: Option<&Open>) -> Result<Look> {
 
 /// What can be seen wrong before anything is tried.
 fn check(written: &Written, change: Change) -> Result<()> {
-    let Change::Replace(scope) = change else { return Ok(()) };
     let table = written.base.table();
+    if written.shape.is_some() && change != Change::Replace(Scope::All) {
+        return Err(Error::SchemaMismatch {
+            table: table.clone(),
+            column: DT.to_owned(),
+            expected: "a replace of the whole table, whose shape changes".into(),
+            found: format!("{change:?}"),
+        });
+    }
+    let Change::Replace(scope) = change else { return Ok(()) };
     if table.layer() == Layer::Raw {
         return Err(Error::AppendOnly(table.clone()));
     }
@@ -246,7 +274,10 @@ async fn attempt(
             (SaveMode::Overwrite, predicate)
         }
     };
-    let partition_by = snapshot.is_partitioned().then(|| vec![DT.to_owned()]);
+    if let Some(shape) = &written.shape {
+        actions.push(reshape::metadata(snapshot, shape)?);
+    }
+    let partition_by = written.shape.as_ref().unwrap_or(snapshot).is_partitioned().then(|| vec![DT.to_owned()]);
     let operation = DeltaOperation::Write { mode, partition_by, predicate };
     // The library adds the commit's info and the mark.
     let metadata = metadata(written, info, actions.len() + 2);
@@ -267,30 +298,26 @@ async fn attempt(
 fn metadata(written: &Written, info: &CommitInfo, actions: usize) -> Vec<(String, Value)> {
     let lineage: serde_json::Map<_, _> =
         info.lineage.iter().map(|(table, version)| (table.to_string(), json!(version))).collect();
-    vec![
+    let mut metadata = vec![
         ("elt.run_id".to_owned(), json!(info.run)),
         ("elt.committed_at".to_owned(), json!(info.now)),
         ("elt.lineage".to_owned(), Value::Object(lineage)),
         ("elt.commit".to_owned(), json!(written.mark)),
         ("elt.actions".to_owned(), json!(actions)),
-    ]
-}
-
-/// Longer with each round, and never the same for two writers.
-pub(super) fn pause(round: u32) -> Duration {
-    let most = 1_000.min(4 << round.min(8));
-    Duration::from_millis(1 + RandomState::new().hash_one(round) % most)
+    ];
+    metadata.extend(written.note.clone().map(|note| (notes::KEY.to_owned(), note)));
+    metadata
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TxnRule;
 
     #[test]
     fn decisions() {
         let append = Txn { app_id: "a".into(), version: 3, rule: TxnRule::AtLeast };
         let build = Txn { app_id: "b".into(), version: 3, rule: TxnRule::Equal };
+        let after = Txn { app_id: "c".into(), version: 8, rule: TxnRule::After(Some(7)) };
         let replace = Change::Replace(Scope::All);
         for (change, txn, base, found, expected) in [
             (Change::Append, &append, None, None, Step::Commit),
@@ -304,14 +331,13 @@ mod tests {
             (replace, &build, Some(9), Some(3), Step::Duplicate),
             (replace, &build, None, Some(9), Step::Conflict),
             (replace, &build, Some(2), Some(9), Step::Conflict),
+            (Change::Append, &after, Some(7), Some(7), Step::Commit),
+            (Change::Append, &after, Some(6), Some(7), Step::Commit),
+            (Change::Append, &after, Some(7), Some(8), Step::Conflict),
+            (Change::Append, &after, Some(7), Some(9), Step::Conflict),
+            (Change::Append, &after, None, None, Step::Conflict),
         ] {
             assert_eq!(step(change, txn, base, found), expected, "{change:?} {txn:?} {base:?} {found:?}");
         }
-    }
-
-    #[test]
-    fn pauses_grow_and_stay_short() {
-        assert!(pause(0) <= Duration::from_millis(5));
-        assert!((0..ROUNDS).all(|round| pause(round) <= Duration::from_millis(1_001)));
     }
 }

@@ -8,19 +8,24 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
-use deltalake::kernel::transaction::CommitProperties;
-use deltalake::kernel::{StructField, transaction::TransactionError};
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake::kernel::{Action, MetadataExt as _, StructField, StructType};
+use deltalake::logstore::LogStoreRef;
 use deltalake::operations::create::CreateBuilder;
-use deltalake::{DeltaTableError, TableProperty};
+use deltalake::protocol::DeltaOperation;
+use deltalake::{DeltaTable, DeltaTableError, TableProperty};
 use serde_json::json;
 
 use crate::error::{Access, Error, Result, find, is_refused};
 use crate::lake::Lake;
 use crate::name::TableName;
-use crate::schema::{DT, describe, missing_columns, stored_schema};
+use crate::schema::{
+    DT, SchemaDifference, TableShape, UnfitColumn, describe, differences, split, stored_schema, unfit_columns,
+};
 
-use super::commit::{BROKEN_ROUNDS, pause};
-use super::{Table, TableSpec};
+use super::Table;
+use super::race::{BROKEN_ROUNDS, lost_race, pause};
+use super::spec::TableSpec;
 
 /// A commit summary is written this often, so that a reader never replays more commits than that.
 const CHECKPOINT_EVERY: &str = "10";
@@ -31,12 +36,13 @@ const ATTEMPTS: u32 = 16;
 /// See [`Lake::create`].
 pub(crate) async fn create(lake: &Lake, spec: &TableSpec) -> Result<Table> {
     let name = &spec.name;
-    let wanted = stored_schema(name, &spec.schema)?;
-    check(spec, &wanted)?;
+    let declared = spec.shape()?;
+    check(spec, &declared.schema)?;
     let mut broken = 0;
     for _ in 0..ATTEMPTS {
-        let Some(table) = lake.find(name).await? else {
-            match create_new(lake, spec, &wanted).await {
+        let Some(table) = Table::find(lake, name).await? else {
+            fit(name, declared.schema.fields())?;
+            match create_new(lake, spec, &declared.schema).await {
                 Ok(()) => continue,
                 Err(error) if lost_race(&error) => continue,
                 // Created, but the look at it afterwards failed; the next round says why.
@@ -47,20 +53,75 @@ pub(crate) async fn create(lake: &Lake, spec: &TableSpec) -> Result<Table> {
                 }
             }
         };
-        if table.partitioned != spec.partitioned {
-            let say = |partitioned: bool| if partitioned { "split by day" } else { "in one piece" }.to_owned();
-            return Err(mismatch(name, DT, say(table.partitioned), say(spec.partitioned)));
-        }
-        let missing = missing_columns(name, &table.schema, &wanted)?;
-        if missing.is_empty() {
+        let change = additive(name, differences(&table.shape(), &declared))?;
+        if change.is_empty() {
             return Ok(table);
         }
-        match add_columns(&table, &missing).await {
+        fit(name, &change.added)?;
+        match evolve(&table, &change).await {
             Err(error) if !lost_race(&error) => broke_off(lake, name, error, &mut broken).await?,
             _ => {}
         }
     }
     Err(Error::Contended { table: name.clone(), attempts: ATTEMPTS })
+}
+
+impl TableSpec {
+    /// How the table lies if it is made by this. A column of a type that no table keeps is an error.
+    pub fn shape(&self) -> Result<TableShape> {
+        let schema = Arc::new(stored_schema(&self.name, &self.schema)?);
+        Ok(TableShape { schema, partitioned: self.partitioned })
+    }
+}
+
+impl Table {
+    /// How the table lies: what [`crate::schema::differences`] compares with a declaration.
+    pub fn shape(&self) -> TableShape {
+        TableShape { schema: self.schema(), partitioned: self.is_partitioned() }
+    }
+}
+
+/// A change of columns that the rows which are there don't notice.
+#[derive(Default)]
+struct Additive {
+    /// New, and nullable whatever is declared: the rows that are there have no value.
+    added: Vec<FieldRef>,
+    /// Never null so far and no longer declared: new rows have none.
+    loosened: Vec<String>,
+}
+
+impl Additive {
+    fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.loosened.is_empty()
+    }
+}
+
+/// What is to be done for the declaration's rows to fit in; an error if that would change what is there.
+fn additive(table: &TableName, differences: Vec<SchemaDifference>) -> Result<Additive> {
+    let mut change = Additive::default();
+    for difference in differences {
+        match difference {
+            SchemaDifference::Added { field } => {
+                change.added.push(Arc::new(field.as_ref().clone().with_nullable(true)));
+            }
+            SchemaDifference::Gone { field } if field.is_nullable() => {}
+            SchemaDifference::Gone { field } => change.loosened.push(field.name().clone()),
+            SchemaDifference::Retyped { column, stored, declared } => {
+                return Err(mismatch(table, &column, stored, declared));
+            }
+            SchemaDifference::Partitioning { stored, declared } => {
+                return Err(mismatch(table, DT, split(stored).to_owned(), split(declared).to_owned()));
+            }
+        }
+    }
+    Ok(change)
+}
+
+/// Refuses new columns that readers of Delta would refuse. Those that are there have been taken before.
+fn fit<'a>(table: &TableName, added: impl IntoIterator<Item = &'a FieldRef>) -> Result<()> {
+    let added = Schema::new(added.into_iter().cloned().collect::<Vec<_>>());
+    let Some(UnfitColumn { column, problem, hint }) = unfit_columns(&added).into_iter().next() else { return Ok(()) };
+    Err(Error::UnfitColumn { table: table.clone(), column, problem, hint })
 }
 
 /// A creation or a change of columns that failed. If it was the store that broke off, the next look at the table
@@ -76,6 +137,13 @@ async fn broke_off(lake: &Lake, name: &TableName, error: DeltaTableError, broken
     }
     tokio::time::sleep(pause(*broken)).await;
     Ok(())
+}
+
+/// What can be seen wrong of a table that is to be made.
+pub(super) fn check_new(spec: &TableSpec) -> Result<()> {
+    let declared = spec.shape()?;
+    check(spec, &declared.schema)?;
+    fit(&spec.name, declared.schema.fields())
 }
 
 /// What can be seen wrong before anything is written.
@@ -98,6 +166,15 @@ fn check(spec: &TableSpec, schema: &Schema) -> Result<()> {
 
 async fn create_new(lake: &Lake, spec: &TableSpec, schema: &Schema) -> Result<(), DeltaTableError> {
     let handle = lake.handle(&spec.name).map_err(|e| DeltaTableError::GenericError { source: e.into() })?;
+    create_at(handle.log_store(), spec, schema).await.map(drop)
+}
+
+/// Makes version 0 of a table, wherever its log lies.
+pub(super) async fn create_at(
+    log: LogStoreRef,
+    spec: &TableSpec,
+    schema: &Schema,
+) -> Result<DeltaTable, DeltaTableError> {
     let columns = schema.fields().iter().map(kernel_field).collect::<Result<Vec<_>, _>>()?;
     let stats: Vec<_> = spec.stats_columns.iter().filter(|c| !(spec.partitioned && *c == DT)).cloned().collect();
     let stats = if stats.is_empty() {
@@ -106,7 +183,7 @@ async fn create_new(lake: &Lake, spec: &TableSpec, schema: &Schema) -> Result<()
         (TableProperty::DataSkippingStatsColumns, stats.join(","))
     };
     CreateBuilder::new()
-        .with_log_store(handle.log_store())
+        .with_log_store(log)
         .with_table_name(spec.name.to_string())
         .with_columns(columns)
         .with_partition_columns(spec.partitioned.then_some(DT))
@@ -114,13 +191,31 @@ async fn create_new(lake: &Lake, spec: &TableSpec, schema: &Schema) -> Result<()
         .with_configuration_property(stats.0, Some(stats.1))
         .with_commit_properties(properties(3))
         .await
-        .map(drop)
 }
 
-async fn add_columns(table: &Table, missing: &[FieldRef]) -> Result<(), DeltaTableError> {
+/// One commit of new metadata, with no row in it.
+async fn evolve(table: &Table, change: &Additive) -> Result<(), DeltaTableError> {
     let snapshot = table.snapshot().await.map_err(|e| DeltaTableError::GenericError { source: e.into() })?;
-    let fields = missing.iter().map(kernel_field).collect::<Result<Vec<_>, _>>()?;
-    snapshot.delta().clone().add_columns().with_fields(fields).with_commit_properties(properties(2)).await.map(drop)
+    let state = snapshot.delta().snapshot()?;
+    let schema = state.schema();
+    // Somebody else may have added it since the table was compared.
+    let added = change.added.iter().filter(|field| schema.field(field.name()).is_none());
+    let added = added.map(kernel_field).collect::<Result<Vec<_>, _>>()?;
+    let kept = schema.fields().cloned().map(|mut field| {
+        field.nullable |= change.loosened.contains(field.name());
+        field
+    });
+    let columns = StructType::try_new(kept.chain(added.iter().cloned()))?;
+    let operation = match schema.fields().find(|field| change.loosened.contains(field.name())) {
+        Some(column) if added.is_empty() => DeltaOperation::DropColumnNotNull { column: column.clone() },
+        _ => DeltaOperation::AddColumn { fields: added },
+    };
+    let metadata = state.metadata().clone().with_schema(&columns)?;
+    CommitBuilder::from(properties(2))
+        .with_actions(vec![Action::Metadata(metadata)])
+        .build(Some(state as &dyn TableReference), snapshot.delta().log_store(), operation)
+        .await
+        .map(drop)
 }
 
 /// No retry, no log clean-up, and the number of actions for [`crate::store::read_commit`].
@@ -133,21 +228,6 @@ fn properties(actions: usize) -> CommitProperties {
 
 fn kernel_field(field: &FieldRef) -> Result<StructField, DeltaTableError> {
     Arc::as_ref(field).try_into_kernel().map_err(DeltaTableError::from)
-}
-
-/// Whether another writer committed first.
-pub(crate) fn lost_race(error: &DeltaTableError) -> bool {
-    match error {
-        DeltaTableError::VersionAlreadyExists(_) => true,
-        DeltaTableError::Transaction { source } => matches!(
-            source,
-            TransactionError::MaxCommitAttempts(_)
-                | TransactionError::CommitConflict(_)
-                | TransactionError::VersionAlreadyExists(_)
-        ),
-        // The creator's own check found a table that was not there a moment ago.
-        other => other.to_string().contains("already exists"),
-    }
 }
 
 fn mismatch(table: &TableName, column: &str, expected: String, found: String) -> Error {

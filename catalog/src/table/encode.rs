@@ -29,8 +29,8 @@ use crate::lake::Lake;
 use crate::name::TableName;
 use crate::schema::{Align, DT};
 
-use super::WriteOptions;
 use super::snapshot::Snapshot;
+use super::spec::WriteOptions;
 
 /// An input of at least this many bytes in memory is worth several encoders.
 const PARALLEL_FROM: usize = 16 * 1024 * 1024;
@@ -45,16 +45,16 @@ pub(crate) struct Files {
     pub(crate) rows: u64,
 }
 
-/// Writes all rows of `input` to files of the table of `base`.
+/// Writes all rows of `input` to files of the table of `base`, with the columns of `shape`.
 pub(crate) async fn encode(
     lake: &Lake,
-    base: &Snapshot,
+    (base, shape): (&Snapshot, &Snapshot),
     input: Vec<SendableRecordBatchStream>,
     options: &WriteOptions,
 ) -> Result<Files> {
     let name = base.table();
-    let config = config(base, options)?;
-    let align = Align::new(name.clone(), base.stored_schema());
+    let config = config(shape, options)?;
+    let align = Align::new(name.clone(), shape.stored_schema());
     let encoders = options.encoders.max(1);
     let (to_encoders, batches) = mpsc::channel(encoders * 2);
     let work = Arc::new(Work {
@@ -127,13 +127,13 @@ pub(crate) async fn remove(lake: &Lake, base: &Snapshot, files: &Files) {
     }
 }
 
-fn config(base: &Snapshot, options: &WriteOptions) -> Result<WriterConfig> {
-    let properties = base.state()?.table_config();
+fn config(shape: &Snapshot, options: &WriteOptions) -> Result<WriterConfig> {
+    let properties = shape.state()?.table_config();
     let stats: Option<Vec<String>> = properties
         .data_skipping_stats_columns
         .as_ref()
         .map(|columns| columns.iter().map(ToString::to_string).collect());
-    let schema = base.stored_schema();
+    let schema = shape.stored_schema();
     let mut parquet = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
         .set_created_by("onggi".into())
@@ -141,7 +141,7 @@ fn config(base: &Snapshot, options: &WriteOptions) -> Result<WriterConfig> {
     for column in stats.iter().flatten() {
         parquet = parquet.set_column_statistics_enabled(ColumnPath::new(vec![column.clone()]), EnabledStatistics::Page);
     }
-    let partition = if base.is_partitioned() { vec![DT.to_owned()] } else { Vec::new() };
+    let partition = if shape.is_partitioned() { vec![DT.to_owned()] } else { Vec::new() };
     Ok(WriterConfig::new(
         schema,
         partition,

@@ -14,8 +14,6 @@ use crate::name::TableName;
 use crate::path;
 use crate::store::read_commit;
 
-use super::Table;
-
 /// The version, of those after `after` up to `newest`, whose commit carries `mark`.
 pub(crate) async fn find_mark(
     lake: &Lake,
@@ -27,7 +25,7 @@ pub(crate) async fn find_mark(
     for version in (after + 1..=newest).rev() {
         let at = path::commit(name, version);
         let read = async { lake.store().get(&at).await?.bytes().await };
-        let bytes = read.await.map_err(|e| Table::storage_error(lake, format!("reading `{at}`"), e))?;
+        let bytes = read.await.map_err(|e| lake.read_failed(format!("reading `{at}`"), e))?;
         if read_commit(&bytes).is_ok_and(|note| note.mark.as_deref() == Some(mark)) {
             return Ok(Some(version));
         }
@@ -101,7 +99,7 @@ async fn read(lake: &Lake, file: &Path) -> Option<Bytes> {
     lake.store().get_opts(file, options).await.ok()?.bytes().await.ok()
 }
 
-fn parquet_damage(bytes: &[u8]) -> Option<String> {
+pub(crate) fn parquet_damage(bytes: &[u8]) -> Option<String> {
     const MAGIC: &[u8] = b"PAR1";
     if bytes.len() >= 12 && bytes.starts_with(MAGIC) && bytes.ends_with(MAGIC) {
         let read =

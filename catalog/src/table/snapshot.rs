@@ -4,19 +4,24 @@
 //! one listing and the commits that came since. If the log can't be read, nothing older is shown in
 //! its place: the error says which file is damaged.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::ready;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
-use deltalake::kernel::LogDataHandler;
+use datafusion::prelude::{ident, lit};
+use datafusion::scalar::ScalarValue;
+use deltalake::kernel::{LogDataHandler, LogicalFileView};
 use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaTable, DeltaTableError};
 use jiff::civil::Date;
 
 use crate::Version;
+use crate::cache::LoadedTable;
+use crate::day::days_since_epoch;
+use crate::digest::PartsHash;
 use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
@@ -43,15 +48,15 @@ impl std::fmt::Debug for Snapshot {
 impl Snapshot {
     /// The newest version.
     pub(crate) async fn newest(lake: &Lake, name: &TableName) -> Result<Self> {
-        if let Some(known) = lake.remembered(name) {
+        if let Some(known) = lake.cache().newest(name) {
             let mut table = DeltaTable::clone(&known.table);
             match table.update_incremental(None).await {
-                Ok(()) if table.version() == Some(known.version) => return Ok(known),
+                Ok(()) if table.version() == Some(known.version) => return Ok(Self::of(lake, name, known)),
                 Ok(()) => return Self::keep(lake, name, table).await,
                 // The log is not what it was: look at all of it.
                 Err(error) => tracing::debug!(%name, %error, "reading the whole log again"),
             }
-            lake.forget(name);
+            lake.cache().forget(name);
         }
         let mut table = lake.handle(name)?;
         match table.load().await {
@@ -77,13 +82,20 @@ impl Snapshot {
         }
     }
 
+    fn of(lake: &Lake, name: &TableName, loaded: LoadedTable) -> Self {
+        let LoadedTable { table, provider, version } = loaded;
+        Self { lake: lake.clone(), name: name.clone(), table, provider, version }
+    }
+
     async fn keep(lake: &Lake, name: &TableName, table: DeltaTable) -> Result<Self> {
         let snapshot = Self::new(lake, name, table).await?;
-        lake.remember(&snapshot);
+        let Self { table, provider, version, .. } = &snapshot;
+        let loaded = LoadedTable { table: Arc::clone(table), provider: Arc::clone(provider), version: *version };
+        lake.cache().remember(name, loaded);
         Ok(snapshot)
     }
 
-    async fn new(lake: &Lake, name: &TableName, table: DeltaTable) -> Result<Self> {
+    pub(super) async fn new(lake: &Lake, name: &TableName, table: DeltaTable) -> Result<Self> {
         let provider = table.table_provider().with_session(Arc::new(lake.session().state())).build().await;
         let provider = provider.map_err(|e| Error::Read { table: name.clone(), source: e.into() })?;
         let version = table.version().ok_or_else(|| Error::NoSuchTable(name.clone()))?;
@@ -119,13 +131,22 @@ impl Snapshot {
         self.provider.schema()
     }
 
-    /// The mark that the newest commit of a piece of work left, if any.
-    pub async fn txn(&self, app_id: &str) -> Result<Option<i64>> {
+    /// [`Snapshot::txn`] by replaying the whole log: the library keeps nothing between two calls.
+    pub(super) async fn replay_txn(&self, app_id: &str) -> Result<Option<i64>> {
         let found = self.state()?.transaction_version(self.table.log_store().as_ref(), app_id).await;
         match found {
             Ok(found) => Ok(found),
             Err(error) => Err(Self::broken(&self.lake, &self.name, error).await),
         }
+    }
+
+    /// Delta's own id of the table: another one if the table was removed and made again.
+    pub fn table_id(&self) -> Result<String> {
+        Ok(self.state()?.metadata().id().to_owned())
+    }
+
+    pub(super) fn lake(&self) -> &Lake {
+        &self.lake
     }
 
     /// The table for DataFusion, pinned to this version.
@@ -144,6 +165,23 @@ impl Snapshot {
         frame.execute_stream().await.map_err(failed)
     }
 
+    /// [`Snapshot::scan`] of the rows from the day `from` on in which each of these text columns has this value.
+    pub async fn scan_where(
+        &self,
+        columns: &[&str],
+        from: Date,
+        equal: &[(&str, &str)],
+    ) -> Result<SendableRecordBatchStream> {
+        let failed = |e: datafusion::error::DataFusionError| Error::Read { table: self.name.clone(), source: e.into() };
+        let mut filter = ident(DT).gt_eq(lit(ScalarValue::Date32(Some(days_since_epoch(from)))));
+        for (column, value) in equal {
+            filter = filter.and(ident(*column).eq(lit(*value)));
+        }
+        let frame = self.lake.session().read_table(Arc::clone(&self.provider)).map_err(failed)?;
+        let frame = frame.filter(filter).and_then(|frame| frame.select_columns(columns)).map_err(failed)?;
+        frame.execute_stream().await.map_err(failed)
+    }
+
     /// The days it has rows of, sorted; empty for a table without days.
     pub fn days(&self) -> impl Future<Output = Result<Vec<Date>>> + Send + use<> {
         ready(self.views().map(|views| {
@@ -155,6 +193,13 @@ impl Snapshot {
     /// The number of rows, from the log.
     pub fn row_count(&self) -> Result<u64> {
         Ok(self.views()?.iter().map(|view| view.num_records().unwrap_or(0) as u64).sum())
+    }
+
+    /// The number of rows of one day, from the log.
+    pub fn rows_of(&self, day: Date) -> Result<u64> {
+        let views = self.views()?;
+        let of_day = views.iter().filter(|view| day_of(&view.partition_values_map()) == Some(day));
+        Ok(of_day.map(|view| view.num_records().unwrap_or(0) as u64).sum())
     }
 
     /// The number of files, from the log.
@@ -173,6 +218,36 @@ impl Snapshot {
         let mut paths: Vec<_> = self.views()?.iter().map(|view| format!("{folder}/{}", view.path())).collect();
         paths.sort_unstable();
         Ok(paths)
+    }
+
+    /// Which rows it shows, of one day or of all: 128 bits in hexadecimal, made of Delta's own id of the table and of the names,
+    /// sizes and times of its files. Files are never changed and their names are random, so two contents are never the same by
+    /// chance: not those of a table that was removed and made again, nor of one that was restored from a copy and went another
+    /// way. A commit that adds no row (a new column, an empty day) leaves it as it was.
+    pub fn content_id(&self, day: Option<Date>) -> Result<String> {
+        let files = self.views()?;
+        let files = files.iter().filter(|view| day.is_none() || day_of(&view.partition_values_map()) == day);
+        self.id_of(files.map(|view| content_of(&view)).collect())
+    }
+
+    /// [`Snapshot::content_id`] of each day that it has rows of, from one look at its files.
+    pub fn content_ids(&self) -> Result<BTreeMap<Date, String>> {
+        let mut days: BTreeMap<Date, Vec<String>> = BTreeMap::new();
+        for view in self.views()?.iter() {
+            if let Some(day) = day_of(&view.partition_values_map()) {
+                days.entry(day).or_default().push(content_of(&view));
+            }
+        }
+        days.into_iter().map(|(day, files)| Ok((day, self.id_of(files)?))).collect()
+    }
+
+    fn id_of(&self, mut files: Vec<String>) -> Result<String> {
+        files.sort_unstable();
+        let mut hash = PartsHash::new();
+        std::iter::once(self.state()?.metadata().id())
+            .chain(files.iter().map(String::as_str))
+            .for_each(|part| hash.part(part));
+        Ok(hash.short_hex())
     }
 
     /// The smallest reader and writer version that Delta's protocol asks for.
@@ -211,4 +286,9 @@ impl Snapshot {
 /// The day a file's rows belong to, by its partition values.
 pub(crate) fn day_of(partition: &HashMap<String, Option<String>>) -> Option<Date> {
     partition.get(DT)?.as_deref()?.parse().ok()
+}
+
+/// What tells a file from every other one.
+fn content_of(file: &LogicalFileView) -> String {
+    format!("{} {} {}", file.path(), file.size(), file.modification_time())
 }

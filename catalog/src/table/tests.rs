@@ -5,8 +5,10 @@ mod fault_table;
 mod faults;
 mod files;
 mod laws;
+mod notes;
 mod race;
 mod s3;
+mod shape;
 
 use std::sync::Arc;
 
@@ -18,9 +20,12 @@ use arrow::util::display::array_value_to_string;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
+use jiff::civil::Date;
+
 use super::*;
 use crate::Layer;
 use crate::day::days_since_epoch;
+use crate::error::Error;
 
 pub(crate) const DAY: Date = Date::constant(2026, 10, 1);
 pub(crate) const NEXT: Date = Date::constant(2026, 10, 2);
@@ -172,7 +177,7 @@ async fn create_and_evolve(lake: &Lake) {
     wanted.schema = Arc::new(Schema::new(fields));
     let error = lake.create(&wanted).await.unwrap_err();
     assert_eq!(error.to_string(), "table staging.evolving, column `n`: expected int64, found utf8");
-    assert!(error.hint().unwrap().contains("staging/evolving"));
+    assert!(error.hint().unwrap().contains("give the column a new name"));
     let error = lake.create(&TableSpec { partitioned: false, ..spec("staging.evolving", true) }).await.unwrap_err();
     assert!(matches!(error, Error::SchemaMismatch { .. }), "{error}");
     assert_eq!(lake.table(&wanted.name).await.unwrap().snapshot().await.unwrap().version(), 3, "nothing changed");

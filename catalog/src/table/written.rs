@@ -1,17 +1,16 @@
 //! Files that are written and not visible: to be checked, then committed or discarded.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use datafusion::datasource::TableProvider;
 
 use crate::error::Result;
+use crate::id::fresh_id;
 use crate::lake::Lake;
 
 use super::encode::{self, Files};
-use super::pending::Pending;
 use super::snapshot::Snapshot;
-use super::{CommitInfo, Committed, Scope, Txn, commit};
+use super::uncommitted::UncommittedFiles;
 
 /// Rows in files that no reader sees yet. Dropped without a commit they stay behind as orphans,
 /// which a vacuum removes; [`Written::discard`] removes them at once.
@@ -21,16 +20,18 @@ pub struct Written {
     pub(super) lake: Lake,
     /// The table as it was when the writing began.
     pub(super) base: Snapshot,
+    /// The shape that the table takes with these rows, if it is to be another one.
+    pub(super) shape: Option<Snapshot>,
     pub(super) files: Files,
     /// By this mark the commit is known again after a broken answer.
     pub(super) mark: String,
+    /// What the commit says besides.
+    pub(super) note: Option<serde_json::Value>,
 }
 
 impl Written {
     pub(crate) fn new(lake: Lake, base: Snapshot, files: Files) -> Self {
-        let random = || RandomState::new().hash_one(files.adds.len());
-        let mark = format!("{:016x}{:016x}", random(), random());
-        Self { lake, base, files, mark }
+        Self { lake, base, shape: None, files, mark: fresh_id(), note: None }
     }
 
     /// The number of rows.
@@ -50,19 +51,12 @@ impl Written {
 
     /// Exactly these rows for DataFusion, with the columns and types that the table's own snapshots give.
     pub fn provider(&self) -> Result<Arc<dyn TableProvider>> {
-        Ok(Arc::new(Pending::new(&self.lake, &self.base, &self.files.adds)?))
+        Ok(Arc::new(UncommittedFiles::new(&self.lake, self.columns(), &self.files.adds)?))
     }
 
-    /// Adds the rows to the table, once: [`Committed::Duplicate`] if the table's mark says that they
-    /// are in it.
-    pub async fn append(self, txn: Txn, commit: &CommitInfo) -> Result<Committed> {
-        commit::commit(self, commit::Change::Append, &txn, commit).await
-    }
-
-    /// Puts the rows in the place of those in `scope`. [`Committed::Duplicate`] if the same doing of
-    /// this work is in the table, [`Committed::Conflict`] if another one came in since the writing began.
-    pub async fn replace(self, scope: Scope, txn: Txn, commit: &CommitInfo) -> Result<Committed> {
-        commit::commit(self, commit::Change::Replace(scope), &txn, commit).await
+    /// The table whose columns the files have.
+    pub(super) fn columns(&self) -> &Snapshot {
+        self.shape.as_ref().unwrap_or(&self.base)
     }
 
     /// Removes the files.

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use catalog::CommitInfo;
 use catalog::run::StepStatus;
-use extract::plan::Due;
+use extract::ledger::Ledger;
+use extract::outcome::{KeyOutcome, Outcome};
+use extract::plan::{Filing, filing};
 use extract::presence::{self, Health, Role};
-use extract::queue::DeadLetter;
 use extract::{Extracted, Extractor, Source};
 
 use super::{Ended, Request, Runner};
@@ -26,30 +25,41 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// How often it says so.
 const SAY_EVERY: Duration = Duration::from_mins(1);
 
-/// Ids of tasks in one statement.
-const IDS: usize = 500;
+/// Keys that are named of those that did not end as they should.
+const NAMED: usize = 5;
 
 impl Runner<'_> {
     pub(super) async fn extract(&mut self, source: &Source) -> anyhow::Result<Ended> {
         let Request { project, lake, dt, .. } = *self.request;
-        if let Due::Fresh { newest, next } = extract::worker::is_due(lake, source, dt).await? {
-            let why = format!("not due: fetched on {newest}, due on {next}");
-            return Ok(Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Unchanged, why) });
-        }
         let keys = keys::keys(&self.engine, lake, project, source).await?;
         if keys.is_empty() {
             // Models read the table also when nothing is in it.
             let _ = lake.create(&source.table_spec()).await?;
             return Ok(Ended::new(StepStatus::Unchanged, "no keys: there is nothing to ask for"));
         }
+        if self.request.refetch {
+            self.refetch(source).await?;
+        }
+        let due = extract::worker::due(lake, source, dt, &keys).await?;
+        if let (true, Some((newest, next))) = (due.due.is_empty(), due.fresh)
+            && newest < dt
+        {
+            let why = format!("not due: fetched on {newest}, due on {next}");
+            return Ok(Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Unchanged, why) });
+        }
+        if let (false, Some(why)) = (due.due.is_empty(), self.does_not_fit(source)) {
+            return Ok(
+                Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Partial, why) }.count("due", due.due.len())
+            );
+        }
         let extractor = self.extractor().await?;
         let extracted = match self.request.workers {
             Workers::Own => extract::extract(&extractor, source, dt, keys).await?,
             Workers::External => {
                 let watch = tokio::spawn(watch(lake.clone(), Arc::clone(&self.request.progress)));
-                let waited = extract::worker::extract_by_others(&extractor, source, dt, keys).await;
+                let waited = extract::worker::extract_external(&extractor, source, dt, keys).await;
                 watch.abort();
-                self.by_others(source, waited?).await?
+                waited?
             }
         };
         if self.cancel.is_cancelled() {
@@ -77,33 +87,32 @@ impl Runner<'_> {
         Ok(self.extractor.insert(extractor).clone())
     }
 
-    /// What others landed while we waited, counted in the table itself.
-    async fn by_others(&self, source: &Source, others: extract::worker::Others) -> anyhow::Result<Extracted> {
-        let Request { project, lake, dt, .. } = *self.request;
-        let mut extracted = Extracted { tasks: others.landed.len() as u64, dead: others.dead, ..Extracted::default() };
-        let table = source.table();
-        for ids in others.landed.chunks(IDS) {
-            // Ids are hexadecimal, and the names of layers and tables are plain words: nothing here can end a text.
-            let ids: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
-            let statement = format!(
-                r#"select count(*) as fetched, count("_error") as set_aside from "{}"."{}" where dt = date '{dt}' and "_task" in ({})"#,
-                table.layer(),
-                table.name(),
-                ids.join(", ")
-            );
-            let counting = || format!("counting what landed in {table}");
-            let answer = self.engine.query(lake, &project.models, &statement).await.with_context(counting)?;
-            for batch in answer.collect().await.with_context(counting)? {
-                let number = |column: usize| {
-                    let column = batch.column(column).as_primitive_opt::<Int64Type>();
-                    column.map_or(0, |column| column.iter().flatten().sum::<i64>().unsigned_abs())
-                };
-                extracted.fetched += number(0);
-                extracted.set_aside += number(1);
-            }
+    /// Why what a source answers now can't be filed under the run's day. Who names the source has it filed all the same.
+    fn does_not_fit(&self, source: &Source) -> Option<String> {
+        let Request { dt, today, select, .. } = *self.request;
+        let name = source.name().to_string();
+        if select.iter().any(|selector| selector.trim_matches('+') == name) {
+            return None;
         }
-        extracted.landed = extracted.fetched.saturating_sub(extracted.set_aside);
-        Ok(extracted)
+        let what = match filing(source.fetch_kind(), dt, today) {
+            Filing::Fits => return None,
+            Filing::Past => "is over",
+            Filing::Future => "has not come",
+        };
+        Some(format!(
+            "not fetched: {dt} {what}, and the source answers with the present\n    hint: `--select {name}` files what it answers now under {dt}"
+        ))
+    }
+
+    /// Opens what has ended on the run's day.
+    async fn refetch(&self, source: &Source) -> anyhow::Result<()> {
+        let Request { lake, dt, .. } = *self.request;
+        if let Some(table) = lake.find(source.table()).await? {
+            let info = CommitInfo { run: self.id.clone(), now: clock::now(), lineage: Vec::new() };
+            let ledger = Ledger::open(lake, source, table, dt).await?;
+            ledger.reopen(|last| last.dt == dt, "asked for by `run --refetch`", &info).await?;
+        }
+        Ok(())
     }
 
     /// Ends what the extraction of this run needed.
@@ -141,15 +150,15 @@ fn ended(extracted: &Extracted) -> Ended {
     for (host, evidence) in &extracted.blocked {
         why.push(format!("blocked by `{host}`: {evidence}"));
     }
-    for letter in &extracted.dead {
-        why.push(given_up(letter));
+    why.extend(extracted.excess.clone());
+    why.extend(extracted.open.iter().take(NAMED).map(told));
+    if extracted.open.len() > NAMED {
+        why.push(format!("and {} more; `onggi retry` lists them", thousands((extracted.open.len() - NAMED) as u64)));
     }
     for reason in &why {
         text += &format!("\n    {reason}");
     }
-    if !extracted.dead.is_empty() {
-        text += "\n    hint: mend the cause, then `onggi retry --dead` sends them back";
-    }
+    text += &extracted.open.first().map_or_else(String::new, |first| format!("\n    hint: {}", hint(first.outcome)));
     let mut ended = Ended::new(status, text)
         .count("fetched", extracted.fetched)
         .count("landed", extracted.landed)
@@ -158,10 +167,21 @@ fn ended(extracted: &Extracted) -> Ended {
         .count("short_keys", extracted.short_keys)
         .count("short_items", extracted.short_items)
         .count("requests", extracted.requests)
-        .count("dead", extracted.dead.len())
+        .count("open_keys", extracted.open.len())
         .count("robots_denied", extracted.robots.iter().filter(|it| !it.allowed).count());
     ended.why = (!why.is_empty()).then(|| why.join("; "));
     ended
+}
+
+/// What to do about a key that did not end as it should.
+fn hint(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Cut => "raise the bound in the source file: its keys are asked for again then",
+        Outcome::Unreadable => {
+            "compare the source file with what the site sends; the next run asks again, as the file is by then"
+        }
+        _ => "the next run asks again for what is open",
+    }
 }
 
 /// What the site counts and did not show, in a few words.
@@ -169,10 +189,10 @@ pub(crate) fn short(keys: u64, items: u64) -> String {
     format!("{} ended {} before the site's own total", counted(keys, "key"), counted(items, "item"))
 }
 
-/// A dead letter in one line.
-pub(crate) fn given_up(letter: &DeadLetter) -> String {
-    let keys: Vec<&str> = letter.task.keys.iter().map(|key| key.value.as_str()).collect();
-    format!("gave up on {}: {}", keys.join(", "), letter.error)
+/// A key that did not end as it should, in one line.
+pub(crate) fn told(last: &KeyOutcome) -> String {
+    let why = last.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    format!("key `{}` {}{why}", last.key, last.outcome)
 }
 
 /// Says so when nobody works on what is waited for, and what somebody leaves alone.

@@ -8,31 +8,42 @@ use catalog::{Diagnostic, TableName};
 
 use crate::args::Global;
 use crate::exit::{Exit, Problems};
+use crate::lake_state;
 use crate::project::Project;
 use crate::steps;
+use crate::wire;
 
-/// Plans every model and every question against the tables it reads and reports every error.
+/// Plans every model and every analysis against the tables it reads and reports every error.
 ///
 /// # Errors
 /// [`Problems`] with file, line and column of each.
-#[expect(clippy::unused_async, reason = "every verb is called the same way")]
 pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let project = checked(global)?;
-    // Only this verb looks at them: a question that is wrong keeps no table from being built.
-    let problems = questions(&project)?;
+    // Only this verb looks at them: an analysis that is wrong keeps no table from being built.
+    let problems = analyses(&project)?;
     if !problems.is_empty() {
         return Err(Problems(problems).into());
     }
-    let (sources, models, questions) = (project.sources.len(), project.models.len(), project.questions.len());
+    let standing = match wire::lake_if_there(&project, global).await? {
+        Some(lake) => lake_state::lines(&lake_state::look(&project, &lake).await?),
+        None => Vec::new(),
+    };
+    let (sources, models, analyses) = (project.sources.len(), project.models.len(), project.analyses.len());
     if global.json {
         println!(
             "{}",
-            serde_json::json!({ "sources": sources, "models": models, "questions": questions, "problems": 0 })
+            serde_json::json!({ "sources": sources, "models": models, "analyses": analyses, "problems": 0, "lake": standing })
         );
     } else if !global.quiet {
         let took = started.elapsed().as_secs_f64();
-        println!("{sources} sources, {models} models and {questions} questions are right ({took:.2}s)");
+        println!("{sources} sources, {models} models and {analyses} analyses are right ({took:.2}s)");
+        if !standing.is_empty() {
+            println!("the lake is not as the project says; a run changes what it can:");
+            for line in &standing {
+                println!("  {line}");
+            }
+        }
     }
     Ok(Exit::Done)
 }
@@ -55,15 +66,15 @@ fn problems(project: &Project) -> Vec<Diagnostic> {
     problems
 }
 
-/// Everything that is wrong with the questions in `analyses`, which may ask the runs' own records too.
-fn questions(project: &Project) -> anyhow::Result<Vec<Diagnostic>> {
+/// Everything that is wrong with the analyses in `analyses`, which may ask the runs' own records too.
+fn analyses(project: &Project) -> anyhow::Result<Vec<Diagnostic>> {
     let mut schemas = schemas(project);
     schemas.extend(catalog::run::record_specs()?.into_iter().map(|spec| (spec.name, spec.schema)));
-    Ok(project.models.check_questions(&project.questions, &|name| schemas.get(name).cloned()))
+    Ok(project.models.check_analyses(&project.analyses, &|name| schemas.get(name).cloned()))
 }
 
 /// The schemas of the tables that are no models: what sources land and enrichments make.
-fn schemas(project: &Project) -> BTreeMap<TableName, SchemaRef> {
+pub(crate) fn schemas(project: &Project) -> BTreeMap<TableName, SchemaRef> {
     let raw = project.sources.iter().map(|source| {
         let spec = source.table_spec();
         (spec.name, spec.schema)

@@ -106,6 +106,8 @@ async fn one_run(
         project,
         lake,
         dt,
+        today: dt,
+        refetch: false,
         select: &[],
         jobs: usize::from(project.config.crawl.jobs),
         workers: Workers::Own,

@@ -5,7 +5,6 @@ mod money;
 use std::collections::BTreeSet;
 
 use catalog::{Date, Lake, TableName};
-use extract::plan::Due;
 use serde::Serialize;
 
 use crate::args::{Global, RunArgs};
@@ -13,15 +12,16 @@ use crate::clock;
 use crate::config::Provider;
 use crate::exit::Exit;
 use crate::keys;
+use crate::lake_state;
 use crate::project::Project;
-use crate::steps::{self, Step};
+use crate::steps::{self, Placed, Step};
 use crate::table;
 use crate::verb::check;
 use crate::wire;
 
 /// One line of a plan.
 #[derive(Serialize)]
-struct Line {
+pub(crate) struct Line {
     step: &'static str,
     name: String,
     action: &'static str,
@@ -39,7 +39,9 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
     let lake = wire::lake(&project, global).await?;
     let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
     let lines = lines(&project, &lake, dt, &args.select).await?;
+    let state = lake_state::look(&project, &lake).await?;
     if global.json {
+        println!("{}", serde_json::json!({ "lake": state }));
         for line in &lines {
             println!("{}", serde_json::to_string(line)?);
         }
@@ -56,16 +58,30 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
             println!("      {money}");
         }
     }
+    let standing = lake_state::lines(&state);
+    if !standing.is_empty() {
+        println!("beside that day, the lake is not as the project says:");
+        for line in &standing {
+            println!("  {line}");
+        }
+    }
+    if !state.stale_days().is_empty() {
+        println!("`onggi run --stale` builds the stale days again");
+    }
     let idle = lines.iter().all(|line| line.action == "keep");
     println!("{}", if idle { "nothing is to be done" } else { "nothing was done; `onggi run` does it" });
     Ok(Exit::Done)
 }
 
-async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[String]) -> anyhow::Result<Vec<Line>> {
+/// What a run of the day would do, step by step.
+///
+/// # Errors
+/// If the lake cannot be read.
+pub(crate) async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[String]) -> anyhow::Result<Vec<Line>> {
     let plan = steps::plan(project, select)?;
     let mut coming: BTreeSet<TableName> = BTreeSet::new();
     let mut lines = Vec::new();
-    for (step, _) in &plan {
+    for Placed { step, .. } in &plan {
         let mut money = None;
         let (action, why) = match step {
             Step::Extract(source) => {
@@ -77,7 +93,7 @@ async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[String]) -> a
             }
             Step::Build(model) => {
                 let names = BTreeSet::from([model.name().clone()]);
-                let planned = transform::plan(lake, &project.models, &names, dt, &coming).await?;
+                let planned = transform::plan(lake, &project.models, &names, dt, clock::now(), &coming).await?;
                 let Some(planned) = planned.into_iter().next() else { continue };
                 let why = planned.why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let action = match planned.action {
@@ -141,12 +157,12 @@ async fn extraction(
     dt: Date,
     coming: &BTreeSet<TableName>,
 ) -> anyhow::Result<(&'static str, String)> {
-    if let Due::Fresh { newest, next } = extract::worker::is_due(lake, source, dt).await? {
-        return Ok(("keep", format!("fetched on {newest}, due on {next}")));
-    }
     let reads = match source.keys() {
         extract::source::Keys::List(_) => Vec::new(),
-        extract::source::Keys::Query(sql) => transform::parents(sql)?.into_iter().collect(),
+        extract::source::Keys::Query(sql) => {
+            let own = steps::made_of(project, source.table());
+            transform::parents(sql)?.into_iter().filter(|table| !own.contains(table)).collect()
+        }
     };
     for table in &reads {
         if coming.contains(table) {
@@ -158,10 +174,11 @@ async fn extraction(
     }
     let engine = wire::engine(project)?;
     let keys = keys::keys(&engine, lake, project, source).await?;
-    let count = keys.len();
-    let left = extract::worker::keys_left(lake, source, dt, keys).await?;
-    Ok(match left {
-        0 => ("keep", format!("its {count} keys are fetched")),
-        left => ("fetch", format!("{left} of {count} keys are to be fetched")),
+    let due = extract::worker::due(lake, source, dt, &keys).await?;
+    let left = if due.leftovers == 0 { String::new() } else { format!(", {} of them were left open", due.leftovers) };
+    Ok(match (due.due.len(), due.fresh) {
+        (0, Some((newest, next))) if newest < dt => ("keep", format!("fetched on {newest}, due on {next}")),
+        (0, _) => ("keep", format!("its {} keys are fetched", keys.len())),
+        (count, _) => ("fetch", format!("{count} of {} keys are to be fetched{left}", keys.len())),
     })
 }

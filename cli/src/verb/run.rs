@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::args::{Global, RunArgs};
 use crate::clock;
 use crate::exit::Exit;
+use crate::lake_state;
 use crate::progress::Progress;
 use crate::report::{RunReport, Status};
 use crate::run::{Request, run as run_day};
-use crate::verb::check;
+use crate::verb::{check, upkeep};
 use crate::wire;
 
 /// Runs the day and prints what it did.
@@ -16,23 +17,71 @@ use crate::wire;
 /// # Errors
 /// If the run cannot begin: a wrong file, a lake that cannot be opened. Failed steps are in the report.
 pub(crate) async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
+    let reports = reported(global, args, Arc::new(Progress::new(global.quiet))).await?;
+    Ok(reports.iter().map(|report| report.status).max().unwrap_or(Status::Done).into())
+}
+
+/// As [`run`], telling `progress`; gives the report of each day that was run, of which there are several or none for `--stale`.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn reported(
+    global: &Global,
+    args: &RunArgs,
+    progress: Arc<Progress>,
+) -> anyhow::Result<Vec<RunReport>> {
     let project = check::checked(global)?;
     let lake = wire::lake(&project, global).await?;
-    let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
-    let progress = Arc::new(Progress::new(global.quiet));
-    progress.line(&format!("run of {dt} on {}", lake.uri()));
+    let today = clock::today(&project.config.timezone());
+    let dt = args.dt.unwrap_or(today);
     let request = Request {
         project: &project,
         lake: &lake,
         dt,
+        today,
+        refetch: args.refetch,
         select: &args.select,
         jobs: usize::from(args.jobs.unwrap_or(project.config.crawl.jobs)),
         workers: args.workers,
         progress,
     };
-    let report = run_day(&request).await?;
+    if args.stale {
+        return stale(&request, global).await;
+    }
+    let report = day(&request, global).await?;
+    if let Some(line) = lake_state::stale_line(&lake_state::look(&project, &lake).await?) {
+        request.progress.line(&line);
+    }
+    upkeep::when_due(&project, &lake, &request.progress).await;
+    Ok(vec![report])
+}
+
+async fn day(request: &Request<'_>, global: &Global) -> anyhow::Result<RunReport> {
+    request.progress.line(&format!("run of {} on {}", request.dt, request.lake.uri()));
+    let report = run_day(request).await?;
     print(&report, global)?;
-    Ok(report.status.into())
+    Ok(report)
+}
+
+/// Builds every stale day again. A day that was built may make the same day of what reads it stale, so it looks again, at most as
+/// often as there are models.
+async fn stale(request: &Request<'_>, global: &Global) -> anyhow::Result<Vec<RunReport>> {
+    let mut reports: Vec<RunReport> = Vec::new();
+    for _ in 0..=request.project.models.len() {
+        let days = lake_state::look(request.project, request.lake).await?.stale_days();
+        if days.is_empty() || reports.iter().any(|report| report.status != Status::Done) {
+            break;
+        }
+        for (dt, models) in days {
+            let select: Vec<String> = models.iter().map(ToString::to_string).collect();
+            let request = Request { dt, select: &select, progress: Arc::clone(&request.progress), ..*request };
+            reports.push(day(&request, global).await?);
+        }
+    }
+    if reports.is_empty() {
+        request.progress.line("no day is stale");
+    }
+    Ok(reports)
 }
 
 /// A report's line for people, or its object for scripts.

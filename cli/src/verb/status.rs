@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use catalog::run::{self, RunState, RunStatus, StepState, StepStatus};
+use catalog::run::{self, RunState, RunStatus, Sighting, StepState, StepStatus};
 use catalog::{RunId, Timestamp};
 use jiff::tz::TimeZone;
 
 use crate::args::{Global, Status};
 use crate::clock;
 use crate::exit::{Exit, Failure};
+use crate::lake_state;
 use crate::progress::thousands;
 use crate::project::Project;
 use crate::run::extraction::short;
@@ -29,7 +30,7 @@ pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exi
     let states = match &args.run {
         Some(name) => {
             let id: RunId = name.parse()?;
-            let found = run::read(&lake, &id).await?;
+            let found = run::read(&lake, &id, clock::now()).await?;
             vec![found.ok_or_else(|| {
                 Failure::usage(
                     format!("expected a run of this lake, found no `{name}`"),
@@ -37,7 +38,7 @@ pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exi
                 )
             })?]
         }
-        None => run::recent(&lake, args.last).await?,
+        None => run::recent(&lake, args.last, clock::now()).await?,
     };
     // Who asks for one run asks about that run.
     let workers = match args.run {
@@ -59,6 +60,11 @@ pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exi
         print!("{}", text(state, clock::now(), &zone));
     }
     print!("{}", workers.text(clock::now()));
+    if args.run.is_none() {
+        for line in lake_state::lines(&lake_state::look(&project, &lake).await?) {
+            println!("{line}");
+        }
+    }
     Ok(Exit::Done)
 }
 
@@ -69,8 +75,10 @@ fn text(state: &RunState, now: Timestamp, zone: &TimeZone) -> String {
     let took = took(state.started_at, end);
     let mut text = match state.status {
         RunStatus::Dead => format!(
-            "run {}  {}  dead: its process is gone; run the day again to go on  started {started}\n",
-            state.run, state.dt
+            "run {}  {}  dead: {}; run the day again to go on  started {started}\n",
+            state.run,
+            state.dt,
+            why_dead(state, now)
         ),
         status => format!("run {}  {}  {status}  started {started}, {took}\n", state.run, state.dt),
     };
@@ -91,6 +99,19 @@ fn text(state: &RunState, now: Timestamp, zone: &TimeZone) -> String {
     text += &requests(&state.totals).map_or_else(String::new, |line| format!("  requests: {line}\n"));
     text.push('\n');
     text
+}
+
+/// By what it is known that a run is dead.
+fn why_dead(state: &RunState, now: Timestamp) -> String {
+    match state.process.observe() {
+        Sighting::Gone | Sighting::Runs => "its process is gone".to_owned(),
+        Sighting::OutOfSight => format!(
+            "nothing was heard for {} of it, on {} pid {}",
+            took(state.heard_at, now),
+            state.process.host,
+            state.process.pid
+        ),
+    }
 }
 
 /// What the run asked of a bucket: `120 put, 310 get, 14 list`; `None` for a lake that is not in one.
@@ -136,7 +157,7 @@ fn detail(step: &StepState) -> String {
         let of = step.total.map_or_else(String::new, |total| format!(" of {}", thousands(total)));
         parts.push(format!("{}{of} {}", thousands(step.done), step.unit.as_deref().unwrap_or_default()));
     }
-    for name in ["fetched", "set_aside", "duplicates", "dead", "rows", "summarised", "embedded", "synced"] {
+    for name in ["fetched", "set_aside", "duplicates", "open_keys", "rows", "summarised", "embedded", "synced"] {
         if let Some(count) = step.counts.get(name).filter(|count| **count > 0) {
             parts.push(format!("{} {}", name.replace('_', " "), thousands(count.unsigned_abs())));
         }

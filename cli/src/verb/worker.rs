@@ -32,7 +32,7 @@ pub(crate) async fn worker(global: &Global, args: &Worker) -> anyhow::Result<Exi
     let cancel = Cancel::new();
     let stopping = "stopping: what is under way is handed back";
     tokio::spawn(cancel_on_signal(cancel.clone(), Arc::clone(&progress), stopping));
-    let id = RunId::at(clock::now(), std::process::id());
+    let id = RunId::at(clock::now());
     let hands = wire::Hands {
         id: id.clone(),
         role: Some(Role::Worker),
@@ -58,7 +58,7 @@ pub(crate) async fn worker(global: &Global, args: &Worker) -> anyhow::Result<Exi
     }
     let worked = worked?;
     print(&worked, global)?;
-    let gave_up = worked.dead > 0 || !worked.blocked.is_empty();
+    let gave_up = !worked.blocked.is_empty();
     // Who was told to stop did what it was told.
     Ok(if gave_up && !cancel.is_cancelled() { Exit::Partial } else { Exit::Done })
 }
@@ -69,11 +69,9 @@ fn print(worked: &Worked, global: &Global) -> anyhow::Result<()> {
     } else if !global.quiet {
         let mut parts =
             vec![format!("{} tasks", thousands(worked.tasks)), format!("{} records", thousands(worked.fetched))];
-        for (count, what) in [
-            (worked.set_aside, "set aside"),
-            (worked.dead, "tasks given up"),
-            (worked.lost, "tasks left to others, whose lease was lost"),
-        ] {
+        for (count, what) in
+            [(worked.set_aside, "set aside"), (worked.lost, "tasks left to others, whose lease was lost")]
+        {
             if count > 0 {
                 parts.push(format!("{} {what}", thousands(count)));
             }

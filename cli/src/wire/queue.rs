@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use catalog::{Lake, RunId};
 use extract::presence::{Presence, PresenceSettings, Role};
-use extract::queue::{DeadLetter, EmbeddedQueue, Of, Queue, SqsQueue, SqsSettings};
+use extract::queue::{EmbeddedQueue, Queue, SqsQueue, SqsSettings};
 use extract::{Cancel, Extractor, Tuning};
 
 use super::{fetchers, identity, local_house};
@@ -24,25 +24,6 @@ pub(crate) async fn queue(project: &Project, lake: &Lake) -> anyhow::Result<Arc<
     let settings = SqsSettings { endpoint, ..SqsSettings::new(uri) };
     let sdk = project.config.aws.aws().sdk_config().await;
     Ok(Arc::new(SqsQueue::open(lake, &sdk, settings).await?))
-}
-
-/// The tasks that were given up and have not landed since, with nothing asked of a service: what `status` shows.
-///
-/// # Errors
-/// If the lake or the embedded queue cannot be read.
-pub(crate) async fn dead_letters(project: &Project, lake: &Lake) -> anyhow::Result<Vec<DeadLetter>> {
-    let letters = match project.config.queue.uri {
-        Some(_) => extract::queue::noted_dead_letters(lake, &Of::all()).await?,
-        None if !local_house(project, lake).join("queue.sqlite").exists() => Vec::new(),
-        None => queue(project, lake).await?.dead_letters(&Of::all(), clock::now()).await?,
-    };
-    let mut open = Vec::new();
-    for letter in letters {
-        if !extract::worker::landed(lake, &letter.task).await? {
-            open.push(letter);
-        }
-    }
-    Ok(open)
 }
 
 /// Who is to work on tasks.
@@ -87,7 +68,7 @@ pub(crate) async fn extractor(project: &Project, lake: &Lake, hands: Hands) -> a
         run: hands.id,
         now: clock::now,
         jobs: hands.jobs,
-        seed: u64::from(std::process::id()),
+        seed: catalog::fresh_bits(),
         progress: hands.progress,
         cancel: hands.cancel,
         presence,

@@ -103,7 +103,7 @@ fn no_secret_is_printed_or_kept() {
         &["status"],
         &["check"],
         &["worker", "--until-idle"],
-        &["retry", "--dead"],
+        &["retry"],
         &["search", "국"],
         &["reconcile", "--mend"],
         &["sql", "select * from ops.runs"],

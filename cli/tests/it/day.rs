@@ -166,7 +166,9 @@ fn whatever_a_crawler_can_survive_nothing_is_lost() {
         let before = site.replica.truth();
         let project = Project::new(&site);
         let output = project.onggi(&["run", "--json", "--quiet"]);
-        assert_eq!(output.status.code(), Some(0), "{name}\n{}", text(&output));
+        // More than 5 % of the records set aside is a site that has changed: the run says so.
+        let expected = if name == "spoilt and drifted items" { 3 } else { 0 };
+        assert_eq!(output.status.code(), Some(expected), "{name}\n{}", text(&output));
         if arrivals {
             // What arrives behind the crawl is the next day's; what was there is all here.
             let rows = project.sql("select review_id from staging.reviews");

@@ -26,12 +26,13 @@ fn help_teaches() {
         "reconcile",
         "worker",
         "retry",
+        "upkeep",
         "catalog",
         "Exit codes",
     ] {
         assert!(help.contains(word), "{word} is not in the help:\n{help}");
     }
-    for verb in ["demo", "run", "sql", "search", "reconcile", "worker", "retry", "catalog"] {
+    for verb in ["demo", "run", "sql", "search", "reconcile", "worker", "retry", "upkeep", "catalog"] {
         let help = shown(&project, &["help", verb]);
         assert!(help.contains("onggi") && help.contains("--lake"), "{help}");
     }

@@ -31,8 +31,8 @@ fn wrong(statements: &[(&str, &str)]) -> Option<Vec<Vec<String>>> {
 
 #[test]
 fn every_question_is_in_both_dialects() {
-    let Some(found) = wrong(transform::questions()) else { return };
-    for ((path, _), found) in transform::questions().iter().zip(found) {
+    let Some(found) = wrong(transform::analyses()) else { return };
+    for ((path, _), found) in transform::analyses().iter().zip(found) {
         assert!(found.is_empty(), "{path}: {found:#?}");
     }
 }
@@ -80,8 +80,8 @@ fn every_question_is_in_the_project_and_has_a_head() {
         .map(|entry| format!("sql/analyses/{}", entry.unwrap().file_name().to_str().unwrap()))
         .collect();
     files.sort();
-    assert_eq!(files, transform::questions().iter().map(|(path, _)| *path).collect::<Vec<_>>());
-    for (path, sql) in transform::questions() {
+    assert_eq!(files, transform::analyses().iter().map(|(path, _)| *path).collect::<Vec<_>>());
+    for (path, sql) in transform::analyses() {
         let head: Vec<&str> = sql.lines().take_while(|line| line.starts_with("--")).collect();
         assert!(head[0].contains('?'), "{path} begins with no question");
         assert!(head.iter().any(|line| line.starts_with("-- tables: ")), "{path}");
@@ -98,13 +98,13 @@ fn every_question_has_an_answer() {
     let project = Project::new(&site);
     project.run(0);
     let mut answered = 0;
-    for (path, sql) in transform::questions() {
+    for (path, sql) in transform::analyses() {
         let rows = asked(&project, sql);
         println!("{path}: {rows} rows");
         answered += usize::from(rows > 0);
     }
     // Where no rating fell and no place is hidden, no row is an answer.
-    assert!(answered >= transform::questions().len() - 2, "only {answered} questions had rows");
+    assert!(answered >= transform::analyses().len() - 2, "only {answered} questions had rows");
 }
 
 /// A question read from standard input, as its head says; how many rows answer it.

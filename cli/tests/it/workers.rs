@@ -162,7 +162,7 @@ fn killed_stopped_and_frozen_workers_do_every_task_once() {
 
         let pid = stopped.pid();
         let worked = stopped.stop();
-        assert_eq!(worked["dead"], 0, "{name}: {worked}");
+        assert_eq!(worked["lost"], 0, "{name}: {worked}");
         let last = until(&project, pid, "stopped", |worker| worker["health"] == "stopped");
         assert_eq!(last["tasks"], serde_json::json!([]), "{name}: it handed back what it had");
 
@@ -188,7 +188,7 @@ fn killed_stopped_and_frozen_workers_do_every_task_once() {
         let found = rows(&project);
         assert_eq!(found, expected, "{name}: rows as of an undisturbed run");
         assert_eq!(report["fetched"].as_u64(), Some(found.len() as u64), "{name}: {report}");
-        let dead = project.onggi(&["retry", "--dead", "--json"]);
+        let dead = project.onggi(&["retry", "--json"]);
         assert!(dead.status.success() && dead.stdout.is_empty(), "{name}: {}", text(&dead));
         let again = project.onggi(&["run", "--json", "--quiet", "--select", "naver_places"]);
         assert_eq!(last_object(&again)["fetched"], 0, "{name}: {}", text(&again));
@@ -196,7 +196,7 @@ fn killed_stopped_and_frozen_workers_do_every_task_once() {
 }
 
 #[test]
-fn a_poisoned_task_is_given_up_and_sent_back_when_the_cause_is_mended() {
+fn a_poisoned_key_fails_alone_and_is_asked_for_when_the_cause_is_mended() {
     if !support::browser() {
         return;
     }
@@ -219,24 +219,27 @@ fn a_poisoned_task_is_given_up_and_sent_back_when_the_cause_is_mended() {
         assert_eq!(output.status.code(), Some(3), "{name}\n{}", text(&output));
         let report = last_object(&output);
         assert_eq!(report["status"], "partial", "{name}");
-        assert!(text(&output).contains("onggi retry --dead"), "{name}\n{}", text(&output));
+        let failed = format!("key `{poisoned}` failed");
+        assert!(text(&output).contains(&failed), "{name}\n{}", text(&output));
         assert_eq!(project.number("select count(distinct _key) from raw.naver_reviews"), 2, "{name}: the rest landed");
-        assert_eq!(worker.stop()["dead"], 1, "{name}");
+        let open = "select count(*) from ops.outcomes where source = 'naver_reviews' and outcome = 'failed'";
+        assert_eq!(project.number(open), 1, "{name}");
+        worker.stop();
+        for arguments in [&["status"][..], &["retry"], &["retry", "--source", "naver_reviews"]] {
+            let shown = text(&project.onggi(arguments));
+            assert!(shown.contains(&failed), "{name}\n{shown}");
+        }
 
-        // A run of one's own says the same, and tries nothing.
+        // A run of one's own asks for that key again and for no other, and says the same as long as it fails.
         let pages = site.replica.stats().pages();
         assert_eq!(project.run(3)["status"], "partial", "{name}");
-        assert_eq!(site.replica.stats().pages(), pages, "{name}");
-        let shown = text(&project.onggi(&["status"]));
-        assert!(shown.contains(poisoned) && shown.contains("onggi retry --dead"), "{name}\n{shown}");
+        assert!(site.replica.stats().pages() > pages, "{name}");
 
         site.replica.set_switches(Switches::default());
-        let retried = text(&project.onggi(&["retry", "--dead", "--source", "naver_reviews"]));
-        assert!(retried.contains("sent back 1 task") && retried.contains(poisoned), "{name}\n{retried}");
         project.run(0);
         assert_eq!(project.tables(), calm.tables(), "{name}: as of a day without poison");
-        let nothing = text(&project.onggi(&["retry", "--dead"]));
-        assert!(nothing.contains("no task was given up"), "{name}\n{nothing}");
+        let nothing = text(&project.onggi(&["retry"]));
+        assert!(nothing.contains("no key is unfinished"), "{name}\n{nothing}");
     }
 }
 
@@ -342,9 +345,9 @@ fn a_worker_killed_at_any_point_is_followed_by_one_that_ends_its_work() {
             let heir = Running::worker(&project, "2");
             let output = run.output();
             assert_eq!(output.status.code(), Some(0), "{name}, {death}\n{}", text(&output));
-            assert_eq!(heir.stop()["dead"], 0, "{name}, {death}");
+            assert_eq!(heir.stop()["lost"], 0, "{name}, {death}");
             assert_eq!(rows(&project), expected, "{name}, {death}");
-            let dead = project.onggi(&["retry", "--dead", "--json"]);
+            let dead = project.onggi(&["retry", "--json"]);
             assert!(dead.stdout.is_empty(), "{name}, {death}: {}", text(&dead));
         }
     }

@@ -5,29 +5,36 @@
 //! document is taken as it came, for it carries the first items. Between two clicks the page is kept small: what was taken
 //! leaves its tree. So the ten-thousandth item costs what the tenth did.
 //!
-//! - `browser/process.rs`: the process, which ends with ours however ours ends;
-//! - `browser/tab.rs`: one tab, and what is taken from it;
-//! - `browser/visit.rs`: one key: open the page, click until there is no more;
+//! A page is a stranger's program. Each key's page has a context of its own, without anybody's cookies, and a proxy of its
+//! own through which everything leaves that it asks for ([`crate::egress`]); it writes no file and registers no worker.
+//!
+//! - `browser/process.rs`: the process, which ends with ours however ours ends, and `browser/profile.rs`: its folder;
+//! - `browser/tab.rs`: one tab, and `browser/intercept.rs`: what is taken from it on its way in;
+//! - `browser/visit.rs`: one key: open the page, click until there is no more; `browser/judge.rs`: what its answers are worth;
 //! - `browser/page.js`: the little that runs inside the page.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::{Fetch, FetchError, FetchRequest, Flow, Response};
 use crate::politeness::Politeness;
-use crate::source::{BrowserRecipe, Recipe, Source};
+use crate::source::Recipe;
 
+mod intercept;
+mod judge;
 mod process;
+mod profile;
 mod tab;
 mod visit;
 
+use judge::Trouble;
 use process::Running;
 pub use process::find_chromium;
 use tab::Tab;
-use visit::{Trouble, Visit};
+use visit::Visit;
 
 /// How the browser is run. Everything but the path may be left alone.
 #[derive(Clone, Debug)]
@@ -36,17 +43,13 @@ pub struct BrowserSettings {
     pub chromium: Option<PathBuf>,
     /// Tabs open at the same time. A tab is 80 to 150 MB.
     pub tabs: usize,
-    /// A tab is replaced after so many keys: pages leave traces in the process that shows them …
-    pub keys_per_tab: u32,
-    /// … or after so many answers, whichever comes first.
-    pub answers_per_tab: u64,
     /// The browser is replaced after so many tabs.
     pub tabs_per_browser: u32,
 }
 
 impl Default for BrowserSettings {
     fn default() -> Self {
-        Self { chromium: None, tabs: 2, keys_per_tab: 25, answers_per_tab: 500, tabs_per_browser: 200 }
+        Self { chromium: None, tabs: 2, tabs_per_browser: 500 }
     }
 }
 
@@ -56,14 +59,13 @@ pub struct Browser {
     politeness: Arc<Politeness>,
     permits: Semaphore,
     running: tokio::sync::Mutex<Option<Arc<Running>>>,
-    idle: Mutex<Vec<Tab>>,
 }
 
 impl Browser {
     /// Starts nothing yet.
     pub fn new(settings: BrowserSettings, politeness: Arc<Politeness>) -> Self {
         let permits = Semaphore::new(settings.tabs.max(1));
-        Self { settings, politeness, permits, running: tokio::sync::Mutex::default(), idle: Mutex::default() }
+        Self { settings, politeness, permits, running: tokio::sync::Mutex::default() }
     }
 
     /// The process group of the running browser, for who measures it.
@@ -73,7 +75,6 @@ impl Browser {
 
     /// Ends the browser and waits until its processes are gone.
     pub async fn close(&self) {
-        self.lock_idle().clear();
         let running = self.running.lock().await.take();
         if let Some(running) = running {
             running.close().await;
@@ -90,37 +91,9 @@ impl Browser {
         }
         // The old one ends when the last of its tabs is done.
         *slot = None;
-        self.lock_idle().clear();
         let running = Arc::new(Running::launch(self.settings.chromium.as_deref()).await?);
         *slot = Some(Arc::clone(&running));
         Ok(running)
-    }
-
-    async fn tab(&self, source: &Source, recipe: &BrowserRecipe) -> Result<Tab, Trouble> {
-        let running = self.running().await.map_err(Trouble::Site)?;
-        let found = {
-            let mut idle = self.lock_idle();
-            let at = idle.iter().position(|tab| tab.is_for(source) && tab.is_in(&running));
-            at.map(|at| idle.swap_remove(at))
-        };
-        match found {
-            Some(tab) => Ok(tab),
-            None => Tab::open(running, source, recipe, &self.politeness).await.map_err(Trouble::Tab),
-        }
-    }
-
-    /// Keeps a tab for the next key, unless it is worn.
-    fn put_back(&self, tab: Tab) {
-        if tab.keys() < self.settings.keys_per_tab && tab.answers() < self.settings.answers_per_tab {
-            let mut idle = self.lock_idle();
-            if idle.len() < self.settings.tabs {
-                idle.push(tab);
-            }
-        }
-    }
-
-    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Tab>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -144,22 +117,16 @@ impl Fetch for Browser {
                 reason: "it is no source for a browser".to_owned(),
             });
         };
-        let visit = Visit::new(source, recipe, &request.key.value, &self.politeness);
+        let visit = Visit::new(source, recipe, &request.key.value, &self.politeness)?;
         // Nobody starts a browser for a page that may not be read.
         visit.check_before().await?;
         let Ok(_permit) = self.permits.acquire().await else { return Err(FetchError::Cancelled) };
         let mut crashes = 0;
         loop {
-            let visited = match self.tab(source, recipe).await {
-                Ok(mut tab) => {
-                    let visited = visit.perform(&mut tab, on).await;
-                    if visited.is_ok() {
-                        self.put_back(tab);
-                    }
-                    // A tab of a visit that failed is not to blame, but what it shows may be half of something.
-                    visited
-                }
-                Err(trouble) => Err(trouble),
+            let running = self.running().await?;
+            let visited = match Tab::open(running, source, recipe, visit.own(), &self.politeness).await {
+                Ok(mut tab) => visit.perform(&mut tab, on).await,
+                Err(reason) => Err(Trouble::Tab(reason)),
             };
             match visited {
                 Ok(()) => return Ok(()),

@@ -2,23 +2,25 @@
 //!
 //! The hard part is what counts as an answer. A status says little: sites send block pages with 200 and errors as JSON. So
 //! an answer is one when it is JSON and holds a list of items where the source says; everything else is asked for again a
-//! few times, the pace kept, and is then an error with its first bytes as evidence. Bodies are bounded while they are
-//! *decompressed*: 6 KB of brotli can be 4 GB.
+//! few times, the pace kept, and is then an error with its first bytes as evidence. An answer that redirects is no answer:
+//! an API doesn't, and a login page or another host must not be read as one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use bytes::Bytes;
+use catalog::simulation::sleep;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use url::Url;
 
 use super::{
-    Fetch, FetchError, FetchRequest, Flow, LONGEST_WAIT, RETRIES, Response, evidence, read_answer, retry_after,
-    wait_before,
+    Fetch, FetchError, FetchRequest, Flow, LONGEST_WAIT, RETRIES, Response, evidence, read_answer, wait_before,
 };
+use crate::egress::{Answer, AskError, ask};
 use crate::items::{self, Unreadable};
-use crate::politeness::{Outcome, Politeness, host_of};
-use crate::source::{HttpRecipe, Method, Place, Recipe, Source};
+use crate::politeness::{Outcome, Politeness, retry_after};
+use crate::source::{HttpRecipe, Method, Place, Recipe, Source, host_of};
 
 /// Plain requests.
 #[derive(Debug)]
@@ -37,31 +39,39 @@ enum Trouble {
     End(FetchError),
 }
 
+impl Trouble {
+    /// What a site says back may quote what it was sent.
+    fn redacted(self, source: &Source) -> Self {
+        match self {
+            Self::Again(error) => Self::Again(error.redacted(source.secrets())),
+            Self::Wait(wait, error) => Self::Wait(wait, error.redacted(source.secrets())),
+            Self::End(error) => Self::End(error.redacted(source.secrets())),
+        }
+    }
+}
+
+/// One page of one key.
+struct PageRequest<'a> {
+    source: &'a Source,
+    recipe: &'a HttpRecipe,
+    place: Place<'a>,
+    /// As it is shown.
+    url: String,
+}
+
 impl Http {
     /// Makes a client. One that can't be made is reported with the first request.
     pub fn new(politeness: Arc<Politeness>) -> Self {
-        // An answer that redirects is no answer: an API doesn't, and a login page or another host must not be read as one.
-        let client = reqwest::Client::builder()
-            .user_agent(politeness.user_agent())
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10))
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()
-            .map_err(|error| error.to_string());
+        let client = politeness.egress().client(politeness.user_agent()).build().map_err(|error| error.to_string());
         Self { politeness, client }
     }
 
-    async fn answer(
-        &self,
-        source: &Source,
-        recipe: &HttpRecipe,
-        place: &Place<'_>,
-        url: &str,
-    ) -> Result<serde_json::Value, FetchError> {
+    /// An answer and how many items it holds.
+    async fn answer(&self, page: &PageRequest<'_>) -> Result<(String, usize), FetchError> {
+        let url = &page.url;
         let mut retry = 0;
         loop {
-            match self.once(source, recipe, place, url).await {
+            match self.once(page).await.map_err(|trouble| trouble.redacted(page.source)) {
                 Ok(answer) => {
                     self.politeness.report(url, &Outcome::Answered);
                     return Ok(answer);
@@ -70,115 +80,113 @@ impl Http {
                 Err(Trouble::Again(error) | Trouble::Wait(_, error)) if retry >= RETRIES => return Err(error),
                 Err(Trouble::Again(error)) => {
                     tracing::debug!(url, retry, %error, "asking again");
-                    tokio::time::sleep(wait_before(retry)).await;
+                    sleep(wait_before(retry)).await;
                 }
                 Err(Trouble::Wait(wait, error)) => {
                     tracing::debug!(url, retry, %error, wait_seconds = wait.as_secs_f64(), "asking again later");
-                    tokio::time::sleep(wait).await;
+                    sleep(wait).await;
                 }
             }
             retry += 1;
         }
     }
 
-    async fn once(
-        &self,
-        source: &Source,
-        recipe: &HttpRecipe,
-        place: &Place<'_>,
-        url: &str,
-    ) -> Result<serde_json::Value, Trouble> {
-        let really = self.politeness.admit(source, url).await.map_err(Trouble::End)?;
-        let host = Url::parse(url).map(|url| host_of(&url)).unwrap_or_default();
-        let transient = |reason: String| Trouble::Again(FetchError::Transient { url: url.to_owned(), reason });
-        let request = self.request(recipe, place, really, url)?;
-        let sent = tokio::time::timeout(recipe.timeout, async {
-            let mut response = request.send().await?;
-            let mut bytes = Vec::new();
-            while let Some(chunk) = response.chunk().await? {
-                bytes.extend_from_slice(&chunk);
-                if bytes.len() > recipe.max_body_bytes {
-                    break;
-                }
+    async fn once(&self, page: &PageRequest<'_>) -> Result<(String, usize), Trouble> {
+        let (recipe, url) = (page.recipe, &page.url);
+        let transient = |reason: String| Trouble::Again(FetchError::Transient { url: url.clone(), reason });
+        self.politeness.admit(page.source, url).await.map_err(Trouble::End)?;
+        let asked = self.request(page)?;
+        let answer = match ask(asked, recipe.timeout, recipe.max_body_bytes).await {
+            Ok(answer) => answer,
+            Err(AskError::Late(within)) => {
+                return Err(transient(format!("no answer within {} s", within.as_secs_f64())));
             }
-            Ok::<_, reqwest::Error>((
-                response.status(),
-                response
-                    .headers()
-                    .get(RETRY_AFTER)
-                    .and_then(|value| retry_after(value.to_str().ok()?, self.politeness.now())),
-                bytes,
-            ))
-        })
-        .await;
-        let (status, wait, bytes) = match sent {
-            Err(_) => return Err(transient(format!("no answer within {} s", recipe.timeout.as_secs_f64()))),
-            // The text of a reqwest error names the real address, which may hold what a message should not.
-            Ok(Err(error)) => return Err(transient(describe(&error).to_owned())),
-            Ok(Ok(answer)) => answer,
+            Err(AskError::Broken(how)) => return Err(transient(how.to_owned())),
+            Err(AskError::Refused(refusal)) if refusal.is_passing() => {
+                return Err(transient(refusal.to_string()));
+            }
+            Err(AskError::Refused(refusal)) => {
+                return Err(Trouble::End(FetchError::Permanent { url: url.clone(), reason: refusal.to_string() }));
+            }
         };
-        if bytes.len() > recipe.max_body_bytes {
+        self.judge(page, &answer)
+    }
+
+    fn judge(&self, page: &PageRequest<'_>, answer: &Answer) -> Result<(String, usize), Trouble> {
+        let (recipe, url, status, body) = (page.recipe, &page.url, answer.status, &answer.body);
+        let transient = |reason: String| Trouble::Again(FetchError::Transient { url: url.clone(), reason });
+        let unreadable = |reason: String, body: &[u8]| FetchError::Unreadable {
+            url: url.clone(),
+            reason,
+            body: Bytes::copy_from_slice(body),
+        };
+        if answer.is_cut {
             let reason = format!("expected an answer of at most {} bytes, found more", recipe.max_body_bytes);
-            return Err(Trouble::End(FetchError::Permanent { url: url.to_owned(), reason }));
+            return Err(Trouble::End(unreadable(reason, body)));
         }
-        let answer = if status.is_success() {
-            read_answer(source, &bytes)
+        let read = if status.is_success() {
+            read_answer(page.source, answer.header(CONTENT_TYPE), body)
         } else {
             Err(Unreadable::Refused(format!("status {}", status.as_u16())))
         };
-        let unreadable = match answer {
-            Ok(answer) => return Ok(answer),
-            Err(unreadable) => unreadable,
+        let why = match read {
+            Ok((text, count, _)) => return Ok((text, count)),
+            Err(why) => why,
         };
+        let host = Url::parse(url).map(|url| host_of(&url)).unwrap_or_default();
         // Only now: a review may quote a block page, an answer is no block page.
-        if let Some(phrase) = items::block_phrase(&recipe.blocked, &String::from_utf8_lossy(&bytes)) {
+        if let Some(phrase) = items::block_phrase(&recipe.blocked, &String::from_utf8_lossy(body)) {
             let evidence = format!("`{phrase}` with status {}", status.as_u16());
             self.politeness.report(url, &Outcome::Blocked { evidence: evidence.clone() });
             return Err(Trouble::End(FetchError::Blocked { host, evidence }));
         }
+        let wait = answer.header(RETRY_AFTER).and_then(|value| retry_after(value, self.politeness.now()));
         if status == 429 || (status == 503 && wait.is_some()) {
             self.politeness.report(url, &Outcome::TooMany { retry_after: wait });
             let error = FetchError::RateLimited { host, retry_after: wait };
             let wait = wait.unwrap_or(Duration::from_secs(1));
             return Err(if wait > LONGEST_WAIT { Trouble::End(error) } else { Trouble::Wait(wait, error) });
         }
-        if status.is_server_error() || status == 408 {
-            return Err(transient(format!("it answered {}", status.as_u16())));
-        }
         // A refusal of us, or of this hour: one key must not be written off for it.
-        if status == 401 || status == 403 {
-            return Err(transient(format!("it answered {}; {}", status.as_u16(), evidence(&bytes))));
+        if status.is_server_error() || matches!(status.as_u16(), 401 | 403 | 408 | 425) {
+            return Err(transient(format!("it answered {}; {}", status.as_u16(), evidence(body))));
+        }
+        if matches!(status.as_u16(), 404 | 410) {
+            let reason = format!("it answered {}; {}", status.as_u16(), evidence(body));
+            return Err(Trouble::End(FetchError::Gone { url: url.clone(), reason }));
         }
         if !status.is_success() {
             let to = if status.is_redirection() { ", a redirect" } else { "" };
-            let reason = format!("it answered {}{to}; {}", status.as_u16(), evidence(&bytes));
-            return Err(Trouble::End(FetchError::Permanent { url: url.to_owned(), reason }));
+            let reason = format!("it answered {}{to}; {}", status.as_u16(), evidence(body));
+            return Err(Trouble::End(unreadable(reason, body)));
         }
-        let permanent =
-            FetchError::Permanent { url: url.to_owned(), reason: format!("{unreadable}; {}", evidence(&bytes)) };
-        Err(match unreadable {
-            // Another try will not move the list.
-            Unreadable::Shape { .. } => Trouble::End(permanent),
-            Unreadable::Refused(message) => {
-                Trouble::Again(FetchError::Transient { url: url.to_owned(), reason: format!("it refused: {message}") })
+        Err(match why {
+            Unreadable::Refused(message) => transient(format!("it refused: {message}")),
+            Unreadable::TooMuch { .. } => Trouble::End(unreadable(format!("{why}; {}", evidence(body)), body)),
+            // An error of the service in a form of its own looks like a list that moved: the next answer may be well.
+            Unreadable::Shape { .. } | Unreadable::Garbage { .. } => {
+                Trouble::Again(unreadable(format!("{why}; {}", evidence(body)), body))
             }
-            Unreadable::Garbage { .. } => Trouble::Again(permanent),
         })
     }
 
-    fn request(
-        &self,
-        recipe: &HttpRecipe,
-        place: &Place<'_>,
-        really: Url,
-        url: &str,
-    ) -> Result<reqwest::RequestBuilder, Trouble> {
-        let permanent = |reason: String| Trouble::End(FetchError::Permanent { url: url.to_owned(), reason });
+    fn request(&self, page: &PageRequest<'_>) -> Result<reqwest::RequestBuilder, Trouble> {
+        let PageRequest { source, recipe, place, url } = page;
+        let permanent = |reason: String| Trouble::End(FetchError::Permanent { url: url.clone(), reason });
         let client = self.client.as_ref().map_err(|error| permanent(error.clone()))?;
+        let secrets = source.secrets();
+        if let Some((name, reference)) = secrets.missing() {
+            return Err(permanent(format!("expected the secret `{name}` at {reference}, found nothing")));
+        }
+        let really = Url::parse(&recipe.url.render_address(place, secrets))
+            .map(|url| self.politeness.hosts().locate(&url))
+            .map_err(|error| permanent(format!("not an address: {error}")))?;
+        self.politeness.egress().check_form(&really).map_err(|refusal| permanent(refusal.to_string()))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &recipe.headers {
-            let value = HeaderValue::from_str(&value.render(place))
+            let mut value = HeaderValue::from_str(&value.render_header(place, secrets))
                 .map_err(|error| permanent(format!("the header `{name}`: {error}")))?;
+            value.set_sensitive(true);
             headers.insert(
                 HeaderName::from_bytes(name.as_bytes())
                     .map_err(|error| permanent(format!("the header `{name}`: {error}")))?,
@@ -192,7 +200,7 @@ impl Http {
         let request = match &recipe.body {
             // `json` would set its own content type beside the source's.
             Some(body) => {
-                headers.entry(reqwest::header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+                headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
                 request.body(body.render(place).to_string())
             }
             None => request,
@@ -214,31 +222,33 @@ impl Fetch for Http {
                 reason: "it is no source of plain requests".to_owned(),
             });
         };
-        for page in 0..recipe.max_pages {
+        // Where every page is the same request, one is all.
+        let pages = if recipe.is_paged() { recipe.max_pages } else { 1 };
+        let (mut came, mut most) = (0, 0);
+        let mut may_have_more = false;
+        for page in 0..pages {
             let place = Place {
                 key: &request.key.value,
                 page: recipe.first_page + page,
                 start: 1 + page * recipe.page_size,
                 size: recipe.page_size,
             };
-            let url = recipe.url.render(&place);
-            let answer = self.answer(request.source, recipe, &place, &url).await?;
-            if on(Response::answer(url, answer)) == Flow::Stop {
-                break;
+            let page = PageRequest { source: request.source, recipe, url: recipe.url.render(&place), place };
+            let (answer, count) = self.answer(&page).await?;
+            // A page that is shorter than it could be is the last one.
+            let is_full = count >= most && !(recipe.is_sized() && (count as u64) < recipe.page_size);
+            most = most.max(count);
+            match on(Response::text(page.url, answer)) {
+                Flow::Stop => return Ok(()),
+                Flow::Continue(items) => {
+                    may_have_more = items > came && is_full;
+                    came = items;
+                }
             }
         }
+        if recipe.is_paged() && may_have_more {
+            return Err(FetchError::Cut { why: format!("it has more than {pages} pages, [http] max_pages") });
+        }
         Ok(())
-    }
-}
-
-fn describe(error: &reqwest::Error) -> &'static str {
-    if error.is_connect() {
-        "no connection"
-    } else if error.is_timeout() {
-        "no answer in time"
-    } else if error.is_decode() || error.is_body() {
-        "the answer broke off, or can't be decompressed"
-    } else {
-        "the connection broke off"
     }
 }

@@ -1,11 +1,17 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::source::EMBEDDED;
 
 fn key() -> IdentityKey {
     IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap()
+}
+
+fn scrubbed(item: &Value, source: &Source) -> Json {
+    let mut item = Json::from(item.clone());
+    scrub(&mut item, source, &key());
+    item
 }
 
 fn reviews() -> Source {
@@ -70,7 +76,10 @@ fn texts_are_masked() {
         // E-mail.
         ("문의 kim.cs+place@example.co.kr 로", "문의 [email] 로"),
         ("홍길동@한글.com", "[email]"),
-        ("문의kim@naver.com으로", "문의[email]으로"),
+        ("초록숲@gmail.com", "[email]"),
+        ("초록숲45@gmail.com, e\u{301}t\u{e9}.x@a.fr", "[email], [email]"),
+        // What touches it may be a part of it.
+        ("문의kim@naver.com으로", "[email]으로"),
         ("a @ b.com", "[email]"),
         ("x＠example.com", "[email]"),
         // Resident numbers.
@@ -112,27 +121,29 @@ fn other_numbers_are_left_alone() {
 
 #[test]
 fn an_item_loses_who_wrote_it() {
-    let mut item = json!({
+    let item = json!({
         "id": "66e3f0aa01012345678bcdef",
         "author": {"id": "abc", "objectId": 77, "nickname": "김철수", "imageUrl": "https://x/y.png", "url": "https://m.place/my/abc", "from": "naver", "review": {"totalCount": 3}, "newField": "kim"},
         "loginIdno": "l1", "userIdno": "u1",
         "body": "사장님 010-1234-5678 친절",
         "reply": {"body": "문의 02-123-4567", "editedBy": "owner1"},
-        "media": [{"thumbnail": "https://x/010-1234-5678.jpg"}],
+        "media": [{"thumbnail": "https://x/1.jpg", "type": "010-1234-5678.jpg"}],
         "votedKeywords": [{"name": "a@b.kr"}],
+        "writerName": "김철수", "cursor": "c1",
     });
-    scrub(&mut item, &reviews(), &key());
     let hash = |id: &str| key().hash("naver_reviews", id);
     assert_eq!(
-        item,
+        scrubbed(&item, &reviews()),
         json!({
             "id": "66e3f0aa01012345678bcdef",
             "author": {"id": hash("abc"), "objectId": hash("77"), "review": {"totalCount": 3}},
             "body": "사장님 [phone] 친절",
             "reply": {"body": "문의 [phone]"},
-            "media": [{"thumbnail": "https://x/[phone].jpg"}],
+            "media": [{"type": "[phone].jpg"}],
             "votedKeywords": [{"name": "[email]"}],
+            "cursor": "c1",
         })
+        .into()
     );
 }
 
@@ -147,18 +158,87 @@ fn an_author_of_another_shape_leaks_nothing() {
         json!({"id": ["김철수"]}),
         json!(null),
     ] {
-        let mut item = json!({"id": "r1", "author": author});
-        scrub(&mut item, &reviews(), &key());
-        let text = item.to_string();
+        let text = scrubbed(&json!({"id": "r1", "author": author}), &reviews()).to_string();
         assert!(!text.contains("김철수") && !text.contains("abc\""), "{author}: {text}");
     }
 }
 
 #[test]
 fn the_name_of_an_item_is_never_masked() {
-    let mut item = json!({"id": "010-1234-5678", "reviewId": "01012345678", "body": "01012345678"});
-    scrub(&mut item, &reviews(), &key());
-    assert_eq!(item, json!({"id": "010-1234-5678", "reviewId": "01012345678", "body": "[phone]"}));
+    let item = json!({"id": "010-1234-5678", "reviewId": "01012345678", "body": "01012345678"});
+    assert_eq!(
+        scrubbed(&item, &reviews()),
+        json!({"id": "010-1234-5678", "reviewId": "01012345678", "body": "[phone]"}).into()
+    );
+}
+
+#[test]
+fn who_is_named_in_another_text_is_named_nowhere() {
+    let item = json!({
+        "id": "r1", "author": {"id": "abc", "nickname": "밝은토끼45", "from": "NAVER"},
+        "body": "NAVER 예약", "reply": {"body": "밝은토끼45님, 감사합니다. 밝은토끼45님!"},
+    });
+    let text = scrubbed(&item, &reviews()).to_string();
+    assert!(text.contains("[name]님, 감사합니다. [name]님!") && !text.contains("밝은토끼"), "{text}");
+    assert!(text.contains("NAVER 예약"), "what is no name is left alone: {text}");
+    // A source that doesn't say where names stand: everything that is removed may be one.
+    let text = EMBEDDED[1].1.replace("names = [\"/author/nickname\"]\n", "");
+    let source = Source::parse("t.toml", &text).unwrap();
+    for (nickname, reply, expected) in [
+        ("kim", "kim, thank you. Our kimchi", "[name], thank you. Our kimchi"),
+        ("국밥", "국밥님", "[name]님"),
+        ("a", "a b", "a b"),
+        ("kim (2)", "kim (2)!", "[name]!"),
+        ("", "x", "x"),
+    ] {
+        let item = json!({"id": "r1", "userIdno": nickname, "reply": {"body": reply}});
+        let scrubbed = scrubbed(&item, &source);
+        assert_eq!(scrubbed.get("reply").and_then(|reply| reply.get("body")).and_then(Json::as_str), Some(expected));
+    }
+}
+
+#[test]
+fn a_source_may_name_what_else_is_masked() {
+    let text = EMBEDDED[1].1.replace(
+        "[identity]\n",
+        "[identity]\nmasks = { plate = '\\d{2,3}[가-힣] ?\\d{4}', us_phone = '\\(\\d{3}\\) \\d{3}-\\d{4}' }\n",
+    );
+    let source = Source::parse("t.toml", &text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let item = json!({"id": "12가3456", "body": "12가3456 차주, (212) 555-0100 또는 010-1234-5678"});
+    assert_eq!(
+        scrubbed(&item, &source),
+        json!({"id": "12가3456", "body": "[plate] 차주, [us_phone] 또는 [phone]"}).into()
+    );
+    for (masks, expected) in [
+        ("{ x = '(' }", "expected `x` to be a regular expression: "),
+        ("{ x = 'a*' }", "expected `x` to be a pattern of something"),
+        ("{ X = 'a' }", "expected a name of a-z"),
+    ] {
+        let text = EMBEDDED[1].1.replace("[identity]\n", &format!("[identity]\nmasks = {masks}\n"));
+        let problems = Source::parse("t.toml", &text).unwrap_err();
+        assert!(problems[0].message.starts_with(expected), "{}", problems[0]);
+    }
+}
+
+#[test]
+fn what_nothing_has_to_be_taken_from_is_said_so() {
+    let changed = |text: &str| scrub(&mut Json::parse(text).unwrap(), &reviews(), &key());
+    assert!(!changed(r#"{"id": "r1", "body": "맛있어요", "rating": 4.50}"#));
+    for text in [
+        r#"{"id": "r1", "author": {"id": 1}}"#,
+        r#"{"id": "r1", "new": 1}"#,
+        r#"{"id": "r1", "author": {"__typename": "A"}}"#,
+        r#"{"id": "r1", "isFollowing": false}"#,
+        r#"{"id": "r1", "body": "010-1234-5678"}"#,
+    ] {
+        assert!(changed(text), "{text}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_masked_too() {
+    assert_eq!(mask_bytes("맛 010-1234-5678".as_bytes()), "맛 [phone]".as_bytes());
+    assert_eq!(mask_bytes(b"\xb8\xc0 010-1234-5678 \xff"), b"\xb8\xc0 [phone] \xff");
 }
 
 proptest! {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use catalog::simulation::Instant;
 
 use super::Outcome;
 

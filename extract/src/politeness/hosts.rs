@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use super::host_of;
-use crate::source::Rate;
+use crate::source::{Rate, host_of};
 
 /// One host's setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +66,33 @@ impl Hosts {
         really.set_path(url.path());
         really.set_query(url.query());
         really
+    }
+
+    /// The same for a request of a page, which may name a host at any port. Nowhere for one that is told to be elsewhere.
+    pub(crate) fn locate_any(&self, url: &Url) -> Option<Url> {
+        let really = self.locate(url);
+        if really != *url {
+            return Some(really);
+        }
+        let base = self.0.get(url.host_str()?).and_then(|setting| setting.url.as_ref());
+        match (base, url.port_or_known_default()) {
+            // `ws:` is asked for as a tunnel to port 80.
+            (Some(base), Some(80 | 443)) => Some(base.clone()),
+            // It is where it says.
+            (Some(base), port) if base.host() == url.host() && base.port_or_known_default() == port => Some(really),
+            (Some(_), _) => None,
+            (None, _) => Some(really),
+        }
+    }
+
+    /// The hosts that have a place of their own.
+    pub(crate) fn moved(&self) -> impl Iterator<Item = (&str, &Url)> {
+        self.0.iter().filter_map(|(name, setting)| Some((name.as_str(), setting.url.as_ref()?)))
+    }
+
+    /// Every host that is spoken of.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// The address as the sources would name it: the way back, for what a page asked for itself.

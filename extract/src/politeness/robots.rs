@@ -2,19 +2,27 @@
 //!
 //! - the group of our own name, all groups of that name together; else the groups of `*`; else everything is allowed;
 //! - the longest matching rule decides, `allow` among equals; `*` is anything and a closing `$` the end;
-//! - 4xx means that nothing is forbidden, 5xx or no answer that everything is (2.3.1.3, 2.3.1.4);
+//! - 4xx means that nothing is forbidden (2.3.1.3); 5xx, a request for patience or no answer, that nobody may ask *now*
+//!   (2.3.1.4): that says nothing about the pages, and is kept by nobody as if it did;
 //! - 500 KiB are read, and what comes after is not.
 //!
 //! `Crawl-delay` is no part of it, but sites write it and mean it.
 
 use std::time::Duration;
 
+use reqwest::header::{LOCATION, RETRY_AFTER};
 use url::Url;
 
+use crate::egress::{AskError, Declared, Egress, EgressDenied, ask};
 use crate::source::percent_encode_path;
 
 /// What is read of a file: a little more than the 500 KiB that the RFC asks for.
 const MOST_BYTES: usize = 512 * 1024;
+
+/// Redirects that are followed: what the RFC (2.3.1.2) asks for.
+const MOST_REDIRECTS: usize = 5;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A parsed robots.txt.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +43,7 @@ struct Rule {
     allow: bool,
     /// Normalised as paths are.
     pattern: String,
-    /// As it was written.
+    /// As it was written, and on which line.
     line: String,
 }
 
@@ -48,14 +56,21 @@ pub struct Verdict {
     pub rule: String,
 }
 
-/// What became of asking for a robots.txt.
+/// A robots.txt that was asked for and answered.
 #[derive(Clone, Debug)]
 pub(super) enum Fetched {
     File(RobotsTxt),
     /// 4xx: there is none.
     None(u16),
+}
+
+/// A robots.txt that could not be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Missed {
     /// 5xx, or no answer.
     Unreachable(String),
+    /// It asks for patience.
+    TooMany(Option<Duration>),
 }
 
 impl Fetched {
@@ -65,57 +80,58 @@ impl Fetched {
             Self::None(status) => {
                 Verdict { allowed: true, rule: format!("robots.txt answered {status}: nothing is forbidden") }
             }
-            Self::Unreachable(why) => Verdict { allowed: false, rule: format!("robots.txt could not be read: {why}") },
         }
     }
 
     pub(super) fn crawl_delay(&self, agent: &str) -> Option<Duration> {
         if let Self::File(robots) = self { robots.crawl_delay(agent) } else { None }
     }
-
-    pub(super) fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable(_))
-    }
 }
 
-/// Asks a host for its robots.txt.
-pub(super) async fn fetch(client: &reqwest::Client, somewhere: &Url) -> Fetched {
+/// Asks a host for its robots.txt. `patience` reads a `Retry-After`.
+pub(super) async fn fetch(
+    client: &reqwest::Client,
+    egress: &Egress,
+    declared: &Declared,
+    somewhere: &Url,
+    patience: &(dyn Fn(&str) -> Option<Duration> + Sync),
+) -> Result<Fetched, Missed> {
+    let unreachable = |why: String| Missed::Unreachable(why);
     let mut url = somewhere.clone();
     url.set_path("/robots.txt");
     url.set_query(None);
     url.set_fragment(None);
-    let mut response = match client.get(url).send().await {
-        Ok(response) => response,
-        Err(error) => return Fetched::Unreachable(cause(&error)),
-    };
-    let status = response.status();
-    if status.is_client_error() {
-        return Fetched::None(status.as_u16());
-    }
-    if !status.is_success() {
-        return Fetched::Unreachable(format!("it answered {}", status.as_u16()));
-    }
-    let mut bytes = Vec::new();
-    while bytes.len() < MOST_BYTES {
-        match response.chunk().await {
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(error) => return Fetched::Unreachable(cause(&error)),
+    egress.check_form(&url).map_err(|refusal| unreachable(refusal.to_string()))?;
+    for _ in 0..=MOST_REDIRECTS {
+        let answer = match ask(client.get(url.clone()), TIMEOUT, MOST_BYTES).await {
+            Ok(answer) => answer,
+            Err(AskError::Refused(refusal)) => return Err(unreachable(refusal.to_string())),
+            Err(AskError::Late(_)) => return Err(unreachable("no answer in time".to_owned())),
+            Err(AskError::Broken(how)) => return Err(unreachable(how.to_owned())),
+        };
+        let status = answer.status;
+        if status == 429 || status == 408 || status == 425 {
+            return Err(Missed::TooMany(answer.header(RETRY_AFTER).and_then(patience)));
         }
+        if status.is_redirection() {
+            let to = answer.header(LOCATION).and_then(|to| url.join(to).ok());
+            let to = to.ok_or_else(|| unreachable("it redirects to nowhere".to_owned()))?;
+            // A site's own http and https are one host.
+            let is_own = to.host() == url.host() && to.port().is_none();
+            let checked = if is_own { egress.check_form(&to) } else { egress.check_declared(&to, declared) };
+            checked.map_err(|refusal: EgressDenied| unreachable(format!("it redirects: {refusal}")))?;
+            url = to;
+            continue;
+        }
+        if status.is_client_error() {
+            return Ok(Fetched::None(status.as_u16()));
+        }
+        if !status.is_success() {
+            return Err(unreachable(format!("it answered {}", status.as_u16())));
+        }
+        return Ok(Fetched::File(RobotsTxt::parse(&answer.body)));
     }
-    Fetched::File(RobotsTxt::parse(&bytes))
-}
-
-fn cause(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        "no answer in time".to_owned()
-    } else if error.is_connect() {
-        "no connection".to_owned()
-    } else if error.is_redirect() {
-        "too many redirects".to_owned()
-    } else {
-        "the answer broke off".to_owned()
-    }
+    Err(unreachable("too many redirects".to_owned()))
 }
 
 impl RobotsTxt {
@@ -130,7 +146,8 @@ impl RobotsTxt {
         let text = String::from_utf8_lossy(bytes);
         let mut groups: Vec<Group> = Vec::new();
         let mut naming = false;
-        for line in text.split(['\n', '\r']) {
+        let text = text.replace("\r\n", "\n");
+        for (number, line) in text.split(['\n', '\r']).enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
             let Some((field, value)) = line.split_once(':') else { continue };
             let (field, value) = (field.trim().to_ascii_lowercase(), value.trim());
@@ -154,7 +171,11 @@ impl RobotsTxt {
                         group.rules.push(Rule {
                             allow,
                             pattern: percent_encode_path(value),
-                            line: format!("{}: {value}", if allow { "Allow" } else { "Disallow" }),
+                            line: format!(
+                                "{}: {value} (line {})",
+                                if allow { "Allow" } else { "Disallow" },
+                                number + 1
+                            ),
                         });
                     }
                 }
@@ -318,9 +339,12 @@ mod tests {
 
     #[test]
     fn the_deciding_line_is_named() {
-        let robots = RobotsTxt::parse(b"User-agent: *\nDisallow: /a\nAllow: /a/b\n");
-        assert_eq!(robots.verdict("Onggi", "/a/x"), Verdict { allowed: false, rule: "Disallow: /a".to_owned() });
-        assert_eq!(robots.verdict("Onggi", "/a/b"), Verdict { allowed: true, rule: "Allow: /a/b".to_owned() });
+        let robots = RobotsTxt::parse(b"User-agent: *\r\nDisallow: /a\nAllow: /a/b\n");
+        assert_eq!(
+            robots.verdict("Onggi", "/a/x"),
+            Verdict { allowed: false, rule: "Disallow: /a (line 2)".to_owned() }
+        );
+        assert_eq!(robots.verdict("Onggi", "/a/b"), Verdict { allowed: true, rule: "Allow: /a/b (line 3)".to_owned() });
         assert_eq!(robots.verdict("Onggi", "/c").rule, "no rule of robots.txt matches");
     }
 
@@ -350,9 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_read_forbids_or_allows() {
+    fn a_file_that_is_not_there_forbids_nothing() {
         assert!(Fetched::None(404).verdict("Onggi", "/").allowed);
-        let verdict = Fetched::Unreachable("it answered 503".to_owned()).verdict("Onggi", "/");
-        assert_eq!((verdict.allowed, verdict.rule.as_str()), (false, "robots.txt could not be read: it answered 503"));
     }
 }

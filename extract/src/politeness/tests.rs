@@ -51,7 +51,7 @@ async fn robots_is_read_once_obeyed_and_recorded() {
         let url = PAGE.replace("1001", &id.to_string());
         let error = politeness.admit(&source, &url).await.unwrap_err();
         assert!(
-            matches!(&error, FetchError::RobotsDenied { rule, .. } if rule == "Disallow: /restaurant/*/review"),
+            matches!(&error, FetchError::RobotsDenied { rule, .. } if rule == "Disallow: /restaurant/*/review (line 2)"),
             "{error}"
         );
     }
@@ -77,21 +77,65 @@ async fn a_source_may_ignore_it_with_a_reason() {
     let politeness = at(&base, "1000/s");
     let source = source(|text| text.replace("robots = \"obey\"", "robots = { ignore = \"agreed in writing\" }"));
     politeness.admit(&source, PAGE).await.unwrap();
-    assert_eq!(politeness.robots_decisions()[0].rule, "Disallow: /; not obeyed: agreed in writing");
+    assert_eq!(politeness.robots_decisions()[0].rule, "Disallow: / (line 2); not obeyed: agreed in writing");
 }
 
 #[tokio::test]
-async fn a_missing_robots_allows_and_a_broken_one_forbids() {
+async fn a_missing_robots_allows_and_one_that_can_not_be_had_says_nothing() {
     let source = source(str::to_owned);
-    for (status, allowed) in
-        [("404 Not Found", true), ("403 Forbidden", true), ("500 Oops", false), ("503 Busy", false)]
-    {
-        let (base, _) = server(answer(status, "")).await;
-        assert_eq!(at(&base, "1000/s").admit(&source, PAGE).await.is_ok(), allowed, "{status}");
+    let cases = [
+        ("404 Not Found", "", "allowed"),
+        ("403 Forbidden", "", "allowed"),
+        ("500 Oops", "", "it answered 500"),
+        ("503 Busy", "", "it answered 503"),
+        ("429 Slow\r\nretry-after: 7", "", "limited"),
+        ("301 Moved\r\nlocation: /robots.txt", "", "too many redirects"),
+        ("301 Moved\r\nlocation: http://169.254.169.254/latest", "", "it redirects: "),
+        ("301 Moved\r\nlocation: http://127.0.0.1:1/robots.txt", "", "it redirects: "),
+        ("301 Moved\r\nlocation: http://elsewhere.example/", "", "it redirects: `elsewhere.example` is no host"),
+        ("301 Moved", "", "it redirects to nowhere"),
+    ];
+    for (status, body, expected) in cases {
+        let (base, _) = server(answer(status, body)).await;
+        let politeness = at(&base, "1000/s");
+        let found = match politeness.admit(&source, PAGE).await {
+            Ok(_) => "allowed".to_owned(),
+            Err(FetchError::Transient { reason, .. }) => reason,
+            Err(FetchError::RateLimited { retry_after: Some(wait), .. }) if wait.as_secs() == 7 => "limited".to_owned(),
+            Err(error) => panic!("{status}: {error}"),
+        };
+        assert!(found.contains(expected), "{status}: {found}");
+        // It is no verdict: nothing is recorded of what was not learned.
+        assert_eq!(politeness.robots_decisions().len(), usize::from(expected == "allowed"), "{status}");
     }
     // Nobody listens there.
     let unused = Url::parse("http://127.0.0.1:9").unwrap();
-    assert!(matches!(at(&unused, "1000/s").admit(&source, PAGE).await, Err(FetchError::RobotsDenied { .. })));
+    let politeness = at(&unused, "1000/s");
+    assert!(matches!(politeness.admit(&source, PAGE).await, Err(FetchError::Transient { .. })));
+    // Who ignores the rules need not know them.
+    let ignoring = self::source(|text| text.replace("robots = \"obey\"", "robots = { ignore = \"agreed\" }"));
+    assert!(politeness.admit(&ignoring, PAGE).await.is_ok());
+    assert_eq!(politeness.robots_decisions()[0].rule, "robots.txt could not be read; not obeyed: agreed");
+}
+
+/// A server that is ill, and then well.
+#[tokio::test]
+async fn a_robots_that_could_not_be_had_is_asked_for_again() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move {
+        for status in ["503 Busy", "404 Not Found"] {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = socket.read(&mut [0; 4096]).await;
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = socket.write_all(head.as_bytes()).await;
+        }
+    });
+    let (politeness, source) = (at(&base, "1000/s"), source(str::to_owned));
+    assert!(politeness.admit(&source, PAGE).await.is_err());
+    tokio::time::sleep(ROBOTS_RETRY).await;
+    assert!(politeness.admit(&source, PAGE).await.is_ok());
 }
 
 #[tokio::test]

@@ -11,9 +11,10 @@
 //! to the others, and it enters the host anew before its next request.
 //!
 //! Whether another worker lives is told by whether its sign *changes* between two looks, measured by our own monotonic
-//! clock: the clocks of two machines never meet. Only at the first look, and in `status`, the times in the sign are read.
+//! clock: the clocks of two machines never meet. At the first look two times of the store's one clock are compared, when
+//! their sign came in and when ours did; only `status`, which gives no sign, reads the times in them.
 
-use tokio::time::{Instant, sleep};
+use catalog::simulation::{Instant, sleep};
 
 use super::{MISSED, Presence};
 use crate::error::one_line;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use catalog::run::Process;
-use catalog::{Date, Lake, SourceName, Timestamp, path};
+use catalog::run::{Process, silence};
+use catalog::{Date, Lake, ObjectPath, SourceName, Timestamp, path};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
@@ -57,8 +57,12 @@ pub struct UnderWay {
 /// What a worker says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sign {
-    /// Its name.
+    /// Its name, for people.
     pub id: String,
+    /// Random, made when it began to give signs: by this alone it knows its own sign, whatever names, hosts and process ids
+    /// containers have in common. Empty where an older program wrote it.
+    #[serde(default)]
+    pub holder: String,
     /// Why it is here.
     pub role: Role,
     /// Machine and process.
@@ -100,18 +104,36 @@ impl Sign {
         Duration::from_millis(self.interval_ms).saturating_mul(MISSED)
     }
 
-    /// How long ago it said this, by two clocks that may differ.
-    pub fn age(&self, now: Timestamp) -> Duration {
-        Duration::try_from(now.duration_since(self.seen)).unwrap_or_default()
+    /// The name of its object, which no other process has.
+    pub(super) fn name(&self) -> String {
+        match self.holder.as_str() {
+            "" => self.id.clone(),
+            holder => format!("{}-{holder}", self.id),
+        }
     }
 
-    /// Whether it is still there.
-    pub fn health(&self, now: Timestamp) -> Health {
+    /// Whether it is still there, if it has said nothing for `silence`.
+    pub fn health(&self, silence: Duration) -> Health {
         match () {
             () if self.state == State::Stopped => Health::Stopped,
-            () if self.process.is_gone() || self.age(now) > self.patience() => Health::Dead,
+            () if self.process.is_gone() || silence > self.patience() => Health::Dead,
             () => Health::Lives,
         }
+    }
+}
+
+/// A sign, where it lies, and when the store took it in.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) sign: Sign,
+    path: ObjectPath,
+    pub(super) at: Timestamp,
+}
+
+impl Stored {
+    /// How long ago it was given.
+    pub(super) fn silence(&self, now: Timestamp) -> Duration {
+        silence(self.sign.seen, Some(self.at), now)
     }
 }
 
@@ -130,26 +152,34 @@ pub struct Worker {
 /// All who gave a sign lately, in the order in which they began.
 pub async fn workers(lake: &Lake, now: Timestamp) -> Result<Vec<Worker>, Error> {
     let mut signs = read_all(lake).await?;
-    signs.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
-    let worker = |sign: Sign| Worker { health: sign.health(now), seconds_ago: sign.age(now).as_secs_f64(), sign };
+    signs.sort_by(|Stored { sign: a, .. }, Stored { sign: b, .. }| {
+        (a.started, &a.id, &a.holder).cmp(&(b.started, &b.id, &b.holder))
+    });
+    let worker = |stored: Stored| {
+        let silence = stored.silence(now);
+        let health = stored.sign.health(silence);
+        Worker { health, seconds_ago: silence.as_secs_f64(), sign: stored.sign }
+    };
     Ok(signs.into_iter().map(worker).collect())
 }
 
 /// All signs there are; one that can't be read says nothing.
-pub(super) async fn read_all(lake: &Lake) -> Result<Vec<Sign>, Error> {
-    let listed = lake.objects().list(&path::workers()).await?;
-    let read = futures::stream::iter(listed).map(|at| async move {
-        let body = lake.objects().get(&at).await?;
-        Ok::<_, Error>(body.and_then(|body| serde_json::from_slice::<Sign>(&body).ok()))
+pub(super) async fn read_all(lake: &Lake) -> Result<Vec<Stored>, Error> {
+    let listed = lake.objects().entries(&path::workers()).await?;
+    let read = futures::stream::iter(listed).map(|entry| async move {
+        let body = lake.objects().get(&entry.path).await?;
+        let sign = body.and_then(|body| serde_json::from_slice::<Sign>(&body).ok());
+        Ok::<_, Error>(sign.map(|sign| Stored { sign, path: entry.path, at: entry.modified }))
     });
     read.buffered(8).try_filter_map(|sign| async { Ok(sign) }).try_collect().await
 }
 
 /// Removes the signs of those that stopped or died a day ago.
 pub(super) async fn sweep(lake: &Lake, now: Timestamp) -> Result<(), Error> {
-    for sign in read_all(lake).await? {
-        if sign.age(now) > KEPT && sign.health(now) != Health::Lives {
-            lake.objects().delete(&path::worker(&sign.id)).await?;
+    for stored in read_all(lake).await? {
+        let silence = stored.silence(now);
+        if silence > KEPT && stored.sign.health(silence) != Health::Lives {
+            lake.objects().delete(&stored.path).await?;
         }
     }
     Ok(())

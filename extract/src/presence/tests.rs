@@ -66,7 +66,7 @@ async fn who_is_silent_or_gone_is_dead() {
     presence.stop().await;
     sign.seen = now() - jiff::SignedDuration::try_from(SIGN * (MISSED + 1)).unwrap();
     let write = async |sign: &Sign| {
-        lake.objects().put(&path::worker(&sign.id), serde_json::to_vec(sign).unwrap().into()).await.unwrap();
+        lake.objects().put(&path::worker(&sign.name()), serde_json::to_vec(sign).unwrap().into()).await.unwrap();
     };
     write(&sign).await;
     assert_eq!(seen(&lake).await, [("silent".into(), Health::Dead, State::Idle)]);
@@ -74,9 +74,58 @@ async fn who_is_silent_or_gone_is_dead() {
     sign.process.pid = 0;
     write(&sign).await;
     assert_eq!(seen(&lake).await[0].1, Health::Dead, "its process is not there");
-    sign.process.host = "elsewhere".into();
-    write(&sign).await;
-    assert_eq!(seen(&lake).await[0].1, Health::Lives, "what runs elsewhere can't be looked at");
+    for elsewhere in [
+        Process { host: "elsewhere".into(), ..sign.process.clone() },
+        Process { boot: "another machine of this name".into(), ..sign.process.clone() },
+        Process { space: "another container".into(), ..sign.process.clone() },
+    ] {
+        sign.process = elsewhere;
+        sign.seen = now();
+        write(&sign).await;
+        assert_eq!(seen(&lake).await[0].1, Health::Lives, "what runs elsewhere can't be looked at");
+        sign.seen = now() - jiff::SignedDuration::try_from(SIGN * (MISSED + 1)).unwrap();
+        write(&sign).await;
+        assert_eq!(seen(&lake).await[0].1, Health::Dead, "but it was not heard again");
+    }
+}
+
+#[tokio::test]
+async fn a_sign_is_told_by_its_own_random_bits_and_by_nothing_else() {
+    let lake = lake("namesakes").await;
+    // As three containers of one image that were started in one second by an older scheduler.
+    let mut workers = Vec::new();
+    for _ in 0..3 {
+        workers.push(start(&lake, "20261126T144142Z-000001").await);
+    }
+    assert_eq!(seen(&lake).await.len(), 3);
+    for worker in &workers {
+        worker.refresh().await.unwrap();
+        assert_eq!(worker.others().len(), 2, "the other two, and not itself");
+    }
+    for (n, worker) in (1..).zip(&workers) {
+        assert_eq!(worker.enter(HOST).await, n);
+    }
+    // Each has looked again by now, and takes a third.
+    for worker in &workers {
+        worker.refresh().await.unwrap();
+        assert_eq!(worker.enter(HOST).await, 3);
+    }
+}
+
+#[tokio::test]
+async fn the_sign_of_an_older_program_is_another_ones() {
+    let lake = lake("older").await;
+    let old = start(&lake, "old").await;
+    let mut sign = serde_json::to_value(old.sign(None)).unwrap();
+    old.stop().await;
+    lake.objects().delete(&path::worker(&old.sign(None).name())).await.unwrap();
+    sign.as_object_mut().unwrap().remove("holder");
+    sign["hosts"] = serde_json::json!([HOST]);
+    sign["interval_ms"] = serde_json::json!(60_000);
+    lake.objects().put(&path::worker("old"), sign.to_string().into()).await.unwrap();
+    let new = start(&lake, "old").await;
+    assert_eq!(new.others().keys().collect::<Vec<_>>(), ["old"]);
+    assert_eq!(new.enter(HOST).await, 2);
 }
 
 #[tokio::test]
@@ -86,7 +135,7 @@ async fn old_signs_of_the_dead_are_swept() {
     old.stop().await;
     let mut sign = old.sign(Some(State::Stopped));
     sign.seen = now() - jiff::SignedDuration::from_hours(25);
-    lake.objects().put(&path::worker("old"), serde_json::to_vec(&sign).unwrap().into()).await.unwrap();
+    lake.objects().put(&path::worker(&sign.name()), serde_json::to_vec(&sign).unwrap().into()).await.unwrap();
     start(&lake, "recent").await.stop().await;
     start(&lake, "new").await;
     let ids: Vec<String> = seen(&lake).await.into_iter().map(|(id, ..)| id).collect();
@@ -197,7 +246,7 @@ async fn three_workers_together_keep_one_pace() {
                 let at = next.max(Instant::now());
                 next = at + EVERY * share;
                 presence.wants(HOST, at);
-                tokio::time::sleep_until(at).await;
+                sleep(at.saturating_duration_since(Instant::now())).await;
                 asked.lock().unwrap().push(Instant::now());
             }
         }));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use catalog::{Date, SourceName, Timestamp};
 
-use super::{Counts, Held, Message, Of, Queue, ReceiveOptions, Release};
+use super::{Counts, Message, Queue, ReceiptState, ReceiveOptions, Release, TaskFilter};
 use crate::task::{Key, Task};
 
 /// A queue under test, empty at first.
@@ -125,8 +125,8 @@ pub(super) fn dt() -> Date {
     "2026-10-01".parse().unwrap()
 }
 
-pub(super) fn of() -> Of {
-    Of::day(&source(), dt())
+pub(super) fn of() -> TaskFilter {
+    TaskFilter::day(&source(), dt())
 }
 
 pub(super) fn task(key: &str) -> Task {
@@ -174,7 +174,7 @@ pub(super) async fn a_heartbeat_keeps_it_hidden(fixture: &impl Fixture) {
         clock.pass(clock.v() * 2 / 3).await;
         assert!(receive(&other, clock).await.is_none());
         let held = queue.change_visibility(&message.receipt_handle, clock.v(), clock.now()).await.unwrap();
-        assert_eq!(held, Held::Yes);
+        assert_eq!(held, ReceiptState::Current);
     }
     clock.pass(clock.v() * 4 / 3).await;
     assert!(receive(&other, clock).await.is_some());
@@ -188,24 +188,24 @@ pub(super) async fn a_stale_receipt_handle_is_refused(fixture: &impl Fixture) {
     let new = receive(&other, clock).await.unwrap();
     assert_ne!(old.receipt_handle, new.receipt_handle);
     let handle = &old.receipt_handle;
-    assert_eq!(queue.change_visibility(handle, clock.v(), clock.now()).await.unwrap(), Held::Lost);
-    assert_eq!(queue.release(&old, &Release::default(), clock.now()).await.unwrap(), Held::Lost);
-    assert_eq!(queue.bury(&old, "too late", clock.now()).await.unwrap(), Held::Lost);
-    assert_eq!(queue.delete(handle).await.unwrap(), Held::Lost);
+    assert_eq!(queue.change_visibility(handle, clock.v(), clock.now()).await.unwrap(), ReceiptState::Stale);
+    assert_eq!(queue.release(&old, &Release::default(), clock.now()).await.unwrap(), ReceiptState::Stale);
+    assert_eq!(queue.bury(&old, "too late", clock.now()).await.unwrap(), ReceiptState::Stale);
+    assert_eq!(queue.delete(handle).await.unwrap(), ReceiptState::Stale);
     assert_eq!(counts(&queue, clock).await, (0, 1, 0), "the stale handle changed nothing");
-    assert_eq!(other.delete(&new.receipt_handle).await.unwrap(), Held::Yes);
-    assert_eq!(other.delete(&new.receipt_handle).await.unwrap(), Held::Lost);
+    assert_eq!(other.delete(&new.receipt_handle).await.unwrap(), ReceiptState::Current);
+    assert_eq!(other.delete(&new.receipt_handle).await.unwrap(), ReceiptState::Stale);
 }
 
 pub(super) async fn a_deleted_message_is_gone_and_may_come_again(fixture: &impl Fixture) {
     let (queue, clock) = (fixture.open().await, fixture.clock());
     queue.send(&[task("a")], clock.now()).await.unwrap();
     let old = receive(&queue, clock).await.unwrap().receipt_handle;
-    assert_eq!(queue.delete(&old).await.unwrap(), Held::Yes);
+    assert_eq!(queue.delete(&old).await.unwrap(), ReceiptState::Current);
     assert_eq!(counts(&queue, clock).await, (0, 0, 0));
     assert_eq!(queue.send(&[task("a")], clock.now()).await.unwrap(), 1, "a deleted message leaves no trace");
     receive(&queue, clock).await.unwrap();
-    assert_eq!(queue.delete(&old).await.unwrap(), Held::Lost, "its handle is not that of the new one");
+    assert_eq!(queue.delete(&old).await.unwrap(), ReceiptState::Stale, "its handle is not that of the new one");
 }
 
 pub(super) async fn a_message_that_is_received_too_often_is_a_dead_letter(fixture: &impl Fixture) {
@@ -213,7 +213,7 @@ pub(super) async fn a_message_that_is_received_too_often_is_a_dead_letter(fixtur
     queue.send(&[task("a"), task("b")], clock.now()).await.unwrap();
     let rest = receive(&queue, clock).await.unwrap();
     let poisoned = receive(&queue, clock).await.unwrap();
-    assert_eq!(queue.delete(&rest.receipt_handle).await.unwrap(), Held::Yes);
+    assert_eq!(queue.delete(&rest.receipt_handle).await.unwrap(), ReceiptState::Current);
     for count in [2, 3] {
         clock.pass(clock.v()).await;
         assert_eq!(receive(&queue, clock).await.unwrap().receive_count, count);
@@ -237,7 +237,7 @@ pub(super) async fn a_dead_letter_tells_its_last_error(fixture: &impl Fixture) {
         let message = receive(&queue, clock).await.unwrap();
         assert_eq!(message.receive_count as usize, turn + 1);
         let release = Release { error: error.map(str::to_owned), ..Release::default() };
-        assert_eq!(queue.release(&message, &release, clock.now()).await.unwrap(), Held::Yes);
+        assert_eq!(queue.release(&message, &release, clock.now()).await.unwrap(), ReceiptState::Current);
     }
     assert!(receive(&queue, clock).await.is_none());
     assert_eq!(queue.dead_letters(&of(), clock.now()).await.unwrap()[0].error, "second");
@@ -248,14 +248,14 @@ pub(super) async fn a_message_can_be_buried_at_once(fixture: &impl Fixture) {
     queue.send(&[task("a")], clock.now()).await.unwrap();
     let message = receive(&queue, clock).await.unwrap();
     let error = "expected JSON, found 'a quote' of 국밥";
-    assert_eq!(queue.bury(&message, error, clock.now()).await.unwrap(), Held::Yes);
+    assert_eq!(queue.bury(&message, error, clock.now()).await.unwrap(), ReceiptState::Current);
     clock.pass(clock.v() * 4 / 3).await;
     assert!(receive(&queue, clock).await.is_none());
     let dead = queue.dead_letters(&of(), clock.now()).await.unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!((&dead[0].task, dead[0].error.as_str(), dead[0].receive_count), (&task("a"), error, 1));
     assert_eq!(counts(&queue, clock).await, (0, 0, 1));
-    assert_eq!(queue.delete(&message.receipt_handle).await.unwrap(), Held::Lost);
+    assert_eq!(queue.delete(&message.receipt_handle).await.unwrap(), ReceiptState::Stale);
 }
 
 pub(super) async fn dead_letters_are_sent_again_by_redrive(fixture: &impl Fixture) {
@@ -263,7 +263,7 @@ pub(super) async fn dead_letters_are_sent_again_by_redrive(fixture: &impl Fixtur
     queue.send(&[task("a"), task("b")], clock.now()).await.unwrap();
     for _ in 0..2 {
         let message = receive(&queue, clock).await.unwrap();
-        assert_eq!(queue.bury(&message, "no", clock.now()).await.unwrap(), Held::Yes);
+        assert_eq!(queue.bury(&message, "no", clock.now()).await.unwrap(), ReceiptState::Current);
     }
     assert_eq!(counts(&queue, clock).await, (0, 0, 2));
     let dead = queue.dead_letters(&of(), clock.now()).await.unwrap();
@@ -281,9 +281,9 @@ pub(super) async fn a_released_message_waits_as_long_as_it_was_told(fixture: &im
     queue.send(&[task("a")], clock.now()).await.unwrap();
     let first = receive(&queue, clock).await.unwrap();
     let release = Release { after: clock.v(), error: Some("slow down".into()), uncounted: false };
-    assert_eq!(queue.release(&first, &release, clock.now()).await.unwrap(), Held::Yes);
+    assert_eq!(queue.release(&first, &release, clock.now()).await.unwrap(), ReceiptState::Current);
     let late = queue.change_visibility(&first.receipt_handle, clock.v() * 9, clock.now()).await.unwrap();
-    assert_eq!(late, Held::Lost, "it was given back");
+    assert_eq!(late, ReceiptState::Stale, "it was given back");
     clock.pass(clock.v() / 2).await;
     assert!(receive(&queue, clock).await.is_none());
     clock.pass(clock.v()).await;
@@ -294,12 +294,12 @@ pub(super) async fn handing_back_does_not_count_as_a_receive(fixture: &impl Fixt
     let (queue, clock) = (fixture.open().await, fixture.clock());
     queue.send(&[task("a")], clock.now()).await.unwrap();
     let once = receive(&queue, clock).await.unwrap();
-    assert_eq!(queue.release(&once, &Release::default(), clock.now()).await.unwrap(), Held::Yes);
+    assert_eq!(queue.release(&once, &Release::default(), clock.now()).await.unwrap(), ReceiptState::Current);
     let back = Release { uncounted: true, ..Release::default() };
     for _ in 0..10 {
         let message = receive(&queue, clock).await.unwrap();
         assert_eq!(message.receive_count, 2, "the one that counted still does");
-        assert_eq!(queue.release(&message, &back, clock.now()).await.unwrap(), Held::Yes);
+        assert_eq!(queue.release(&message, &back, clock.now()).await.unwrap(), ReceiptState::Current);
     }
     assert_eq!(counts(&queue, clock).await, (1, 0, 0));
 }
@@ -315,19 +315,19 @@ pub(super) async fn dead_letters_are_told_by_source_and_day(fixture: &impl Fixtu
     ];
     assert_eq!(queue.send(&tasks, clock.now()).await.unwrap(), 3);
     for _ in 0..3 {
-        let message = queue.receive(&Of::all(), &options(clock), clock.now()).await.unwrap().unwrap();
-        assert_eq!(queue.bury(&message, "no", clock.now()).await.unwrap(), Held::Yes);
+        let message = queue.receive(&TaskFilter::all(), &options(clock), clock.now()).await.unwrap().unwrap();
+        assert_eq!(queue.bury(&message, "no", clock.now()).await.unwrap(), ReceiptState::Current);
     }
-    let found = async |of: &Of| -> HashSet<Task> {
+    let found = async |of: &TaskFilter| -> HashSet<Task> {
         queue.dead_letters(of, clock.now()).await.unwrap().into_iter().map(|letter| letter.task).collect()
     };
-    let expected = |of: &Of| -> HashSet<Task> { tasks.iter().filter(|task| of.has(task)).cloned().collect() };
+    let expected = |of: &TaskFilter| -> HashSet<Task> { tasks.iter().filter(|task| of.has(task)).cloned().collect() };
     for of in [
-        Of::all(),
+        TaskFilter::all(),
         of(),
-        Of { source: Some(source()), dt: None },
-        Of { source: None, dt: Some(dt()) },
-        Of::day(&other_source, other_day),
+        TaskFilter { source: Some(source()), dt: None },
+        TaskFilter { source: None, dt: Some(dt()) },
+        TaskFilter::day(&other_source, other_day),
     ] {
         assert_eq!(found(&of).await, expected(&of), "{of:?}");
     }
@@ -346,7 +346,7 @@ pub(super) async fn sources_and_days_do_not_mix(fixture: &impl Fixture) {
     let message = receive(&queue, clock).await.unwrap();
     assert_eq!(message.task, tasks[0]);
     assert!(receive(&queue, clock).await.is_none());
-    let counts = queue.counts(&Of::day(&source(), other_day), clock.now()).await.unwrap();
+    let counts = queue.counts(&TaskFilter::day(&source(), other_day), clock.now()).await.unwrap();
     assert_eq!(counts, Counts { visible: 1, in_flight: 0, dead: 0 });
 }
 
@@ -355,7 +355,7 @@ pub(super) async fn fresh_tasks_come_before_those_that_failed(fixture: &impl Fix
     queue.send(&[task("a"), task("b"), task("c")], clock.now()).await.unwrap();
     let first = receive(&queue, clock).await.unwrap();
     assert_eq!(first.task, task("a"), "in the order they were sent");
-    assert_eq!(queue.release(&first, &Release::default(), clock.now()).await.unwrap(), Held::Yes);
+    assert_eq!(queue.release(&first, &Release::default(), clock.now()).await.unwrap(), ReceiptState::Current);
     let mut order = Vec::new();
     while let Some(message) = receive(&queue, clock).await {
         order.push(message.task.keys[0].value.clone());
@@ -378,7 +378,7 @@ pub(super) async fn two_processes_never_hold_the_same_message(fixture: &impl Fix
             while let Some(message) = queue.receive(&of(), &options, now).await.unwrap() {
                 taken.push(message.task.id.clone());
                 if taken.len() % 2 == 0 {
-                    assert_eq!(queue.delete(&message.receipt_handle).await.unwrap(), Held::Yes);
+                    assert_eq!(queue.delete(&message.receipt_handle).await.unwrap(), ReceiptState::Current);
                 }
             }
             (sent, taken)

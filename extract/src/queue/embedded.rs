@@ -21,7 +21,10 @@ use rusqlite::{
     Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params, params_from_iter,
 };
 
-use super::{Counts, DeadLetter, Held, Message, NO_WORD, Of, Queue, ReceiptHandle, ReceiveOptions, Release, later};
+use super::{
+    Counts, DeadLetter, Message, NO_WORD, Queue, ReceiptHandle, ReceiptState, ReceiveOptions, Release, TaskFilter,
+    later,
+};
 use crate::error::Error;
 use crate::task::{Task, TaskId};
 
@@ -107,13 +110,13 @@ impl EmbeddedQueue {
         handle: &ReceiptHandle,
         statement: &'static str,
         values: Vec<Value>,
-    ) -> Result<Held, Error> {
+    ) -> Result<ReceiptState, Error> {
         let place = [handle.source.to_string(), handle.dt.to_string(), handle.task.to_string(), handle.token.clone()];
         self.transact(move |transaction, _| {
             let sql = format!("{statement} where source = ?1 and dt = ?2 and task = ?3 and token = ?4");
             let changed =
                 transaction.execute(&sql, params_from_iter(place.into_iter().map(Value::from).chain(values)))?;
-            Ok(if changed == 1 { Held::Yes } else { Held::Lost })
+            Ok(if changed == 1 { ReceiptState::Current } else { ReceiptState::Stale })
         })
         .await
     }
@@ -140,7 +143,12 @@ impl Queue for EmbeddedQueue {
         .await
     }
 
-    async fn receive(&self, of: &Of, options: &ReceiveOptions, now: Timestamp) -> Result<Option<Message>, Error> {
+    async fn receive(
+        &self,
+        of: &TaskFilter,
+        options: &ReceiveOptions,
+        now: Timestamp,
+    ) -> Result<Option<Message>, Error> {
         let (of, options) = (Text::from(of), *options);
         self.transact(move |transaction, me| {
             let at = now.as_microsecond();
@@ -192,11 +200,11 @@ impl Queue for EmbeddedQueue {
         handle: &ReceiptHandle,
         timeout: Duration,
         now: Timestamp,
-    ) -> Result<Held, Error> {
+    ) -> Result<ReceiptState, Error> {
         self.with_held(handle, "update message set visible_at = ?5", vec![later(now, timeout).into()]).await
     }
 
-    async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<Held, Error> {
+    async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<ReceiptState, Error> {
         let statement = "update message set visible_at = ?5, token = null, error = coalesce(?6, error), receives = max(receives - ?7, 0)";
         let error = release.error.clone().map_or(Value::Null, Value::from);
         self.with_held(
@@ -207,17 +215,17 @@ impl Queue for EmbeddedQueue {
         .await
     }
 
-    async fn delete(&self, handle: &ReceiptHandle) -> Result<Held, Error> {
+    async fn delete(&self, handle: &ReceiptHandle) -> Result<ReceiptState, Error> {
         self.with_held(handle, "delete from message", Vec::new()).await
     }
 
-    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<Held, Error> {
+    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error> {
         let statement = "update message set token = null, error = ?5, dead_at = ?6";
         let values = vec![error.to_owned().into(), now.as_microsecond().into()];
         self.with_held(&message.receipt_handle, statement, values).await
     }
 
-    async fn counts(&self, of: &Of, now: Timestamp) -> Result<Counts, Error> {
+    async fn counts(&self, of: &TaskFilter, now: Timestamp) -> Result<Counts, Error> {
         let of = Text::from(of);
         self.transact(move |transaction, _| {
             transaction.query_row(
@@ -235,7 +243,7 @@ impl Queue for EmbeddedQueue {
         .await
     }
 
-    async fn dead_letters(&self, of: &Of, _now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
+    async fn dead_letters(&self, of: &TaskFilter, _now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
         let of = Text::from(of);
         self.transact(move |transaction, _| {
             let mut select = transaction.prepare(
@@ -275,14 +283,14 @@ impl Queue for EmbeddedQueue {
     }
 }
 
-/// An [`Of`] as SQL takes it.
+/// An [`TaskFilter`] as SQL takes it.
 struct Text {
     source: Option<String>,
     dt: Option<String>,
 }
 
-impl From<&Of> for Text {
-    fn from(of: &Of) -> Self {
+impl From<&TaskFilter> for Text {
+    fn from(of: &TaskFilter) -> Self {
         Self { source: of.source.as_ref().map(ToString::to_string), dt: of.dt.map(|dt| dt.to_string()) }
     }
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use catalog::{Date, SourceName, Timestamp};
 
-use super::{Counts, DeadLetter, Held, Message, NO_WORD, Of, Queue, ReceiptHandle, ReceiveOptions, Release, later};
+use super::{
+    Counts, DeadLetter, Message, NO_WORD, Queue, ReceiptHandle, ReceiptState, ReceiveOptions, Release, TaskFilter,
+    later,
+};
 use crate::error::Error;
 use crate::task::{Task, TaskId};
 
@@ -49,14 +52,14 @@ impl MemoryQueue {
     }
 
     /// Performs a change on the message whose newest receipt is `handle`.
-    fn with_held(&self, handle: &ReceiptHandle, change: impl FnOnce(&mut Entry)) -> Held {
+    fn with_held(&self, handle: &ReceiptHandle, change: impl FnOnce(&mut Entry)) -> ReceiptState {
         let mut state = self.state();
         match state.messages.get_mut(&place(handle)) {
             Some(entry) if entry.token.as_ref() == Some(&handle.token) => {
                 change(entry);
-                Held::Yes
+                ReceiptState::Current
             }
-            _ => Held::Lost,
+            _ => ReceiptState::Stale,
         }
     }
 }
@@ -67,7 +70,7 @@ impl State {
         self.sequence
     }
 
-    fn of<'a>(&'a mut self, of: &'a Of) -> impl Iterator<Item = &'a mut Entry> {
+    fn of<'a>(&'a mut self, of: &'a TaskFilter) -> impl Iterator<Item = &'a mut Entry> {
         self.messages.values_mut().filter(move |entry| of.has(&entry.task))
     }
 }
@@ -93,7 +96,12 @@ impl Queue for MemoryQueue {
         Ok(new)
     }
 
-    async fn receive(&self, of: &Of, options: &ReceiveOptions, now: Timestamp) -> Result<Option<Message>, Error> {
+    async fn receive(
+        &self,
+        of: &TaskFilter,
+        options: &ReceiveOptions,
+        now: Timestamp,
+    ) -> Result<Option<Message>, Error> {
         let mut state = self.state();
         let token = format!("receipt-{}", state.next());
         let at = now.as_microsecond();
@@ -122,11 +130,11 @@ impl Queue for MemoryQueue {
         handle: &ReceiptHandle,
         timeout: Duration,
         now: Timestamp,
-    ) -> Result<Held, Error> {
+    ) -> Result<ReceiptState, Error> {
         Ok(self.with_held(handle, |entry| entry.visible_at = later(now, timeout)))
     }
 
-    async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<Held, Error> {
+    async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<ReceiptState, Error> {
         Ok(self.with_held(&message.receipt_handle, |entry| {
             entry.visible_at = later(now, release.after);
             entry.token = None;
@@ -139,17 +147,17 @@ impl Queue for MemoryQueue {
         }))
     }
 
-    async fn delete(&self, handle: &ReceiptHandle) -> Result<Held, Error> {
+    async fn delete(&self, handle: &ReceiptHandle) -> Result<ReceiptState, Error> {
         let mut state = self.state();
         let place = place(handle);
         if state.messages.get(&place).is_none_or(|entry| entry.token.as_ref() != Some(&handle.token)) {
-            return Ok(Held::Lost);
+            return Ok(ReceiptState::Stale);
         }
         state.messages.remove(&place);
-        Ok(Held::Yes)
+        Ok(ReceiptState::Current)
     }
 
-    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<Held, Error> {
+    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error> {
         Ok(self.with_held(&message.receipt_handle, |entry| {
             entry.token = None;
             entry.error = Some(error.to_owned());
@@ -157,7 +165,7 @@ impl Queue for MemoryQueue {
         }))
     }
 
-    async fn counts(&self, of: &Of, now: Timestamp) -> Result<Counts, Error> {
+    async fn counts(&self, of: &TaskFilter, now: Timestamp) -> Result<Counts, Error> {
         let mut counts = Counts::default();
         for entry in self.state().of(of) {
             if entry.dead_at.is_some() {
@@ -171,7 +179,7 @@ impl Queue for MemoryQueue {
         Ok(counts)
     }
 
-    async fn dead_letters(&self, of: &Of, _now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
+    async fn dead_letters(&self, of: &TaskFilter, _now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
         let mut state = self.state();
         let dead = state.of(of).filter_map(|entry| {
             Some(DeadLetter {

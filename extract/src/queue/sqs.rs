@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use self::body::Body;
 use self::fault::Fault;
-use super::{Counts, DeadLetter, Held, Message, Of, Queue, ReceiptHandle, ReceiveOptions, Release};
+use super::{Counts, DeadLetter, Message, Queue, ReceiptHandle, ReceiptState, ReceiveOptions, Release, TaskFilter};
 use crate::error::Error;
 use crate::task::Task;
 
@@ -113,13 +113,13 @@ impl SqsQueue {
     }
 
     /// An answer about a message in our hands: a handle that is refused means that it is not ours any more.
-    fn held(&self, doing: &'static str, token: &str, answer: Result<(), Fault>) -> Result<Held, Error> {
+    fn held(&self, doing: &'static str, token: &str, answer: Result<(), Fault>) -> Result<ReceiptState, Error> {
         match answer {
-            Ok(()) => Ok(Held::Yes),
+            Ok(()) => Ok(ReceiptState::Current),
             Err(fault) if fault.is_lost_handle() => {
                 tracing::debug!(code = fault.code(), doing, "the message is not ours any more");
                 self.deadlines().remove(token);
-                Ok(Held::Lost)
+                Ok(ReceiptState::Stale)
             }
             Err(fault) => Err(self.failed(doing, fault)),
         }
@@ -172,7 +172,12 @@ impl Queue for SqsQueue {
         self.send_unless_sent(tasks, now).await
     }
 
-    async fn receive(&self, _of: &Of, options: &ReceiveOptions, now: Timestamp) -> Result<Option<Message>, Error> {
+    async fn receive(
+        &self,
+        _of: &TaskFilter,
+        options: &ReceiveOptions,
+        now: Timestamp,
+    ) -> Result<Option<Message>, Error> {
         loop {
             // From before the request: the service began to count some time after that.
             let began = Instant::now();
@@ -202,23 +207,23 @@ impl Queue for SqsQueue {
         handle: &ReceiptHandle,
         timeout: Duration,
         _now: Timestamp,
-    ) -> Result<Held, Error> {
+    ) -> Result<ReceiptState, Error> {
         if !self.holds(&handle.token) {
-            return Ok(Held::Lost);
+            return Ok(ReceiptState::Stale);
         }
         let began = Instant::now();
         let answer = self.hide(&handle.token, timeout).await;
         let held = self.held("extending a message's visibility timeout", &handle.token, answer)?;
-        if held == Held::Yes {
+        if held == ReceiptState::Current {
             self.deadlines().insert(handle.token.clone(), began + timeout);
         }
         Ok(held)
     }
 
-    async fn release(&self, message: &Message, release: &Release, _now: Timestamp) -> Result<Held, Error> {
+    async fn release(&self, message: &Message, release: &Release, _now: Timestamp) -> Result<ReceiptState, Error> {
         let token = &message.receipt_handle.token;
         if !self.holds(token) {
-            return Ok(Held::Lost);
+            return Ok(ReceiptState::Stale);
         }
         let answer = if release.uncounted {
             self.hand_back(message, release.after).await
@@ -230,9 +235,9 @@ impl Queue for SqsQueue {
         Ok(held)
     }
 
-    async fn delete(&self, handle: &ReceiptHandle) -> Result<Held, Error> {
+    async fn delete(&self, handle: &ReceiptHandle) -> Result<ReceiptState, Error> {
         if !self.holds(&handle.token) {
-            return Ok(Held::Lost);
+            return Ok(ReceiptState::Stale);
         }
         let answer = self.remove(&handle.token).await;
         let held = self.held("deleting a message", &handle.token, answer)?;
@@ -240,20 +245,20 @@ impl Queue for SqsQueue {
         Ok(held)
     }
 
-    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<Held, Error> {
+    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error> {
         if !self.holds(&message.receipt_handle.token) {
-            return Ok(Held::Lost);
+            return Ok(ReceiptState::Stale);
         }
         self.give_up(message, error, now).await
     }
 
-    async fn counts(&self, of: &Of, _now: Timestamp) -> Result<Counts, Error> {
+    async fn counts(&self, of: &TaskFilter, _now: Timestamp) -> Result<Counts, Error> {
         let (visible, in_flight) =
             self.about(&self.url).await.map_err(|fault| self.failed("counting the messages", fault))?;
         Ok(Counts { visible, in_flight, dead: noted_dead_letters(&self.lake, of).await?.len() })
     }
 
-    async fn dead_letters(&self, of: &Of, now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
+    async fn dead_letters(&self, of: &TaskFilter, now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
         self.note_what_sqs_moved(now).await?;
         noted_dead_letters(&self.lake, of).await
     }

@@ -1,7 +1,7 @@
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::source::{EMBEDDED, Pointer};
@@ -14,8 +14,8 @@ fn identity() -> IdentityKey {
     IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap()
 }
 
-fn mapped(item: Value) -> Record {
-    map(&reviews(), &Key::new("1001"), &identity(), item)
+fn mapped(item: &Value) -> Record {
+    map(&reviews(), &Key::new("1001"), &identity(), Item::Raw(&item.to_string()))
 }
 
 fn field(kind: FieldType) -> Field {
@@ -73,7 +73,11 @@ fn values_become_cells_or_errors() {
     ];
     for (kind, value, expected) in cases {
         let item = json!({ "v": value });
-        assert_eq!(cell(&field(kind), &Key::new("k"), &item), expected.map_err(str::to_owned), "{kind:?} {item}");
+        assert_eq!(
+            cell(&field(kind), &Key::new("k"), &Json::from(item.clone())),
+            expected.map_err(str::to_owned),
+            "{kind:?} {item}"
+        );
     }
 }
 
@@ -86,7 +90,7 @@ fn a_full_review_is_mapped() {
         "visitCategories": [{"code": "w", "keywords": [{"name": "데이트"}, {"name": "점심에 방문"}]}, {"keywords": []}],
         "tags": [], "media": [{"type": "image"}], "reply": {"body": "감사합니다", "created": "9.15.화"},
     });
-    let record = mapped(item);
+    let record = mapped(&item);
     assert_eq!(
         (record.error.as_deref(), record.key.as_deref(), record.order.map(|at| at.to_string())),
         (None, Some("66e3f0aa"), Some("2026-09-13T04:38:00Z".to_owned()))
@@ -146,7 +150,7 @@ fn what_can_not_be_mapped_keeps_its_payload_and_says_why() {
     ];
     for (item, error, key) in cases {
         let payload = item.to_string().replace("010-1234-5678", "[phone]");
-        let record = mapped(item);
+        let record = mapped(&item);
         assert_eq!((record.error.as_deref(), record.key.as_deref(), record.payload), (Some(error), key, payload));
     }
 }
@@ -166,7 +170,7 @@ proptest! {
             value = json!({"id": "r", "author": value.clone(), "reply": value});
             if value.to_string().len() > 10_000 { break; }
         }
-        let record = mapped(value);
+        let record = mapped(&value);
         prop_assert!(record.error.is_some() || record.key.is_some());
         let row = Row { record, url: "u".into(), fetched_at: Timestamp::UNIX_EPOCH };
         let key = Key::new("1001");

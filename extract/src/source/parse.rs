@@ -7,7 +7,10 @@ use catalog::{Diagnostic, Layer, SourceName, TableName};
 use toml::de::{DeTable, DeValue};
 
 use super::reader::{Reader, Section, either, nearest, wrong};
-use super::{ENVELOPE, FetchKind, Field, FieldType, From, Items, Keys, Order, Pointer, Rate, Robots, Scrub, Source};
+use super::{
+    ENVELOPE, FetchKind, Field, FieldType, From, Items, Keys, Limits, Mask, Order, Pointer, Rate, Robots, Scrub,
+    Secrets, Source,
+};
 
 mod recipe;
 
@@ -32,6 +35,17 @@ pub(super) fn source(file: &str, text: &str) -> Result<Source, Vec<Diagnostic>> 
     source.ok_or_else(|| incomplete(file))
 }
 
+/// The share of a day that may be set aside without a word, unless a source says otherwise.
+const DEFAULT_TOLERANCE: f64 = 0.05;
+
+/// `5%` or `0.05`.
+fn share(text: &str) -> Result<f64, String> {
+    let expected = || format!("expected a share such as `5%` or `0.05`, found `{text}`");
+    let (number, of) = text.trim().strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    let share = number.trim().parse::<f64>().map_err(|_| expected())? / of;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(expected()) }
+}
+
 fn incomplete(file: &str) -> Vec<Diagnostic> {
     let message = "the source is incomplete".to_owned();
     vec![Diagnostic { file: file.to_owned(), line: 1, column: 1, message, hint: None }]
@@ -50,6 +64,7 @@ fn read(r: &mut Reader<'_>, tree: &DeTable<'_>) -> Option<Source> {
     let every_days = top.need_parsed(r, "every", "\"1d\"", days);
     let rate = top.parsed(r, "rate", Rate::parse).unwrap_or(Rate::DEFAULT);
     let max_receives = top.integer(r, "max_receives", 1..=100).unwrap_or(5);
+    let tolerance = top.parsed(r, "tolerate", share).unwrap_or(DEFAULT_TOLERANCE);
     let robots = robots(r, &mut top);
 
     let mut section = required(r, &mut top, "keys");
@@ -60,7 +75,10 @@ fn read(r: &mut Reader<'_>, tree: &DeTable<'_>) -> Option<Source> {
     let fields = fields(r, &mut top);
     let items = items(r, &mut top, &fields);
     let scrub = scrub(r, &mut top);
-    let recipe = recipe(r, &mut top, kind);
+    let limits = limits(r, &mut top);
+    let secrets = secrets(r, &mut top);
+    let egress = egress(r, &mut top);
+    let recipe = recipe(r, &mut top, kind, &secrets);
     top.finish(r);
 
     Some(Source {
@@ -70,13 +88,82 @@ fn read(r: &mut Reader<'_>, tree: &DeTable<'_>) -> Option<Source> {
         keys: keys?,
         keys_per_task: usize::try_from(keys_per_task).ok()?,
         max_receives: u32::try_from(max_receives).ok()?,
+        tolerance,
         rate,
         robots,
         items: items?,
         fields,
         scrub,
+        limits,
+        secrets,
+        egress,
         recipe: recipe?,
     })
+}
+
+fn limits(r: &mut Reader<'_>, top: &mut Section<'_>) -> Limits {
+    let usual = Limits::default();
+    let mut section = top.section(r, "limits", "limits");
+    let mut number =
+        |r: &mut Reader<'_>, key, most, usual: u64| section.integer(r, key, 1..=most).map_or(usual, i64::unsigned_abs);
+    let records = number(r, "records", 10_000_000, usual.records);
+    let answers = number(r, "answers", 10_000_000, usual.answers);
+    let bytes = number(r, "bytes", 1 << 33, usual.bytes);
+    let time = section.parsed(r, "time", duration).unwrap_or(usual.time);
+    section.finish(r);
+    Limits { records, answers, time, bytes }
+}
+
+fn secrets(r: &mut Reader<'_>, top: &mut Section<'_>) -> Secrets {
+    let mut secrets = Secrets::default();
+    for ((name, at), (value, value_at)) in top.section(r, "secrets", "secrets").entries() {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            r.problem(&at, format!("expected a name of letters, digits and `_`, found `{name}`"), None);
+        }
+        let DeValue::String(reference) = value else {
+            wrong(r, &value_at, name, "a string", value);
+            continue;
+        };
+        let is_one =
+            reference.split_once(':').is_some_and(|(kind, rest)| matches!(kind, "env" | "file") && !rest.is_empty());
+        if is_one {
+            secrets.declare(name, reference);
+        } else {
+            // The value itself is not repeated: it may be what should not be here.
+            let hint =
+                format!("write `{name} = \"env:NAME\"`, or `\"file:PATH\"`: a value does not belong in a source file");
+            r.problem(
+                &value_at,
+                format!("expected `{name}` to say where its value is, found something else"),
+                Some(hint),
+            );
+        }
+    }
+    secrets
+}
+
+fn egress(r: &mut Reader<'_>, top: &mut Section<'_>) -> Vec<String> {
+    let mut section = top.section(r, "egress", "egress");
+    let hosts = section.strings(r, "hosts");
+    section.finish(r);
+    host_names(r, hosts)
+}
+
+/// Names of hosts, each with `*.` before it for any name below it.
+pub(super) fn host_names(r: &mut Reader<'_>, names: Vec<(String, Range<usize>)>) -> Vec<String> {
+    let mut hosts = Vec::with_capacity(names.len());
+    for (name, at) in names {
+        let bare = name.strip_prefix("*.").unwrap_or(&name);
+        let is_name =
+            bare.contains('.') && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte));
+        if is_name {
+            hosts.push(name.to_ascii_lowercase());
+        } else {
+            let hint = "a name without a path: `img.example.net`, or `*.example.net` for every name below it";
+            r.problem(&at, format!("expected the name of a host, found `{name}`"), Some(hint.to_owned()));
+        }
+    }
+    hosts
 }
 
 /// A section that must be there.
@@ -176,7 +263,11 @@ fn is_identifier(text: &str) -> bool {
 
 fn items(r: &mut Reader<'_>, top: &mut Section<'_>, fields: &[Field]) -> Option<Items> {
     let mut section = required(r, top, "items");
-    let path = section.need_parsed(r, "path", "\"/data/items\"", single);
+    // The answer itself may be the list: its path is empty.
+    if !section.has("path") {
+        section.missing(r, "path", "\"/data/items\"");
+    }
+    let path = section.parsed(r, "path", single);
     let total = section.parsed(r, "total", single);
     let key =
         column(r, &mut section, "key", "\"review_id\"", fields, &[FieldType::Id, FieldType::String, FieldType::Int64]);
@@ -238,6 +329,10 @@ fn scrub(r: &mut Reader<'_>, top: &mut Section<'_>) -> Scrub {
     let drop = pointers(r, drop);
     let unmasked = section.strings(r, "unmasked");
     let unmasked = pointers(r, unmasked);
+    let names = section.strings(r, "names");
+    let names = pointers(r, names);
+    let allow = section.strings(r, "allow").into_iter().map(|(name, _)| name).collect();
+    let masks = masks(r, &mut section);
     let keep_section = section.section(r, "keep", "identity.keep");
     let mut keep = Vec::new();
     for ((path, at), (value, value_at)) in keep_section.entries() {
@@ -250,7 +345,36 @@ fn scrub(r: &mut Reader<'_>, top: &mut Section<'_>) -> Scrub {
         keep.extend(path.map(|path| (path, names)));
     }
     section.finish(r);
-    Scrub { drop, keep, unmasked }
+    Scrub { drop, keep, unmasked, names, allow, masks }
+}
+
+/// `plate = '\d{2,3}[가-힣]\d{4}'`
+fn masks(r: &mut Reader<'_>, section: &mut Section<'_>) -> Vec<Mask> {
+    /// A pattern that takes more is a mistake: it is run over every text.
+    const MOST_BYTES: usize = 1 << 20;
+    let mut masks = Vec::new();
+    for ((label, at), (value, value_at)) in section.section(r, "masks", "identity.masks").entries() {
+        let DeValue::String(pattern) = value else {
+            wrong(r, &value_at, label, "a pattern", value);
+            continue;
+        };
+        match regex::RegexBuilder::new(pattern).size_limit(MOST_BYTES).build() {
+            Ok(pattern) if pattern.is_match("") => {
+                r.problem(
+                    &value_at,
+                    format!("expected `{label}` to be a pattern of something, found one of nothing"),
+                    None,
+                );
+            }
+            Ok(pattern) if is_identifier(label) => masks.push(Mask { label: format!("[{label}]"), pattern }),
+            Ok(_) => r.problem(&at, format!("expected a name of a-z, 0-9 and `_`, found `{label}`"), None),
+            Err(error) => {
+                let why = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+                r.problem(&value_at, format!("expected `{label}` to be a regular expression: {why}"), None);
+            }
+        }
+    }
+    masks
 }
 
 fn single(text: &str) -> Result<Pointer, String> {

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use crate::json::{Cut, Json, cut, is_null};
 
 /// A parsed pointer.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,20 +27,33 @@ enum Step {
 
 /// What a pointer finds.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Found<'v> {
+pub(crate) enum Found<'v> {
     /// Nothing, or null.
     Absent,
     /// A value that is not null. Only a pointer without `*` finds one.
-    One(&'v Value),
+    One(&'v Json),
     /// The values that are not null, in order. Only a pointer with `*` finds many.
-    Many(Vec<&'v Value>),
+    Many(Vec<&'v Json>),
     /// On the way stood something that has no members, or no elements.
     Wrong {
         /// `an object` or `a list`.
         expected: &'static str,
         /// What stood there.
-        found: &'v Value,
+        found: &'v Json,
     },
+}
+
+/// What a pointer without `*` finds in a text that is not parsed.
+#[derive(Debug, PartialEq)]
+pub(crate) enum FoundText<'t> {
+    /// No such member.
+    Absent,
+    /// `null`, there or on the way.
+    Null,
+    /// The value as it was written.
+    One(&'t str),
+    /// On the way stood something without members.
+    Wrong(&'t str),
 }
 
 impl Pointer {
@@ -66,8 +79,16 @@ impl Pointer {
         self.steps.contains(&Step::Each)
     }
 
+    /// The name of the member that the pointer goes through first, and its alternatives.
+    pub(crate) fn first_names(&self) -> &[String] {
+        match self.steps.first() {
+            Some(Step::Member(names)) => names,
+            _ => &[],
+        }
+    }
+
     /// Follows the pointer through `value`.
-    pub fn find<'v>(&self, value: &'v Value) -> Found<'v> {
+    pub(crate) fn find<'v>(&self, value: &'v Json) -> Found<'v> {
         let mut at = vec![value];
         let mut many = false;
         for step in &self.steps {
@@ -75,13 +96,13 @@ impl Pointer {
             for value in at {
                 match step {
                     Step::Each => match value {
-                        Value::Array(elements) => next.extend(elements.iter().filter(|element| !element.is_null())),
+                        Json::List(elements) => next.extend(elements.iter().filter(|element| !element.is_null())),
                         found => return Found::Wrong { expected: "a list", found },
                     },
                     Step::Member(names) => match value {
-                        Value::Object(members) => next
-                            .extend(names.iter().filter_map(|name| members.get(name)).find(|member| !member.is_null())),
-                        Value::Array(elements) => {
+                        Json::Object(_) => next
+                            .extend(names.iter().filter_map(|name| value.get(name)).find(|member| !member.is_null())),
+                        Json::List(elements) => {
                             next.extend(
                                 names
                                     .iter()
@@ -109,24 +130,57 @@ impl Pointer {
         }
     }
 
+    /// Follows a pointer without `*` through a text, of which only what it passes is cut. An error is a text that can't be.
+    pub(crate) fn find_text<'t>(&self, text: &'t str) -> Result<FoundText<'t>, String> {
+        let mut at = text.trim();
+        for step in &self.steps {
+            let Step::Member(names) = step else { return Ok(FoundText::Wrong(at)) };
+            let found: Vec<&str> = match cut(at)? {
+                // The last of two members of one name counts.
+                Cut::Object(members) => names
+                    .iter()
+                    .filter_map(|name| members.iter().rev().find(|(token, _)| is_name(token, name)).map(|(_, at)| *at))
+                    .collect(),
+                Cut::List(elements) => {
+                    names.iter().filter_map(|name| elements.get(name.parse::<usize>().ok()?).copied()).collect()
+                }
+                Cut::Scalar(_) => return Ok(FoundText::Wrong(at)),
+            };
+            match found.iter().find(|piece| !is_null(piece)) {
+                Some(piece) => at = *piece,
+                None if found.is_empty() => return Ok(FoundText::Absent),
+                None => return Ok(FoundText::Null),
+            }
+        }
+        Ok(if is_null(at) { FoundText::Null } else { FoundText::One(at) })
+    }
+
     /// Every place the pointer names, all alternatives included, for changing it. Used where missing one would leak.
-    pub(crate) fn each_mut(&self, value: &mut Value, change: &mut dyn FnMut(&mut Value)) {
+    pub(crate) fn each_mut(&self, value: &mut Json, change: &mut dyn FnMut(&mut Json)) {
         each_mut(&self.steps, value, change);
     }
 
-    /// Removes every place the pointer names, all alternatives included.
-    pub(crate) fn remove(&self, value: &mut Value) {
+    /// Removes every place the pointer names, all alternatives included, and hands over what it was.
+    pub(crate) fn remove(&self, value: &mut Json, removed: &mut dyn FnMut(Json)) {
         let Some((last, before)) = self.steps.split_last() else { return };
         each_mut(before, value, &mut |parent| match (last, parent) {
-            (Step::Member(names), Value::Object(members)) => members.retain(|name, _| !names.contains(name)),
-            (Step::Member(names), Value::Array(elements)) => {
+            (Step::Member(names), Json::Object(members)) => {
+                let (gone, stays) = std::mem::take(members)
+                    .into_iter()
+                    .partition::<Vec<_>, _>(|(name, _)| names.iter().any(|known| known == name.as_str()));
+                *members = stays;
+                for (_, member) in gone {
+                    removed(member);
+                }
+            }
+            (Step::Member(names), Json::List(elements)) => {
                 for name in names {
                     if let Some(element) = name.parse::<usize>().ok().and_then(|index| elements.get_mut(index)) {
-                        *element = Value::Null;
+                        removed(std::mem::replace(element, Json::Null));
                     }
                 }
             }
-            (Step::Each, Value::Array(elements)) => elements.clear(),
+            (Step::Each, Json::List(elements)) => std::mem::take(elements).into_iter().for_each(&mut *removed),
             _ => {}
         });
     }
@@ -141,18 +195,15 @@ impl Pointer {
     }
 }
 
-fn each_mut(steps: &[Step], value: &mut Value, change: &mut dyn FnMut(&mut Value)) {
+fn each_mut(steps: &[Step], value: &mut Json, change: &mut dyn FnMut(&mut Json)) {
     let Some((step, rest)) = steps.split_first() else { return change(value) };
     match (step, value) {
-        (Step::Each, Value::Array(elements)) => elements.iter_mut().for_each(|element| each_mut(rest, element, change)),
-        (Step::Member(names), Value::Object(members)) => {
-            for name in names {
-                if let Some(member) = members.get_mut(name) {
-                    each_mut(rest, member, change);
-                }
-            }
-        }
-        (Step::Member(names), Value::Array(elements)) => {
+        (Step::Each, Json::List(elements)) => elements.iter_mut().for_each(|element| each_mut(rest, element, change)),
+        (Step::Member(names), Json::Object(members)) => members
+            .iter_mut()
+            .filter(|(name, _)| names.iter().any(|known| known == name.as_str()))
+            .for_each(|(_, member)| each_mut(rest, member, change)),
+        (Step::Member(names), Json::List(elements)) => {
             for name in names {
                 if let Some(element) = name.parse::<usize>().ok().and_then(|index| elements.get_mut(index)) {
                     each_mut(rest, element, change);
@@ -161,6 +212,12 @@ fn each_mut(steps: &[Step], value: &mut Value, change: &mut dyn FnMut(&mut Value
         }
         _ => {}
     }
+}
+
+/// Whether a token is this name, also where it was written with escapes.
+fn is_name(token: &str, name: &str) -> bool {
+    let inner = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
+    inner == name || (inner.contains('\\') && Json::parse(token).is_ok_and(|text| text.as_str() == Some(name)))
 }
 
 fn step_of(pointer: &str, step: &str) -> Result<Step, String> {
@@ -218,13 +275,13 @@ mod tests {
 
     #[test]
     fn a_pointer_finds() {
-        let value = json!({
+        let value = Json::from(json!({
             "a": {"b": 1, "n": null, "x/y": 2, "t~u": 3},
             "kw": [{"name": "맛"}, {"displayName": "친절"}, {"name": null, "displayName": "청결"}, null, {}],
             "nest": [{"k": [{"n": "x"}, {"n": "y"}]}, {}, {"k": []}],
             "empty": [],
             "s": "text",
-        });
+        }));
         let texts = |values: &[&str]| format!("Many({values:?})");
         let cases = [
             ("/a/b", "One(1)".to_owned()),
@@ -248,14 +305,17 @@ mod tests {
         for (pointer, expected) in cases {
             let found = match Pointer::parse(pointer).unwrap().find(&value) {
                 Found::Absent => "Absent".to_owned(),
-                Found::One(Value::String(text)) => format!("One({text})"),
+                Found::One(Json::Text(text)) => format!("One({})", text.as_str()),
                 Found::One(value) => format!("One({value})"),
-                Found::Many(values) if values.iter().all(|value| value.is_string()) => {
+                Found::Many(values) if values.iter().all(|value| value.as_str().is_some()) => {
                     texts(&values.iter().filter_map(|value| value.as_str()).collect::<Vec<_>>())
                 }
                 Found::Many(values) => format!(
                     "Many({:?})",
-                    values.iter().map(|value| [value.as_array().unwrap().len()]).collect::<Vec<_>>()
+                    values
+                        .iter()
+                        .map(|value| if let Json::List(elements) = value { [elements.len()] } else { [99] })
+                        .collect::<Vec<_>>()
                 ),
                 Found::Wrong { expected, .. } => format!("Wrong({expected})"),
             };
@@ -278,10 +338,35 @@ mod tests {
 
     #[test]
     fn what_is_removed_is_removed_in_every_alternative() {
-        let mut value = json!({"author": {"id": 1, "objectId": 2, "x": 3}, "list": [{"p": 1, "q": 2}, {"p": 3}]});
-        Pointer::parse("/author/id|objectId").unwrap().remove(&mut value);
-        Pointer::parse("/list/*/p").unwrap().remove(&mut value);
-        Pointer::parse("/absent/deep").unwrap().remove(&mut value);
-        assert_eq!(value, json!({"author": {"x": 3}, "list": [{"q": 2}, {}]}));
+        let text = r#"{"author": {"id": 1, "objectId": 2, "x": 3, "id": 4}, "list": [{"p": 1, "q": 2}, {"p": 3}]}"#;
+        let mut value = Json::parse(text).unwrap();
+        let mut removed = Vec::new();
+        for pointer in ["/author/id|objectId", "/list/*/p", "/absent/deep"] {
+            Pointer::parse(pointer).unwrap().remove(&mut value, &mut |gone| removed.push(gone.to_string()));
+        }
+        assert_eq!(value, json!({"author": {"x": 3}, "list": [{"q": 2}, {}]}).into());
+        assert_eq!(removed, ["1", "2", "4", "1", "3"]);
+    }
+
+    #[test]
+    fn a_text_is_followed_as_its_value_is() {
+        let text = r#"{"a": {"b": 1, "b": [2], "n": null, "e\u0073c": 3}, "l": [{"x": NaN}, null], "s": "text"}"#;
+        let cases = [
+            ("", FoundText::One(text)),
+            ("/a/b", FoundText::One("[2]")),
+            ("/a/n", FoundText::Null),
+            ("/a/z", FoundText::Absent),
+            ("/z/b", FoundText::Absent),
+            ("/a/n|b", FoundText::One("[2]")),
+            ("/a/esc", FoundText::One("3")),
+            ("/l/0/x", FoundText::One("NaN")),
+            ("/l/1", FoundText::Null),
+            ("/l/9", FoundText::Absent),
+            ("/s/b", FoundText::Wrong("\"text\"")),
+        ];
+        for (pointer, expected) in cases {
+            assert_eq!(Pointer::parse(pointer).unwrap().find_text(text).unwrap(), expected, "{pointer}");
+        }
+        assert!(Pointer::parse("/a").unwrap().find_text("{\"a\": [").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{JsonTemplate, Pointer, UrlTemplate};
+use super::{JsonTemplate, Place, Pointer, UrlTemplate};
 
 /// How a source is fetched.
 #[derive(Clone, Debug)]
@@ -12,6 +12,26 @@ pub enum Recipe {
     /// A page in a headless browser, of which the answers it fetches itself are read.
     Browser(Box<BrowserRecipe>),
 }
+
+impl HttpRecipe {
+    /// Whether another page is another request. Where it is not, one is all.
+    pub(crate) fn is_paged(&self) -> bool {
+        self.differs(&Place { page: 2, start: 2, ..FIRST })
+    }
+
+    /// Whether the site is told how many items a page is to have.
+    pub(crate) fn is_sized(&self) -> bool {
+        self.differs(&Place { size: 2, ..FIRST })
+    }
+
+    fn differs(&self, other: &Place<'_>) -> bool {
+        let headers = self.headers.iter().map(|(_, value)| value);
+        headers.chain([&self.url]).any(|text| text.render(&FIRST) != text.render(other))
+            || self.body.as_ref().is_some_and(|body| body.render(&FIRST) != body.render(other))
+    }
+}
+
+const FIRST: Place<'_> = Place { key: "", page: 1, start: 1, size: 1 };
 
 impl Recipe {
     /// Phrases by which a block page is known.
@@ -64,6 +84,10 @@ pub struct BrowserRecipe {
     pub url: UrlTemplate,
     /// Addresses of the answers to take, with `*` for anything.
     pub response: String,
+    /// Hosts beside the page's own whose answers are taken.
+    pub response_hosts: Vec<String>,
+    /// What the browser says it reads, as `accept-language` has it.
+    pub language: String,
     /// The GraphQL operation the request must carry.
     pub operation: Option<String>,
     /// Phrases by which a block page is known.
@@ -80,8 +104,22 @@ pub struct BrowserRecipe {
     pub block_urls: Vec<String>,
     /// Items in the first document.
     pub document: Option<DocumentRecipe>,
-    /// The button that loads more.
-    pub more: MoreRecipe,
+    /// How the page is made to load more.
+    pub more: More,
+}
+
+/// How a page is made to load more.
+#[derive(Clone, Debug)]
+pub enum More {
+    /// It is not: what it loads by itself is all.
+    Nothing,
+    /// By going to its end.
+    Scroll {
+        /// How long an answer may take; a page that asks for nothing in this time has ended.
+        timeout: Duration,
+    },
+    /// By a button.
+    Button(Box<MoreRecipe>),
 }
 
 /// Items in the first document: an Apollo cache in a script.

@@ -6,6 +6,9 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use url::Url;
+
+use super::Secrets;
 
 /// What a request is made for.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +36,7 @@ impl Place<'_> {
     }
 }
 
-/// An address, or a header's value, with `{key}`, `{page}`, `{start}` and `{size}` in it.
+/// An address, or a header's value, with `{key}`, `{page}`, `{start}` and `{size}` in it, and references to secrets.
 #[derive(Clone, Debug)]
 pub struct UrlTemplate {
     text: String,
@@ -44,6 +47,7 @@ pub struct UrlTemplate {
 enum Part {
     Text(String),
     Name(String),
+    Secret(String),
 }
 
 impl UrlTemplate {
@@ -55,11 +59,16 @@ impl UrlTemplate {
             let Some((name, tail)) = after.split_once('}') else {
                 return Err(format!("expected `}}` after `{{{after}`, found the end"));
             };
-            if !NAMES.contains(&name) {
-                return Err(format!("expected `{{key}}`, `{{page}}`, `{{start}}` or `{{size}}`, found `{{{name}}}`"));
-            }
             parts.push(Part::Text(before.to_owned()));
-            parts.push(Part::Name(name.to_owned()));
+            if let Some(secret) = name.strip_prefix("secret:") {
+                parts.push(Part::Secret(secret.trim().to_owned()));
+            } else if NAMES.contains(&name) {
+                parts.push(Part::Name(name.to_owned()));
+            } else {
+                return Err(format!(
+                    "expected `{{key}}`, `{{page}}`, `{{start}}`, `{{size}}` or `{{secret:NAME}}`, found `{{{name}}}`"
+                ));
+            }
             rest = tail;
         }
         parts.push(Part::Text(rest.to_owned()));
@@ -71,8 +80,35 @@ impl UrlTemplate {
         &self.text
     }
 
-    /// The address for a place.
+    /// The names of the secrets it refers to.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| if let Part::Secret(name) = part { Some(name.as_str()) } else { None })
+    }
+
+    /// The address for a place, as it is shown and kept: secrets stay references.
     pub fn render(&self, place: &Place<'_>) -> String {
+        self.rendered(place, &mut |name, out| {
+            out.push_str("{secret:");
+            out.push_str(name);
+            out.push('}');
+        })
+    }
+
+    /// The address that is really asked.
+    pub(crate) fn render_address(&self, place: &Place<'_>, secrets: &Secrets) -> String {
+        self.rendered(place, &mut |name, out| {
+            let value = secrets.value(name).unwrap_or_default();
+            // Services give their keys out encoded, and not.
+            if is_encoded(value) { out.push_str(value) } else { percent_encode(value, out) }
+        })
+    }
+
+    /// The header that is really sent.
+    pub(crate) fn render_header(&self, place: &Place<'_>, secrets: &Secrets) -> String {
+        self.rendered(place, &mut |name, out| out.push_str(secrets.value(name).unwrap_or_default()))
+    }
+
+    fn rendered(&self, place: &Place<'_>, secret: &mut dyn FnMut(&str, &mut String)) -> String {
         let mut out = String::with_capacity(self.text.len() + place.key.len() * 3);
         for part in &self.parts {
             match part {
@@ -81,10 +117,26 @@ impl UrlTemplate {
                     Some(number) => out.push_str(&number.to_string()),
                     None => percent_encode(place.key, &mut out),
                 },
+                Part::Secret(name) => secret(name, &mut out),
             }
         }
         out
     }
+}
+
+/// Whether a value is one that was encoded: it has an escape, and nothing that needs one.
+fn is_encoded(value: &str) -> bool {
+    let mut parts = value.split('%');
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+    parts.next().is_some_and(plain)
+        && value.contains('%')
+        && parts.all(|part| part.len() >= 2 && part.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit) && plain(part))
+}
+
+/// `host` or `host:port`, as a source names it.
+pub(crate) fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Everything but RFC 3986's unreserved characters is encoded, so that a key can't leave its place.
@@ -205,6 +257,22 @@ mod tests {
     fn a_template_with_an_unknown_name_says_which_are_known() {
         assert!(UrlTemplate::parse("https://a.example/{kye}").unwrap_err().contains("found `{kye}`"));
         assert!(UrlTemplate::parse("https://a.example/{key").unwrap_err().contains("found the end"));
+    }
+
+    #[test]
+    fn a_secret_is_sent_and_its_reference_is_shown() {
+        let template = UrlTemplate::parse("https://a.example/{key}?k={secret:K}").unwrap();
+        let mut secrets = Secrets::default();
+        secrets.declare("K", "env:K");
+        for (value, sent) in [("plain", "plain"), ("a+b/c==", "a%2Bb%2Fc%3D%3D"), ("a%2Bb", "a%2Bb"), ("50%", "50%25")]
+        {
+            secrets.set("K", value);
+            assert_eq!(template.render_address(&place("x"), &secrets), format!("https://a.example/x?k={sent}"));
+            assert_eq!(template.render(&place("x")), "https://a.example/x?k={secret:K}");
+        }
+        let header = UrlTemplate::parse("Bearer {secret:K}").unwrap();
+        assert_eq!(header.render_header(&place("x"), &secrets), "Bearer 50%");
+        assert_eq!(header.secrets().collect::<Vec<_>>(), ["K"]);
     }
 
     #[test]

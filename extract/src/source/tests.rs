@@ -1,5 +1,11 @@
 use super::*;
 
+/// A source that no test asks more of than to be one.
+pub(crate) fn any() -> Source {
+    let text = "name = \"notes\"\nfetch = \"http\"\nevery = \"1d\"\n\n[keys]\nlist = [\"a\"]\n\n[http]\nmethod = \"GET\"\nurl = \"https://site.test/{key}\"\n\n[items]\npath = \"/items\"\nkey = \"id\"\n\n[fields]\nid = { path = \"/id\", type = \"string\", required = true }\n";
+    Source::parse("notes.toml", text).unwrap()
+}
+
 fn problems(text: &str) -> Vec<String> {
     Source::parse("s.toml", text)
         .unwrap_err()
@@ -183,12 +189,34 @@ fn each_mistake_has_its_place_and_a_hint() {
         (
             edited("/restaurant/{key}/", "/restaurant/{place}/"),
             vec![
-                "expected `{key}`, `{page}`, `{start}` or `{size}`, found `{place}` (write something like `url = \"https://example.org/place/{key}/review\"`)",
+                "expected `{key}`, `{page}`, `{start}`, `{size}` or `{secret:NAME}`, found `{place}` (write something like `url = \"https://example.org/place/{key}/review\"`)",
             ],
         ),
         (
             edited("\"과도한 접근 요청\"", "\"제한\""),
             vec!["expected a phrase of at least 6 characters that only a block page has, found `제한`"],
+        ),
+        (
+            edited("hosts = [\"*.naver.com\"", "hosts = [\"https://naver.com/\""),
+            vec![
+                "expected the name of a host, found `https://naver.com/` (a name without a path: `img.example.net`, or `*.example.net` for every name below it)",
+            ],
+        ),
+        (edited("records = 200000", "records = 0"), vec!["expected `records` to be between 1 and 10000000, found 0"]),
+        (edited("bytes = 268435456", "byte = 1"), vec!["unknown key `byte` in [limits] (did you mean `bytes`?)"]),
+        (
+            edited("[browser.more]\nlist", "[browser.mre]\nlist"),
+            vec!["unknown key `mre` in [browser] (did you mean `more`?)"],
+        ),
+        (
+            edited("/review/visitor?", "/review/visitor?k={secret:KEY}&"),
+            vec!["expected a secret of [secrets], found `KEY` (add `KEY = \"env:NAME\"` under [secrets])"],
+        ),
+        (
+            format!("{}\n[secrets]\nKEY = \"hunter2\"\n", EMBEDDED[1].1),
+            vec![
+                "expected `KEY` to say where its value is, found something else (write `KEY = \"env:NAME\"`, or `\"file:PATH\"`: a value does not belong in a source file)",
+            ],
         ),
         (
             edited("query = ", "list = [\"a\"]\nquery = "),
@@ -242,4 +270,62 @@ fn rates_are_read() {
     ] {
         assert_eq!(millis(text), expected, "{text}");
     }
+}
+
+#[test]
+fn credentials_are_references() {
+    let with = |headers: &str, secrets: &str| {
+        let text = EMBEDDED[0].1.replacen("headers = { ", &format!("headers = {{ {headers}, "), 1);
+        Source::parse("s.toml", &format!("{text}\n{secrets}\n")).map_err(|problems| {
+            problems
+                .into_iter()
+                .map(|problem| format!("{} ({})", problem.message, problem.hint.unwrap_or_default()))
+                .collect::<Vec<_>>()
+        })
+    };
+    let declared = "[secrets]\nKEY = \"env:SITE_KEY\"";
+    let source = with("authorization = \"Bearer {secret:KEY}\", x-api-key = \"{secret:KEY}\"", declared).unwrap();
+    assert_eq!(source.secrets().references().collect::<Vec<_>>(), [("KEY", "env:SITE_KEY")]);
+    for (header, expected) in [
+        (
+            "x-api-key = \"env:SITE_KEY\"",
+            "expected the value of `x-api-key`, found where one is kept (write `x-api-key = \"{secret:KEY}\"` and `KEY = \"env:SITE_KEY\"` under [secrets])",
+        ),
+        (
+            "authorization = \"Bearer x\"",
+            "expected `authorization` to refer to a secret: credentials do not belong in a source file (write `authorization = \"{secret:KEY}\"` and `KEY = \"env:NAME\"` under [secrets])",
+        ),
+        (
+            "cookie = \"a=b\"",
+            "expected `cookie` to refer to a secret: credentials do not belong in a source file (write `cookie = \"{secret:KEY}\"` and `KEY = \"env:NAME\"` under [secrets])",
+        ),
+        (
+            "x-api-key = \"{secret:OTHER}\"",
+            "expected a secret of [secrets], found `OTHER` (add `OTHER = \"env:NAME\"` under [secrets])",
+        ),
+    ] {
+        assert_eq!(with(header, declared).unwrap_err(), [expected]);
+    }
+}
+
+#[test]
+fn a_page_loads_more_by_a_button_by_scrolling_or_not() {
+    let more = |text: &str| {
+        let (before, rest) = EMBEDDED[1].1.split_once("# Without a section [browser.more]").unwrap();
+        let (_, after) = rest.split_once("# Where the page may go").unwrap();
+        let text = format!(
+            "{}# Where the page may go{after}",
+            before.replacen("[browser.document]", &format!("{text}\n[browser.document]"), 1)
+        );
+        match Source::parse("s.toml", &text).map(|source| source.recipe) {
+            Ok(Recipe::Browser(recipe)) => Ok(recipe.more),
+            Ok(Recipe::Http(_)) => panic!("a browser source"),
+            Err(problems) => Err(problems[0].message.clone()),
+        }
+    };
+    assert!(matches!(more(""), Ok(More::Nothing)));
+    assert!(matches!(more("more = \"scroll\""), Ok(More::Scroll { .. })));
+    assert_eq!(more("more = \"click\"").unwrap_err(), "expected `more` to be \"scroll\" or a section");
+    let Recipe::Browser(shipped) = Source::parse(EMBEDDED[1].0, EMBEDDED[1].1).unwrap().recipe else { panic!() };
+    assert!(matches!(shipped.more, More::Button(_)));
 }

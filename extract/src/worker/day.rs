@@ -1,103 +1,123 @@
-//! What is left of a source's day: the table and the dead letters say so, never the queue.
+//! What is left of a source's day: the outcomes of its keys and the dead letters say so, never the queue.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use catalog::{Date, Lake, SourceName, Table, path};
+use catalog::{CommitInfo, Date, path};
 
 use super::Extractor;
-use super::message::TXN_VERSION;
+use super::open_source::OpenSource;
 use crate::error::{Error, one_line};
-use crate::queue::{DeadLetter, Of};
+use crate::outcome::{KeyOutcome, Outcome, whole_milliseconds};
+use crate::queue::{DeadLetter, TaskFilter};
 use crate::stage;
-use crate::task::{Task, TaskId};
+use crate::task::{Key, Task};
 
 /// One source's day.
 pub(super) struct Day {
     ctx: Extractor,
-    table: Table,
-    pub(super) of: Of,
-}
-
-/// What is left of the tasks that were looked at.
-pub(super) struct Left {
-    /// Neither in the table nor dead.
-    pub(super) waiting: Vec<Task>,
-    /// Given up.
-    pub(super) dead: Vec<DeadLetter>,
+    open: Arc<OpenSource>,
+    dt: Date,
+    pub(super) of: TaskFilter,
+    /// The number of the newest commit of the source when this run began: what is newer is of this run, or of one beside it.
+    pub(super) began_at: Option<i64>,
 }
 
 impl Day {
-    pub(super) fn new(ctx: &Extractor, table: Table, source: &SourceName, dt: Date) -> Self {
-        Self { ctx: ctx.clone(), table, of: Of::day(source, dt) }
+    pub(super) fn new(ctx: &Extractor, open: &Arc<OpenSource>, dt: Date) -> Self {
+        let of = TaskFilter::day(open.source.name(), dt);
+        Self { ctx: ctx.clone(), open: Arc::clone(open), dt, of, began_at: open.ledger.mark() }
     }
 
-    /// Those whose txn is not in the newest snapshot.
-    pub(super) async fn undone(&self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-        undone(&self.table, tasks).await
-    }
-
-    /// What is left of these.
-    pub(super) async fn left(&self, tasks: Vec<Task>) -> Result<Left, Error> {
-        let mut waiting = self.undone(tasks).await?;
-        let mut dead = Vec::new();
-        if !waiting.is_empty() {
-            dead = self.ctx.queue.dead_letters(&self.of, (self.ctx.now)()).await?;
-            dead.retain(|letter| waiting.iter().any(|task| task.id == letter.task.id));
-            waiting.retain(|task| dead.iter().all(|letter| letter.task.id != task.id));
+    /// Puts tasks into the queue. Those that are dead letters there, of an earlier run, are sent anew: their keys are due.
+    pub(super) async fn send(&self, tasks: &[Task]) -> Result<(), Error> {
+        let (queue, now) = (&self.ctx.queue, self.ctx.now);
+        let mut dead = queue.dead_letters(&self.of, now()).await?;
+        dead.retain(|letter| tasks.iter().any(|task| task.id == letter.task.id));
+        if !dead.is_empty() {
+            queue.redrive(&dead, now()).await?;
         }
-        Ok(Left { waiting, dead })
+        queue.send(tasks, now()).await?;
+        Ok(())
     }
 
-    /// Those of these dead letters whose tasks have not landed in the meantime: somebody may have sent them back.
-    pub(super) async fn still_dead(&self, mut dead: Vec<DeadLetter>) -> Result<Vec<DeadLetter>, Error> {
-        let undone = self.undone(dead.iter().map(|letter| letter.task.clone()).collect()).await?;
-        dead.retain(|letter| undone.iter().any(|task| task.id == letter.task.id));
-        Ok(dead)
+    /// Those of these tasks that have keys which neither ended nor failed since this run began. Keys of a task that the queue
+    /// gave up, because every worker that took it died, have failed.
+    pub(super) async fn left(&self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
+        self.open.ledger.catch_up(&self.open.table.snapshot().await?).await?;
+        let left: Vec<Task> = tasks.into_iter().filter(|task| self.has_left(task)).collect();
+        if left.is_empty() {
+            return Ok(left);
+        }
+        let dead = self.ctx.queue.dead_letters(&self.of, (self.ctx.now)()).await?;
+        let (dead, left): (Vec<Task>, Vec<Task>) =
+            left.into_iter().partition(|task| dead.iter().any(|letter| letter.task.id == task.id));
+        for task in &dead {
+            self.say(std::slice::from_ref(task), Outcome::Failed, &self.last_word(task).await?).await?;
+        }
+        Ok(left)
     }
 
-    /// Removes what tasks that have landed left staged: their worker died between its commit and the end. It is garbage, so
+    async fn last_word(&self, task: &Task) -> Result<String, Error> {
+        let letters = self.ctx.queue.dead_letters(&self.of, (self.ctx.now)()).await?;
+        let of = |letter: &DeadLetter| letter.task.id == task.id;
+        Ok(letters.into_iter().find(of).map(|letter| letter.error).unwrap_or_default())
+    }
+
+    fn has_left(&self, task: &Task) -> bool {
+        task.keys.iter().any(|key| self.is_left(key))
+    }
+
+    /// How many keys of these tasks are left.
+    pub(super) fn count_left(&self, tasks: &[Task]) -> u64 {
+        tasks.iter().flat_map(|task| &task.keys).filter(|key| self.is_left(key)).count() as u64
+    }
+
+    fn is_left(&self, key: &Key) -> bool {
+        let tried = self.open.ledger.get(self.dt, &key.value).map(|state| state.mark);
+        let before_us = tried.is_none_or(|mark| self.began_at.is_some_and(|began| mark <= began));
+        self.open.ledger.is_wanted(self.dt, key) && before_us
+    }
+
+    /// Records how the keys of these tasks ended that are left.
+    pub(super) async fn say(&self, tasks: &[Task], outcome: Outcome, why: &str) -> Result<(), Error> {
+        let now = whole_milliseconds((self.ctx.now)());
+        let of = |task: &Task, key: &Key| KeyOutcome {
+            key: key.value.clone(),
+            dt: self.dt,
+            outcome,
+            rows: 0,
+            set_aside: 0,
+            missing: 0,
+            why: Some(why.to_owned()),
+            definition: self.open.ledger.definition().to_owned(),
+            task: task.id.to_string(),
+            at: now,
+        };
+        let outcomes: Vec<KeyOutcome> = tasks
+            .iter()
+            .flat_map(|task| task.keys.iter().filter(|key| self.is_left(key)).map(|key| of(task, key)))
+            .collect();
+        self.open.ledger.say(&outcomes, &self.info()).await
+    }
+
+    pub(super) fn info(&self) -> CommitInfo {
+        CommitInfo { run: self.ctx.run.clone(), now: (self.ctx.now)(), lineage: Vec::new() }
+    }
+
+    /// Removes what keys that are done left staged: their worker died between its commit and the end. It is garbage, so
     /// what can't be removed is left for later.
-    pub(super) async fn sweep(&self, tasks: &[Task], waiting: &[Task]) {
-        if tasks.len() == waiting.len() {
-            return;
-        }
-        let staged = self.ctx.lake.objects().list(&path::staged_all()).await.unwrap_or_default();
-        if staged.is_empty() {
-            return;
-        }
-        let waiting: HashSet<&TaskId> = waiting.iter().map(|task| &task.id).collect();
-        for task in tasks.iter().filter(|task| !waiting.contains(&task.id)) {
-            let folder = format!("{}/", path::staged_task(&task.source, task.dt, task.id.as_str()));
-            if staged.iter().any(|object| object.as_str().starts_with(&folder)) {
-                tracing::debug!(task = task.id.as_str(), "removing what a task that has landed left staged");
-                if let Err(error) = stage::clear(&self.ctx.lake, task).await {
-                    tracing::warn!(task = task.id.as_str(), error = one_line(&error), "staged keys stay behind");
-                }
+    pub(super) async fn sweep(&self, tasks: &[Task]) {
+        let staged = path::staged_day(self.open.source.name(), self.dt);
+        let Ok(staged) = self.ctx.lake.objects().list(&staged).await else { return };
+        let wanted: HashSet<_> = (tasks.iter().flat_map(|task| &task.keys))
+            .map(|key| stage::place(self.open.source.name(), self.dt, key))
+            .collect();
+        for object in staged.iter().filter(|object| !wanted.contains(object)) {
+            tracing::debug!(%object, "removing what a key that is done left staged");
+            if let Err(error) = self.ctx.lake.objects().delete(object).await {
+                tracing::warn!(%object, error = one_line(&error), "a staged key stays behind");
             }
         }
-    }
-}
-
-/// Those tasks whose txn is not in the table's newest snapshot.
-pub(super) async fn undone(table: &Table, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-    if tasks.is_empty() {
-        return Ok(tasks);
-    }
-    let snapshot = table.snapshot().await?;
-    let mut undone = Vec::new();
-    for task in tasks {
-        if snapshot.txn(&task.app_id()).await?.is_none_or(|version| version < TXN_VERSION) {
-            undone.push(task);
-        }
-    }
-    Ok(undone)
-}
-
-/// Whether a task is in its source's table. The queue may say otherwise of a task that was sent twice.
-pub async fn landed(lake: &Lake, task: &Task) -> Result<bool, Error> {
-    let name = catalog::TableName::new(catalog::Layer::Raw, task.source.as_str())?;
-    match lake.find(&name).await? {
-        Some(table) => Ok(undone(&table, vec![task.clone()]).await?.is_empty()),
-        None => Ok(false),
     }
 }

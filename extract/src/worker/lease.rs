@@ -2,8 +2,8 @@
 //!
 //! The heartbeat is a task of its own, so that a slow page can't hold it up. It extends the visibility timeout every third
 //! of it, which leaves two tries before the message shows up for others. When it can't – the handle is stale, or the queue
-//! hasn't answered for almost a whole timeout – the lease is *lost*, and the work must end before its commit: somebody else
-//! may be on it.
+//! hasn't answered for almost a whole timeout – the lease is *lost*, and the asking ends: somebody else may be on it. Landing
+//! needs no lease: a key that somebody else closed in the meantime is left out of the commit.
 //!
 //! A process that was frozen wakes up believing that no time has passed. So our own monotonic clock has a word too: a lease
 //! whose last extension is older than the timeout is lost without asking, whatever the queue would answer.
@@ -12,17 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use catalog::Timestamp;
+use catalog::simulation::{Instant, sleep};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, one_line};
-use crate::queue::{Held, Queue, ReceiptHandle};
+use crate::queue::{Queue, ReceiptHandle, ReceiptState};
 
 /// Held as long as it lives; dropping it ends the heartbeat, not the receive.
 #[derive(Debug)]
 pub(super) struct Lease {
-    message: Extend,
     lost: Cancel,
     heartbeat: JoinHandle<()>,
 }
@@ -48,21 +48,13 @@ impl Lease {
         let extended = Arc::new(Mutex::new(Instant::now()));
         let message = Extend { queue: Arc::clone(queue), handle: handle.clone(), timeout, now, extended };
         let lost = Cancel::new();
-        let heartbeat = tokio::spawn(beat(message.clone(), lost.clone()));
-        Self { message, lost, heartbeat }
+        let heartbeat = tokio::spawn(beat(message, lost.clone()));
+        Self { lost, heartbeat }
     }
 
     /// Waits until the lease is lost.
     pub(super) async fn lost(&self) {
         self.lost.cancelled().await;
-    }
-
-    /// Asks the queue, right before a commit, whether the message is still ours.
-    pub(super) async fn confirm(&self) -> Result<Held, Error> {
-        if self.lost.is_cancelled() {
-            return Ok(Held::Lost);
-        }
-        self.message.extend().await
     }
 }
 
@@ -73,16 +65,18 @@ impl Drop for Lease {
 }
 
 impl Extend {
-    async fn extend(&self) -> Result<Held, Error> {
+    async fn extend(&self) -> Result<ReceiptState, Error> {
         if self.age() >= self.timeout {
-            return Ok(Held::Lost);
+            return Ok(ReceiptState::Stale);
         }
         let began = Instant::now();
         let change = self.queue.change_visibility(&self.handle, self.timeout, (self.now)());
         // An answer that comes after the timeout is worth nothing.
-        let Ok(held) = timeout(self.timeout.saturating_sub(self.age()), change).await else { return Ok(Held::Lost) };
+        let Ok(held) = timeout(self.timeout.saturating_sub(self.age()), change).await else {
+            return Ok(ReceiptState::Stale);
+        };
         let held = held?;
-        if held == Held::Yes {
+        if held == ReceiptState::Current {
             *self.extended.lock().unwrap_or_else(PoisonError::into_inner) = began;
         }
         Ok(held)
@@ -100,8 +94,8 @@ async fn beat(message: Extend, lost: Cancel) {
     loop {
         sleep(pause).await;
         match message.extend().await {
-            Ok(Held::Yes) => pause = third,
-            Ok(Held::Lost) => break,
+            Ok(ReceiptState::Current) => pause = third,
+            Ok(ReceiptState::Stale) => break,
             Err(error) => {
                 tracing::warn!(task = %message.handle.task, error = one_line(&error), "a heartbeat failed");
                 pause = soon;

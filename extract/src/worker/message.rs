@@ -1,276 +1,394 @@
-//! Steps 3 to 6 of a task's life, for one received message: done? → fetch → land → delete.
+//! Steps 3 to 6 of a task's life, for one received message: wanted? → fetch → land → delete.
 //!
-//! Whatever ends it early is a [`Setback`], and [`Crew::set_back`] is the one place that tells the queue about it.
+//! A task is its keys: those that somebody has closed since are left out, those that were fetched well land whatever the
+//! others do, and those that failed come again with the message, or, when its receives are used up, end as *failed*. What
+//! ends it early is a [`TaskFailure`], and [`WorkerPool::settle`] is the one place that tells the queue about it.
+//!
+//! A hand does not wait until what it fetched has landed: it hands that over as an [`Ending`], with the lease, and takes the
+//! next message.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::sync::Arc;
 
-use catalog::{CommitInfo, Committed, ObjectPath, Txn, TxnRule, failpoint, path};
-use tokio::time::sleep;
+use catalog::{ObjectPath, failpoint, path};
 
-use super::crew::Crew;
-use super::desk::Desk;
+use super::failure::TaskFailure;
+use super::landing::Fetched;
 use super::lease::Lease;
-use super::setback::Setback;
-use super::tally::Share;
-use crate::decide::{Attempt, Decision, decide, retry_or_bury};
-use crate::error::{Error, one_line};
-use crate::fetch::FetchError;
-use crate::harvest::{Envelope, harvest};
+use super::open_source::OpenSource;
+use super::pool::WorkerPool;
+use super::stats::TaskProgress;
+use crate::decide::{Attempt, Decision, decide, wait};
+use crate::error::{Error, FetchError, one_line};
+use crate::harvest::{Ending as ListEnding, Envelope, Harvest, harvest};
+use crate::outcome::{KeyOutcome, Outcome, whole_milliseconds};
 use crate::presence::Guard;
-use crate::queue::{Held, Message};
+use crate::queue::{Message, NO_WORD, ReceiptState};
 use crate::stage::{self, Staged};
 use crate::task::{Key, fraction};
 
-/// A task's txn has one version only: a task lands once or not.
-pub(super) const TXN_VERSION: i64 = 1;
+/// So many keys in a row that fail, of a site that has answered nobody here, mean that it is not the keys. The rest of the
+/// task waits for its next receive, which begins with them.
+const MOST_FAILED_IN_ROW: usize = 3;
 
-/// A second key that fails in a row of tries means that it is not the key. The rest of the task waits for its next receive.
-const MOST_FAILED_KEYS: usize = 2;
+/// A message whose keys were asked for: what remains is to land them and to tell the queue.
+pub(super) struct Ending {
+    message: Message,
+    open: Arc<OpenSource>,
+    lease: Lease,
+    progress: TaskProgress,
+    /// What is to land.
+    fetched: Vec<Fetched>,
+    /// What is told to the queue then; nothing if the message is to be deleted.
+    failure: Option<TaskFailure>,
+}
 
-/// Lost races for a version of the table before the task is put back.
-const COMMIT_TRIES: u32 = 6;
-
-impl Crew {
-    /// Takes a message through the rest of its life. An error is one that stops the work.
-    pub(super) async fn perform(&self, message: &Message) -> Result<(), Error> {
-        let desk = match self.desks.get(&self.ctx, &message.task.source).await {
-            Ok(desk) => desk,
-            Err(error) => return self.set_back(message, Setback::Failed(error)).await,
+impl WorkerPool {
+    /// Asks for the keys of a message. What remains to be done comes back; nothing if the queue was told already. An error is
+    /// one that stops the work.
+    pub(super) async fn perform(&self, message: Message) -> Result<Option<Ending>, Error> {
+        let task = &message.task;
+        let open = match self.open.get(&self.ctx, &task.source, task.dt).await {
+            Ok(open) => open,
+            Err(error) => return self.settle(&message, TaskFailure::Failed(error)).await.map(|()| None),
         };
-        let max_receives = desk.as_ref().map(|desk| desk.source.max_receives());
-        if let Some(setback) = self.refuse(message, max_receives) {
-            return self.set_back(message, setback).await;
+        let Some(open) = open else {
+            return self.settle(&message, Self::unknown_source(&message)).await.map(|()| None);
+        };
+        if let Some(failure) = self.refuse(&message) {
+            return self.settle(&message, failure).await.map(|()| None);
         }
-        let Some(desk) = desk else { return Ok(()) };
         let presence = self.ctx.presence.as_ref().map(|presence| presence.task(&message.task));
         let lease =
             Lease::hold(&self.ctx.queue, &message.receipt_handle, self.ctx.tuning.visibility_timeout, self.ctx.now);
-        let job = Job { crew: self, desk: &desk, message, presence };
-        let ended = job.live(&lease).await;
-        // From here on nothing may extend what we give back.
-        drop(lease);
+        let progress = self.stats_of(&message.task).of_task();
+        let job = Job { pool: self, open: &open, message: &message, presence };
+        let ended = job.fetch(&lease, &progress).await;
         match ended {
-            Ok(()) => Ok(()),
-            Err(setback) => self.set_back(message, setback).await,
-        }
-    }
-}
-
-/// One message that is worked on.
-struct Job<'a> {
-    crew: &'a Crew,
-    desk: &'a Desk,
-    message: &'a Message,
-    presence: Option<Guard>,
-}
-
-impl Job<'_> {
-    async fn live(&self, lease: &Lease) -> Result<(), Setback> {
-        let (crew, task) = (self.crew, &self.message.task);
-        if self.is_done().await.map_err(|error| self.setback(error))? {
-            tracing::debug!(task = task.id.as_str(), "it has landed already");
-            return self.finish().await.map_err(Setback::Failed);
-        }
-        let share = crew.tally_of(task).share();
-        let staged = tokio::select! {
-            biased;
-            () = lease.lost() => Err(Setback::Lost),
-            () = crew.ctx.cancel.cancelled() => Err(Setback::HandBack),
-            () = crew.stop.cancelled() => Err(Setback::HandBack),
-            staged = self.fetch_all(&share) => staged,
-        }?;
-        if lease.confirm().await.map_err(|error| self.setback(error))? == Held::Lost {
-            return Err(Setback::Lost);
-        }
-        failpoint!("extract.land.before");
-        self.land(&staged).await?;
-        failpoint!("extract.land.after");
-        share.keep();
-        self.finish().await.map_err(Setback::Failed)
-    }
-
-    async fn is_done(&self) -> Result<bool, Error> {
-        let version = self.desk.table.snapshot().await?.txn(&self.message.task.app_id()).await?;
-        Ok(version.is_some_and(|version| version >= TXN_VERSION))
-    }
-
-    /// Step 4. What is staged is not fetched; what is fetched is staged before the next key.
-    async fn fetch_all(&self, share: &Share<'_>) -> Result<Vec<Staged>, Setback> {
-        let (lake, task) = (&self.crew.ctx.lake, &self.message.task);
-        let prefix = path::staged_task(&task.source, task.dt, task.id.as_str());
-        let listed = lake.objects().list(&prefix).await.map_err(|error| self.setback(error.into()))?;
-        let listed: HashSet<ObjectPath> = listed.into_iter().collect();
-        let mut staged = Vec::with_capacity(task.keys.len());
-        let mut records = 0;
-        let mut first_setback = None;
-        let mut failed = 0;
-        for key in &task.keys {
-            let found = if listed.contains(&stage::place(task, key)) {
-                stage::read(lake, task, key, &self.desk.schema).await.map_err(|error| self.setback(error))?
-            } else {
-                None
-            };
-            let one = match found {
-                Some(one) => one,
-                None => match self.fetch_key(key, records, share).await {
-                    Ok(one) => one,
-                    Err((setback, go_on)) => {
-                        share.records(records);
-                        failed += 1;
-                        if !go_on {
-                            return Err(setback);
-                        }
-                        first_setback.get_or_insert(setback);
-                        if failed >= MOST_FAILED_KEYS {
-                            break;
-                        }
-                        continue;
-                    }
-                },
-            };
-            records += one.rows();
-            share.records(records);
-            share.key_done();
-            staged.push(one);
-        }
-        first_setback.map_or(Ok(staged), Err)
-    }
-
-    /// Fetches a key and stages it. A failure says whether the task's other keys are worth a try.
-    async fn fetch_key(&self, key: &Key, records: u64, share: &Share<'_>) -> Result<Staged, (Setback, bool)> {
-        let (ctx, task, tally) = (&self.crew.ctx, &self.message.task, self.crew.tally_of(&self.message.task));
-        let lake_error = |error: Error| (self.setback(error), false);
-        if let Some(presence) = &self.presence {
-            presence.key(&key.value);
-        }
-        failpoint!("extract.fetch.before");
-        let envelope = Envelope { task: task.id.to_string(), dt: task.dt, now: ctx.now };
-        let progress = |so_far: u64| share.records(records + so_far);
-        let harvested =
-            harvest(self.desk.fetch.as_ref(), &self.desk.source, key, &envelope, &ctx.identity, &progress).await;
-        failpoint!("extract.fetch.after");
-        let fetched = match harvested {
-            Ok(harvest) => {
-                tally.change(|numbers| {
-                    numbers.keys_fetched += 1;
-                    numbers.requests += harvest.requests;
-                });
-                Staged::from(harvest)
+            Ok((fetched, failure)) => {
+                Ok(Some(Ending { open: Arc::clone(&open), message, lease, progress, fetched, failure }))
             }
-            Err(error) => {
-                let same_host = matches!(error, FetchError::RateLimited { .. });
-                match decide(&error, &self.attempt()) {
-                    Decision::Record { reason } => {
-                        tracing::warn!(task = task.id.as_str(), key = key.value, reason, "a key has no data: recorded");
-                        tally.change(|numbers| numbers.keys_fetched += 1);
-                        stage::refusal(&self.desk.schema, task, key, &reason, (ctx.now)()).map_err(lake_error)?
-                    }
-                    Decision::Retry { after } => {
-                        let error = format!("key `{}`: {}", key.value, one_line(&error));
-                        return Err((Setback::Retry { after, error }, !same_host));
-                    }
-                    Decision::DeadLetter(reason) => {
-                        return Err((Setback::Bury(format!("key `{}`: {reason}", key.value)), !same_host));
-                    }
-                    Decision::StopHost { host, evidence } => return Err((Setback::Blocked { host, evidence }, false)),
-                    Decision::StopSource => {
-                        let error = Error::Fetch { name: task.source.clone(), source: Box::new(error) };
-                        return Err((Setback::Failed(error), false));
-                    }
-                    Decision::HandBack => return Err((Setback::Failed(Error::Cancelled), false)),
+            Err(failure) => {
+                // From here on nothing may extend what we give back.
+                drop(lease);
+                self.settle(&message, failure).await.map(|()| None)
+            }
+        }
+    }
+
+    /// Lands what was fetched of a message, and tells the queue. An error is one that stops the work.
+    pub(super) async fn end(&self, ending: Ending) -> Result<(), Error> {
+        let Ending { message, open, lease, progress, fetched, failure } = ending;
+        let keys: Vec<Key> = fetched.iter().map(|it| it.key.clone()).collect();
+        if !fetched.is_empty() {
+            match open.land(&self.ctx, fetched, self.is_alone()).await {
+                Ok(landed) => {
+                    self.stats_of(&message.task).landed(&landed, failure.is_none());
+                    progress.keep();
+                }
+                Err(error) => {
+                    drop(lease);
+                    return self.settle(&message, self.failure_of(&message, error)).await;
                 }
             }
-        };
-        failpoint!("extract.stage.before");
-        let staged = stage::write(&ctx.lake, task, key, fetched).await.map_err(lake_error)?;
-        failpoint!("extract.stage.after");
-        Ok(staged)
-    }
-
-    /// Step 5: everything the task staged becomes visible in one commit, or was already.
-    async fn land(&self, staged: &[Staged]) -> Result<(), Setback> {
-        let (ctx, task) = (&self.crew.ctx, &self.message.task);
-        for turn in 1..=COMMIT_TRIES {
-            let batches = staged.iter().map(|one| &one.batch).filter(|batch| batch.num_rows() > 0).cloned().collect();
-            let txn = Txn { app_id: task.app_id(), version: TXN_VERSION, rule: TxnRule::AtLeast };
-            let commit = CommitInfo { run: ctx.run.clone(), now: (ctx.now)(), lineage: Vec::new() };
-            match self.desk.table.append(batches, txn, &commit).await {
-                Ok(Committed::Done(version)) => {
-                    tracing::info!(
-                        task = task.id.as_str(),
-                        version,
-                        rows = staged.iter().map(Staged::rows).sum::<u64>(),
-                        "landed"
-                    );
-                    self.crew.tally_of(task).landed(staged);
-                    return Ok(());
-                }
-                Ok(Committed::Duplicate(version)) => {
-                    tracing::info!(task = task.id.as_str(), version, "somebody else landed it meanwhile");
-                    return Ok(());
-                }
-                Ok(Committed::Conflict(version)) => {
-                    tracing::debug!(task = task.id.as_str(), version, turn, "the table moved under the commit");
-                    let jitter = self.jitter(self.message.receive_count + turn * 1000);
-                    sleep(Duration::from_millis(20 << turn).mul_f64(0.5 + jitter)).await;
-                }
-                Err(error) => return Err(self.setback(error.into())),
-            }
         }
-        let reason = || format!("lost the race for a version of the table {COMMIT_TRIES} times");
-        Err(match retry_or_bury(reason, &self.attempt()) {
-            Decision::Retry { after } => Setback::Retry { after, error: reason() },
-            _ => Setback::Bury(reason()),
-        })
-    }
-
-    /// Step 6: the message, and after it what was staged. What can't be removed now is garbage and not an error.
-    async fn finish(&self) -> Result<(), Error> {
-        let (ctx, task) = (&self.crew.ctx, &self.message.task);
-        failpoint!("extract.delete.before");
-        match ctx.queue.delete(&self.message.receipt_handle).await {
-            Ok(Held::Yes) => {}
-            Ok(Held::Lost) => {
-                tracing::debug!(task = task.id.as_str(), "its message is somebody else's, who will find it done");
-            }
-            Err(error) if error.is_retryable() => {
-                tracing::warn!(
-                    task = task.id.as_str(),
-                    error = one_line(&error),
-                    "its message stays, and will be found done"
-                );
-            }
-            Err(error) => return Err(error),
+        drop(lease);
+        if let Some(failure) = failure {
+            self.settle(&message, failure).await?;
+        } else {
+            self.delete(&message).await?;
         }
-        failpoint!("extract.delete.after");
-        if let Err(error) = stage::clear(&ctx.lake, task).await {
-            tracing::warn!(task = task.id.as_str(), error = one_line(&error), "staged keys stay behind");
+        // What can't be removed now is garbage and not an error.
+        if let Err(error) = stage::clear(&self.ctx.lake, &message.task.source, message.task.dt, &keys).await {
+            tracing::warn!(task = message.task.id.as_str(), error = one_line(&error), "staged keys stay behind");
         }
         failpoint!("extract.unstage.after");
         Ok(())
     }
 
-    /// What an error of the lake or the queue means for the message.
-    fn setback(&self, error: Error) -> Setback {
-        if !error.is_retryable() {
-            return Setback::Failed(error);
+    async fn delete(&self, message: &Message) -> Result<(), Error> {
+        let task = message.task.id.as_str();
+        failpoint!("extract.delete.before");
+        match self.ctx.queue.delete(&message.receipt_handle).await {
+            Ok(ReceiptState::Current) => {}
+            Ok(ReceiptState::Stale) => {
+                tracing::debug!(task, "its message is somebody else's, who will find its keys done");
+            }
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(task, error = one_line(&error), "its message stays, and its keys will be found done");
+            }
+            Err(error) => return Err(error),
         }
-        match retry_or_bury(|| one_line(&error), &self.attempt()) {
-            Decision::Retry { after } => Setback::Retry { after, error: one_line(&error) },
-            _ => Setback::Bury(one_line(&error)),
+        failpoint!("extract.delete.after");
+        Ok(())
+    }
+
+    /// What an error of the lake or the queue means for a message: it is no fault of its keys.
+    pub(super) fn failure_of(&self, message: &Message, error: Error) -> TaskFailure {
+        if error.is_retryable() {
+            TaskFailure::Again { after: wait(&self.attempt(message, 0)), error: one_line(&error) }
+        } else {
+            TaskFailure::Failed(error)
         }
     }
 
-    fn attempt(&self) -> Attempt {
-        let receive_count = self.message.receive_count;
-        let jitter = self.jitter(receive_count);
-        Attempt { receive_count, max_receives: self.desk.source.max_receives(), jitter }
+    fn attempt(&self, message: &Message, rests_in_a_row: u32) -> Attempt {
+        let receive_count = message.receive_count;
+        // The same for the same seed, task and turn.
+        let jitter = fraction([
+            self.ctx.seed.to_string().as_str(),
+            message.task.id.as_str(),
+            receive_count.to_string().as_str(),
+            rests_in_a_row.to_string().as_str(),
+        ]);
+        let max_receives = self.max_receives_of(&message.task.source);
+        Attempt { receive_count, max_receives, rests_in_a_row, jitter }
+    }
+}
+
+/// One message that is worked on.
+struct Job<'a> {
+    pool: &'a WorkerPool,
+    open: &'a OpenSource,
+    message: &'a Message,
+    presence: Option<Guard>,
+}
+
+/// What was done of a message's keys.
+#[derive(Default)]
+struct Done {
+    fetched: Vec<Fetched>,
+    /// To be asked for again, and why.
+    again: Vec<(Key, Outcome, String)>,
+}
+
+/// How asking for one key ended.
+enum Asked {
+    /// To land.
+    Fetched(Box<Staged>),
+    /// To be asked for again, if there is another time; what came until then lands if there is none.
+    Again { outcome: Outcome, why: String, came: Option<Box<Staged>> },
+    /// The whole task goes back; what came of the key until then lands, where nobody here goes on with it.
+    Back { failure: TaskFailure, came: Option<Box<Staged>> },
+}
+
+impl Job<'_> {
+    /// Asks for the keys that are wanted: what is to land, and what is told to the queue after that.
+    async fn fetch(
+        &self,
+        lease: &Lease,
+        progress: &TaskProgress,
+    ) -> Result<(Vec<Fetched>, Option<TaskFailure>), TaskFailure> {
+        let (pool, ledger) = (self.pool, &self.open.ledger);
+        let task = &self.message.task;
+        let caught_up = async { ledger.catch_up(&self.open.table.snapshot().await?).await };
+        caught_up.await.map_err(|error| pool.failure_of(self.message, error))?;
+        let wanted: Vec<Key> = task.keys.iter().filter(|key| ledger.is_wanted(task.dt, key)).cloned().collect();
+        if wanted.is_empty() {
+            tracing::debug!(task = task.id.as_str(), "all of its keys are done");
+        }
+        let attempt = pool.attempt(self.message, 0);
+        // Of a queue that counts receives by itself, a message may come that nobody lived to say a word about.
+        if self.message.receive_count > attempt.max_receives.max(2) {
+            let fetched = wanted.into_iter().map(|key| self.without_rows(key, Outcome::Failed, NO_WORD.to_owned()));
+            return Ok((fetched.collect(), None));
+        }
+        let mut done = Done::default();
+        let stopped = tokio::select! {
+            biased;
+            () = lease.lost() => return Err(TaskFailure::Lost),
+            () = pool.ctx.cancel.cancelled() => return Err(TaskFailure::HandBack),
+            () = pool.stop.cancelled() => return Err(TaskFailure::HandBack),
+            stopped = self.ask(&wanted, &mut done, progress) => stopped?,
+        };
+        let Done { mut fetched, again } = done;
+        if stopped.is_some() {
+            return Ok((fetched, stopped));
+        }
+        let Some((key, _, why)) = again.first() else { return Ok((fetched, None)) };
+        if attempt.is_last() {
+            fetched.extend(again.into_iter().map(|(key, outcome, why)| self.without_rows(key, outcome, why)));
+            return Ok((fetched, None));
+        }
+        let error = format!("key `{}`: {why}", key.value);
+        Ok((fetched, Some(TaskFailure::Retry { after: wait(&attempt), error })))
     }
 
-    /// In 0..1, the same for the same seed, task and turn.
-    fn jitter(&self, turn: u32) -> f64 {
-        let (seed, task) = (self.crew.ctx.seed.to_string(), self.message.task.id.as_str());
-        fraction([seed.as_str(), task, turn.to_string().as_str()])
+    /// Step 4. What is staged is not fetched; what is fetched is staged before the next key. Says why the task goes back, if
+    /// it does so whatever its keys gave.
+    async fn ask(
+        &self,
+        wanted: &[Key],
+        done: &mut Done,
+        progress: &TaskProgress,
+    ) -> Result<Option<TaskFailure>, TaskFailure> {
+        let (pool, task, lake) = (self.pool, &self.message.task, &self.pool.ctx.lake);
+        let lake_error = |error: Error| pool.failure_of(self.message, error);
+        let prefix = path::staged_day(&task.source, task.dt);
+        let listed = if wanted.is_empty() {
+            Vec::new()
+        } else {
+            lake.objects().list(&prefix).await.map_err(|e| lake_error(e.into()))?
+        };
+        let listed: HashSet<ObjectPath> = listed.into_iter().collect();
+        let attempt = pool.attempt(self.message, 0);
+        // Each try begins elsewhere, so that keys which fail don't keep others from being asked for.
+        let turn = (self.message.receive_count.saturating_sub(1) as usize * MOST_FAILED_IN_ROW) % wanted.len().max(1);
+        let (mut records, mut failed_in_row) = (0, 0);
+        for (index, key) in wanted[turn..].iter().chain(&wanted[..turn]).enumerate() {
+            let place = stage::place(&task.source, task.dt, key);
+            let staged = if listed.contains(&place) {
+                stage::read(lake, task, key, &self.open.schema, self.open.ledger.definition())
+                    .await
+                    .map_err(lake_error)?
+            } else {
+                None
+            };
+            let asked = match staged {
+                Some(staged) => Asked::Fetched(Box::new(staged)),
+                None => self.ask_one(key, records, progress).await.map_err(lake_error)?,
+            };
+            match asked {
+                Asked::Fetched(staged) => {
+                    failed_in_row = 0;
+                    records += staged.outcome.rows;
+                    progress.records(records);
+                    progress.key_done();
+                    done.fetched.push(Fetched { dt: task.dt, key: key.clone(), staged: *staged });
+                }
+                Asked::Again { outcome, came: Some(staged), .. }
+                    if attempt.is_last() || (outcome == Outcome::Unreadable && self.message.receive_count > 1) =>
+                {
+                    failed_in_row = 0;
+                    records += staged.outcome.rows;
+                    done.fetched.push(Fetched { dt: task.dt, key: key.clone(), staged: *staged });
+                }
+                Asked::Again { outcome, why, .. } => {
+                    progress.records(records);
+                    failed_in_row += usize::from(outcome == Outcome::Failed);
+                    done.again.push((key.clone(), outcome, why));
+                }
+                Asked::Back { failure, came } => {
+                    let came = came.map(|staged| Fetched { dt: task.dt, key: key.clone(), staged: *staged });
+                    done.fetched.extend(came);
+                    return Ok(Some(failure));
+                }
+            }
+            if failed_in_row >= MOST_FAILED_IN_ROW && !self.open.has_answered() {
+                let rest = wanted[turn..].iter().chain(&wanted[..turn]).skip(index + 1);
+                let why = format!("not asked for: {failed_in_row} keys before it failed one after the other");
+                done.again.extend(rest.map(|key| (key.clone(), Outcome::Failed, why.clone())));
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fetches a key and stages it.
+    async fn ask_one(&self, key: &Key, records: u64, progress: &TaskProgress) -> Result<Asked, Error> {
+        let (ctx, task, stats) = (&self.pool.ctx, &self.message.task, self.pool.stats_of(&self.message.task));
+        if let Some(presence) = &self.presence {
+            presence.key(&key.value);
+        }
+        failpoint!("extract.fetch.before");
+        let envelope = Envelope { task: task.id.to_string(), dt: task.dt, now: ctx.now };
+        let tell = |so_far: u64| progress.records(records + so_far);
+        let harvested =
+            harvest(self.open.fetch.as_ref(), &self.open.source, key, &envelope, &ctx.identity, &tell).await;
+        failpoint!("extract.fetch.after");
+        let harvest = match harvested {
+            Ok(harvest) => harvest,
+            Err(error) => return Ok(self.failed(&error)),
+        };
+        self.open.answers();
+        stats.change(|numbers| {
+            numbers.keys_fetched += 1;
+            numbers.requests += harvest.requests;
+        });
+        let (outcome, why) = match &harvest.ending {
+            ListEnding::Whole if harvest.fetched == 0 => (Outcome::Empty, None),
+            ListEnding::Whole => (Outcome::Landed, None),
+            ListEnding::Cut(why) => (Outcome::Cut, Some(why.clone())),
+            ListEnding::Short(error) => (Outcome::Short, Some(one_line(error))),
+            ListEnding::Gone(why) => (Outcome::Gone, Some(why.clone())),
+            ListEnding::Refused(rule) => (Outcome::Refused, Some(rule.clone())),
+            ListEnding::Unreadable(why) => (Outcome::Unreadable, Some(why.clone())),
+        };
+        if let Some(why) = &why {
+            tracing::warn!(task = task.id.as_str(), key = key.value, %outcome, why, "a key did not end as it should");
+        }
+        let (broke_off, refused) = match &harvest.ending {
+            ListEnding::Short(error) => (Some(self.failed(error)), matches!(error, FetchError::Blocked { .. })),
+            _ => (None, false),
+        };
+        let staged = self.staged(key, outcome, why.clone(), harvest);
+        if let Some(Asked::Back { failure, .. }) = broke_off {
+            // A host that only wants its rest is asked for the whole list again, by us.
+            let came = refused.then(|| Box::new(staged));
+            return Ok(Asked::Back { failure, came });
+        }
+        if outcome.is_open() {
+            return Ok(Asked::Again { outcome, why: why.unwrap_or_default(), came: Some(Box::new(staged)) });
+        }
+        failpoint!("extract.stage.before");
+        let staged = stage::write(&ctx.lake, task, key, staged).await?;
+        failpoint!("extract.stage.after");
+        Ok(Asked::Fetched(Box::new(staged)))
+    }
+
+    /// What it means that nothing came at all.
+    fn failed(&self, error: &FetchError) -> Asked {
+        let back = |failure| Asked::Back { failure, came: None };
+        let rests = if matches!(error, FetchError::RateLimited { .. }) { self.open.rests() } else { 0 };
+        match decide(error, &self.pool.attempt(self.message, rests)) {
+            Decision::Again => {
+                let outcome = match error {
+                    FetchError::Permanent { .. } | FetchError::Unreadable { .. } => Outcome::Unreadable,
+                    FetchError::RobotsDenied { .. } => Outcome::Refused,
+                    FetchError::Gone { .. } => Outcome::Gone,
+                    FetchError::Cut { .. } => Outcome::Cut,
+                    _ => Outcome::Failed,
+                };
+                Asked::Again { outcome, why: one_line(error), came: None }
+            }
+            Decision::Rest { after } => back(TaskFailure::Again { after, error: one_line(error) }),
+            Decision::StopHost { host, evidence } => {
+                // The host is left alone at once, not when what came of the task has landed.
+                let after = self.pool.refused(self.message, &host, &evidence);
+                back(TaskFailure::Again { after, error: format!("blocked by {host}: {evidence}") })
+            }
+            Decision::StopSource => {
+                let source = Box::new(error.clone());
+                back(TaskFailure::Failed(Error::Fetch { name: self.message.task.source.clone(), source }))
+            }
+            Decision::HandBack => back(TaskFailure::HandBack),
+        }
+    }
+
+    fn staged(&self, key: &Key, outcome: Outcome, why: Option<String>, harvest: Harvest) -> Staged {
+        let Harvest { batch, set_aside, duplicates, short, .. } = harvest;
+        let outcome =
+            KeyOutcome { rows: batch.num_rows() as u64, set_aside, missing: short, ..self.outcome(key, outcome, why) };
+        Staged { batch, outcome, duplicates }
+    }
+
+    fn without_rows(&self, key: Key, outcome: Outcome, why: String) -> Fetched {
+        let outcome = self.outcome(&key, outcome, Some(why));
+        Fetched { dt: self.message.task.dt, staged: Staged::without_rows(&self.open.schema, outcome), key }
+    }
+
+    fn outcome(&self, key: &Key, outcome: Outcome, why: Option<String>) -> KeyOutcome {
+        KeyOutcome {
+            key: key.value.clone(),
+            dt: self.message.task.dt,
+            outcome,
+            rows: 0,
+            set_aside: 0,
+            missing: 0,
+            why,
+            definition: self.open.ledger.definition().to_owned(),
+            task: self.message.task.id.to_string(),
+            at: whole_milliseconds((self.pool.ctx.now)()),
+        }
     }
 }

@@ -16,9 +16,11 @@ use url::Url;
 
 mod browser;
 mod cost;
+mod egress;
 mod http;
 mod pages;
 mod reaping;
+mod stranger;
 
 /// A replica, and fetchers that take it for the real site.
 struct Site {

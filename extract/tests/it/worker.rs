@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::path;
-use extract::plan::{Due, plan};
+use extract::outcome::Outcome;
 use extract::queue::{EmbeddedQueue, MemoryQueue, ReceiveOptions};
-use extract::worker::{extract_with, is_due};
-use extract::{Cancel, Error, Progress, Task};
+use extract::worker::{due, extract_with};
+use extract::{Cancel, Error, Key, Progress};
 use proptest::prelude::*;
 
 use self::bench::*;
@@ -59,14 +59,24 @@ async fn keys_that_come_later_in_the_day_are_all_that_is_fetched() {
 }
 
 #[tokio::test]
-async fn a_plan_without_a_queue_is_taken_up() {
-    let bench = Bench::new("plan-only").await;
-    let planned = plan(&bench.lake, bench.source.name(), DT, &keys(KEYS), 2).await.unwrap();
-    let mut other_order = KEYS.to_vec();
-    other_order.reverse();
-    let extracted = bench.extract(&other_order).await.unwrap();
-    assert_eq!(extracted.tasks, planned.len() as u64);
-    assert_eq!(bench.rows().await, rows_of(KEYS));
+async fn nothing_under_the_house_is_needed_to_know_what_is_done() {
+    for per_task in [2, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new("no-house").await.in_folder(folder.path()).await;
+        bench.extract(&["a", "b", "c", "d"]).await.unwrap();
+        bench.extract(&["a", "aa", "b", "c", "d"]).await.unwrap();
+        let before = bench.rows().await;
+        std::fs::remove_dir_all(folder.path().join("_onggi")).unwrap();
+        let other =
+            bench.clone().per_task(per_task).with_queue(Arc::new(faults::NoQueue)).in_folder(folder.path()).await;
+        let again = other.extract(&["d", "c", "aa", "b", "a"]).await.unwrap();
+        assert_eq!((again.fetched, again.is_partial()), (0, false), "{per_task} keys a task");
+        assert_eq!(bench.rows().await, before);
+        // Nor is the copy: the log says it as well, and where the log does not reach, the rows do.
+        std::fs::remove_dir_all(folder.path().join("ops/outcomes")).unwrap();
+        let other = other.in_folder(folder.path()).await;
+        assert_eq!(other.extract(&["a", "aa", "b", "c", "d"]).await.unwrap().fetched, 0);
+    }
 }
 
 #[tokio::test]
@@ -113,31 +123,37 @@ async fn two_processes_on_one_queue_file_share_its_tasks() {
 }
 
 #[tokio::test]
-async fn a_poisoned_task_is_a_dead_letter_and_the_rest_goes_on() {
+async fn a_poisoned_key_fails_alone_and_is_asked_for_by_the_next_run() {
     let bench = Bench::new("poison").await;
     bench.site.script("c", Answer::Transient("the page fell apart"));
     let extracted = bench.extract(KEYS).await.unwrap();
     assert!(extracted.is_partial());
-    assert_eq!((extracted.tasks, extracted.landed, extracted.left), (2, 6, 0));
-    let [dead] = extracted.dead.as_slice() else { panic!("expected one dead letter, found {:?}", extracted.dead) };
-    assert_eq!(dead.receive_count, 3);
-    assert!(dead.error.contains("`c`") && dead.error.contains("the page fell apart"), "{}", dead.error);
+    assert_eq!((extracted.landed, extracted.left), (8, 0));
+    let [open] = extracted.open.as_slice() else { panic!("expected one open key, found {:?}", extracted.open) };
+    assert_eq!((open.key.as_str(), open.outcome), ("c", Outcome::Failed));
+    assert!(open.why.as_ref().is_some_and(|why| why.contains("the page fell apart")), "{open:?}");
     assert_eq!(bench.site.calls_of("c"), 3, "once for each receive");
-    assert_eq!(bench.site.calls_of("d"), 1, "the other key of the task was staged by the first receive");
-    assert_eq!(bench.rows().await, rows_of(&["a", "b", "e"]));
+    assert_eq!(bench.site.calls_of("d"), 1, "the other key of the task landed with the first receive");
+    assert_eq!(bench.rows().await, rows_of(&["a", "b", "d", "e"]));
 
-    // The next run of the day still says so, and asks nobody.
-    let calls = bench.site.calls().len();
-    let again = bench.extract(KEYS).await.unwrap();
-    assert_eq!((&again.dead, again.keys_fetched), (&extracted.dead, 0));
-    assert_eq!(bench.site.calls().len(), calls);
-
-    // Redriven on a mended site, it lands and only its poisoned key is fetched.
+    // On a mended site the next run of the day fetches that key and no other, with nothing typed by anybody.
     bench.site.script("c", Answer::Items);
-    assert_eq!(bench.queue.redrive(&extracted.dead, now()).await.unwrap(), 1);
     let mended = bench.extract(KEYS).await.unwrap();
-    assert_eq!((mended.keys_fetched, mended.landed, mended.dead.len()), (1, 4, 0));
+    assert_eq!((mended.keys_fetched, mended.landed, mended.open.len()), (1, 2, 0));
     assert_eq!(bench.rows().await, rows_of(KEYS));
+}
+
+#[tokio::test]
+async fn keys_behind_failing_ones_are_asked_for_whatever_their_order() {
+    let bench = Bench::new("behind").await.per_task(6).with_jobs(1);
+    let all = ["a", "b", "c", "d", "e", "f"];
+    for bad in ["a", "b", "c"] {
+        bench.site.script(bad, Answer::Transient("500"));
+    }
+    let extracted = bench.extract(&all).await.unwrap();
+    assert_eq!(bench.rows().await, rows_of(&["d", "e", "f"]));
+    let open: Vec<_> = extracted.open.iter().map(|last| (last.key.as_str(), last.outcome)).collect();
+    assert_eq!(open, [("a", Outcome::Failed), ("b", Outcome::Failed), ("c", Outcome::Failed)]);
 }
 
 #[tokio::test]
@@ -145,7 +161,7 @@ async fn a_hiccup_costs_one_receive_and_nothing_else() {
     let bench = Bench::new("hiccup").await;
     bench.site.script_once("d", Answer::Transient("connection reset"));
     let extracted = bench.extract(KEYS).await.unwrap();
-    assert_eq!((extracted.landed, extracted.dead.len()), (10, 0));
+    assert_eq!((extracted.landed, extracted.open.len()), (10, 0));
     assert_eq!(bench.site.calls_of("c"), 1);
     assert_eq!(bench.site.calls_of("d"), 2);
     assert_eq!(bench.rows().await, rows_of(KEYS));
@@ -163,18 +179,46 @@ async fn a_host_that_asks_for_patience_gets_it() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_gone_is_recorded_and_not_asked_for_again() {
+async fn a_storm_of_requests_to_slow_down_stops_the_source_and_costs_no_receive() {
+    let bench = Bench::new("storm").await.with_jobs(1);
+    bench.site.script("c", Answer::RateLimited(Duration::ZERO));
+    let fast = extract::Extractor { seed: 3, ..bench.ctx() };
+    let fetch = bench.fetch();
+    let extracted = extract_with(&fast, &bench.source, &fetch, DT, keys(&["c", "d"])).await.unwrap();
+    assert_eq!((extracted.blocked.len(), extracted.left), (1, 2));
+    let states: Vec<_> = extracted.open.iter().map(|last| (last.key.as_str(), last.outcome)).collect();
+    assert_eq!(states, [("c", Outcome::Blocked), ("d", Outcome::Blocked)], "nobody has failed");
+    bench.site.script("c", Answer::Items);
+    assert!(!bench.extract(&["c", "d"]).await.unwrap().is_partial());
+    assert_eq!(bench.rows().await, rows_of(&["c", "d"]));
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_has_an_outcome_and_is_not_asked_for_again() {
     let bench = Bench::new("gone").await;
-    bench.site.script("b", Answer::Permanent("404 Not Found"));
+    bench.site.script("b", Answer::Gone("404 Not Found"));
     let extracted = bench.extract(KEYS).await.unwrap();
-    assert_eq!((extracted.fetched, extracted.landed, extracted.set_aside, extracted.dead.len()), (9, 8, 1, 0));
-    let rows = bench.rows().await;
-    let refused: Vec<_> = rows.iter().filter(|row| row.error.is_some()).collect();
-    assert_eq!(refused.len(), 1);
-    assert_eq!((refused[0].key.as_str(), refused[0].id.as_deref()), ("b", None));
-    assert!(refused[0].error.as_ref().unwrap().contains("404 Not Found"));
+    assert_eq!((extracted.fetched, extracted.landed, extracted.set_aside), (8, 8, 0));
+    assert!(!extracted.is_partial(), "{:?}", extracted.open);
+    let gone = bench.outcome("b").await.unwrap();
+    assert_eq!(gone.outcome, Outcome::Gone);
+    assert!(gone.why.unwrap().contains("404 Not Found"));
     assert_eq!(bench.extract(KEYS).await.unwrap().keys_fetched, 0);
     assert_eq!(bench.site.calls_of("b"), 1);
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_is_open_until_the_source_or_the_site_is_mended() {
+    let bench = Bench::new("unreadable").await;
+    bench.site.script("b", Answer::Other);
+    let extracted = bench.extract(KEYS).await.unwrap();
+    assert!(extracted.is_partial());
+    assert_eq!(bench.outcome("b").await.unwrap().outcome, Outcome::Unreadable);
+    assert_eq!(bench.site.calls_of("b"), 2, "once more, since it may have been a moment");
+    bench.site.script("b", Answer::Items);
+    let mended = bench.extract(KEYS).await.unwrap();
+    assert_eq!((mended.keys_fetched, mended.is_partial()), (1, false));
+    assert_eq!(bench.rows().await, rows_of(KEYS));
 }
 
 #[tokio::test]
@@ -202,19 +246,20 @@ async fn a_blocked_host_stops_the_source_and_says_so() {
     let extracted = bench.extract(KEYS).await.unwrap();
     assert!(extracted.is_partial());
     assert_eq!(extracted.blocked, [("site.test".to_owned(), "the page says: too many requests".to_owned())]);
-    assert_eq!((extracted.tasks, extracted.left), (1, 2));
+    assert_eq!((extracted.tasks, extracted.left), (1, 2), "the keys d and e");
     assert_eq!(bench.site.calls(), ["a", "b", "c", "d"], "nobody was asked after that");
     assert_eq!(bench.counts().await, (2, 0, 0), "all messages were handed back at once");
 
-    // However often it happens, it is not the task's fault.
+    // However often it happens, it is not the keys' fault.
     for _ in 0..6 {
-        assert_eq!(bench.extract(KEYS).await.unwrap().dead, []);
+        let again = bench.extract(KEYS).await.unwrap();
+        assert!(again.open.iter().all(|last| last.outcome == Outcome::Blocked), "{:?}", again.open);
     }
     bench.site.script("d", Answer::Items);
     let extracted = bench.extract(KEYS).await.unwrap();
     assert!(!extracted.is_partial());
     assert_eq!(bench.rows().await, rows_of(KEYS));
-    assert_eq!(bench.site.calls_of("c"), 1, "it was staged");
+    assert_eq!(bench.site.calls_of("c"), 1, "it landed");
 }
 
 #[tokio::test]
@@ -224,7 +269,7 @@ async fn a_blocked_host_stops_what_others_have_under_way() {
     bench.site.script("c", Answer::Hang);
     bench.site.script("e", Answer::Hang);
     let extracted = bench.extract(KEYS).await.unwrap();
-    assert_eq!((extracted.tasks, extracted.left, extracted.blocked.len()), (0, 3, 1));
+    assert_eq!((extracted.tasks, extracted.left, extracted.blocked.len()), (0, 5, 1));
     assert_eq!(bench.counts().await, (3, 0, 0));
 }
 
@@ -294,29 +339,70 @@ async fn a_queue_that_loses_everything_loses_nothing() {
 async fn what_a_dead_worker_left_staged_is_swept() {
     let bench = Bench::new("sweep").await;
     bench.extract(KEYS).await.unwrap();
-    let task = Task::new(bench.source.name(), DT, keys(&["a", "b"]));
-    let staged = path::staged(&task.source, DT, task.id.as_str(), &task.keys[0].file_id());
+    let staged = extract::stage::place(bench.source.name(), DT, &Key::new("a"));
     bench.lake.objects().put(&staged, "left".into()).await.unwrap();
-    let foreign = path::staged(&task.source, DT, "0123456789abcdef", "k");
-    bench.lake.objects().put(&foreign, "of a task that nobody planned".into()).await.unwrap();
+    let older = path::staged(bench.source.name(), DT, "0123456789abcdef", "k");
+    bench.lake.objects().put(&older, "of a task, as an older program staged it".into()).await.unwrap();
     bench.extract(KEYS).await.unwrap();
-    assert_eq!(bench.lake.objects().list(&path::staged_all()).await.unwrap(), [foreign]);
+    assert!(bench.lake.objects().list(&path::staged_all()).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_source_is_due_by_what_its_table_has() {
+async fn a_source_is_due_by_the_outcomes_of_its_keys() {
     let bench = Bench::new("due").await.weekly();
-    assert_eq!(is_due(&bench.lake, &bench.source, DT).await.unwrap(), Due::Now, "it has no table");
+    let on = |days: i64| DT.saturating_add(jiff::Span::new().days(days));
+    let due_on = |dt| {
+        let (lake, source) = (bench.lake.clone(), bench.source.clone());
+        async move { due(&lake, &source, dt, &keys(KEYS)).await.unwrap() }
+    };
+    assert_eq!(due_on(DT).await.due.len(), 5, "it has no table");
+    bench.site.script("c", Answer::Transient("the site is down"));
     bench.extract(KEYS).await.unwrap();
-    assert_eq!(
-        is_due(&bench.lake, &bench.source, DT).await.unwrap(),
-        Due::Now,
-        "its own tasks know that nothing is left"
-    );
-    let next = DT.saturating_add(jiff::Span::new().days(7));
-    let tomorrow = DT.saturating_add(jiff::Span::new().days(1));
-    assert_eq!(is_due(&bench.lake, &bench.source, tomorrow).await.unwrap(), Due::Fresh { newest: DT, next });
-    assert_eq!(is_due(&bench.lake, &bench.source, next).await.unwrap(), Due::Now);
+    // What was left open is asked for on the next day, the rest when its week is over.
+    let tomorrow = due_on(on(1)).await;
+    assert_eq!((tomorrow.due.len(), tomorrow.leftovers, tomorrow.fresh), (1, 1, Some((DT, on(7)))));
+    bench.site.script("c", Answer::Items);
+    bench.extract_on(on(1), KEYS).await.unwrap();
+    assert_eq!(due_on(on(2)).await.due, []);
+    let next = due_on(on(7)).await;
+    assert_eq!((next.due.len(), next.ended), (4, 1), "c has its own week");
+    assert_eq!(bench.rows().await, rows_of(KEYS));
+}
+
+#[tokio::test]
+async fn a_table_that_lost_rows_gets_them_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new("lost-rows").await.in_folder(folder.path()).await;
+    bench.extract(&["a", "b"]).await.unwrap();
+    let copy = folder.path().join("copy");
+    let raw = folder.path().join("raw/notes");
+    copy_folder(&raw, &copy);
+    bench.extract(KEYS).await.unwrap();
+    // An older copy of the table is restored: the keys that it does not have are fetched again, the others are not.
+    std::fs::remove_dir_all(&raw).unwrap();
+    copy_folder(&copy, &raw);
+    let bench = bench.in_folder(folder.path()).await;
+    let restored = bench.extract(KEYS).await.unwrap();
+    assert_eq!((restored.keys_fetched, restored.landed), (3, 6));
+    assert_eq!(bench.rows().await, rows_of(KEYS));
+    assert_eq!(bench.extract(KEYS).await.unwrap().keys_fetched, 0);
+    // A table made anew has another id: what is known of the old one does not count.
+    std::fs::remove_dir_all(&raw).unwrap();
+    let bench = bench.in_folder(folder.path()).await;
+    assert_eq!(bench.extract(KEYS).await.unwrap().landed, 10);
+    assert_eq!(bench.rows().await, rows_of(KEYS));
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 /// Runs a process that is killed at its nth step: before or after a call of the queue, or within a request. Its queue dies
@@ -358,8 +444,8 @@ async fn killed_at_any_step_and_run_again_is_as_if_nothing_happened() {
         while killed_and_run_again(&[step], jobs).await == 1 {
             step += 1;
         }
-        // 5 keys with 3 steps each, 3 tasks with a receive, a confirmation and a delete with 2 steps each, and a send.
-        assert!(step >= 5 * 3 + 3 * 6 + 2, "a day has {step} steps only");
+        // 5 keys with 3 steps each, 3 tasks with a receive and a delete with 2 steps each, and a send.
+        assert!(step >= 5 * 3 + 3 * 4 + 2, "a day has {step} steps only");
     }
 }
 

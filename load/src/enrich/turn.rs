@@ -78,6 +78,6 @@ pub(super) async fn is_left(
     if run == mine {
         return Ok(true);
     }
-    let state = catalog::run::read(lake, run).await?;
+    let state = catalog::run::read(lake, run, now).await?;
     Ok(state.is_none_or(|it| it.status != RunStatus::Running) || now.duration_since(at).as_secs() > patience)
 }

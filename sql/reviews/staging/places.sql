@@ -1,6 +1,8 @@
 -- One row per place known to the site: the newest fetch wins. A place that the site no longer lists stays.
 -- materialize: latest by place_id order by fetched_at
 -- key: place_id
+-- set_aside: length(place_id, 1, 1024), between(rating, 0, 5), between(x, -180, 180), between(y, -90, 90)
+-- set_aside: between(visitor_reviews, 0, 10000000), between(blog_reviews, 0, 10000000)
 -- check: not_null(name, fetched_at), between(rating, 0, 5), between(x, -180, 180), between(y, -90, 90)
 -- check: between(visitor_reviews, 0, 10000000), between(blog_reviews, 0, 10000000)
 select

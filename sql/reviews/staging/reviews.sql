@@ -2,6 +2,8 @@
 -- Unicode form and without markup; the owner's reply stands apart. A record that could not be mapped stays in the raw table.
 -- materialize: latest by review_id order by fetched_at
 -- key: review_id
+-- set_aside: length(review_id, 1, 1024), length(place_id, 1, 1024), between(rating, 0, 5), between(visit_count, 0, 100000)
+-- set_aside: between(visited_on, '2000-01-01', '2100-01-01'), between(created_on, '2000-01-01', '2100-01-01')
 -- check: not_null(place_id, fetched_at, dt), between(rating, 0, 5), between(visit_count, 0, 100000)
 -- check: between(visited_on, '2000-01-01', '2100-01-01'), between(created_on, '2000-01-01', '2100-01-01')
 select

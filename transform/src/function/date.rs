@@ -20,6 +20,7 @@ use super::{Function, documentation, over_arrays};
 
 pub(super) const KOREAN_VISIT_DATE: Function = Function {
     name: "korean_visit_date",
+    version: 1,
     syntax: "korean_visit_date(text utf8, fetched_at timestamp [, visited_at timestamp]) -> date",
     description: "The day meant by a date as Naver shows it (`11.24.월`, `24.8.25.일`), seen from the moment the page was fetched. \
                   A day without a year is in the fetch year, or in the year before if it would be in the future; a weekday that fits neither gives null. \

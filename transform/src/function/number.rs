@@ -4,6 +4,7 @@ use super::Function;
 
 pub(super) const KOREAN_NUMBER: Function = Function {
     name: "korean_number",
+    version: 1,
     syntax: "korean_number(text utf8) -> float64",
     description: "The number in a count as pages show it: thousands commas, 천/만/억 and a trailing `+` or counter word (개, 명, 건, 회, 원) are understood; \
                   anything else gives null.",
@@ -18,6 +19,7 @@ pub(super) const KOREAN_NUMBER: Function = Function {
 
 pub(super) const KOREAN_MONEY: Function = Function {
     name: "korean_money",
+    version: 1,
     syntax: "korean_money(text utf8) -> int64",
     description: "An amount of money in won: `55만원`, `2억 3,000만`, `12,000원`. Anything else gives null.",
     examples: &[
@@ -30,6 +32,7 @@ pub(super) const KOREAN_MONEY: Function = Function {
 
 pub(super) const KOREAN_FLOOR: Function = Function {
     name: "korean_floor",
+    version: 1,
     syntax: "korean_floor(text utf8) -> int64",
     description: "The floor as a number: `3층` is 3, `지하 1층` and `B1` are -1, `반지하` is 0, the floor before the slash in `3층/5층`. Anything else gives null.",
     examples: &[

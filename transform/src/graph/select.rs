@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Graph, closure};
-use crate::error::nearest;
+use crate::nearest::nearest;
 
 /// One selector, as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,23 +4,25 @@
 //! -- One row per review: the newest fetch wins.
 //! -- materialize: latest by review_id order by fetched_at
 //! -- key: review_id
-//! -- check: unique(review_id), between(rating, 0, 5), references(place_id, staging.places)
+//! -- set_aside: between(rating, 0, 5), length(body, 0, 100000)
+//! -- check: unique(review_id), references(place_id, staging.places)
 //! -- tag: daily
 //! ```
 //!
-//! A line is a setting when its first word is one of four and a colon follows; any other line is the description. So that a
-//! misspelt setting is not read as prose, a first word that is nearly one of the four is an error.
+//! A line is a setting when its first word is one of five and a colon follows; any other line is the description. So that a
+//! misspelt setting is not read as prose, a first word that is nearly one of the five is an error.
 
 use std::fmt;
 
 use catalog::{Diagnostic, TableName};
 
-use crate::error::nearest;
+use crate::nearest::nearest;
+use crate::position::Position;
 
 /// The words that begin a setting.
-const SETTINGS: [&str; 4] = ["materialize", "key", "check", "tag"];
+const SETTINGS: [&str; 5] = ["materialize", "key", "set_aside", "check", "tag"];
 const MATERIALIZATIONS: [&str; 4] = ["view", "partition", "table", "latest"];
-const CHECKS: [&str; 5] = ["not_null", "unique", "between", "accepted", "references"];
+const CHECKS: [&str; 6] = ["not_null", "unique", "between", "length", "accepted", "references"];
 
 /// How a model is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,6 +62,8 @@ pub enum Check {
     Unique(Vec<String>),
     /// The value, where there is one, lies between two literals, both included.
     Between(String, String, String),
+    /// The text, where there is one, has at least and at most so many bytes.
+    Length(String, String, String),
     /// The value, where there is one, is one of these literals.
     Accepted(String, Vec<String>),
     /// The value, where there is one, stands in a column of another table.
@@ -79,6 +83,7 @@ impl Check {
         match self {
             Self::NotNull(column)
             | Self::Between(column, ..)
+            | Self::Length(column, ..)
             | Self::Accepted(column, _)
             | Self::References { column, .. } => vec![column],
             Self::Unique(columns) => columns.iter().map(String::as_str).collect(),
@@ -92,6 +97,7 @@ impl fmt::Display for Check {
             Self::NotNull(column) => write!(f, "not_null({column})"),
             Self::Unique(columns) => write!(f, "unique({})", columns.join(", ")),
             Self::Between(column, low, high) => write!(f, "between({column}, {low}, {high})"),
+            Self::Length(column, low, high) => write!(f, "length({column}, {low}, {high})"),
             Self::Accepted(column, values) => write!(f, "accepted({column}, {})", values.join(", ")),
             Self::References { column, table, other } if column == other => write!(f, "references({column}, {table})"),
             Self::References { column, table, other } => write!(f, "references({column}, {table})[{other}]"),
@@ -99,20 +105,15 @@ impl fmt::Display for Check {
     }
 }
 
-/// Where something stands in a file, both from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Place {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
-}
-
 /// A head as read, with the places of what may turn out wrong later.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Head {
     pub(crate) description: String,
-    pub(crate) materialize: Option<(Materialization, Place)>,
-    pub(crate) key: Vec<(String, Place)>,
-    pub(crate) checks: Vec<(Check, Place)>,
+    pub(crate) materialize: Option<(Materialization, Position)>,
+    pub(crate) key: Vec<(String, Position)>,
+    /// Rows that break one of these are left out and counted.
+    pub(crate) set_aside: Vec<(Check, Position)>,
+    pub(crate) checks: Vec<(Check, Position)>,
     pub(crate) tags: Vec<String>,
 }
 
@@ -168,8 +169,8 @@ struct Reader<'a> {
 struct Reported;
 
 impl<'a> Reader<'a> {
-    fn place(&self) -> Place {
-        Place { line: self.line, column: self.column + 1 }
+    fn place(&self) -> Position {
+        Position { line: self.line, column: self.column + 1 }
     }
 
     fn report(&mut self, message: String, hint: Option<String>) {
@@ -242,7 +243,7 @@ impl<'a> Reader<'a> {
         Ok(self.word().to_owned())
     }
 
-    fn column_names(&mut self) -> Result<Vec<(String, Place)>, Reported> {
+    fn column_names(&mut self) -> Result<Vec<(String, Position)>, Reported> {
         let mut names = Vec::new();
         loop {
             self.skip_spaces();
@@ -297,7 +298,8 @@ impl<'a> Reader<'a> {
             }
             "materialize" => self.materialization().map(|it| head.materialize = Some((it, place))),
             "key" => self.column_names().map(|names| head.key.extend(names)),
-            "check" => self.checks(head),
+            "check" => self.checks(&mut head.checks),
+            "set_aside" => self.row_checks(&mut head.set_aside),
             _ => self.tags(head),
         };
         self.skip_spaces();
@@ -347,17 +349,35 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn checks(&mut self, head: &mut Head) -> Result<(), Reported> {
+    fn checks(&mut self, into: &mut Vec<(Check, Position)>) -> Result<(), Reported> {
         loop {
             self.skip_spaces();
             let place = self.place();
-            for check in self.check()? {
-                head.checks.push((check, place));
-            }
+            into.extend(self.check()?.into_iter().map(|check| (check, place)));
             if !self.eat(",") {
                 return Ok(());
             }
         }
+    }
+
+    /// Checks that can be decided from one row alone.
+    fn row_checks(&mut self, into: &mut Vec<(Check, Position)>) -> Result<(), Reported> {
+        let mut found = Vec::new();
+        self.checks(&mut found)?;
+        for (check, place) in found {
+            if matches!(check, Check::Unique(_) | Check::References { .. }) {
+                self.problems.push(Diagnostic {
+                    file: self.file.to_owned(),
+                    line: place.line,
+                    column: place.column,
+                    message: format!("`{check}` looks at more than one row"),
+                    hint: Some("only what a row says of itself can set it aside; write it as a `check:`".to_owned()),
+                });
+                return Err(Reported);
+            }
+            into.push((check, place));
+        }
+        Ok(())
     }
 
     fn check(&mut self) -> Result<Vec<Check>, Reported> {
@@ -376,12 +396,14 @@ impl<'a> Reader<'a> {
         let checks = match name {
             "not_null" => self.column_names()?.into_iter().map(|(column, _)| Check::NotNull(column)).collect(),
             "unique" => vec![Check::Unique(self.column_names()?.into_iter().map(|(column, _)| column).collect())],
-            "between" => {
+            "between" | "length" => {
                 let column = self.column_name()?;
                 self.expect(",")?;
                 let low = self.literal()?;
                 self.expect(",")?;
-                vec![Check::Between(column, low, self.literal()?)]
+                let high = self.literal()?;
+                let between = name == "between";
+                vec![if between { Check::Between(column, low, high) } else { Check::Length(column, low, high) }]
             }
             "accepted" => {
                 let column = self.column_name()?;
@@ -421,77 +443,4 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> (Head, Vec<String>) {
-        let mut problems = Vec::new();
-        let head = parse("m.sql", text, &mut problems);
-        let problems = problems
-            .iter()
-            .map(|it| it.hint.as_ref().map_or_else(|| it.to_string(), |hint| format!("{it} ({hint})")))
-            .collect();
-        (head, problems)
-    }
-
-    #[test]
-    fn a_whole_head_is_read() {
-        let (head, problems) = read(
-            "-- One row per review.\n-- The newest fetch wins: always.\n-- materialize: latest by review_id, place_id order by fetched_at\n-- key: review_id\n\
-             -- check: not_null(a, b), unique(a, b), between(rating, 0, 5.5)\n-- check: accepted(kind, 'a,b', 'it''s'), references(p, staging.places)[id], references(q, raw.x)\n\
-             -- tag: daily, naver\nselect 1 -- check: nothing(here)\n",
-        );
-        assert_eq!(problems, Vec::<String>::new());
-        assert_eq!(head.description, "One row per review.\nThe newest fetch wins: always.");
-        assert_eq!(head.materialize.unwrap().0.to_string(), "latest by review_id, place_id order by fetched_at");
-        assert_eq!(head.key[0].0, "review_id");
-        let checks: Vec<_> = head.checks.iter().map(|(check, _)| check.to_string()).collect();
-        assert_eq!(
-            checks,
-            [
-                "not_null(a)",
-                "not_null(b)",
-                "unique(a, b)",
-                "between(rating, 0, 5.5)",
-                "accepted(kind, 'a,b', 'it''s')",
-                "references(p, staging.places)[id]",
-                "references(q, raw.x)"
-            ]
-        );
-        assert_eq!(head.tags, ["daily", "naver"]);
-    }
-
-    #[test]
-    fn what_is_misspelt_is_said_with_its_place() {
-        let cases = [
-            ("-- materialise: table", "m.sql:1:4: unknown setting `materialise` (did you mean `materialize:`?)"),
-            ("-- checks: unique(a)", "m.sql:1:4: unknown setting `checks` (did you mean `check:`?)"),
-            ("-- materialize: tabel", "m.sql:1:17: expected a materialization, found `tabel` (did you mean `table`?)"),
-            ("-- materialize: latest review_id", "m.sql:1:24: expected `by`, found `review_id`"),
-            ("-- 설명\n-- check: unqiue(a)", "m.sql:2:11: unknown check `unqiue` (did you mean `unique`?)"),
-            ("-- check: between(a, 0)", "m.sql:1:23: expected `,`, found `)`"),
-            ("-- check: between(a, zero, 1)", "m.sql:1:22: expected a number or a text in single quotes, found `zero`"),
-            (
-                "-- check: references(a, places)",
-                "m.sql:1:25: expected a table such as `staging.places`, found `places`",
-            ),
-            ("-- check: unique(a) not_null(b)", "m.sql:1:21: expected the end of the line, found `not_null`"),
-            ("-- check: accepted(a, 'x)", "m.sql:1:23: expected a text that ends with a quote, found `'x`"),
-            ("-- key:", "m.sql:1:8: expected a column, found the end of the line"),
-            (
-                "-- materialize: view\n-- materialize: table",
-                "m.sql:2:4: `materialize` is said twice (keep one of them)",
-            ),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(read(text).1, [expected], "{text}");
-        }
-    }
-
-    #[test]
-    fn prose_with_a_colon_is_prose() {
-        let (head, problems) = read("-- Note: the page shows ten.\n-- 참고: 없음\nselect 1");
-        assert_eq!(problems, Vec::<String>::new());
-        assert_eq!(head.description, "Note: the page shows ten.\n참고: 없음");
-    }
-}
+mod tests;

@@ -8,9 +8,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::place;
 use super::reader::{equals_dt, is_dt};
-use crate::model::Place;
+use crate::position::Position;
 
 /// The days that `$dt` stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +67,7 @@ fn null() -> Expr {
 
 /// Blanks the column or call that begins at a place.
 pub(super) struct Blank {
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) done: bool,
 }
 
@@ -81,7 +80,7 @@ impl Blank {
             Expr::Function(function) => function.name.0.iter().filter_map(|part| part.as_ident()).collect(),
             _ => return None,
         };
-        (idents.first().map(|ident| place(ident.span)) == Some(self.place)).then(|| idents.last().copied().cloned())?
+        (idents.first().map(|ident| ident.span.into()) == Some(self.place)).then(|| idents.last().copied().cloned())?
     }
 }
 

@@ -3,32 +3,33 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, ObjectName, Query, TableFactor, Value, ValueWithSpan, Visit, Visitor,
+    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
+    TableFactor, Value, ValueWithSpan, Visit, Visitor,
 };
 
-use super::place;
-use crate::model::Place;
+use crate::position::Position;
 
 /// Collects what the statement leans on. Names that a `with` defines are tables only outside of it.
 #[derive(Default)]
 pub(super) struct Reader {
-    pub(super) relations: Vec<(String, Place)>,
-    pub(super) functions: Vec<(String, Place)>,
-    pub(super) parameters: Vec<(String, Place)>,
+    pub(super) relations: Vec<(String, Position)>,
+    pub(super) functions: Vec<(String, Position)>,
+    pub(super) parameters: Vec<(String, Position)>,
     pub(super) equalities: usize,
+    pub(super) all_columns: bool,
     defined: Vec<String>,
     /// Names that turned out to be table functions.
-    called: Vec<Place>,
+    called: Vec<Position>,
 }
 
 fn ident_name(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
-fn object_name(name: &ObjectName) -> (String, Place) {
+fn object_name(name: &ObjectName) -> (String, Position) {
     let idents: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
     let text = idents.iter().map(|ident| ident_name(ident)).collect::<Vec<_>>().join(".");
-    (text, idents.first().map(|ident| place(ident.span)).unwrap_or_default())
+    (text, idents.first().map(|ident| ident.span.into()).unwrap_or_default())
 }
 
 /// Whether it is `$dt`.
@@ -83,6 +84,27 @@ impl Visitor for Reader {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        let is_star = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+        let is_natural = |join: &Join| {
+            use JoinOperator as J;
+            let (J::Join(on)
+            | J::Inner(on)
+            | J::Left(on)
+            | J::LeftOuter(on)
+            | J::Right(on)
+            | J::RightOuter(on)
+            | J::FullOuter(on)) = &join.join_operator
+            else {
+                return false;
+            };
+            matches!(on, JoinConstraint::Natural)
+        };
+        self.all_columns |=
+            select.projection.iter().any(is_star) || select.from.iter().flat_map(|from| &from.joins).any(is_natural);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
         let (name, place) = object_name(relation);
         let known = self.defined.contains(&name)
@@ -99,7 +121,7 @@ impl Visitor for Reader {
         match expr {
             Expr::Function(function) => self.functions.push(object_name(&function.name)),
             Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) => {
-                self.parameters.push((name.clone(), place(*span)));
+                self.parameters.push((name.clone(), (*span).into()));
             }
             _ => {}
         }

@@ -48,7 +48,7 @@ fn the_day_is_put_in() {
         statement.on(&Days::One("2026-10-01".parse().unwrap())).to_string(),
         "SELECT DATE '2026-10-01' AS d FROM raw.a x WHERE x.dt = DATE '2026-10-01' AND DATE '2026-10-01' > y"
     );
-    assert_eq!(statement.dt_beyond_equality(), Some(Place { line: 1, column: 8 }));
+    assert_eq!(statement.dt_beyond_equality(), Some(Position { line: 1, column: 8 }));
     assert_eq!(statement.dt_equalities(), 1);
     let statement = Statement::parse("with t as (select * from raw.a where $dt = dt) select * from t").unwrap();
     assert_eq!(statement.dt_beyond_equality(), None);
@@ -73,6 +73,15 @@ fn what_is_too_deep_is_refused_and_not_planned() {
     assert!(Statement::parse(&unions).unwrap_err().message.contains("at most 200 joins"));
     let list = format!("select {} from raw.a", vec!["a + 1"; 1_000].join(", "));
     assert!(Statement::parse(&list).is_ok());
+    let values = |count: usize| (0..count).map(|value| format!("'{value}'")).collect::<Vec<_>>().join(", ");
+    let of_list = |count| Statement::parse(&format!("select 1 from raw.a where id in ({}) and b", values(count)));
+    assert!(of_list(10_000).is_ok());
+    assert!(of_list(10_001).unwrap_err().message.contains("at most 10000 values"));
+    let rows = vec!["('a', 1)"; 40_000].join(", ");
+    assert!(
+        Statement::parse(&format!("select 1 from raw.a where id in (select v from (values {rows}) as t(v, n))"))
+            .is_ok()
+    );
 }
 
 #[test]
@@ -80,10 +89,10 @@ fn a_syntax_error_has_a_place() {
     let wrong = Statement::parse("select a\nfrm raw.a where").unwrap_err();
     assert_eq!(
         (wrong.message.as_str(), wrong.place),
-        ("expected end of statement, found raw", Some(Place { line: 2, column: 5 }))
+        ("expected end of statement, found raw", Some(Position { line: 2, column: 5 }))
     );
     let wrong = Statement::parse("select 'a").unwrap_err();
-    assert_eq!(wrong.place, Some(Place { line: 1, column: 8 }));
+    assert_eq!(wrong.place, Some(Position { line: 1, column: 8 }));
     assert_eq!(Statement::parse("select 1; select 2").unwrap_err().message, "expected one statement, found several");
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use transform::{Builder, Engine, EngineOptions, Models, Outcome, plan};
 
-use crate::house::{DAILY, DAY, House, LATEST, Thing, day, models, name};
+use crate::house::{DAILY, DAY, House, LATEST, Thing, day, models, name, now};
 
 #[tokio::test]
 async fn latest_does_not_depend_on_the_order_in_which_days_arrive() {
@@ -159,5 +159,7 @@ fn work_may_move_between_threads() {
     fn sends<T: Send>(_: impl FnOnce(&'static House, &'static Models, &'static Builder<'static>) -> T) {}
     sends(|_, _, builder| builder.build(Box::leak(Box::new(name("staging.a")))));
     sends(|house, models, _| house.engine.query(&house.lake, models, "select 1"));
-    sends(|house, models, _| plan(&house.lake, models, Box::leak(Box::default()), day(DAY), Box::leak(Box::default())));
+    sends(|house, models, _| {
+        plan(&house.lake, models, Box::leak(Box::default()), day(DAY), now(), Box::leak(Box::default()))
+    });
 }

@@ -91,3 +91,69 @@ async fn other_checks_look_again_and_build_nothing() {
         Ok(Outcome::Unchanged { checks: 1, .. })
     ));
 }
+
+#[tokio::test]
+async fn one_odd_row_is_set_aside_and_counted() {
+    let house = House::new("aside").await;
+    let head = "-- set_aside: between(n, 0, 100), length(id, 1, 3)\n-- check: between(n, 0, 100)";
+    let project = models(&[
+        (
+            "x/staging/things.sql",
+            &format!(
+                "-- materialize: latest by id order by at\n{head}\nselect id, n, _fetched_at as at from raw.things where dt = $dt"
+            ),
+        ),
+        (
+            "x/staging/daily.sql",
+            &format!("-- materialize: partition\n{head}\nselect id, n from raw.things where dt = $dt"),
+        ),
+    ]);
+    let first =
+        [("a", 1, "2026-10-01T00:00:00Z"), ("b", 2, "2026-10-01T00:00:00Z"), ("long", 3, "2026-10-01T00:00:00Z")];
+    house.things(DAY, &first).await;
+    for table in ["staging.things", "staging.daily"] {
+        let outcome = house.build(&project, table, DAY).await.unwrap();
+        assert!(matches!(outcome, Outcome::Built { rows: 2, set_aside: 1, .. }), "{table}: {outcome:?}");
+    }
+    // An odd row does not push a good one of its key out.
+    house.things(DAY, &[("a", 1000, "2026-10-01T05:00:00Z"), ("", 5, "2026-10-01T05:00:00Z")]).await;
+    let outcome = house.build(&project, "staging.things", DAY).await.unwrap();
+    assert!(matches!(outcome, Outcome::Built { rows: 2, set_aside: 3, .. }), "{outcome:?}");
+    assert_eq!(house.rows(&project, "select id, n from staging.things").await, ["a | 1", "b | 2"]);
+}
+
+#[tokio::test]
+async fn a_nan_is_refused_where_it_would_be_stored() {
+    let house = House::new("nan").await;
+    let project = models(&[(
+        "x/marts/r.sql",
+        "-- materialize: table\nselect id, r / r as r from (values ('1', 0.0), ('2', 1.0)) as t(id, r)",
+    )]);
+    let error = house.build(&project, "marts.r", DAY).await.unwrap_err();
+    assert_eq!(error.to_string(), "expected a number in column `r` of `marts.r`, found NaN");
+    assert!(error.hint().unwrap().contains("nullif"));
+}
+
+#[tokio::test]
+async fn a_table_takes_another_shape_as_a_whole() {
+    let house = House::new("reshaped").await;
+    let project = |daily: &str, total: &str| models(&[("x/staging/daily.sql", daily), ("x/marts/total.sql", total)]);
+    let daily = "-- materialize: partition\nselect id, n from raw.things where dt = $dt";
+    let total = "-- materialize: table\nselect sum(n) as n from staging.daily";
+    let before = project(daily, total);
+    for (dt, n) in [("2026-09-30", 1), (DAY, 2)] {
+        house.things(dt, &[("a", n, "2026-10-01T00:00:00Z")]).await;
+        house.build_all(&before, dt).await;
+    }
+    // Another type, and the other split: each in one commit that has every day.
+    let typed =
+        project(&daily.replace("id, n", "id, cast(n as double) / 2 as n"), &total.replace("table", "partition"));
+    house.build_all(&typed, DAY).await;
+    assert_eq!(
+        house.rows(&typed, "select dt, id, n from staging.daily").await,
+        ["2026-09-30 | a | 0.5", "2026-10-01 | a | 1.0"]
+    );
+    assert_eq!(house.rows(&typed, "select dt, n from marts.total").await, ["2026-10-01 | 1.5"]);
+    let again = house.build_all(&typed, DAY).await;
+    assert!(again.values().all(|it| matches!(it, Outcome::Unchanged { .. })), "{again:?}");
+}

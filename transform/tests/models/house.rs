@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
-use catalog::{CommitInfo, Date, Lake, Table, TableName, TableSpec, Txn, TxnRule};
+use catalog::{CommitInfo, Date, Lake, Table, TableName, TableSpec, Timestamp, Txn, TxnRule};
 use serde_json::json;
 use transform::{Action, Builder, Engine, EngineOptions, Error, ModelFile, Models, Outcome, plan};
 
@@ -19,6 +19,11 @@ pub(crate) fn day(text: &str) -> Date {
 
 pub(crate) fn name(text: &str) -> TableName {
     text.parse().unwrap()
+}
+
+/// When everything in these tests happens.
+pub(crate) fn now() -> Timestamp {
+    "2026-10-05T00:00:00Z".parse().unwrap()
 }
 
 pub(crate) fn schema(columns: &[(&str, &str)]) -> SchemaRef {
@@ -165,8 +170,7 @@ impl House {
 
     pub(crate) async fn build(&self, models: &Models, table: &str, dt: &str) -> transform::Result<Outcome> {
         let run = "r1".parse().unwrap();
-        let now = "2026-10-01T00:00:00Z".parse().unwrap();
-        Builder { engine: &self.engine, lake: &self.lake, models, dt: day(dt), run: &run, now }
+        Builder { engine: &self.engine, lake: &self.lake, models, dt: day(dt), run: &run, now: now() }
             .build(&name(table))
             .await
     }
@@ -210,7 +214,7 @@ impl House {
     pub(crate) async fn why(&self, models: &Models, dt: &str, coming: &[&str]) -> Vec<String> {
         let names: BTreeSet<_> = models.iter().map(|model| model.name().clone()).collect();
         let coming = coming.iter().map(|table| name(table)).collect();
-        let planned = plan(&self.lake, models, &names, day(dt), &coming).await.unwrap();
+        let planned = plan(&self.lake, models, &names, day(dt), now(), &coming).await.unwrap();
         planned
             .iter()
             .map(|it| {

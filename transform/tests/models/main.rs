@@ -5,6 +5,9 @@
 mod builds;
 mod cases;
 mod checks;
+mod contents;
 mod house;
+mod peers;
 mod plans;
 mod questions;
+mod states;

@@ -62,7 +62,7 @@ async fn a_plan_says_why() {
     staging.seen keep: a view stores nothing
     marts.total build: sql changed
 
-    staging.things build: raw.things has a new version
+    staging.things build: raw.things changed
     staging.seen keep: a view stores nothing
     marts.total build: staging.things will change
     ");

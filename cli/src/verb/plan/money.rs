@@ -106,8 +106,7 @@ pub(super) async fn of(
     dt: Date,
 ) -> anyhow::Result<Option<Money>> {
     let now = clock::now();
-    let context =
-        load::Context { run: RunId::at(now, std::process::id()), dt, now, batch: 1, jobs: 1, progress: &|_| {} };
+    let context = load::Context { run: RunId::at(now), dt, now, batch: 1, jobs: 1, progress: &|_| {} };
     let llm = wire::llm_unasked(project)?;
     let estimate = load::estimate(lake, enrichment, llm.as_ref(), &context).await?;
     Ok(estimate.as_ref().map(Money::new))

@@ -1,37 +1,48 @@
-//! Who works, on what, and what was given up.
+//! Who works, on what, and which keys are unfinished.
 
 use catalog::{Lake, Timestamp};
+use extract::ledger::Ledger;
+use extract::outcome::KeyOutcome;
 use extract::presence::{self, Health, Role, State, Worker};
-use extract::queue::DeadLetter;
 use serde_json::json;
 
 use super::took;
 use crate::progress::counted;
 use crate::project::Project;
-use crate::run::extraction::given_up;
-use crate::{clock, table, wire};
+use crate::run::extraction::told;
+use crate::{clock, table};
 
 /// One that ended by itself is shown for so long.
 const RECENT_SECONDS: f64 = 600.0;
 
-/// Those who gave signs of life, and the tasks that nobody does any more.
+/// Keys that are named of those that are unfinished.
+const NAMED: usize = 20;
+
+/// Those who gave signs of life, and the keys that did not end as they should, by source.
 #[derive(Default)]
 pub(super) struct Workers {
     workers: Vec<Worker>,
-    dead: Vec<DeadLetter>,
+    unfinished: Vec<(String, KeyOutcome)>,
 }
 
 impl Workers {
-    /// Looks at the signs of life and at the dead letters.
+    /// Looks at the signs of life and at the outcomes of keys.
     ///
     /// # Errors
     /// If the lake cannot be read.
     pub(super) async fn look(project: &Project, lake: &Lake) -> anyhow::Result<Self> {
         let workers = presence::workers(lake, clock::now()).await?;
-        Ok(Self { workers, dead: wire::dead_letters(project, lake).await? })
+        let today = clock::today(&project.config.timezone());
+        let mut unfinished = Vec::new();
+        for source in &project.sources {
+            let Some(table) = lake.find(source.table()).await? else { continue };
+            let ledger = Ledger::open(lake, source, table, today).await?;
+            unfinished.extend(ledger.unfinished().into_iter().map(|last| (source.name().to_string(), last)));
+        }
+        Ok(Self { workers, unfinished })
     }
 
-    /// One object a worker and a dead letter, after those of the runs.
+    /// One object a worker and an unfinished key, after those of the runs.
     ///
     /// # Errors
     /// If one cannot be turned into JSON.
@@ -39,8 +50,8 @@ impl Workers {
         for worker in &self.workers {
             println!("{}", json!({ "worker": serde_json::to_value(worker)? }));
         }
-        for letter in &self.dead {
-            println!("{}", json!({ "dead_letter": serde_json::to_value(letter)? }));
+        for (source, last) in &self.unfinished {
+            println!("{}", json!({ "unfinished": { "source": source, "outcome": serde_json::to_value(last)? } }));
         }
         Ok(())
     }
@@ -63,13 +74,14 @@ impl Workers {
             text += &table::align(&shown.iter().flat_map(|worker| rows(worker, now)).collect::<Vec<_>>());
             text.push('\n');
         }
-        if !self.dead.is_empty() {
-            text += &format!(
-                "{} given up; `onggi retry --dead` sends them back\n",
-                counted(self.dead.len() as u64, "task")
-            );
-            for letter in &self.dead {
-                text += &format!("  {} {}  {}\n", letter.task.source, letter.task.dt, given_up(letter));
+        if !self.unfinished.is_empty() {
+            let count = self.unfinished.len();
+            text += &format!("{} unfinished; a run asks for them again where it can\n", counted(count as u64, "key"));
+            for (source, last) in self.unfinished.iter().take(NAMED) {
+                text += &format!("  {source} {}  {}\n", last.dt, told(last));
+            }
+            if count > NAMED {
+                text += &format!("  and {} more; `onggi retry` lists them\n", count - NAMED);
             }
             text.push('\n');
         }
@@ -116,6 +128,8 @@ fn seconds(seconds: f64) -> String {
     match seconds {
         seconds if seconds < 120.0 => format!("{seconds:.0}s"),
         seconds if seconds < 7200.0 => format!("{:.0}min", seconds / 60.0),
-        seconds => format!("{:.0}h", seconds / 3600.0),
+        seconds if seconds < 1e8 => format!("{:.0}h", seconds / 3600.0),
+        // A sign that says a time more than a day from now.
+        _ => "ages".to_owned(),
     }
 }

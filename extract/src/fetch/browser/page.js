@@ -33,15 +33,32 @@ async (c) => {
     await until(() => rendered() || resting(), c.wait);
     motion.disconnect();
     if (document.querySelector(c.ready)) {
-      // Nobody looks at the items: they need no layout.
-      const style = document.createElement('style');
-      style.textContent = `${c.prune} { display: none !important }`;
-      document.head.append(style);
+      // Nobody looks at the items: they need no layout. A page that is scrolled needs its own.
+      if (c.prune) {
+        const style = document.createElement('style');
+        style.textContent = `${c.prune} { display: none !important }`;
+        document.head.append(style);
+      }
       return { state: 'ready' };
     }
     // No list, so no review: this is what the site says instead.
     const text = document.body ? document.body.innerText : '';
     return { state: 'half', length: text.length, text: text.slice(0, 600) };
+  }
+
+  if (c.scrolls) {
+    if (c.act === 'look') return { state: 'more', grown: true };
+    // Whatever can be scrolled goes up a little and to its end: a page that waits for its end to come into view must see it
+    // come, also where it was in view before.
+    const turn = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+    const roots = [document.scrollingElement || document.documentElement];
+    for (const node of document.querySelectorAll('*')) {
+      if (node.scrollHeight > node.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(node).overflowY)) roots.push(node);
+    }
+    for (const root of roots) root.scrollTop = Math.max(0, root.scrollTop - root.clientHeight - 200);
+    await turn(60);
+    for (const root of roots) root.scrollTop = root.scrollHeight;
+    return { state: 'clicked' };
   }
 
   const list = () => document.querySelector(c.list);

@@ -19,7 +19,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{ChildStdin, Command};
 use tokio::sync::watch;
 
-use crate::fetch::FetchError;
+use super::profile;
+use crate::error::FetchError;
 
 /// Under which names Chromium is looked for.
 const NAMES: [&str; 6] =
@@ -63,11 +64,12 @@ impl Running {
     pub(super) async fn launch(setting: Option<&Path>) -> Result<Self, FetchError> {
         let program = find_chromium(setting).await?;
         let failed = |tried: String| FetchError::NoBrowser { tried };
-        let profile = tempfile::Builder::new()
-            .prefix("onggi-chromium-")
-            .tempdir()
-            .map_err(|error| failed(format!("no folder for its profile: {error}")))?;
-        let mut keeper = Command::new("sh")
+        let profile = profile::make().await.map_err(|error| failed(format!("no folder for its profile: {error}")))?;
+        let mut command = Command::new("sh");
+        if let Some(folder) = profile::temporary(profile.path()) {
+            command.env("TMPDIR", folder);
+        }
+        let mut keeper = command
             .args(["-c", KEEPER, "onggi-keeper"])
             .arg(profile.path())
             .arg(&program)
@@ -111,6 +113,8 @@ impl Running {
             ignore_https_errors: false,
             viewport: None,
             request_timeout: Duration::from_secs(30),
+            // So that the library answers the proxy's question for a password, and leaves requests to us.
+            request_intercept: true,
             ..HandlerConfig::default()
         };
         let (connection, mut handler) = Connection::connect_with_config(address, config)
@@ -144,8 +148,11 @@ impl Running {
     }
 
     pub(super) fn connection(&self) -> &Connection {
-        self.tabs_opened.fetch_add(1, Ordering::Relaxed);
         &self.connection
+    }
+
+    pub(super) fn count_tab(&self) {
+        self.tabs_opened.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn user_agent(&self) -> &str {
@@ -232,7 +239,7 @@ pub async fn find_chromium(setting: Option<&Path>) -> Result<PathBuf, FetchError
 }
 
 fn flags(profile: &Path) -> Vec<std::ffi::OsString> {
-    const FLAGS: [&str; 24] = [
+    const FLAGS: [&str; 29] = [
         "--headless",
         "--remote-debugging-port=0",
         "--disable-gpu",
@@ -247,6 +254,14 @@ fn flags(profile: &Path) -> Vec<std::ffi::OsString> {
         "--disable-renderer-backgrounding",
         // It asks for nothing that we did not ask for.
         "--disable-quic",
+        // Nothing goes past the proxy of a page: no name is resolved here, no datagram sent, and what belongs to no page
+        // finds nobody at its proxy.
+        "--proxy-server=http://127.0.0.1:9",
+        "--proxy-bypass-list=<-loopback>",
+        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+        "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+        // What a page's program may hold.
+        "--js-flags=--max-old-space-size=1024",
         "--no-first-run",
         "--no-default-browser-check",
         "--no-pings",

@@ -1,78 +1,55 @@
-//! One tab, and what is taken from it.
-//!
-//! Answers are stopped at the response stage, read, and let go on. The rule that keeps pages alive: whatever happens while
-//! an answer is read, it is let go on afterwards, or the page waits for it for ever. Every answer that is stopped is either
-//! captured or skipped for a reason, and the sum is checked when the tab closes.
+//! One tab, set up for one key: a context of its own, a proxy of its own, and what is taken on its way in.
 //!
 //! Events are handled one after the other, so that answers are captured in the order in which they came.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use base64::Engine;
 use chromiumoxide::Page;
-use chromiumoxide::cdp::browser_protocol::emulation::{SetLocaleOverrideParams, SetUserAgentOverrideParams};
-use chromiumoxide::cdp::browser_protocol::fetch::{
-    ContinueRequestParams, EnableParams, EventRequestPaused, FailRequestParams, GetResponseBodyParams, RequestPattern,
-    RequestStage,
+use chromiumoxide::auth::Credentials;
+use chromiumoxide::cdp::browser_protocol::browser::{
+    BrowserContextId, SetDownloadBehaviorBehavior, SetDownloadBehaviorParams,
 };
-use chromiumoxide::cdp::browser_protocol::network::{self, ErrorReason, ResourceType};
+use chromiumoxide::cdp::browser_protocol::emulation::{SetLocaleOverrideParams, SetUserAgentOverrideParams};
+use chromiumoxide::cdp::browser_protocol::fetch::{EnableParams, EventRequestPaused};
+use chromiumoxide::cdp::browser_protocol::log;
+use chromiumoxide::cdp::browser_protocol::network;
 use chromiumoxide::cdp::browser_protocol::page::AddScriptToEvaluateOnNewDocumentParams;
-use chromiumoxide::cdp::browser_protocol::target::CloseTargetParams;
-use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+use chromiumoxide::cdp::browser_protocol::target::{CreateBrowserContextParams, CreateTargetParams};
+use chromiumoxide::cdp::js_protocol::runtime::{self, EvaluateParams};
 use chromiumoxide::error::CdpError;
-use futures::StreamExt;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::intercept::{Captured, Counts, Interceptor, MOST_WAITING, patterns};
 use super::process::Running;
-use crate::fetch::retry_after;
+use crate::egress::{Declared, Proxy};
+use crate::items::excerpt;
 use crate::politeness::Politeness;
 use crate::source::{BrowserRecipe, Source};
 
-/// Dialogs would stop the page, prints would stop the browser, and what a worker fetches passes us by.
-const QUIET: &str = "window.alert = () => {}; window.confirm = () => false; window.prompt = () => null; window.print = () => {}; window.open = () => null; if (navigator.serviceWorker) navigator.serviceWorker.register = () => new Promise(() => {});";
+/// Dialogs would stop the page, prints would stop the browser, and what a service worker fetches passes us by: no page may
+/// register one, whatever it calls.
+const QUIET: &str = "window.alert = () => {}; window.confirm = () => false; window.prompt = () => null; window.print = () => {}; window.open = () => null; \
+if (window.ServiceWorkerContainer) Object.defineProperty(ServiceWorkerContainer.prototype, 'register', { value: () => new Promise(() => {}), writable: false, configurable: false });";
+
+/// What a message of the browser's may take in one of ours.
+const LONGEST_WORD: usize = 300;
 
 /// A command that is not answered by then never is.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(28);
 
-/// What was taken on its way into the page.
-#[derive(Debug)]
-pub(super) struct Captured {
-    pub(super) what: What,
-    /// The address that was really asked.
-    pub(super) url: String,
-    pub(super) status: u16,
-    pub(super) retry_after: Option<Duration>,
-    /// The body, decompressed, or why there is none.
-    pub(super) body: Result<Vec<u8>, String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    Document,
-    Answer,
-}
-
-/// Counts of answers that were stopped.
-#[derive(Debug, Default)]
-struct Counts {
-    paused: AtomicU64,
-    captured: AtomicU64,
-    skipped: AtomicU64,
-}
-
-/// One tab, set up for one source.
+/// One tab, set up for one key.
 pub(super) struct Tab {
     page: Page,
-    captured: mpsc::UnboundedReceiver<Captured>,
+    context: BrowserContextId,
+    proxy: Proxy,
+    captured: mpsc::Receiver<Captured>,
     interceptor: JoinHandle<()>,
     counts: Arc<Counts>,
-    source: String,
     running: Arc<Running>,
-    keys: u32,
 }
 
 impl Tab {
@@ -80,65 +57,58 @@ impl Tab {
         running: Arc<Running>,
         source: &Source,
         recipe: &BrowserRecipe,
+        own: &url::Url,
         politeness: &Arc<Politeness>,
     ) -> Result<Self, String> {
-        let opening = async {
-            let page = running.connection().new_page("about:blank").await?;
-            let agent = SetUserAgentOverrideParams::builder()
-                .user_agent(format!("{} {}", running.user_agent(), politeness.user_agent()))
-                .accept_language("ko-KR,ko;q=0.9");
-            page.execute(agent.build().map_err(CdpError::msg)?).await?;
-            page.execute(SetLocaleOverrideParams::builder().locale("ko-KR").build()).await?;
-            // We take bodies as they pass; the browser need not keep them, nor report each request. What interception
-            // needs is a domain of its own.
-            page.execute(network::DisableParams::default()).await?;
-            page.execute(AddScriptToEvaluateOnNewDocumentParams::new(QUIET)).await?;
-            let events = page.event_listener::<EventRequestPaused>().await?;
-            page.execute(EnableParams::builder().patterns(patterns(recipe)).build()).await?;
-            Ok::<_, CdpError>((page, events))
-        };
-        let (page, events) = tokio::select! {
-            opened = tokio::time::timeout(COMMAND_TIMEOUT, opening) => match opened {
-                Ok(Ok(opened)) => opened,
-                Ok(Err(error)) => return Err(format!("no tab could be opened: {error}")),
-                Err(_) => return Err("no tab could be opened: the browser does not answer".to_owned()),
+        let places = Arc::clone(politeness);
+        let locate = Arc::new(move |url: &url::Url| places.hosts().locate_any(url));
+        let proxy = Proxy::start(Arc::clone(politeness.egress()), politeness.declared(source), locate)
+            .await
+            .map_err(|error| format!("no tab could be opened: no port for its proxy: {error}"))?;
+        running.count_tab();
+        let mut context = None;
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(COMMAND_TIMEOUT, set_up(&running, recipe, politeness, &proxy, &mut context)) => match opened {
+                Ok(Ok(opened)) => Ok(opened),
+                Ok(Err(error)) => Err(format!("no tab could be opened: {}", bounded(&error))),
+                Err(_) => Err("no tab could be opened: the browser does not answer".to_owned()),
             },
-            () = running.gone() => return Err("no tab could be opened: the browser is gone".to_owned()),
+            () = running.gone() => Err("no tab could be opened: the browser is gone".to_owned()),
         };
-        let (sender, captured) = mpsc::unbounded_channel();
+        let (page, context, events) = match (opened, context) {
+            (Ok((page, events)), Some(context)) => (page, context, events),
+            (opened, context) => {
+                if let Some(context) = context {
+                    dispose(&running, context);
+                }
+                return Err(opened.err().unwrap_or_else(|| "no tab could be opened".to_owned()));
+            }
+        };
+        let (sender, captured) = mpsc::channel(MOST_WAITING);
         let counts = Arc::new(Counts::default());
         let interceptor = Interceptor {
             page: page.clone(),
             main_frame: page.mainframe().await.ok().flatten().map(|frame| frame.inner().clone()),
             operation: recipe.operation.clone(),
+            block_urls: recipe.block_urls.clone(),
             max_body_bytes: recipe.max_body_bytes,
             politeness: Arc::clone(politeness),
+            own: own.clone(),
+            answering: answering(source, recipe),
             sender,
             counts: Arc::clone(&counts),
         };
         let interceptor = tokio::spawn(interceptor.run(events));
-        Ok(Self { page, captured, interceptor, counts, source: source.name().to_string(), running, keys: 0 })
+        Ok(Self { page, context, proxy, captured, interceptor, counts, running })
     }
 
-    pub(super) fn is_for(&self, source: &Source) -> bool {
-        source.name().as_str() == self.source
-    }
-
-    pub(super) fn is_in(&self, running: &Arc<Running>) -> bool {
-        Arc::ptr_eq(&self.running, running)
-    }
-
-    pub(super) fn keys(&self) -> u32 {
-        self.keys
-    }
-
-    pub(super) fn answers(&self) -> u64 {
-        self.counts.captured.load(Ordering::Relaxed)
+    /// Hosts that the page asked for and was not let to.
+    pub(super) fn refused(&self) -> Vec<String> {
+        self.proxy.refused()
     }
 
     /// Leaves for an address. What was captured of the page before is forgotten.
     pub(super) async fn go(&mut self, url: &str) -> Result<(), String> {
-        self.keys += 1;
         while self.captured.try_recv().is_ok() {}
         let url = Value::String(url.to_owned());
         self.evaluate(&format!("window.__onggi_left = true; window.stop(); location.assign({url}); 0"))
@@ -152,18 +122,14 @@ impl Tab {
             EvaluateParams::builder().expression(expression).await_promise(true).return_by_value(true).build()?;
         let command = async { self.page.execute(params).await };
         let returned = tokio::select! {
-            returned = tokio::time::timeout(COMMAND_TIMEOUT, command) => returned.map_err(|_| "the page does not answer".to_owned())?.map_err(|error| error.to_string())?,
+            returned = tokio::time::timeout(COMMAND_TIMEOUT, command) => returned.map_err(|_| "the page does not answer".to_owned())?.map_err(|error| bounded(&error))?,
             () = self.running.gone() => return Err("the browser is gone".to_owned()),
         };
         match &returned.result.exception_details {
-            Some(details) => Err(format!(
-                "the page threw: {}",
-                details
-                    .exception
-                    .as_ref()
-                    .and_then(|exception| exception.description.clone())
-                    .unwrap_or_else(|| details.text.clone())
-            )),
+            Some(details) => {
+                let said = details.exception.as_ref().and_then(|exception| exception.description.as_deref());
+                Err(format!("the page threw: {}", excerpt(said.unwrap_or(&details.text), LONGEST_WORD)))
+            }
             None => Ok(returned.result.result.value.clone().unwrap_or(Value::Null)),
         }
     }
@@ -191,7 +157,7 @@ impl Tab {
             self.counts.paused.load(Ordering::Acquire) > done
         };
         let deadline = tokio::time::Instant::now() + COMMAND_TIMEOUT;
-        while open() && self.is_alive() && tokio::time::Instant::now() < deadline {
+        while open() && self.captured.is_empty() && self.is_alive() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         !self.captured.is_empty()
@@ -214,178 +180,72 @@ impl Drop for Tab {
         if paused > captured + skipped + 1 {
             tracing::error!(paused, captured, skipped, "answers were stopped and neither captured nor skipped");
         }
-        let (page, running) = (self.page.clone(), Arc::clone(&self.running));
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // Over the browser and not over the page: a page that hangs does not close itself.
-            runtime.spawn(async move {
-                if running.is_alive() {
-                    let close = page.execute(CloseTargetParams::new(page.target_id().clone()));
-                    let _ = tokio::time::timeout(Duration::from_secs(5), close).await;
-                }
-            });
-        }
+        dispose(&self.running, self.context.clone());
     }
 }
 
-/// Documents and the wanted answers at the response stage; what is not loaded at the request stage, to refuse it.
-fn patterns(recipe: &BrowserRecipe) -> Vec<RequestPattern> {
-    let of = |kind: ResourceType, url: &str| {
-        RequestPattern::builder().url_pattern(url).resource_type(kind).request_stage(RequestStage::Response).build()
-    };
-    let mut patterns = vec![
-        of(ResourceType::Document, "*"),
-        of(ResourceType::Xhr, &recipe.response),
-        of(ResourceType::Fetch, &recipe.response),
-        RequestPattern::builder()
-            .url_pattern("*")
-            .resource_type(ResourceType::Media)
-            .request_stage(RequestStage::Request)
-            .build(),
-    ];
-    patterns.extend(
-        recipe
-            .block_urls
-            .iter()
-            .map(|url| RequestPattern::builder().url_pattern(url.clone()).request_stage(RequestStage::Request).build()),
-    );
-    patterns
+/// The hosts whose answers are taken: the page's own, those of the recipe, and one that its pattern names.
+fn answering(source: &Source, recipe: &BrowserRecipe) -> Declared {
+    let named = recipe.response.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    let named = named.filter(|name| !name.trim_start_matches("*.").contains(['*', '?'])).map(str::to_owned);
+    Declared::new([source.host()].into_iter().chain(recipe.response_hosts.iter().cloned()).chain(named))
 }
 
-struct Interceptor {
-    page: Page,
-    main_frame: Option<String>,
-    operation: Option<String>,
-    max_body_bytes: usize,
-    politeness: Arc<Politeness>,
-    sender: mpsc::UnboundedSender<Captured>,
-    counts: Arc<Counts>,
+/// Makes a context and a page in it. The context is handed over as soon as there is one, for it has to go again.
+async fn set_up(
+    running: &Running,
+    recipe: &BrowserRecipe,
+    politeness: &Politeness,
+    proxy: &Proxy,
+    context: &mut Option<BrowserContextId>,
+) -> Result<(Page, chromiumoxide::listeners::EventStream<EventRequestPaused>), CdpError> {
+    let connection = running.connection();
+    let own = CreateBrowserContextParams::builder()
+        .dispose_on_detach(true)
+        .proxy_server(proxy.server())
+        // Loopback is asked through it as well.
+        .proxy_bypass_list("<-loopback>")
+        .build();
+    let id = connection.create_browser_context(own).await?;
+    *context = Some(id.clone());
+    let mut deny = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
+    deny.browser_context_id = Some(id.clone());
+    connection.execute(deny).await?;
+    let mut target = CreateTargetParams::new("about:blank");
+    target.browser_context_id = Some(id);
+    let page = connection.new_page(target).await?;
+    page.authenticate(Credentials { username: Proxy::USER.to_owned(), password: proxy.password().to_owned() }).await?;
+    let agent = SetUserAgentOverrideParams::builder()
+        .user_agent(format!("{} {}", running.user_agent(), politeness.user_agent()))
+        .accept_language(recipe.language.clone());
+    page.execute(agent.build().map_err(CdpError::msg)?).await?;
+    let locale = recipe.language.split([',', ';']).next().unwrap_or_default().trim().to_owned();
+    page.execute(SetLocaleOverrideParams::builder().locale(locale).build()).await?;
+    // We take bodies as they pass; the browser need not keep them, nor report each request. What interception needs is a
+    // domain of its own. Nor do we want to hear what a page prints or throws, which may be of any length.
+    page.execute(network::DisableParams::default()).await?;
+    page.execute(runtime::DisableParams::default()).await?;
+    page.execute(log::DisableParams::default()).await?;
+    page.execute(AddScriptToEvaluateOnNewDocumentParams::new(QUIET)).await?;
+    let events = page.event_listener::<EventRequestPaused>().await?;
+    let wanted = EnableParams::builder().patterns(patterns(recipe, politeness)).handle_auth_requests(true);
+    page.execute(wanted.build()).await?;
+    Ok((page, events))
 }
 
-impl Interceptor {
-    async fn run(self, mut events: chromiumoxide::listeners::EventStream<EventRequestPaused>) {
-        while let Some(event) = events.next().await {
-            self.counts.paused.fetch_add(1, Ordering::Relaxed);
-            if event.response_status_code.is_none() && event.response_error_reason.is_none() {
-                self.counts.skipped.fetch_add(1, Ordering::Relaxed);
-                let _ = self
-                    .page
-                    .execute(FailRequestParams::new(event.request_id.clone(), ErrorReason::BlockedByClient))
-                    .await;
-                continue;
-            }
-            let captured = match self.wanted(&event) {
-                Ok(what) => Some(self.capture(&event, what).await),
-                Err(reason) => {
-                    tracing::trace!(reason, "an answer passes");
-                    None
-                }
-            };
-            let went_on = self.page.execute(ContinueRequestParams::new(event.request_id.clone())).await;
-            if let Err(error) = went_on {
-                tracing::debug!(%error, "an answer could not be let go on");
-            }
-            match captured {
-                Some(captured) => {
-                    let sent = self.sender.send(captured);
-                    // Counted when it is there: `catch_up` looks at the count first.
-                    self.counts.captured.fetch_add(1, Ordering::Release);
-                    if sent.is_err() {
-                        break;
-                    }
-                }
-                None => {
-                    self.counts.skipped.fetch_add(1, Ordering::Release);
-                }
-            }
-        }
-    }
-
-    /// What an answer is to us, or why it passes.
-    fn wanted(&self, event: &EventRequestPaused) -> Result<What, &'static str> {
-        if is_redirect(event) {
-            return Err("a redirect has no body");
-        }
-        if event.resource_type == ResourceType::Document {
-            let main = self.main_frame.as_ref().is_none_or(|frame| frame == event.frame_id.inner());
-            return if main { Ok(What::Document) } else { Err("the document of a frame") };
-        }
-        if event.request.method.eq_ignore_ascii_case("OPTIONS") {
-            return Err("a preflight");
-        }
-        match &self.operation {
-            Some(operation) if !carries(event, operation) => Err("another operation"),
-            _ => Ok(What::Answer),
-        }
-    }
-
-    async fn capture(&self, event: &EventRequestPaused, what: What) -> Captured {
-        let header = |name: &str| {
-            event
-                .response_headers
-                .iter()
-                .flatten()
-                .find(|header| header.name.eq_ignore_ascii_case(name))
-                .map(|header| header.value.as_str())
-        };
-        let status = event.response_status_code.and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
-        let announced: usize = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        let body = if let Some(reason) = &event.response_error_reason {
-            Err(format!("the request failed: {}", reason.as_ref()))
-        } else if announced > self.max_body_bytes {
-            Err(format!("expected an answer of at most {} bytes, found {announced}", self.max_body_bytes))
-        } else {
-            match self.page.execute(GetResponseBodyParams::new(event.request_id.clone())).await {
-                Ok(returned) => decode(&returned.result.body, returned.result.base64_encoded),
-                Err(error) => Err(format!("the answer broke off: {error}")),
-            }
-        };
-        let body = body.and_then(|body| {
-            if body.len() > self.max_body_bytes {
-                Err(format!("expected an answer of at most {} bytes, found {}", self.max_body_bytes, body.len()))
-            } else {
-                Ok(body)
+/// Closes a context with its pages. Over the browser and not over the page: a page that hangs does not close itself.
+fn dispose(running: &Arc<Running>, context: BrowserContextId) {
+    let running = Arc::clone(running);
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(async move {
+            if running.is_alive() {
+                let close = running.connection().dispose_browser_context(context);
+                let _ = tokio::time::timeout(Duration::from_secs(5), close).await;
             }
         });
-        Captured {
-            what,
-            url: event.request.url.clone(),
-            status,
-            retry_after: header("retry-after").and_then(|value| retry_after(value, self.politeness.now())),
-            body,
-        }
     }
 }
 
-fn is_redirect(event: &EventRequestPaused) -> bool {
-    let location = event.response_headers.iter().flatten().any(|header| header.name.eq_ignore_ascii_case("location"));
-    location && matches!(event.response_status_code, Some(301 | 302 | 303 | 307 | 308))
-}
-
-/// Whether the request names the operation, in its body or its address. Where the body can't be seen, it may.
-fn carries(event: &EventRequestPaused, operation: &str) -> bool {
-    if event.request.url.contains(operation) {
-        return true;
-    }
-    let Some(entries) = &event.request.post_data_entries else { return event.request.has_post_data == Some(true) };
-    let body: Vec<u8> = entries
-        .iter()
-        .filter_map(|entry| {
-            base64::engine::general_purpose::STANDARD.decode::<&str>(entry.bytes.as_ref()?.as_ref()).ok()
-        })
-        .flatten()
-        .collect();
-    if body.is_empty() {
-        return event.request.has_post_data == Some(true);
-    }
-    body.windows(operation.len()).any(|window| window == operation.as_bytes())
-}
-
-fn decode(body: &str, is_base64: bool) -> Result<Vec<u8>, String> {
-    if is_base64 {
-        base64::engine::general_purpose::STANDARD
-            .decode(body)
-            .map_err(|error| format!("the browser's base64 can't be read: {error}"))
-    } else {
-        Ok(body.as_bytes().to_vec())
-    }
+fn bounded(error: &CdpError) -> String {
+    excerpt(&error.to_string(), LONGEST_WORD)
 }

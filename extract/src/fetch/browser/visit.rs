@@ -13,14 +13,17 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
-use super::tab::{Captured, Tab, What};
-use crate::fetch::{FetchError, Flow, LONGEST_WAIT, RETRIES, Response, evidence, wait_before};
+use super::intercept::{Captured, Lost, What};
+use super::judge::{Half, Judge, Trouble, Verdict};
+use super::tab::Tab;
+use crate::error::FetchError;
+use crate::fetch::{Flow, RETRIES, Response, charset, evidence, wait_before};
 use crate::items::{self, Unreadable};
-use crate::politeness::{Outcome, Politeness, host_of};
-use crate::source::{BrowserRecipe, Place, Source};
+use crate::politeness::{Outcome, Politeness};
+use crate::source::{BrowserRecipe, More, Place, Source, host_of};
 
 const PAGE_JS: &str = include_str!("page.js");
 
@@ -38,25 +41,16 @@ const SHORT_LOADS: u32 = 2;
 /// A loaded page that does not change for so long, and has no list, is half rendered.
 const REST: Duration = Duration::from_millis(1_500);
 
-/// Why a visit ended early.
-pub(super) enum Trouble {
-    /// It is about the site or about us.
-    Site(FetchError),
-    /// The tab or the browser was lost.
-    Tab(String),
-}
-
-/// Why a page is opened again.
-struct Half(FetchError);
-
 /// One key at one page.
 pub(super) struct Visit<'a> {
     source: &'a Source,
     recipe: &'a BrowserRecipe,
     politeness: &'a Politeness,
+    judge: Judge<'a>,
     /// As the source names it.
     url: String,
-    host: String,
+    /// The same with its secrets in their place.
+    own: Url,
 }
 
 /// What came so far, as far as the end of the list is concerned.
@@ -81,23 +75,31 @@ impl Seen {
     }
 }
 
-/// What a captured answer is.
-enum Verdict {
-    Answer(Response, usize, Option<u64>),
-    /// Wait so long and ask again.
-    Again(Duration, FetchError),
-    End(FetchError),
-}
-
 impl<'a> Visit<'a> {
-    pub(super) fn new(source: &'a Source, recipe: &'a BrowserRecipe, key: &str, politeness: &'a Politeness) -> Self {
-        let url = recipe.url.render(&Place { key, page: 1, start: 1, size: 1 });
-        let host = Url::parse(&url).map(|url| host_of(&url)).unwrap_or_default();
-        Self { source, recipe, politeness, url, host }
+    pub(super) fn new(
+        source: &'a Source,
+        recipe: &'a BrowserRecipe,
+        key: &str,
+        politeness: &'a Politeness,
+    ) -> Result<Self, FetchError> {
+        let place = Place { key, page: 1, start: 1, size: 1 };
+        let url = recipe.url.render(&place);
+        let permanent = |reason: String| FetchError::Permanent { url: url.clone(), reason };
+        if let Some((name, reference)) = source.secrets().missing() {
+            return Err(permanent(format!("expected the secret `{name}` at {reference}, found nothing")));
+        }
+        let own = Url::parse(&recipe.url.render_address(&place, source.secrets()))
+            .map_err(|error| permanent(format!("not an address: {error}")))?;
+        let judge = Judge { source, recipe, politeness, url: url.clone(), host: host_of(&own) };
+        Ok(Self { source, recipe, politeness, judge, url, own })
     }
 
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    pub(super) fn own(&self) -> &Url {
+        &self.own
     }
 
     /// Whether the page may be read at all.
@@ -138,7 +140,11 @@ impl<'a> Visit<'a> {
         seen: &mut Seen,
         on: &mut (dyn FnMut(Response) -> Flow + Send),
     ) -> Result<Result<(), Half>, Trouble> {
-        let really = self.politeness.admit(self.source, &self.url).await.map_err(Trouble::Site)?;
+        self.politeness.admit(self.source, &self.url).await.map_err(Trouble::Site)?;
+        let really = self.politeness.hosts().locate(&self.own);
+        self.politeness.egress().check_form(&really).map_err(|refusal| {
+            Trouble::Site(FetchError::Permanent { url: self.url.clone(), reason: refusal.to_string() })
+        })?;
         tab.go(really.as_str()).await.map_err(Trouble::Tab)?;
         let html = match self.document(tab, &really).await? {
             Ok(html) => html,
@@ -147,7 +153,10 @@ impl<'a> Visit<'a> {
         if let Some(document) = &self.recipe.document {
             let page = match items::in_document(document, &html) {
                 Ok(page) => page,
-                Err(unreadable) => return Ok(Err(self.half(format!("{unreadable}; {}", evidence(html.as_bytes()))))),
+                Err(why @ Unreadable::TooMuch { .. }) => {
+                    return Err(Trouble::Site(self.judge.unreadable(why.to_string(), html.as_bytes())));
+                }
+                Err(why) => return Ok(Err(self.judge.half(format!("{why}; {}", evidence(html.as_bytes()))))),
             };
             seen.total = page.total.or(seen.total);
         }
@@ -159,7 +168,36 @@ impl<'a> Visit<'a> {
             Flow::Stop => return Ok(Ok(())),
             Flow::Continue(items) => seen.items = items,
         }
-        self.click_through(tab, seen, on).await
+        match &self.recipe.more {
+            More::Nothing => self.listen(tab, seen, on).await.map(Ok),
+            More::Scroll { .. } | More::Button(_) => self.click_through(tab, seen, on).await,
+        }
+    }
+
+    /// A page that loads all it has by itself: what comes until it rests.
+    async fn listen(
+        &self,
+        tab: &mut Tab,
+        seen: &mut Seen,
+        on: &mut (dyn FnMut(Response) -> Flow + Send),
+    ) -> Result<(), Trouble> {
+        loop {
+            let captured = match tab.next(REST).await.map_err(Trouble::Tab)? {
+                Some(captured) => captured,
+                None if tab.catch_up().await => continue,
+                None => return Ok(()),
+            };
+            match self.judge.read(captured).await {
+                Some(Verdict::Answer(answer, _, total)) => {
+                    let handed_over = self.hand_over(answer, total, seen, on);
+                    if handed_over.is_break() {
+                        return Ok(());
+                    }
+                }
+                Some(Verdict::Again(_, error) | Verdict::End(error)) => return Err(Trouble::Site(error)),
+                None => {}
+            }
+        }
     }
 
     /// The first document, as it came.
@@ -171,42 +209,53 @@ impl<'a> Visit<'a> {
                 Some(captured) if captured.what == What::Document => break captured,
                 Some(_) => {}
                 None => {
-                    return Ok(Err(
-                        self.half(format!("no document within {} s", self.recipe.ready_timeout.as_secs_f64()))
-                    ));
+                    return Ok(Err(self
+                        .judge
+                        .half(format!("no document within {} s", self.recipe.ready_timeout.as_secs_f64()))));
                 }
             }
         };
-        if Url::parse(&captured.url).is_ok_and(|url| url.origin() != really.origin()) {
-            let reason = format!(
-                "expected the page, found a redirect to another host: {}",
-                self.politeness.hosts().name(&captured.url, really)
-            );
-            return Err(Trouble::Site(FetchError::Permanent { url: self.url.clone(), reason }));
+        // Its own http and https are one place.
+        let is_own = |url: &Url| {
+            let usual = url.port().is_none() && really.port().is_none();
+            url.host() == really.host() && (usual || url.port_or_known_default() == really.port_or_known_default())
+        };
+        if Url::parse(&captured.url).is_ok_and(|url| !is_own(&url)) {
+            let to = self.source.secrets().redact(&self.politeness.hosts().name(&captured.url, really));
+            let reason = format!("expected the page, found a redirect to another host: {}", items::excerpt(&to, 200));
+            return Err(Trouble::Site(self.judge.unreadable(reason, &[])));
         }
         let bytes = match captured.body {
             Ok(bytes) => bytes,
-            Err(reason) => return Ok(Err(self.half(reason))),
+            Err(Lost::Broken(reason)) => return Ok(Err(self.judge.half(reason))),
+            Err(Lost::TooLarge(reason)) => return Err(Trouble::Site(self.judge.unreadable(reason, &[]))),
         };
-        let html = String::from_utf8_lossy(&bytes).into_owned();
+        let html = match charset::document(captured.content_type.as_deref(), &bytes) {
+            Ok(html) => html,
+            // An error page may be written in anything.
+            Err(_) if !(200..=299).contains(&captured.status) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(why) => return Err(Trouble::Site(self.judge.unreadable(why.to_string(), &bytes))),
+        };
         // A page with items is no block page, whatever its reviews quote.
-        let has_items = self
-            .recipe
-            .document
-            .as_ref()
-            .is_some_and(|document| items::in_document(document, &html).is_ok_and(|page| !page.items.is_empty()));
-        if !has_items && let Some(phrase) = items::block_phrase(&self.recipe.blocked, &html) {
-            return Err(self.blocked(phrase, captured.status));
+        let has_items = || {
+            let document = self.recipe.document.as_ref();
+            document
+                .is_some_and(|document| items::in_document(document, &html).is_ok_and(|page| !page.items.is_empty()))
+        };
+        if let Some(phrase) = items::block_phrase(&self.recipe.blocked, &html)
+            && !has_items()
+        {
+            return Err(self.judge.blocked(phrase, captured.status));
         }
         match captured.status {
             200..=299 => Ok(Ok(html)),
-            429 => self.too_many(captured.retry_after).map(Err),
-            503 if captured.retry_after.is_some() => self.too_many(captured.retry_after).map(Err),
+            429 => self.judge.too_many(captured.retry_after).map(Err),
+            503 if captured.retry_after.is_some() => self.judge.too_many(captured.retry_after).map(Err),
             404 | 410 => {
                 let reason = format!("it answered {}; {}", captured.status, evidence(&bytes));
-                Err(Trouble::Site(FetchError::Permanent { url: self.url.clone(), reason }))
+                Err(Trouble::Site(FetchError::Gone { url: self.url.clone(), reason }))
             }
-            status => Ok(Err(self.half(format!("it answered {status}; {}", evidence(&bytes))))),
+            status => Ok(Err(self.judge.half(format!("it answered {status}; {}", evidence(&bytes))))),
         }
     }
 
@@ -216,7 +265,7 @@ impl<'a> Visit<'a> {
         loop {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if left.is_zero() {
-                return Ok(Err(self.half("the page is not rendered in time".to_owned())));
+                return Ok(Err(self.judge.half("the page is not rendered in time".to_owned())));
             }
             let looked = tab.evaluate(&self.script("ready", left.min(Duration::from_secs(20)), false, false)).await;
             let state = match looked {
@@ -234,11 +283,17 @@ impl<'a> Visit<'a> {
                 Some("half") => {
                     let text = state["text"].as_str().unwrap_or_default();
                     if let Some(phrase) = self.recipe.blocked.iter().find(|phrase| text.contains(phrase.as_str())) {
-                        return Err(self.blocked(phrase, 200));
+                        return Err(self.judge.blocked(phrase, 200));
                     }
                     let length = state["length"].as_u64().unwrap_or_default();
-                    return Ok(Err(self.half(format!(
-                        "expected `{}` on the page, found it half rendered with {length} characters",
+                    let refused = tab.refused();
+                    let without = if refused.is_empty() {
+                        String::new()
+                    } else {
+                        format!("; it asked for hosts that are not under [egress] hosts: {}", refused.join(", "))
+                    };
+                    return Ok(Err(self.judge.half(format!(
+                        "expected `{}` on the page, found it half rendered with {length} characters{without}",
                         self.recipe.ready
                     ))));
                 }
@@ -253,17 +308,20 @@ impl<'a> Visit<'a> {
         seen: &mut Seen,
         on: &mut (dyn FnMut(Response) -> Flow + Send),
     ) -> Result<Result<(), Half>, Trouble> {
-        let more = &self.recipe.more;
+        let (timeout, settle_for) = self.patience();
         let mut expect = None;
         let mut failures = 0;
         let mut last: Option<FetchError> = None;
         loop {
-            if self.take_waiting(tab, seen, on)?.is_break() {
+            if self.take_waiting(tab, seen, on).await?.is_break() {
+                return Ok(Ok(()));
+            }
+            if seen.is_all() && matches!(self.recipe.more, More::Scroll { .. }) {
                 return Ok(Ok(()));
             }
             let settle = match expect {
                 Some(0) => IDLE_SETTLE,
-                _ => more.settle,
+                _ => settle_for,
             };
             let looked = tab
                 .evaluate(&self.script("look", settle, expect.is_some(), !seen.is_all()))
@@ -284,7 +342,7 @@ impl<'a> Visit<'a> {
                     // Neither has one that never had a button, although the site counts more than it brought along.
                     if seen.answers == 0 && seen.is_short() && seen.short_loads < SHORT_LOADS {
                         seen.short_loads += 1;
-                        return Ok(Err(self.half(format!("the page ends after {} of its items", seen.items))));
+                        return Ok(Err(self.judge.half(format!("the page ends after {} of its items", seen.items))));
                     }
                     tracing::debug!(
                         url = self.url,
@@ -296,21 +354,22 @@ impl<'a> Visit<'a> {
                     return Ok(Ok(()));
                 }
                 // The page that is about to be left, or something that is no answer at all.
-                _ => return Ok(Err(self.half(format!("the page is gone: {looked}")))),
+                _ => return Ok(Err(self.judge.half(format!("the page is gone: {looked}")))),
             }
             self.politeness.pace_again(self.source, &self.url).await.map_err(Trouble::Site)?;
             // What came meanwhile is not the answer to the click that follows.
-            if self.take_waiting(tab, seen, on)?.is_break() {
+            if self.take_waiting(tab, seen, on).await?.is_break() {
                 return Ok(Ok(()));
             }
             let Some(captured) = self.click(tab).await? else {
-                if seen.is_all() {
+                // Nobody says where a page ends that is scrolled, but that it asks for nothing more.
+                if seen.is_all() || matches!(self.recipe.more, More::Scroll { .. }) {
                     return Ok(Ok(()));
                 }
-                return Ok(Err(self.half(format!("no answer to two clicks, {} s each", more.timeout.as_secs_f64()))));
+                return Ok(Err(self.judge.half(format!("no answer to two clicks, {} s each", timeout.as_secs_f64()))));
             };
             expect = None;
-            match self.judge(captured) {
+            match self.judge.read(captured).await {
                 Some(Verdict::Answer(answer, count, total)) => {
                     failures = 0;
                     last = None;
@@ -331,8 +390,17 @@ impl<'a> Visit<'a> {
                 }
                 Some(Verdict::End(error)) => return Err(Trouble::Site(error)),
                 // Another document: the page went away under our hands.
-                None => return Ok(Err(self.half("the page left for another".to_owned()))),
+                None => return Ok(Err(self.judge.half("the page left for another".to_owned()))),
             }
+        }
+    }
+
+    /// How long an answer may take, and how long the page may take to draw it.
+    fn patience(&self) -> (Duration, Duration) {
+        match &self.recipe.more {
+            More::Button(more) => (more.timeout, more.settle),
+            More::Scroll { timeout } => (*timeout, IDLE_SETTLE),
+            More::Nothing => (REST, IDLE_SETTLE),
         }
     }
 
@@ -344,7 +412,7 @@ impl<'a> Visit<'a> {
             if clicked["state"] != "clicked" {
                 return Ok(tab.waiting());
             }
-            if let Some(captured) = tab.next(self.recipe.more.timeout).await.map_err(Trouble::Tab)? {
+            if let Some(captured) = tab.next(self.patience().0).await.map_err(Trouble::Tab)? {
                 return Ok(Some(captured));
             }
         }
@@ -352,14 +420,14 @@ impl<'a> Visit<'a> {
     }
 
     /// Hands over what came without a click: a page that asks for its first items once more.
-    fn take_waiting(
+    async fn take_waiting(
         &self,
         tab: &mut Tab,
         seen: &mut Seen,
         on: &mut (dyn FnMut(Response) -> Flow + Send),
     ) -> Result<ControlFlow<()>, Trouble> {
         while let Some(captured) = tab.waiting() {
-            match self.judge(captured) {
+            match self.judge.read(captured).await {
                 Some(Verdict::Answer(answer, _, total)) => {
                     if self.hand_over(answer, total, seen, on).is_break() {
                         return Ok(ControlFlow::Break(()));
@@ -390,72 +458,23 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// What an answer is worth; nothing for a document.
-    fn judge(&self, captured: Captured) -> Option<Verdict> {
-        if captured.what == What::Document {
-            return None;
-        }
-        let again =
-            |reason: String| Verdict::Again(Duration::ZERO, FetchError::Transient { url: self.url.clone(), reason });
-        let bytes = match captured.body {
-            Ok(bytes) => bytes,
-            Err(reason) => return Some(again(reason)),
-        };
-        let answer = match captured.status {
-            200..=299 => items::parse_json(&bytes)
-                .and_then(|answer| items::in_answer(self.source.items(), &answer).map(|page| (answer, page))),
-            status => Err(Unreadable::Refused(format!("status {status}"))),
-        };
-        let unreadable = match answer {
-            Ok((answer, page)) => {
-                let url = Url::parse(&self.url)
-                    .map_or_else(|_| captured.url.clone(), |own| self.politeness.hosts().name(&captured.url, &own));
-                return Some(Verdict::Answer(Response::answer(url, answer), page.items.len(), page.total));
-            }
-            Err(unreadable) => unreadable,
-        };
-        if let Some(phrase) = items::block_phrase(&self.recipe.blocked, &String::from_utf8_lossy(&bytes)) {
-            let Trouble::Site(error) = self.blocked(phrase, captured.status) else { return None };
-            return Some(Verdict::End(error));
-        }
-        let permanent =
-            FetchError::Permanent { url: self.url.clone(), reason: format!("{unreadable}; {}", evidence(&bytes)) };
-        Some(match (captured.status, unreadable) {
-            (429, _) => match self.too_many(captured.retry_after) {
-                Ok(Half(error)) => Verdict::Again(captured.retry_after.unwrap_or(Duration::from_secs(1)), error),
-                Err(Trouble::Site(error)) => Verdict::End(error),
-                Err(Trouble::Tab(reason)) => again(reason),
-            },
-            (200..=299, Unreadable::Shape { .. }) => Verdict::End(permanent),
-            (200..=299, Unreadable::Garbage { .. }) => Verdict::Again(Duration::ZERO, permanent),
-            (_, unreadable) => again(format!("{unreadable}; {}", evidence(&bytes))),
-        })
-    }
-
-    fn too_many(&self, wait: Option<Duration>) -> Result<Half, Trouble> {
-        self.politeness.report(&self.url, &Outcome::TooMany { retry_after: wait });
-        let error = FetchError::RateLimited { host: self.host.clone(), retry_after: wait };
-        if wait.unwrap_or_default() > LONGEST_WAIT { Err(Trouble::Site(error)) } else { Ok(Half(error)) }
-    }
-
-    fn blocked(&self, phrase: &str, status: u16) -> Trouble {
-        let evidence = format!("`{phrase}` with status {status}");
-        self.politeness.report(&self.url, &Outcome::Blocked { evidence: evidence.clone() });
-        Trouble::Site(FetchError::Blocked { host: self.host.clone(), evidence })
-    }
-
-    fn half(&self, reason: String) -> Half {
-        Half(FetchError::Transient { url: self.url.clone(), reason })
-    }
-
-    /// The call of `page.js`. Its argument is JSON, and JSON is JavaScript.
+    /// The call of `page.js`. Its argument is JSON, and JSON is JavaScript. What the page makes it throw is of any length.
     fn script(&self, act: &str, wait: Duration, expect: bool, grace: bool) -> String {
-        let more = &self.recipe.more;
-        let argument = json!({
-            "act": act, "wait": millis(wait), "rest": millis(REST), "expect": expect, "grace": if grace { millis(GRACE) } else { 0 }, "ready": self.recipe.ready,
-            "list": more.list, "within": more.within, "button": more.button, "texts": more.texts, "prune": more.prune, "keep": more.keep,
+        let mut argument = json!({
+            "act": act, "wait": millis(wait), "rest": millis(REST), "expect": expect, "grace": if grace { millis(GRACE) } else { 0 },
+            "ready": self.recipe.ready, "scrolls": matches!(self.recipe.more, More::Scroll { .. }),
         });
-        format!("({PAGE_JS})({argument})")
+        if let (More::Button(more), Value::Object(members)) = (&self.recipe.more, &mut argument) {
+            members.insert("list".to_owned(), more.list.clone().into());
+            members.insert("within".to_owned(), more.within.clone().into());
+            members.insert("button".to_owned(), more.button.clone().into());
+            members.insert("texts".to_owned(), more.texts.clone().into());
+            members.insert("prune".to_owned(), more.prune.clone().into());
+            members.insert("keep".to_owned(), more.keep.into());
+        }
+        format!(
+            "({PAGE_JS})({argument}).catch((thrown) => {{ try {{ return {{ state: 'threw', text: String(thrown).slice(0, 300) }}; }} catch {{ return {{ state: 'threw' }}; }} }})"
+        )
     }
 }
 

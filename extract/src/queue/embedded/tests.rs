@@ -44,11 +44,15 @@ fn now() -> Timestamp {
 }
 
 fn task(key: &str) -> Task {
-    Task::new(&source(), dt(), vec![Key { value: key.into(), since: Some("2026-09-30".into()) }])
+    Task::new(
+        &source(),
+        dt(),
+        vec![Key { value: key.into(), since: Some("2026-09-30".into()), over: Some(7), after: None }],
+    )
 }
 
 async fn receive(queue: &EmbeddedQueue) -> Option<Message> {
-    queue.receive(&Of::day(&source(), dt()), &OPTIONS, now()).await.unwrap()
+    queue.receive(&TaskFilter::day(&source(), dt()), &OPTIONS, now()).await.unwrap()
 }
 
 #[test]
@@ -81,7 +85,7 @@ async fn what_a_dead_process_of_this_machine_held_is_free_at_once() {
     let message = receive(&heir).await.unwrap();
     assert_eq!((message.task, message.receive_count), (task("a"), 2), "the kill counts as a receive");
     assert!(receive(&heir).await.is_none(), "who holds `b` can't be asked from here: it waits for its timeout");
-    assert_eq!(queue.delete(&held.receipt_handle).await.unwrap(), Held::Lost);
+    assert_eq!(queue.delete(&held.receipt_handle).await.unwrap(), ReceiptState::Stale);
 }
 
 #[tokio::test]
@@ -122,7 +126,7 @@ async fn a_queue_with_torn_pages_is_set_aside_and_begun_anew() {
     }
     fs::write(disk.file(), bytes).unwrap();
     let queue = EmbeddedQueue::open(disk.file()).await.unwrap();
-    assert_eq!(queue.counts(&Of::day(&source(), dt()), now()).await.unwrap(), Counts::default());
+    assert_eq!(queue.counts(&TaskFilter::day(&source(), dt()), now()).await.unwrap(), Counts::default());
     assert!(with_suffix(&disk.file(), ".corrupt").exists());
 }
 

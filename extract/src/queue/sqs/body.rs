@@ -64,7 +64,10 @@ mod tests {
     use crate::task::Key;
 
     fn task() -> Task {
-        let keys = vec![Key { value: "망원동 '국밥'".into(), since: Some("2026-09-30".into()) }, Key::new("b")];
+        let keys = vec![
+            Key { value: "망원동 '국밥'".into(), since: Some("2026-09-30".into()), over: Some(7), after: None },
+            Key::new("b"),
+        ];
         Task::new(&"naver_reviews".parse().unwrap(), "2026-10-01".parse().unwrap(), keys)
     }
 

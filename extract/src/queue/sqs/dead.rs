@@ -25,7 +25,7 @@ use super::body::Body;
 use super::fault::Fault;
 use super::{SqsQueue, count};
 use crate::error::Error;
-use crate::queue::{DeadLetter, Held, Message, NO_WORD, Of};
+use crate::queue::{DeadLetter, Message, NO_WORD, ReceiptState, TaskFilter};
 use crate::task::{Task, TaskId};
 
 /// How long the letters are hidden from others while we look through them.
@@ -50,7 +50,7 @@ struct Letter {
 
 impl SqsQueue {
     /// Gives a task up: the note first, so that nobody asks in vain why it is gone.
-    pub(super) async fn give_up(&self, message: &Message, error: &str, now: Timestamp) -> Result<Held, Error> {
+    pub(super) async fn give_up(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error> {
         let letter = DeadLetter {
             task: message.task.clone(),
             receive_count: message.receive_count,
@@ -228,9 +228,9 @@ impl SqsQueue {
 }
 
 /// The dead letters that are noted in the lake, by source, day and task id, with nothing asked of the service.
-pub async fn noted_dead_letters(lake: &Lake, of: &Of) -> Result<Vec<DeadLetter>, Error> {
+pub async fn noted_dead_letters(lake: &Lake, of: &TaskFilter) -> Result<Vec<DeadLetter>, Error> {
     let mut letters = Vec::new();
-    for at in lake.objects().list(&path::deads(of.source.as_ref(), of.dt)).await? {
+    for at in lake.objects().list(&path::dead_letters(of.source.as_ref(), of.dt)).await? {
         let Some(body) = lake.objects().get(&at).await? else { continue };
         match serde_json::from_slice::<DeadLetter>(&body) {
             Ok(letter) if of.has(&letter.task) => letters.push(letter),

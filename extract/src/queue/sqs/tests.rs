@@ -102,7 +102,7 @@ async fn a_message_that_is_no_task_is_set_aside_with_its_reason_and_the_next_one
         let error = letter.message_attributes().unwrap()["error"].string_value().unwrap();
         assert!(error.contains("expected a task"), "{error}");
     }
-    assert!(queue.dead_letters(&Of::all(), real_now()).await.unwrap().is_empty(), "it is nobody's task");
+    assert!(queue.dead_letters(&TaskFilter::all(), real_now()).await.unwrap().is_empty(), "it is nobody's task");
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_dead_letter_carries_its_error_for_who_looks_at_the_queue() {
     let queue = server.queue().await;
     queue.send(&[task("a")], real_now()).await.unwrap();
     let message = queue.receive(&of(), &SHORT, real_now()).await.unwrap().unwrap();
-    assert_eq!(queue.bury(&message, "key `a`: 국밥 fell over", real_now()).await.unwrap(), Held::Yes);
+    assert_eq!(queue.bury(&message, "key `a`: 국밥 fell over", real_now()).await.unwrap(), ReceiptState::Current);
     let url = queue.dead_url.clone().unwrap();
     let ask = queue.client.receive_message().queue_url(&url).message_attribute_names("All");
     let letters = ask.send().await.unwrap().messages.unwrap_or_default();
@@ -130,7 +130,7 @@ async fn past_its_deadline_a_message_is_lost_without_asking() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     // Nobody has it by now and the service would let us; but somebody may be about to take it.
     let handle = &message.receipt_handle;
-    assert_eq!(queue.change_visibility(handle, Duration::from_secs(9), real_now()).await.unwrap(), Held::Lost);
+    assert_eq!(queue.change_visibility(handle, Duration::from_secs(9), real_now()).await.unwrap(), ReceiptState::Stale);
     assert!(queue.receive(&of(), &SHORT, real_now()).await.unwrap().is_some());
 }
 

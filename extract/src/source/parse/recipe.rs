@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{duration, single};
+use super::{duration, host_names, single};
 use crate::source::reader::{Reader, Section, wrong};
 use crate::source::{
-    BrowserRecipe, DocumentRecipe, FetchKind, HttpRecipe, JsonTemplate, Method, MoreRecipe, Place, Recipe, UrlTemplate,
+    BrowserRecipe, DocumentRecipe, FetchKind, HttpRecipe, JsonTemplate, Method, More, MoreRecipe, Place, Recipe,
+    Secrets, UrlTemplate,
 };
 
 /// Answers bigger than this are not what a listing sends: 16 MiB, decompressed.
 const MAX_BODY_BYTES: i64 = 16 << 20;
 
-pub(super) fn recipe(r: &mut Reader<'_>, top: &mut Section<'_>, kind: Option<FetchKind>) -> Option<Recipe> {
+pub(super) fn recipe(
+    r: &mut Reader<'_>,
+    top: &mut Section<'_>,
+    kind: Option<FetchKind>,
+    secrets: &Secrets,
+) -> Option<Recipe> {
     let mut http = top.section(r, "http", "http");
     let mut browser = top.section(r, "browser", "browser");
     let (wanted, other, name, other_name) = match kind? {
@@ -38,21 +44,21 @@ pub(super) fn recipe(r: &mut Reader<'_>, top: &mut Section<'_>, kind: Option<Fet
     }
     match kind? {
         FetchKind::Http => {
-            let recipe = http_recipe(r, &mut http);
+            let recipe = http_recipe(r, &mut http, secrets);
             http.finish(r);
             recipe.map(Box::new).map(Recipe::Http)
         }
         FetchKind::Browser => {
-            let recipe = browser_recipe(r, &mut browser);
+            let recipe = browser_recipe(r, &mut browser, secrets);
             browser.finish(r);
             recipe.map(Box::new).map(Recipe::Browser)
         }
     }
 }
 
-fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>) -> Option<HttpRecipe> {
+fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>, secrets: &Secrets) -> Option<HttpRecipe> {
     let method = section.word(r, "method", &[("GET", Method::Get), ("POST", Method::Post)]).unwrap_or(Method::Get);
-    let url = section.need_parsed(r, "url", "\"https://example.org/list?q={key}&page={page}\"", url);
+    let url = address(r, section, "\"https://example.org/list?q={key}&page={page}\"", secrets);
     let headers_section = section.section(r, "headers", "http.headers");
     let mut headers = Vec::new();
     for ((name, at), (value, value_at)) in headers_section.entries() {
@@ -61,17 +67,28 @@ fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>) -> Option<HttpReci
             continue;
         };
         let lower = name.to_ascii_lowercase();
-        if lower == "user-agent"
-            || lower == "cookie"
-            || lower == "authorization"
-            || reqwest::header::HeaderName::from_bytes(lower.as_bytes()).is_err()
-        {
-            let hint = "the user agent is set for all sources; cookies and credentials do not belong in a source file";
+        if lower == "user-agent" || reqwest::header::HeaderName::from_bytes(lower.as_bytes()).is_err() {
+            let hint = "the user agent is set for all sources";
             r.problem(&at, format!("expected a header that a source may set, found `{name}`"), Some(hint.to_owned()));
             continue;
         }
+        let has_secret = text.contains("{secret:");
+        if text.starts_with("env:") || text.starts_with("file:") {
+            let hint = format!("write `{name} = \"{{secret:KEY}}\"` and `KEY = \"{text}\"` under [secrets]");
+            r.problem(&value_at, format!("expected the value of `{name}`, found where one is kept"), Some(hint));
+            continue;
+        }
+        if matches!(lower.as_str(), "cookie" | "authorization" | "proxy-authorization") && !has_secret {
+            let hint = format!("write `{name} = \"{{secret:KEY}}\"` and `KEY = \"env:NAME\"` under [secrets]");
+            let message = format!("expected `{name}` to refer to a secret: credentials do not belong in a source file");
+            r.problem(&value_at, message, Some(hint));
+            continue;
+        }
         match UrlTemplate::parse(text) {
-            Ok(template) if text.is_ascii() => headers.push((lower, template)),
+            Ok(template) if text.is_ascii() => {
+                known_secrets(r, &value_at, &template, secrets);
+                headers.push((lower, template));
+            }
             Ok(_) => r.problem(
                 &value_at,
                 "expected a header of ASCII characters, found others",
@@ -112,8 +129,11 @@ fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>) -> Option<HttpReci
     })
 }
 
-fn browser_recipe(r: &mut Reader<'_>, section: &mut Section<'_>) -> Option<BrowserRecipe> {
-    let url = section.need_parsed(r, "url", "\"https://example.org/place/{key}/review\"", url);
+fn browser_recipe(r: &mut Reader<'_>, section: &mut Section<'_>, secrets: &Secrets) -> Option<BrowserRecipe> {
+    let url = address(r, section, "\"https://example.org/place/{key}/review\"", secrets);
+    let language = section.string(r, "language").map_or_else(|| "en-US,en;q=0.9".to_owned(), |(language, _)| language);
+    let response_hosts = section.strings(r, "response_hosts");
+    let response_hosts = host_names(r, response_hosts);
     let response = section.need_string(r, "response", "\"*/graphql*\"");
     let operation = section.string(r, "operation").map(|(operation, _)| operation);
     let blocked = phrases(r, section);
@@ -135,26 +155,13 @@ fn browser_recipe(r: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Brows
         None
     };
 
-    if !section.has("more") {
-        section.missing(r, "more", "{ list = \"…\", button = \"…\" }");
-    }
-    let mut more_section = section.section(r, "more", "browser.more");
-    let list = more_section.need_string(r, "list", "\"#_review_list\"");
-    let within = more_section.need_string(r, "within", "\".place_section\"");
-    let button = more_section.need_string(r, "button", "\"a[role=button]\"");
-    let texts: Vec<String> = more_section.strings(r, "texts").into_iter().map(|(text, _)| text).collect();
-    if texts.is_empty() {
-        more_section.missing(r, "texts", "[\"더보기\"]");
-    }
-    let prune = more_section.need_string(r, "prune", "\"#_review_list > li\"");
-    let keep = more_section.integer(r, "keep", 1..=10_000).unwrap_or(2);
-    let timeout = more_section.parsed(r, "timeout", duration).unwrap_or(Duration::from_secs(10));
-    let settle = more_section.parsed(r, "settle", duration).unwrap_or(Duration::from_secs(3));
-    more_section.finish(r);
+    let more = more(r, section);
 
     Some(BrowserRecipe {
         url: url?,
         response: response?.0,
+        response_hosts,
+        language,
         operation,
         blocked,
         ready: ready?.0,
@@ -163,17 +170,63 @@ fn browser_recipe(r: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Brows
         max_body_bytes: usize::try_from(max_body_bytes).ok()?,
         block_urls,
         document,
-        more: MoreRecipe {
-            list: list?.0,
-            within: within?.0,
-            button: button?.0,
-            texts,
-            prune: prune?.0,
-            keep: usize::try_from(keep).ok()?,
-            timeout,
-            settle,
-        },
+        more: more?,
     })
+}
+
+/// `more = "scroll"`, a button, or nothing.
+fn more(r: &mut Reader<'_>, section: &mut Section<'_>) -> Option<More> {
+    const ANSWER: Duration = Duration::from_secs(10);
+    // This is waited at the end of every key.
+    const SCROLLED: Duration = Duration::from_secs(4);
+    let Some((value, at)) = section.value("more") else { return Some(More::Nothing) };
+    let table = match value {
+        DeValue::Table(table) => table,
+        DeValue::String(word) if word == "scroll" => return Some(More::Scroll { timeout: SCROLLED }),
+        _ => {
+            let hint = "write `more = \"scroll\"`, or a section [browser.more] for a button, or leave it out";
+            r.problem(&at, "expected `more` to be \"scroll\" or a section", Some(hint.to_owned()));
+            return None;
+        }
+    };
+    let mut section = Section::of("[browser.more]".to_owned(), table, at);
+    let list = section.need_string(r, "list", "\"#_review_list\"");
+    let within = section.need_string(r, "within", "\".place_section\"");
+    let button = section.need_string(r, "button", "\"a[role=button]\"");
+    let texts: Vec<String> = section.strings(r, "texts").into_iter().map(|(text, _)| text).collect();
+    if texts.is_empty() {
+        section.missing(r, "texts", "[\"더보기\"]");
+    }
+    let prune = section.need_string(r, "prune", "\"#_review_list > li\"");
+    let keep = section.integer(r, "keep", 1..=10_000).unwrap_or(2);
+    let timeout = section.parsed(r, "timeout", duration).unwrap_or(ANSWER);
+    let settle = section.parsed(r, "settle", duration).unwrap_or(Duration::from_secs(3));
+    section.finish(r);
+    Some(More::Button(Box::new(MoreRecipe {
+        list: list?.0,
+        within: within?.0,
+        button: button?.0,
+        texts,
+        prune: prune?.0,
+        keep: usize::try_from(keep).ok()?,
+        timeout,
+        settle,
+    })))
+}
+
+/// The address to ask, whose secrets are all declared.
+fn address(r: &mut Reader<'_>, section: &mut Section<'_>, example: &str, secrets: &Secrets) -> Option<UrlTemplate> {
+    let at = section.value("url").map(|(_, at)| at);
+    let template = section.need_parsed(r, "url", example, url)?;
+    known_secrets(r, &at?, &template, secrets);
+    Some(template)
+}
+
+fn known_secrets(r: &mut Reader<'_>, at: &std::ops::Range<usize>, template: &UrlTemplate, secrets: &Secrets) {
+    for name in template.secrets().filter(|name| !secrets.has(name)) {
+        let hint = format!("add `{name} = \"env:NAME\"` under [secrets]");
+        r.problem(at, format!("expected a secret of [secrets], found `{name}`"), Some(hint));
+    }
 }
 
 fn phrases(r: &mut Reader<'_>, section: &mut Section<'_>) -> Vec<String> {

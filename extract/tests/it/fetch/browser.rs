@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use extract::harvest::Ending;
 use replica::{Arrivals, Block, BlockSpan, Fault, Robots};
 
 use super::*;
@@ -129,7 +130,7 @@ async fn reviews_that_shift_the_pages_come_twice_and_land_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn troubles_that_stay_are_errors_and_the_next_key_is_well() {
+async fn troubles_that_stay_are_told_and_the_next_key_is_well() {
     if !has_browser() {
         return;
     }
@@ -139,25 +140,31 @@ async fn troubles_that_stay_are_errors_and_the_next_key_is_well() {
     .await;
     let poisoned = BTreeSet::from([site.place_id(0)]);
     let cases = [
-        (Switches { poisoned, ..Default::default() }, "it answered 500"),
+        (Switches { poisoned, ..Default::default() }, "it answered 500", 0),
         (
             Switches { half_rendered: Fault::always(1.0), ..Default::default() },
             "expected a document with its state in a script, found none",
+            0,
         ),
-        (Switches { garbage: Fault::always(1.0), ..Default::default() }, "expected JSON, found"),
-        (Switches { partial_errors: Fault::always(1.0), ..Default::default() }, "upstream request timed out"),
+        // What the document brought along is there, whatever the clicks bring.
+        (Switches { garbage: Fault::always(1.0), ..Default::default() }, "expected JSON, found", 10),
+        (Switches { partial_errors: Fault::always(1.0), ..Default::default() }, "upstream request timed out", 10),
     ];
-    for (switches, expected) in cases {
+    for (switches, expected, came) in cases {
         site.replica.set_switches(switches);
-        let error = site.reviews_of(0).await.unwrap_err();
-        assert!(error.to_string().contains(expected), "{error}");
-        assert!(!error.to_string().contains(site.replica.url()), "{error}");
+        let (told, fetched) = match site.reviews_of(0).await {
+            Err(error) => (error.to_string(), 0),
+            Ok(Harvest { ending: Ending::Short(error), fetched, .. }) => (error.to_string(), fetched),
+            Ok(harvest) => panic!("{:?}", harvest.ending),
+        };
+        assert!(told.contains(expected) && fetched == came, "{fetched}: {told}");
+        assert!(!told.contains(site.replica.url()), "{told}");
         site.replica.set_switches(Switches::default());
         let harvest = site.reviews_of(1).await.unwrap();
         site.assert_complete(1, &harvest);
     }
-    let error = site.harvest(&site.reviews, "404").await.unwrap_err();
-    assert!(matches!(&error, FetchError::Permanent { reason, .. } if reason.starts_with("it answered 404")), "{error}");
+    let ending = site.harvest(&site.reviews, "404").await.unwrap().ending;
+    assert!(matches!(&ending, Ending::Gone(why) if why.contains("it answered 404")), "{ending:?}");
     site.fetchers.close().await;
 }
 
@@ -173,7 +180,10 @@ async fn a_block_page_stops_the_host_wherever_it_comes() {
             Switches { block: Some(Block { after, span: BlockSpan::Forever }), ..Default::default() },
         )
         .await;
-        let error = site.reviews_of(0).await.unwrap_err();
+        let error = match site.reviews_of(0).await {
+            Err(error) | Ok(Harvest { ending: Ending::Short(error), .. }) => error,
+            Ok(harvest) => panic!("{:?}", harvest.ending),
+        };
         assert!(
             matches!(&error, FetchError::Blocked { host, evidence } if host == "pcmap.place.naver.com" && evidence.contains("제한되었습니다")),
             "{error}"
@@ -189,7 +199,7 @@ async fn a_block_page_stops_the_host_wherever_it_comes() {
 async fn a_page_that_may_not_be_read_starts_no_browser() {
     let site =
         Site::start(&[5], Switches { robots: Robots::Deny("/restaurant".to_owned()), ..Default::default() }).await;
-    assert!(matches!(site.reviews_of(0).await, Err(FetchError::RobotsDenied { .. })));
+    assert!(matches!(site.reviews_of(0).await.unwrap().ending, Ending::Refused(_)));
     assert_eq!(site.fetchers.browser().process_group().await, None);
     assert_eq!(site.replica.stats().review_pages.len(), 0);
 }

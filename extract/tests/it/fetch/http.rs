@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use extract::harvest::Ending;
 use replica::{Block, BlockSpan, Fault, Robots};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -72,10 +73,10 @@ async fn troubles_that_pass_lose_nothing() {
 }
 
 #[tokio::test]
-async fn troubles_that_stay_are_errors_with_evidence() {
+async fn troubles_that_stay_are_told_with_evidence() {
     let cases = [
         (Switches { server_error: Fault::always(1.0), ..Default::default() }, "could not be fetched: it answered 50"),
-        (Switches { garbage: Fault::always(1.0), ..Default::default() }, "can't be fetched: expected JSON, found"),
+        (Switches { garbage: Fault::always(1.0), ..Default::default() }, "can't be read: expected JSON, found"),
         (
             Switches { partial_errors: Fault::always(1.0), ..Default::default() },
             "it refused: upstream request timed out",
@@ -84,9 +85,13 @@ async fn troubles_that_stay_are_errors_with_evidence() {
     ];
     for (switches, expected) in cases {
         let (site, harvest) = places(switches).await;
-        let error = harvest.unwrap_err();
-        assert!(error.to_string().contains(expected), "{error}");
-        assert!(!error.to_string().contains(site.replica.url()), "the real address stays out of it: {error}");
+        let told = match harvest {
+            Err(error) => error.to_string(),
+            Ok(Harvest { ending: Ending::Unreadable(why), fetched: 0, .. }) => why,
+            Ok(harvest) => panic!("{:?}", harvest.ending),
+        };
+        assert!(told.contains(expected), "{told}");
+        assert!(!told.contains(site.replica.url()), "the real address stays out of it: {told}");
         assert_eq!(site.replica.stats().graphql, 4, "one try and three more");
     }
 }
@@ -107,8 +112,10 @@ async fn a_host_that_asks_for_long_patience_is_given_it() {
 async fn a_block_page_stops_the_host() {
     let switches = Switches { block: Some(Block { after: 1, span: BlockSpan::Forever }), ..Default::default() };
     let (site, harvest) = places(switches).await;
-    let error = harvest.unwrap_err();
-    assert!(matches!(&error, FetchError::Blocked { host, .. } if host == "pcmap-api.place.naver.com"), "{error}");
+    let harvest = harvest.unwrap();
+    assert_eq!(harvest.fetched, 50, "what came before it is there");
+    let Ending::Short(error) = &harvest.ending else { panic!("{:?}", harvest.ending) };
+    assert!(matches!(error, FetchError::Blocked { host, .. } if host == "pcmap-api.place.naver.com"), "{error}");
     let asked = site.replica.stats().graphql;
     assert!(matches!(site.harvest(&site.places, "국밥").await, Err(FetchError::Blocked { .. })));
     assert_eq!(site.replica.stats().graphql, asked, "nobody asks again");
@@ -117,11 +124,17 @@ async fn a_block_page_stops_the_host() {
 #[tokio::test]
 async fn robots_is_obeyed() {
     let (site, harvest) = places(Switches { robots: Robots::Deny("/graphql".to_owned()), ..Default::default() }).await;
-    assert!(matches!(harvest, Err(FetchError::RobotsDenied { .. })));
-    assert_eq!(site.replica.stats().graphql, 0);
+    let harvest = harvest.unwrap();
+    assert!(
+        matches!(&harvest.ending, Ending::Refused(rule) if rule.contains("Disallow: /graphql (line ")),
+        "{:?}",
+        harvest.ending
+    );
+    assert_eq!((harvest.fetched, site.replica.stats().graphql), (0, 0));
     assert!(!site.fetchers.robots_decisions()[0].allowed);
+    // Who could not ask was told nothing.
     let (_, harvest) = places(Switches { robots: Robots::Status(503), ..Default::default() }).await;
-    assert!(matches!(harvest, Err(FetchError::RobotsDenied { .. })));
+    assert!(matches!(harvest, Err(FetchError::Transient { .. })));
     let (_, harvest) = places(Switches { robots: Robots::Status(404), ..Default::default() }).await;
     assert!(harvest.is_ok());
 }
@@ -143,7 +156,7 @@ async fn raw(answer: Vec<u8>) -> Url {
     url
 }
 
-async fn from_raw(answer: Vec<u8>) -> FetchError {
+async fn from_raw(answer: Vec<u8>) -> Result<Ending, FetchError> {
     let base = raw(answer).await;
     let hosts = Hosts::all_at(["pcmap-api.place.naver.com"], &base, Rate::parse("1000/s").unwrap());
     let fetchers =
@@ -159,7 +172,9 @@ async fn from_raw(answer: Vec<u8>) -> FetchError {
     let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: clock };
     let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
     let fetch = fetchers.get(source.fetch_kind());
-    harvest(fetch.as_ref(), &source, &Key::new("국밥"), &envelope, &identity, &|_| {}).await.unwrap_err()
+    let harvest = harvest(fetch.as_ref(), &source, &Key::new("국밥"), &envelope, &identity, &|_| {}).await?;
+    assert_eq!(harvest.fetched, 0);
+    Ok(harvest.ending)
 }
 
 #[tokio::test]
@@ -173,8 +188,11 @@ async fn a_bomb_is_not_unpacked() {
     assert!(bomb.len() < 200_000);
     let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bomb.len()).into_bytes();
     answer.extend(bomb);
-    let error = from_raw(answer).await;
-    assert!(error.to_string().contains("expected an answer of at most 100000 bytes, found more"), "{error}");
+    let ending = from_raw(answer).await.unwrap();
+    assert!(
+        matches!(&ending, Ending::Unreadable(why) if why.contains("at most 100000 bytes, found more")),
+        "{ending:?}"
+    );
 }
 
 #[tokio::test]
@@ -182,25 +200,53 @@ async fn statuses_lead_to_the_right_next_action() {
     let answer = |status: &str, body: &str| {
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).into_bytes()
     };
-    let error = from_raw(answer("404 Not Found", "gone, call 010-1234-5678")).await;
-    assert!(
-        matches!(&error, FetchError::Permanent { reason, .. } if reason == "it answered 404; 24 bytes: gone, call [phone]"),
-        "{error}"
+    let url = "`https://pcmap-api.place.naver.com/graphql`";
+    let ending = |status: &'static str, body: &'static str| from_raw(answer(status, body));
+    assert_eq!(
+        ending("404 Not Found", "gone, call 010-1234-5678").await,
+        Ok(Ending::Gone(format!("{url} is gone: it answered 404; 24 bytes: gone, call [phone]")))
     );
-    let error = from_raw(answer("302 Found\r\nlocation: http://169.254.169.254/", "")).await;
-    assert!(
-        matches!(&error, FetchError::Permanent { reason, .. } if reason.starts_with("it answered 302, a redirect")),
-        "{error}"
-    );
-    let error = from_raw(answer("403 Forbidden", "no")).await;
+    let found = ending("302 Found\r\nlocation: http://169.254.169.254/", "").await.unwrap();
+    assert!(matches!(&found, Ending::Unreadable(why) if why.contains("it answered 302, a redirect")), "{found:?}");
+    let found = ending("200 OK", "{\"data\": {\"places\": []}}").await.unwrap();
+    let shape = "expected a list of items at `/data/restaurants|restaurantList/items`, found nothing";
+    assert!(matches!(&found, Ending::Unreadable(why) if why.contains(shape)), "{found:?}");
+    let error = ending("403 Forbidden", "no").await.unwrap_err();
     assert!(matches!(&error, FetchError::Transient { .. }), "{error}");
-    let error = from_raw(answer("403 Forbidden", "<p>과도한 접근 요청으로 서비스 이용이 제한되었습니다.</p>")).await;
+    let error = ending("403 Forbidden", "<p>과도한 접근 요청으로 서비스 이용이 제한되었습니다.</p>").await.unwrap_err();
     assert!(matches!(&error, FetchError::Blocked { .. }), "{error}");
-    let error = from_raw(answer("200 OK", "{\"data\": {\"places\": []}}")).await;
-    assert!(
-        matches!(&error, FetchError::Permanent { reason, .. } if reason.contains("expected a list of items at `/data/restaurants|restaurantList/items`, found nothing")),
-        "{error}"
-    );
+}
+
+/// Interim answers without end: whoever polls them has no time to look at the clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_always_about_to_answer_is_left() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 65_536];
+                let read = socket.read(&mut buffer).await.unwrap_or(0);
+                if buffer[..read].starts_with(b"GET /robots.txt") {
+                    let none = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                    let _ = socket.write_all(none).await;
+                    return;
+                }
+                let hints = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(500);
+                while socket.write_all(&hints).await.is_ok() {}
+            });
+        }
+    });
+    let hosts = Hosts::all_at(["pcmap-api.place.naver.com"], &base, Rate::parse("1000/s").unwrap());
+    let fetchers =
+        Fetchers::new(FetchSettings { hosts, user_agent: USER_AGENT.to_owned(), chromium: None, tabs: 1, now: clock });
+    let source =
+        Source::parse(EMBEDDED[0].0, &EMBEDDED[0].1.replace("timeout = \"20s\"", "timeout = \"200ms\"")).unwrap();
+    let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: clock };
+    let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
+    let fetch = fetchers.get(source.fetch_kind());
+    let error = harvest(fetch.as_ref(), &source, &Key::new("국밥"), &envelope, &identity, &|_| {}).await.unwrap_err();
+    assert!(matches!(&error, FetchError::Transient { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -10,8 +10,10 @@ use async_trait::async_trait;
 use catalog::{Date, Lake, Timestamp, Version};
 use extract::fetch::{Fetch, FetchError, FetchRequest, FetchSettings, Fetchers, Flow, Response, USER_AGENT};
 use extract::identity::IdentityKey;
+use extract::ledger::Ledger;
+use extract::outcome::KeyOutcome;
 use extract::politeness::Hosts;
-use extract::queue::{MemoryQueue, Of, Queue};
+use extract::queue::{MemoryQueue, Queue, TaskFilter};
 use extract::source::Source;
 use extract::worker::extract_with;
 use extract::{Cancel, Error, Extracted, Extractor, Key, Progress, Tuning};
@@ -69,7 +71,9 @@ pub(crate) enum Answer {
     /// A page without items.
     Nothing,
     Transient(&'static str),
-    Permanent(&'static str),
+    Gone(&'static str),
+    /// Another form than the source file describes.
+    Other,
     RateLimited(Duration),
     Blocked,
     NoBrowser,
@@ -169,7 +173,8 @@ impl Fetch for View {
             }
             Answer::Nothing => json!({"items": []}),
             Answer::Transient(reason) => return Err(FetchError::Transient { url, reason: reason.to_owned() }),
-            Answer::Permanent(reason) => return Err(FetchError::Permanent { url, reason: reason.to_owned() }),
+            Answer::Gone(reason) => return Err(FetchError::Gone { url, reason: reason.to_owned() }),
+            Answer::Other => json!({"entries": []}),
             Answer::RateLimited(wait) => {
                 return Err(FetchError::RateLimited { host: "site.test".to_owned(), retry_after: Some(wait) });
             }
@@ -275,6 +280,16 @@ impl Bench {
         Self { kill: Some(kill.clone()), ..self }
     }
 
+    /// On a lake in a folder, opened now.
+    pub(crate) async fn in_folder(self, folder: &std::path::Path) -> Self {
+        Self { lake: Lake::open(folder.to_str().unwrap(), "test").await.unwrap(), ..self }
+    }
+
+    pub(crate) fn per_task(self, keys: usize) -> Self {
+        let text = NOTES.replace("per_task = 2", &format!("per_task = {keys}"));
+        Self { source: Source::parse("notes.toml", &text).unwrap(), ..self }
+    }
+
     pub(crate) fn weekly(self) -> Self {
         Self { source: Source::parse("notes.toml", &NOTES.replace("1d", "7d")).unwrap(), ..self }
     }
@@ -312,9 +327,20 @@ impl Bench {
         extract_with(&self.ctx(), &self.source, &self.fetch(), DT, keys(values)).await
     }
 
+    pub(crate) async fn extract_on(&self, dt: Date, values: &[&str]) -> Result<Extracted, Error> {
+        extract_with(&self.ctx(), &self.source, &self.fetch(), dt, keys(values)).await
+    }
+
+    /// The newest outcome of a key of the day.
+    pub(crate) async fn outcome(&self, key: &str) -> Option<KeyOutcome> {
+        let table = self.lake.table(self.source.table()).await.unwrap();
+        let ledger = Ledger::open(&self.lake, &self.source, table, DT).await.unwrap();
+        ledger.get(DT, key).map(|state| state.last)
+    }
+
     /// The messages of the day.
-    pub(crate) fn of(&self) -> Of {
-        Of::day(self.source.name(), DT)
+    pub(crate) fn of(&self) -> TaskFilter {
+        TaskFilter::day(self.source.name(), DT)
     }
 
     /// Visible, in flight, dead.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use catalog::Timestamp;
 use extract::queue::{
-    Counts, DeadLetter, Held, MemoryQueue, Message, Of, Queue, ReceiptHandle, ReceiveOptions, Release,
+    Counts, DeadLetter, MemoryQueue, Message, Queue, ReceiptHandle, ReceiptState, ReceiveOptions, Release, TaskFilter,
 };
 use extract::{Error, Task};
 
@@ -121,13 +121,13 @@ macro_rules! decorate {
             }
             async fn receive(
                 &self,
-                of: &Of,
+                of: &TaskFilter,
                 options: &ReceiveOptions,
                 now: Timestamp,
             ) -> Result<Option<Message>, Error> {
                 self.on_receive();
                 let inner = self.$inner();
-                let all = Of::all();
+                let all = TaskFilter::all();
                 let of = if self.sorts() { of } else { &all };
                 self.$pass(inner.receive(of, options, now)).await
             }
@@ -139,32 +139,37 @@ macro_rules! decorate {
                 handle: &ReceiptHandle,
                 timeout: Duration,
                 now: Timestamp,
-            ) -> Result<Held, Error> {
+            ) -> Result<ReceiptState, Error> {
                 if self.loses_the_lease() {
-                    return Ok(Held::Lost);
+                    return Ok(ReceiptState::Stale);
                 }
                 let inner = self.$inner();
                 self.$pass(inner.change_visibility(handle, timeout, now)).await
             }
-            async fn release(&self, message: &Message, release: &Release, now: Timestamp) -> Result<Held, Error> {
+            async fn release(
+                &self,
+                message: &Message,
+                release: &Release,
+                now: Timestamp,
+            ) -> Result<ReceiptState, Error> {
                 let inner = self.$inner();
                 self.$pass(inner.release(message, release, now)).await
             }
-            async fn delete(&self, handle: &ReceiptHandle) -> Result<Held, Error> {
+            async fn delete(&self, handle: &ReceiptHandle) -> Result<ReceiptState, Error> {
                 let inner = self.$inner();
                 self.$pass(inner.delete(handle)).await
             }
-            async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<Held, Error> {
+            async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error> {
                 let inner = self.$inner();
                 self.$pass(inner.bury(message, error, now)).await
             }
-            async fn counts(&self, of: &Of, now: Timestamp) -> Result<Counts, Error> {
+            async fn counts(&self, of: &TaskFilter, now: Timestamp) -> Result<Counts, Error> {
                 let inner = self.$inner();
-                let all = Of::all();
+                let all = TaskFilter::all();
                 let of = if self.sorts() { of } else { &all };
                 self.$pass(inner.counts(of, now)).await
             }
-            async fn dead_letters(&self, of: &Of, now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
+            async fn dead_letters(&self, of: &TaskFilter, now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
                 let inner = self.$inner();
                 self.$pass(inner.dead_letters(of, now)).await
             }

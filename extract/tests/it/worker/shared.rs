@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use extract::queue::{Counts, MemoryQueue, Of, Queue};
-use extract::worker::{Until, extract_by_others, landed, work};
+use extract::outcome::Outcome;
+use extract::queue::{Counts, MemoryQueue, Queue, TaskFilter};
+use extract::worker::{Until, extract_external, work};
 use extract::{Cancel, Error, Extractor, Task};
 
 use super::bench::*;
@@ -25,9 +26,8 @@ async fn what_other_runs_wait_for_is_done_too_and_is_not_in_the_numbers() {
     let (bench, queue) = with_others("foreign", std::slice::from_ref(&foreign)).await;
     let extracted = bench.extract(KEYS).await.unwrap();
     assert_eq!((extracted.tasks, extracted.fetched, extracted.left), (3, 10, 0), "its own day's");
-    assert!(landed(&bench.lake, &foreign).await.unwrap());
     assert_eq!(bench.rows().await, rows_of(&["a", "b", "c", "d", "e", "x", "y"]));
-    assert_eq!(queue.counts(&Of::all(), now()).await.unwrap(), Counts::default());
+    assert_eq!(queue.counts(&TaskFilter::all(), now()).await.unwrap(), Counts::default());
     assert_eq!(bench.extract(KEYS).await.unwrap().keys_fetched, 0);
 }
 
@@ -36,7 +36,7 @@ async fn a_task_of_an_unknown_source_is_left_to_others() {
     let unknown = Task::new(&"elsewhere".parse().unwrap(), DT, keys(&["x"]));
     let (bench, queue) = with_others("unknown", std::slice::from_ref(&unknown)).await;
     assert_eq!(bench.extract(KEYS).await.unwrap().tasks, 3, "its own are done all the same");
-    let counts = queue.counts(&Of::all(), now()).await.unwrap();
+    let counts = queue.counts(&TaskFilter::all(), now()).await.unwrap();
     assert_eq!(counts, Counts { visible: 0, in_flight: 1, dead: 0 }, "it waits for somebody who knows it");
     assert_eq!(bench.site.calls_of("x"), 0);
 }
@@ -47,8 +47,8 @@ async fn a_worker_ends_when_nothing_is_left_that_it_can_do_and_when_it_is_told_t
     let bench = Bench::new("idle").await;
     bench.queue.send(std::slice::from_ref(&unknown), now()).await.unwrap();
     let worked = work(&bench.ctx(), Until::Idle).await.unwrap();
-    assert_eq!((worked.tasks, worked.dead), (0, 0));
-    let counts = bench.queue.counts(&Of::all(), now()).await.unwrap();
+    assert_eq!(worked.tasks, 0);
+    let counts = bench.queue.counts(&TaskFilter::all(), now()).await.unwrap();
     assert_eq!(counts, Counts { visible: 0, in_flight: 1, dead: 0 }, "it is left to others");
 
     let cancel = Cancel::new();
@@ -72,30 +72,27 @@ async fn a_host_that_refuses_another_runs_source_does_not_stop_this_one() {
     let fetch = bench.fetch();
     let extracted = extract::worker::extract_with(&ctx, &bench.source, &fetch, DT, keys(KEYS)).await.unwrap();
     assert_eq!((extracted.tasks, extracted.left), (3, 0));
-    assert!(extracted.blocked.is_empty() && extracted.dead.is_empty());
-    assert_eq!(queue.counts(&Of::all(), now()).await.unwrap().visible, 0, "it waits for its next try");
+    assert!(extracted.blocked.is_empty() && extracted.open.is_empty());
+    assert_eq!(queue.counts(&TaskFilter::all(), now()).await.unwrap().visible, 0, "it waits for its next try");
 }
 
 #[tokio::test]
-async fn a_run_whose_tasks_others_do_ends_when_all_are_in_the_table_or_dead() {
+async fn a_run_whose_tasks_others_do_ends_when_all_have_ended_or_failed() {
     let bench = Bench::new("by-others").await;
     bench.site.script("c", Answer::Transient("the page fell apart"));
     let worker = bench.clone();
     let ctx = bench.ctx();
-    let waiting = extract_by_others(&ctx, &bench.source, DT, keys(KEYS));
+    let waiting = extract_external(&ctx, &bench.source, DT, keys(KEYS));
     let (waited, worked) = tokio::join!(waiting, async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         worker.extract(KEYS).await
     });
     let (waited, worked) = (waited.unwrap(), worked.unwrap());
-    assert_eq!((waited.landed.len(), waited.dead.len()), (2, 1));
-    assert_eq!(waited.dead, worked.dead);
-    assert!(waited.dead[0].error.contains("fell apart"), "{}", waited.dead[0].error);
+    assert_eq!((waited.landed, waited.open.len()), (8, 1));
+    assert_eq!((waited.open[0].outcome, &waited.open), (Outcome::Failed, &worked.open));
+    assert!(waited.open[0].why.as_ref().unwrap().contains("fell apart"), "{:?}", waited.open);
     let told = bench.told.lock().unwrap().clone();
     assert!(told.iter().any(|progress| progress.done_keys == 4 && progress.total_keys == 5), "{told:?}");
-
-    let again = extract_by_others(&ctx, &bench.source, DT, keys(KEYS)).await.unwrap();
-    assert_eq!((again.landed.len(), again.dead.len()), (0, 1), "what landed before is not this run's");
 }
 
 #[tokio::test]
@@ -103,7 +100,7 @@ async fn a_run_that_waits_leaves_its_tasks_in_the_queue_when_it_is_told_to_stop(
     let bench = Bench::new("stop-waiting").await;
     let cancel = Cancel::new();
     let ctx = Extractor { cancel: cancel.clone(), ..bench.ctx() };
-    let (ended, ()) = tokio::join!(extract_by_others(&ctx, &bench.source, DT, keys(KEYS)), async {
+    let (ended, ()) = tokio::join!(extract_external(&ctx, &bench.source, DT, keys(KEYS)), async {
         while bench.counts().await != (3, 0, 0) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -1,0 +1,33 @@
+//! Random identity.
+//!
+//! Whatever must not be taken for another thing of its kind (a run, a worker, a commit) gets random bits. Numbers that are small
+//! or come from a machine, such as a process id, a second or a host's name, are the same in every container.
+
+use uuid::Uuid;
+
+/// A fresh identity: 32 hexadecimal digits, `UUIDv7` without its dashes, so that later ones sort behind earlier ones as far as
+/// the clock allows.
+pub fn fresh_id() -> String {
+    Uuid::now_v7().simple().to_string()
+}
+
+/// Random bits: 62 of 64, which is what a `UUIDv7` has behind its time.
+pub fn fresh_bits() -> u64 {
+    Uuid::now_v7().as_u64_pair().1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_are_the_same_and_later_ones_sort_behind() {
+        let ids: HashSet<String> = (0..1_000).map(|_| fresh_id()).collect();
+        assert_eq!(ids.len(), 1_000);
+        assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())));
+        let bits: HashSet<u64> = (0..1_000).map(|_| fresh_bits()).collect();
+        assert_eq!(bits.len(), 1_000);
+    }
+}

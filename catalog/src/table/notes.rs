@@ -1,0 +1,145 @@
+//! What commits say besides their rows.
+//!
+//! A note stands in the commit itself, so it is there exactly if the rows are. Checkpoints don't keep it: who needs it for
+//! longer than the log lives copies it into a table, and says by the mark of a commit how far it has got.
+
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStoreExt;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::Version;
+use crate::error::Result;
+use crate::path;
+
+use super::snapshot::Snapshot;
+
+/// The key of a note in a commit's info.
+pub(super) const KEY: &str = "elt.note";
+
+/// Commits read at the same time.
+const AHEAD: usize = 16;
+
+/// What one commit said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The commit's mark for its piece of work: its transaction's version.
+    pub mark: i64,
+    /// The table's version that it made.
+    pub version: Version,
+    /// The note; null if the commit has a mark and none.
+    pub note: Value,
+}
+
+/// What the commits of a piece of work said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notes {
+    /// The oldest first.
+    pub notes: Vec<Note>,
+    /// Whether the log reached back to the mark that was asked for, or to the table's first version.
+    pub complete: bool,
+}
+
+/// One line of a commit file, as far as it matters here.
+#[derive(Deserialize)]
+struct Line {
+    txn: Option<Txn>,
+    #[serde(rename = "commitInfo")]
+    info: Option<Info>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Txn {
+    app_id: String,
+    version: i64,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    #[serde(rename = "elt.note", default)]
+    note: Value,
+}
+
+/// The transactions of one commit, and its note.
+pub(super) struct Commit {
+    pub(super) txns: Vec<(String, i64)>,
+    note: Value,
+}
+
+impl Snapshot {
+    /// The notes that commits of `app_id` left, those with a mark above `after`, the oldest first. The log is read from its
+    /// newest commit back to the first one that is known, so this costs what is new.
+    pub async fn notes(&self, app_id: &str, after: Option<i64>) -> Result<Notes> {
+        back_to(self, app_id, after).await
+    }
+
+    /// The notes that commits of `app_id` left after the table's version `since`, the oldest first.
+    pub async fn notes_since(&self, app_id: &str, since: Version) -> Result<Vec<Note>> {
+        self::since(self, app_id, since).await
+    }
+}
+
+async fn back_to(snapshot: &Snapshot, app_id: &str, after: Option<i64>) -> Result<Notes> {
+    let mut notes = Vec::new();
+    let versions = futures::stream::iter((0..=snapshot.version()).rev());
+    let mut commits = std::pin::pin!(
+        versions
+            .map(|version| async move { Ok::<_, crate::Error>((version, read(snapshot, version).await?)) })
+            .buffered(AHEAD)
+    );
+    while let Some((version, commit)) = commits.try_next().await? {
+        // The log was cleaned up to here.
+        let Some(commit) = commit else { return Ok(ordered(notes, false)) };
+        let Some(mark) = commit.mark(app_id) else { continue };
+        if after.is_some_and(|after| mark <= after) {
+            return Ok(ordered(notes, true));
+        }
+        notes.push(Note { mark, version, note: commit.note });
+    }
+    Ok(ordered(notes, true))
+}
+
+fn ordered(mut notes: Vec<Note>, complete: bool) -> Notes {
+    notes.reverse();
+    Notes { notes, complete }
+}
+
+async fn since(snapshot: &Snapshot, app_id: &str, since: Version) -> Result<Vec<Note>> {
+    let versions = futures::stream::iter(since + 1..=snapshot.version());
+    let commits =
+        versions.map(|version| async move { Ok::<_, crate::Error>((version, read(snapshot, version).await?)) });
+    let commits: Vec<_> = commits.buffered(AHEAD).try_collect().await?;
+    let note = |(version, commit): (Version, Option<Commit>)| {
+        let commit = commit?;
+        Some(Note { mark: commit.mark(app_id)?, version, note: commit.note })
+    };
+    Ok(commits.into_iter().filter_map(note).collect())
+}
+
+/// A commit of the snapshot's table; `None` if the log no longer has it.
+pub(super) async fn read(snapshot: &Snapshot, version: Version) -> Result<Option<Commit>> {
+    let lake = snapshot.lake();
+    let at = path::commit(snapshot.table(), version);
+    let found = async { lake.store().get(&at).await?.bytes().await };
+    let bytes = match found.await {
+        Ok(bytes) => bytes,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(lake.read_failed(format!("reading `{at}`"), error)),
+    };
+    let mut commit = Commit { txns: Vec::new(), note: Value::Null };
+    // The store has checked that every line is an action; one of a form that is not known here has nothing for us.
+    for line in bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok()) {
+        commit.txns.extend(line.txn.map(|txn| (txn.app_id, txn.version)));
+        if let Some(info) = line.info {
+            commit.note = info.note;
+        }
+    }
+    Ok(Some(commit))
+}
+
+impl Commit {
+    fn mark(&self, app_id: &str) -> Option<i64> {
+        self.txns.iter().find(|(name, _)| name == app_id).map(|(_, version)| *version)
+    }
+}

@@ -1,0 +1,42 @@
+//! Several writers of one log: how a lost race is told, and how long the loser waits.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::TransactionError;
+
+/// Tries that broke off before saying that the outcome is unknown.
+pub(super) const BROKEN_ROUNDS: u32 = 4;
+
+/// Whether another writer committed first.
+pub(super) fn lost_race(error: &DeltaTableError) -> bool {
+    match error {
+        DeltaTableError::VersionAlreadyExists(_) => true,
+        DeltaTableError::Transaction { source } => matches!(
+            source,
+            TransactionError::MaxCommitAttempts(_)
+                | TransactionError::CommitConflict(_)
+                | TransactionError::VersionAlreadyExists(_)
+        ),
+        // The creator's own check found a table that was not there a moment ago.
+        other => other.to_string().contains("already exists"),
+    }
+}
+
+/// Longer with each round, and never the same for two writers.
+pub(super) fn pause(round: u32) -> Duration {
+    let most = 1_000.min(4 << round.min(8));
+    Duration::from_millis(1 + RandomState::new().hash_one(round) % most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_short() {
+        assert!(pause(0) <= Duration::from_millis(5));
+        assert!((0..64).all(|round| pause(round) <= Duration::from_millis(1_001)));
+    }
+}

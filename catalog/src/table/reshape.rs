@@ -1,0 +1,44 @@
+//! What a commit has to know when a table takes another shape: the metadata that goes with it, and whether what was written for
+//! an older version still fits.
+
+use deltalake::DeltaTableError;
+use deltalake::kernel::{Action, MetadataExt as _};
+
+use crate::error::Result;
+use crate::schema::holds;
+
+use super::snapshot::Snapshot;
+use super::spec::{Change, Scope};
+use super::written::Written;
+
+/// The metadata that gives a table the shape of a blank one: its columns, its split and its settings, under its own id.
+pub(super) fn metadata(of: &Snapshot, shape: &Snapshot) -> Result<Action, DeltaTableError> {
+    let id = of.delta().snapshot()?.metadata().id().to_owned();
+    Ok(Action::Metadata(shape.delta().snapshot()?.metadata().clone().with_table_id(id)?))
+}
+
+/// Whether what was written on `written.base` may still be committed on `newest`, as far as columns and rows go.
+pub(super) fn still_fits(written: &Written, change: Change, newest: &Snapshot) -> Result<Fit> {
+    if newest.version() == written.base.version() {
+        return Ok(Fit::Fits);
+    }
+    let as_before = |of: &Snapshot| of.content_id(None);
+    if written.shape.is_some() {
+        let alone = change == Change::Replace(Scope::All) && as_before(newest)? == as_before(&written.base)?;
+        return Ok(if alone { Fit::Fits } else { Fit::RowsMoved });
+    }
+    let fits = newest.is_partitioned() == written.base.is_partitioned()
+        && holds(&newest.stored_schema(), &written.base.stored_schema());
+    Ok(if fits { Fit::Fits } else { Fit::Reshaped })
+}
+
+/// How a newer version of a table stands to files that were written for an older one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// They may be committed.
+    Fits,
+    /// Rows came or went, and a whole table in a new shape would take them away unseen.
+    RowsMoved,
+    /// The table has another shape now.
+    Reshaped,
+}

@@ -1,0 +1,99 @@
+//! How the lake stands against the project, in the words that `check`, `plan`, `run` and `status` share.
+
+use catalog::Lake;
+use transform::{LakeState, spans};
+
+use crate::project::Project;
+use crate::verb::check;
+
+/// Compares the lake with the project.
+///
+/// # Errors
+/// If the lake cannot be read.
+pub(crate) async fn look(project: &Project, lake: &Lake) -> anyhow::Result<LakeState> {
+    Ok(transform::state(lake, &project.models, &check::schemas(project)).await?)
+}
+
+/// A line for each thing that is not as the project says.
+pub(crate) fn lines(state: &LakeState) -> Vec<String> {
+    let mut lines = Vec::new();
+    for table in &state.tables {
+        let name = &table.table;
+        for stale in &table.stale {
+            let why = stale.why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            lines.push(format!("{name}: {} stale ({why})", spans(&stale.days)));
+        }
+        if !table.as_of_then.is_empty() {
+            let days = spans(&table.as_of_then);
+            lines.push(format!("{name}: {days} as known on those days; what they read whole has changed since"));
+        }
+        if table.reshaped {
+            lines.push(format!("{name}: to be made anew: {}", table.differences.join(", ")));
+        } else if !table.differences.is_empty() {
+            lines.push(format!("{name}: {}", table.differences.join(", ")));
+        }
+    }
+    lines.extend(state.orphans.iter().map(|name| format!("{name}: nothing of this project makes it any more")));
+    lines
+}
+
+/// What a run says at its end of days that it did not look at, if there are any.
+pub(crate) fn stale_line(state: &LakeState) -> Option<String> {
+    let stale: Vec<String> = state
+        .tables
+        .iter()
+        .filter(|table| !table.stale.is_empty())
+        .map(|table| {
+            let mut days: Vec<_> = table.stale.iter().flat_map(|stale| stale.days.iter().copied()).collect();
+            days.sort_unstable();
+            format!("{} {}", table.table, spans(&days))
+        })
+        .collect();
+    (!stale.is_empty()).then(|| {
+        format!("stale days: {}; `onggi plan` says why, `onggi run --stale` builds them again", stale.join("; "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::Date;
+    use transform::{Reason, StaleDays, TableState};
+
+    use super::*;
+
+    #[test]
+    fn what_differs_has_a_line_of_its_own() {
+        let day = |text: &str| -> Date { text.parse().unwrap() };
+        assert_eq!(stale_line(&LakeState::default()), None);
+        let state = LakeState {
+            tables: vec![TableState {
+                table: "marts.daily".parse().unwrap(),
+                stale: vec![
+                    StaleDays {
+                        days: vec![day("2026-10-02")],
+                        why: vec![Reason::ParentChanged("raw.shop".parse().unwrap())],
+                    },
+                    StaleDays { days: vec![day("2026-10-01"), day("2026-10-04")], why: vec![Reason::SqlChanged] },
+                ],
+                as_of_then: vec![day("2026-10-03")],
+                differences: vec!["`n` is new".to_owned()],
+                reshaped: false,
+            }],
+            orphans: vec!["marts.gone".parse().unwrap()],
+        };
+        assert_eq!(
+            lines(&state),
+            [
+                "marts.daily: 2026-10-02 stale (raw.shop changed)",
+                "marts.daily: 2026-10-01, 2026-10-04 stale (sql changed)",
+                "marts.daily: 2026-10-03 as known on those days; what they read whole has changed since",
+                "marts.daily: `n` is new",
+                "marts.gone: nothing of this project makes it any more",
+            ]
+        );
+        assert_eq!(
+            stale_line(&state).unwrap(),
+            "stale days: marts.daily 2026-10-01..2026-10-02, 2026-10-04; `onggi plan` says why, `onggi run --stale` builds them again"
+        );
+    }
+}

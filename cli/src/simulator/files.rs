@@ -1,0 +1,174 @@
+//! The files of the project that a history plays with, and the ways in which somebody edits them.
+
+use std::path::Path;
+
+/// The day zone of the project.
+pub(super) const ZONE: &str = "Asia/Seoul";
+
+/// Days between two fetches of the source of shelves; that of items is daily.
+pub(super) const SHELVES_EVERY: i32 = 2;
+
+/// A project, as far as it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that is in the files or not")]
+pub(super) struct Files {
+    /// The keys of the source that is split by a list.
+    pub areas: Vec<String>,
+    /// Keys in a task.
+    pub per_task: usize,
+    /// The column that holds an item's stars, if there is one.
+    pub stars: Option<&'static str>,
+    /// Whether a price is a `float64`.
+    pub price_is_float: bool,
+    /// Whether names are written in capitals in `staging.items`.
+    pub names_upper: bool,
+    /// Whether `marts.daily` doubles its sums.
+    pub daily_doubled: bool,
+    /// What is cheap: below this price.
+    pub cheap_below: i64,
+    /// Whether `marts.totals` has one column more.
+    pub totals_wide: bool,
+    /// The highest price that the check of `staging.items` lets through.
+    pub item_bound: i64,
+    /// The highest price that the check of the view lets through.
+    pub view_bound: i64,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            areas: vec!["north".to_owned(), "south".to_owned()],
+            per_task: 2,
+            stars: None,
+            price_is_float: false,
+            names_upper: false,
+            daily_doubled: false,
+            cheap_below: 500,
+            totals_wide: false,
+            item_bound: 1_000_000,
+            view_bound: 1_000_000,
+        }
+    }
+}
+
+impl Files {
+    /// Whether nothing in them is meant to fail.
+    pub(super) fn are_fine(&self) -> bool {
+        !self.price_is_float && self.item_bound == 1_000_000 && self.view_bound == 1_000_000
+    }
+
+    /// Writes them.
+    pub(super) fn write(&self, folder: &Path, site: &str) {
+        let put = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("identity.key", "a key that only this test knows".to_owned());
+        put(
+            "onggi.toml",
+            format!(
+                "[project]\nname = \"shop\"\ntimezone = \"{ZONE}\"\nsources = \"sources\"\nmodels = \"sql\"\n\
+                 [identity]\nkey = \"file:identity.key\"\n[queue]\nvisibility_seconds = 600\n\
+                 [hosts.\"shop.example\"]\nurl = \"{site}\"\nrate = 1000000\n"
+            ),
+        );
+        let areas: Vec<String> = self.areas.iter().map(|area| format!("\"{area}\"")).collect();
+        put(
+            "sources/shelves.toml",
+            self.source(
+                "shelves",
+                &format!("{SHELVES_EVERY}d"),
+                &format!("list = [{}]", areas.join(", ")),
+                "title = { path = \"/name\", type = \"string\" }",
+            ),
+        );
+        let price = if self.price_is_float { "float64" } else { "int64" };
+        let stars = self
+            .stars
+            .map_or_else(String::new, |column| format!("\n{column} = {{ path = \"/stars\", type = \"int64\" }}"));
+        put(
+            "sources/items.toml",
+            self.source(
+                "items",
+                "1d",
+                "query = \"select shelf as key from staging.shelves\"",
+                &format!(
+                    "name = {{ path = \"/name\", type = \"string\" }}\nprice = {{ path = \"/price\", type = \"{price}\" }}{stars}"
+                ),
+            ),
+        );
+        for (name, text) in self.models() {
+            put(&format!("sql/{name}.sql"), text);
+        }
+    }
+
+    fn source(&self, name: &str, every: &str, keys: &str, fields: &str) -> String {
+        format!(
+            "name = \"{name}\"\nfetch = \"http\"\nevery = \"{every}\"\nmax_receives = 2\n[keys]\n{keys}\nper_task = {}\n\
+             [http]\nurl = \"http://shop.example/list/{name}?key={{key}}&page={{page}}\"\npage_size = {}\nmax_pages = 20\n\
+             [items]\npath = \"/items\"\ntotal = \"/total\"\nkey = \"id\"\n\
+             [fields]\nid = {{ path = \"/id\", type = \"id\", required = true }}\n{fields}\n",
+            self.per_task,
+            super::site::PAGE
+        )
+    }
+
+    fn models(&self) -> [(&'static str, String); 8] {
+        let name = if self.names_upper { "upper(name)" } else { "name" };
+        let twice = if self.daily_doubled { " * 2" } else { "" };
+        let wide = if self.totals_wide { ", max(price) as dearest" } else { "" };
+        [
+            (
+                "staging/shelves",
+                "-- materialize: latest by shelf order by fetched_at\n\
+                 select id as shelf, title, _key as area, _fetched_at as fetched_at, dt from raw.shelves\n\
+                 where dt = $dt and _error is null\n"
+                    .to_owned(),
+            ),
+            (
+                "staging/items",
+                format!(
+                    "-- materialize: latest by item order by fetched_at\n-- check: between(price, 0, {})\n\
+                     select id as item, _key as shelf, {name} as name, price, _fetched_at as fetched_at, dt from raw.items\n\
+                     where dt = $dt and _error is null\n",
+                    self.item_bound
+                ),
+            ),
+            (
+                "staging/cheap",
+                format!(
+                    "-- materialize: view\n-- check: between(price, 0, {})\n\
+                     select item, shelf, price from staging.items where price < {}\n",
+                    self.view_bound, self.cheap_below
+                ),
+            ),
+            (
+                "marts/daily",
+                format!(
+                    "-- materialize: partition\n-- key: dt, shelf\n\
+                     select $dt as dt, _key as shelf, count(*) as items, sum(price){twice} as total from raw.items\n\
+                     where dt = $dt and _error is null group by _key\n"
+                ),
+            ),
+            (
+                "marts/totals",
+                format!(
+                    "-- materialize: table\n-- key: shelf\n-- check: not_null(shelf), references(shelf, staging.shelves)\n\
+                     select shelf, count(*) as items, sum(price) as total{wide} from staging.items group by shelf\n"
+                ),
+            ),
+            (
+                "marts/asof",
+                "-- materialize: table\nselect $dt as day, count(*) as items from staging.items\n".to_owned(),
+            ),
+            (
+                "marts/cheap",
+                "-- materialize: table\n-- key: shelf\n\
+                 select shelf, count(*) as items from staging.cheap group by shelf\n"
+                    .to_owned(),
+            ),
+            ("marts/top", "-- materialize: table\nselect max(items) as most from marts.cheap\n".to_owned()),
+        ]
+    }
+}

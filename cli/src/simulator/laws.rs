@@ -1,0 +1,313 @@
+//! The laws: what must be true after every run, whatever happened before it.
+//!
+//! They know the truth from two sides only: what the site remembers to have shown, and what the tables show. How the
+//! program keeps its books is none of their business.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use catalog::Date;
+use jiff::ToSpan;
+use serde_json::Value;
+
+use super::files::SHELVES_EVERY;
+use super::site::List;
+use super::tables::{Row, Tables, is_set_aside, item, number, text, time};
+use super::truth;
+use super::world::{Ran, World, day_of};
+use crate::exit::Exit;
+
+/// A law by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Law {
+    /// What the site showed to a key that ended well is in raw, and what is in raw stays.
+    NothingLost,
+    /// No item of a list and day landed twice, and a second run of a healthy day does nothing.
+    NothingTwice,
+    /// Every table is what its SQL says of its parents, or the run or the plan says that it is not.
+    NothingStale,
+    /// What fails its check is not seen, and nothing below it moves.
+    NothingBadPublished,
+    /// 0 only if every key that is due has ended well.
+    ExitCodeTrue,
+    /// A run of a healthy site and project is done.
+    HealthyIsDone,
+    /// A healthy run, and the days that it calls stale built again, reach the truth.
+    ReachesTruth,
+    /// A day holds what was fetched on it.
+    NoFalseDay,
+    /// A run ends.
+    Ends,
+    /// The lake can be read.
+    Readable,
+    /// Nothing panics.
+    NothingPanics,
+}
+
+impl Law {
+    /// Its name in words.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::NothingLost => "nothing lost",
+            Self::NothingTwice => "nothing twice",
+            Self::NothingStale => "nothing stale without a word",
+            Self::NothingBadPublished => "nothing published after a failed check",
+            Self::ExitCodeTrue => "exit code true",
+            Self::HealthyIsDone => "a healthy run is done",
+            Self::ReachesTruth => "a later healthy run reaches the truth",
+            Self::NoFalseDay => "a day holds what was fetched on it",
+            Self::Ends => "a run ends",
+            Self::Readable => "the lake can be read",
+            Self::NothingPanics => "nothing panics",
+        }
+    }
+}
+
+/// A law that was broken, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Broken {
+    /// Which.
+    pub law: Law,
+    /// What was seen.
+    pub how: String,
+}
+
+impl Broken {
+    /// This law, broken like this.
+    pub(super) fn new(law: Law, how: impl Into<String>) -> Self {
+        Self { law, how: how.into() }
+    }
+}
+
+/// What the laws look at beside the world.
+pub(super) struct Seen<'a> {
+    /// The lake before the run.
+    pub before: &'a Tables,
+    /// The lake after it.
+    pub after: &'a Tables,
+    /// Whether site and files were well before it and after it.
+    pub healthy: bool,
+    /// The last run was done, and nothing was touched since.
+    pub quiet: bool,
+}
+
+/// What must be true of the lake at any time, also after a kill.
+pub(super) fn always(seen: &Seen<'_>) -> Result<(), Broken> {
+    for table in ["raw.shelves", "raw.items"] {
+        raw_stays(table, seen)?;
+        nothing_twice(table, seen.after)?;
+        no_false_day(table, seen)?;
+    }
+    Ok(())
+}
+
+/// What must be true after a run that ended by itself.
+pub(super) fn after_run(world: &World, ran: &Ran, seen: &Seen<'_>, is_stale_run: bool) -> Result<(), Broken> {
+    quiet_does_nothing(world, ran, seen)?;
+    let today = ran.dt == world.today() && !is_stale_run;
+    if today && ran.is_done() {
+        keys_are_done(world, ran, seen.after)?;
+    }
+    checks_hold(world, ran, seen)?;
+    if ran.report.is_some() {
+        truth::nothing_stale(world, ran, seen)?;
+    }
+    if today && seen.healthy && !ran.is_done() {
+        return Err(Broken::new(Law::HealthyIsDone, trouble(ran)));
+    }
+    Ok(())
+}
+
+/// Why a run is not done, in its own words.
+pub(super) fn trouble(ran: &Ran) -> String {
+    let steps = ran.steps.values().filter_map(|step| {
+        let why = step.error.as_ref().or(step.why.as_ref())?;
+        Some(format!("{} {}: {why}", step.id, step.status))
+    });
+    let begins: Vec<String> = ran.error.iter().cloned().chain(steps).collect();
+    format!("exit {:?}: {}", ran.exit, begins.join("; "))
+}
+
+fn days(rows: &[Row]) -> impl Iterator<Item = (&Row, Option<Date>)> {
+    rows.iter().map(|row| (row, text(row, "dt").parse().ok()))
+}
+
+fn counted(rows: &[Row]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for row in rows {
+        // A column that came later is no other row.
+        let name = ["_key", "dt", "_payload", "_error", "_task", "_fetched_at"].map(|column| text(row, column));
+        *counts.entry(name.join(" | ")).or_insert(0) += 1;
+    }
+    counts
+}
+
+fn raw_stays(table: &str, seen: &Seen<'_>) -> Result<(), Broken> {
+    let after = counted(seen.after.rows(table));
+    for (row, count) in counted(seen.before.rows(table)) {
+        if after.get(&row).copied().unwrap_or_default() < count {
+            return Err(Broken::new(Law::NothingLost, format!("{table} had and has no more: {row}")));
+        }
+    }
+    Ok(())
+}
+
+fn nothing_twice(table: &str, after: &Tables) -> Result<(), Broken> {
+    let mut known = BTreeSet::new();
+    for row in after.rows(table).iter().filter(|row| !text(row, "_payload").is_empty()) {
+        let name = ["_key", "dt", "_payload"].map(|column| text(row, column));
+        if !known.insert(name) {
+            return Err(Broken::new(Law::NothingTwice, format!("{table}: {}", name.join(" | "))));
+        }
+    }
+    Ok(())
+}
+
+fn no_false_day(table: &str, seen: &Seen<'_>) -> Result<(), Broken> {
+    let before = counted(seen.before.rows(table));
+    for (row, dt) in days(seen.after.rows(table)) {
+        let fetched = day_of(time(row, "_fetched_at"));
+        let Some(dt) = dt else { continue };
+        // A run that goes on over midnight is still that day's.
+        if dt == fetched || dt.tomorrow().is_ok_and(|next| next == fetched) {
+            continue;
+        }
+        if !counted(std::slice::from_ref(row)).keys().any(|name| before.contains_key(name)) {
+            let how = format!("{table}: fetched on {fetched}, filed under {dt}: {}", text(row, "_payload"));
+            return Err(Broken::new(Law::NoFalseDay, how));
+        }
+    }
+    Ok(())
+}
+
+fn quiet_does_nothing(world: &World, ran: &Ran, seen: &Seen<'_>) -> Result<(), Broken> {
+    if !seen.quiet {
+        return Ok(());
+    }
+    let asked = world.site.state().asked;
+    let Some(report) = &ran.report else { return Ok(()) };
+    if report.fetched != 0 || report.built != 0 || asked != 0 {
+        let how = format!("a second run asked for {asked} lists: {}\n{}", report.line(), ran.told.join("\n"));
+        return Err(Broken::new(Law::NothingTwice, how));
+    }
+    Ok(())
+}
+
+/// Each key that is due ended well: its whole list is in raw, or there was none, or it may not be had.
+fn keys_are_done(world: &World, ran: &Ran, after: &Tables) -> Result<(), Broken> {
+    let shelves: BTreeSet<String> =
+        after.rows("staging.shelves").iter().map(|row| text(row, "shelf").to_owned()).collect();
+    let sources = [("shelves", SHELVES_EVERY, world.files.areas.iter().cloned().collect()), ("items", 1, shelves)];
+    for (source, every, keys) in sources {
+        let raw = landed(after.rows(&format!("raw.{source}")));
+        for key in keys {
+            let list = (source.to_owned(), key);
+            let mut lost = None;
+            let mut ended = false;
+            for age in 0..every {
+                let day = ran.dt - age.days();
+                match ended_well(world, &list, day, &raw) {
+                    Ended::Well => ended = true,
+                    Ended::Lost(item) => lost = Some(item),
+                    Ended::Open => {}
+                }
+            }
+            if !ended {
+                let key = &list.1;
+                return Err(match lost {
+                    Some(item) => Broken::new(Law::NothingLost, format!("{source} of {key} on {}: {item}", ran.dt)),
+                    None => Broken::new(
+                        Law::ExitCodeTrue,
+                        format!(
+                            "exit 0 on {}, and the list {source} of {key} was not had: {}",
+                            ran.dt,
+                            ran.told.join("\n")
+                        ),
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The items in raw by key and day.
+type Landed = BTreeMap<(String, String), Vec<Value>>;
+
+fn landed(rows: &[Row]) -> Landed {
+    let mut landed = Landed::new();
+    for row in rows {
+        let place = (text(row, "_key").to_owned(), text(row, "dt").to_owned());
+        landed.entry(place).or_default().extend(item(row));
+    }
+    landed
+}
+
+enum Ended {
+    Well,
+    /// The list was shown whole, and this item of it is nowhere.
+    Lost(String),
+    Open,
+}
+
+fn ended_well(world: &World, list: &List, day: Date, raw: &Landed) -> Ended {
+    let state = world.site.state();
+    let place = (list.clone(), day);
+    if state.gone.contains(&place) || state.denied.contains(&day) {
+        return Ended::Well;
+    }
+    let none = Vec::new();
+    let there = raw.get(&(list.1.clone(), day.to_string())).unwrap_or(&none);
+    let mut lost = Ended::Open;
+    for shown in state.shown.get(&place).into_iter().flatten() {
+        match shown.iter().find(|item| !there.contains(item)) {
+            None => return Ended::Well,
+            Some(item) if !there.is_empty() => lost = Ended::Lost(item.to_string()),
+            Some(_) => {}
+        }
+    }
+    lost
+}
+
+/// The tables below a step.
+fn below(step: &str) -> &'static [&'static str] {
+    match step {
+        "build:staging.items" => &["marts.totals", "marts.asof", "marts.cheap", "marts.top"],
+        "build:staging.cheap" => &["marts.cheap", "marts.top"],
+        "build:marts.cheap" => &["marts.top"],
+        _ => &[],
+    }
+}
+
+fn checks_hold(world: &World, ran: &Ran, seen: &Seen<'_>) -> Result<(), Broken> {
+    let broken = |how: String| Err(Broken::new(Law::NothingBadPublished, how));
+    let bound = |bound: i64| move |row: &&Row| number(row, "price") > bound as f64;
+    let items = seen.after.rows("staging.items");
+    let cheap = world.files.cheap_below as f64;
+    let bad_item = items.iter().find(bound(world.files.item_bound));
+    let bad_view = items.iter().filter(|row| number(row, "price") < cheap).find(bound(world.files.view_bound));
+    for (step, bad) in [("build:staging.items", bad_item), ("build:staging.cheap", bad_view)] {
+        let Some(bad) = bad else { continue };
+        // A run of the stale days looks at those, and says no more.
+        if ran.exit == Some(Exit::Done) && ran.whole {
+            return broken(format!("{step}: exit 0, and its check fails on {}", Value::Object(bad.clone())));
+        }
+        for table in below(step) {
+            if seen.after.has(table) && seen.before.rows(table) != seen.after.rows(table) {
+                return broken(format!("{table} changed below {step}, whose check fails; {}", trouble(ran)));
+            }
+        }
+    }
+    for step in ran.steps.keys().filter(|step| ran.failed(step)) {
+        for table in below(step) {
+            if seen.before.rows(table) != seen.after.rows(table) {
+                return broken(format!("{table} changed below {step}, which failed; {}", trouble(ran)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a raw record says why it could not be mapped.
+pub(super) fn is_mapped(row: &Row) -> bool {
+    !is_set_aside(row)
+}

@@ -1,0 +1,366 @@
+//! What can happen to a project: the table of operations.
+//!
+//! **To add one**, write a line in [`OPERATIONS`]: its name in words, how often it is drawn, and a function that does it to
+//! the world. The function draws what it needs from its own [`Draw`], so that leaving out other operations changes nothing
+//! about this one, and says whether it meant anything now. What it makes true for the laws, it tells the site
+//! (`site.rs`: a new [`Condition`]) or the files (`files.rs`: a new member); a law that is new belongs into `laws.rs`.
+
+use std::path::Path;
+
+use catalog::simulation::Death;
+use jiff::ToSpan;
+use serde_json::json;
+
+use super::draw::Draw;
+use super::laws::{self, Broken, Law, Seen};
+use super::site::Condition;
+use super::truth;
+use super::world::{End, How, World};
+
+/// Something that happens.
+pub(super) struct Operation {
+    /// In words; `ONGGI_WITHOUT` names them.
+    pub name: &'static str,
+    /// How often it is drawn, beside the others of its kind.
+    pub weight: u64,
+    /// Runs are drawn apart: each day has one at least.
+    pub is_run: bool,
+    /// Does it; false if it meant nothing now.
+    pub play: fn(&mut World, &mut Draw) -> Result<bool, Broken>,
+}
+
+const fn run(name: &'static str, weight: u64, play: fn(&mut World, &mut Draw) -> Result<bool, Broken>) -> Operation {
+    Operation { name, weight, is_run: true, play }
+}
+
+const fn change(name: &'static str, weight: u64, play: fn(&mut World, &mut Draw) -> Result<bool, Broken>) -> Operation {
+    Operation { name, weight, is_run: false, play }
+}
+
+/// The day ends.
+pub(super) static NEXT_DAY: Operation = change("the next day comes", 0, |world, draw| {
+    world.next_day(draw);
+    Ok(true)
+});
+
+/// The site mends itself.
+pub(super) static WELL: Operation = change("the site is well", 6, |world, draw| sick(world, draw, Condition::Well));
+
+/// Everything is as it should be for a week and a day.
+pub(super) static AT_LAST: Operation = run("a healthy run at last", 0, |world, _| {
+    {
+        let mut state = world.site.state();
+        (state.condition, state.only) = (Condition::Well, None);
+        for item in state.lists.values_mut().flatten().filter(|item| item["price"].is_string()) {
+            item["price"] = json!(7);
+        }
+    }
+    world.edit(|files| {
+        (files.price_is_float, files.item_bound, files.view_bound) = (false, 1_000_000, 1_000_000);
+    });
+    world.quiet = None;
+    world.pass(8 * 24 * 60);
+    perform(world, &How::default())?;
+    perform(world, &How::default())?;
+    perform(world, &How { stale: true, ..How::default() })?;
+    truth::reached(world, &world.tables)?;
+    Ok(true)
+});
+
+/// All that is drawn.
+pub(super) static OPERATIONS: &[Operation] = &[
+    run("run today", 10, |world, draw| perform(world, &How { jobs: jobs(draw), ..How::default() })),
+    run("run again at once", 3, |world, draw| {
+        perform(world, &How { jobs: jobs(draw), ..How::default() })?;
+        perform(world, &How { jobs: jobs(draw), ..How::default() })
+    }),
+    run("run killed at a write, then run", 4, |world, draw| {
+        let death = Death { write: 1 + draw.below(90), done: draw.percent(50) };
+        perform(world, &How { jobs: jobs(draw), death: Some(death), ..How::default() })?;
+        world.pass(i64::try_from(draw.below(200)).unwrap());
+        perform(world, &How { jobs: jobs(draw), ..How::default() })
+    }),
+    run("run killed at a request, then run", 2, |world, draw| {
+        let deadly = Some(1 + draw.below(12));
+        perform(world, &How { jobs: jobs(draw), deadly, ..How::default() })?;
+        world.pass(i64::try_from(draw.below(200)).unwrap());
+        perform(world, &How { jobs: jobs(draw), ..How::default() })
+    }),
+    run("run killed", 2, |world, draw| {
+        let death = Death { write: 1 + draw.below(90), done: draw.percent(50) };
+        perform(world, &How { jobs: jobs(draw), death: Some(death), ..How::default() })
+    }),
+    run("two runs at once", 2, |world, draw| {
+        perform(world, &How { jobs: jobs(draw), hosts: vec![None, None], ..How::default() })
+    }),
+    run("two runs at once in containers", 2, |world, draw| {
+        let hosts = ["c1", "c2"].map(|host| Some(host.to_owned())).into();
+        perform(world, &How { jobs: jobs(draw), hosts, ..How::default() })
+    }),
+    run("run in another container", 2, |world, draw| {
+        let host = Some(format!("c{}", draw.below(5)));
+        perform(world, &How { jobs: jobs(draw), hosts: vec![host], ..How::default() })
+    }),
+    run("run of the stale days", 2, |world, _| perform(world, &How { stale: true, ..How::default() })),
+    run("run for another day", 2, |world, draw| {
+        let days = i64::try_from(1 + draw.below(5)).unwrap();
+        let dt = if draw.percent(85) { world.today() - days.days() } else { world.today() + days.days() };
+        perform(world, &How { jobs: jobs(draw), dt: Some(dt), ..How::default() })
+    }),
+    // The site.
+    change("the site is down", 2, |world, draw| sick(world, draw, Condition::Down)),
+    change("robots.txt answers 503", 2, |world, draw| sick(world, draw, Condition::RobotsFails)),
+    change("robots.txt breaks off", 1, |world, draw| sick(world, draw, Condition::RobotsBreaksOff)),
+    change("robots.txt denies", 1, |world, draw| sick(world, draw, Condition::RobotsDenies)),
+    change("lists are 404", 2, |world, draw| sick(world, draw, Condition::Gone)),
+    change("lists are 503", 2, |world, draw| sick(world, draw, Condition::Unavailable)),
+    change("second pages are 503", 2, |world, draw| sick(world, draw, Condition::FailsLater)),
+    change("429 for a while", 2, |world, draw| {
+        let times = u32::try_from(1 + draw.below(30)).unwrap();
+        let kind = if draw.percent(50) { Condition::Busy(times) } else { Condition::BusyFor(times) };
+        sick(world, draw, kind)
+    }),
+    change("answers are no JSON", 2, |world, draw| sick(world, draw, Condition::Garbage)),
+    change("an error with the status 200", 2, |world, draw| sick(world, draw, Condition::ErrorWith200)),
+    change("a member is renamed", 2, |world, draw| sick(world, draw, Condition::Renamed)),
+    change("404 behind the last page", 2, |world, draw| sick(world, draw, Condition::EndsWith404)),
+    change("an item comes while paged", 2, |world, draw| sick(world, draw, Condition::GrowsWhilePaged)),
+    // What it holds.
+    change("an item is restated", 4, |world, draw| {
+        on_item(world, draw, |item, draw| {
+            item["price"] = json!(1 + draw.below(1_000));
+        })
+    }),
+    change("an item turns odd", 1, |world, draw| on_item(world, draw, |item, _| item["price"] = json!("ask us"))),
+    change("items are inserted", 4, |world, draw| {
+        let Some(list) = draw.one(&world.item_lists()).cloned() else { return Ok(false) };
+        for _ in 0..=draw.below(4) {
+            let item = world.item();
+            let mut state = world.site.state();
+            let items = state.lists.entry(list.clone()).or_default();
+            let place = usize::try_from(draw.below(items.len() as u64 + 1)).unwrap();
+            items.insert(place, item);
+        }
+        Ok(true)
+    }),
+    change("an item is deleted", 2, |world, draw| {
+        let Some(list) = draw.one(&world.item_lists()).cloned() else { return Ok(false) };
+        Ok(world.site.state().lists.get_mut(&list).and_then(Vec::pop).is_some())
+    }),
+    change("a list is emptied", 1, |world, draw| {
+        let Some(list) = draw.one(&world.item_lists()).cloned() else { return Ok(false) };
+        world.site.state().lists.insert(list, Vec::new());
+        Ok(true)
+    }),
+    change("a shelf is added", 2, |world, draw| {
+        let Some(area) = draw.one(&world.files.areas).cloned() else { return Ok(false) };
+        world.add_shelf(&area);
+        Ok(true)
+    }),
+    // The project's files.
+    change("an area is added", 1, |world, _| {
+        let area = world.name("area");
+        world.add_shelf(&area);
+        touch(world, |files| files.areas.push(area))
+    }),
+    change("an area is removed", 1, |world, _| {
+        let many = world.files.areas.len() > 1;
+        if many { touch(world, |files| drop(files.areas.pop())) } else { Ok(false) }
+    }),
+    change("`per_task` changes", 2, |world, draw| {
+        let size = usize::try_from(1 + draw.below(4)).unwrap();
+        touch(world, |files| files.per_task = size)
+    }),
+    change("a field is added", 1, |world, _| touch(world, |files| files.stars = files.stars.or(Some("stars")))),
+    change("a field is removed", 1, |world, _| touch(world, |files| files.stars = None)),
+    change("a field is renamed", 1, |world, _| {
+        touch(world, |files| files.stars = files.stars.map(|old| if old == "stars" { "points" } else { "stars" }))
+    }),
+    change("a field has another type", 1, |world, _| touch(world, |files| files.price_is_float = true)),
+    change("a field has its type again", 2, |world, _| touch(world, |files| files.price_is_float = false)),
+    change("the SQL of a staging model changes", 1, |world, _| {
+        touch(world, |files| files.names_upper = !files.names_upper)
+    }),
+    change("the SQL of a partition changes", 1, |world, _| {
+        touch(world, |files| files.daily_doubled = !files.daily_doubled)
+    }),
+    change("the SQL of a view changes", 1, |world, _| {
+        touch(world, |files| files.cheap_below = if files.cheap_below == 500 { 400 } else { 500 })
+    }),
+    change("a column of a table comes or goes", 1, |world, _| {
+        touch(world, |files| files.totals_wide = !files.totals_wide)
+    }),
+    change("a check is added that fails", 1, |world, _| touch(world, |files| files.item_bound = 1)),
+    change("a check of a view is added that fails", 1, |world, _| touch(world, |files| files.view_bound = 1)),
+    change("the checks are as before", 3, |world, _| {
+        touch(world, |files| (files.item_bound, files.view_bound) = (1_000_000, 1_000_000))
+    }),
+    // The lake.
+    change("`_onggi` is lost", 1, |world, _| lose(world, "_onggi")),
+    change("the plans are lost", 1, |world, _| lose(world, "_onggi/plans")),
+    change("the state is lost", 1, |world, _| lose(world, "_onggi/state")),
+    change("the queue is lost", 1, |world, _| lose(world, "_onggi/queue.sqlite")),
+    change("a built table is lost", 2, |world, draw| {
+        let tables = ["staging/shelves", "staging/items", "marts/daily", "marts/totals", "marts/cheap", "marts/top"];
+        let Some(table) = draw.one(&tables) else { return Ok(false) };
+        lose(world, table)
+    }),
+    change("a raw table is copied", 1, |world, _| {
+        let (from, to) = (world.in_lake("raw/items"), world.folder().join("copy"));
+        let _ = std::fs::remove_dir_all(&to);
+        world.has_copy = from.is_dir();
+        if world.has_copy {
+            copy(&from, &to);
+        }
+        Ok(world.has_copy)
+    }),
+    change("a raw table is restored", 2, |world, _| {
+        if world.has_copy {
+            lose(world, "raw/items")?;
+            copy(&world.folder().join("copy"), &world.in_lake("raw/items"));
+            world.tables.forget("raw.items");
+        }
+        Ok(world.has_copy)
+    }),
+    // The clock.
+    change("the clock is ahead", 1, |world, draw| {
+        world.pass(60 * i64::try_from(1 + draw.below(30)).unwrap());
+        world.quiet = None;
+        Ok(true)
+    }),
+    change("the clock is behind", 1, |world, draw| {
+        world.pass(-60 * i64::try_from(1 + draw.below(30)).unwrap());
+        world.quiet = None;
+        Ok(true)
+    }),
+];
+
+fn jobs(draw: &mut Draw) -> usize {
+    usize::try_from(1 + draw.below(3)).unwrap()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "operations have one form")]
+fn sick(world: &mut World, draw: &mut Draw, condition: Condition) -> Result<bool, Broken> {
+    let keys: Vec<String> = world.site.state().lists.keys().map(|(_, key)| key.clone()).collect();
+    let of_lists = !matches!(
+        condition,
+        Condition::Well
+            | Condition::Down
+            | Condition::RobotsFails
+            | Condition::RobotsBreaksOff
+            | Condition::RobotsDenies
+            | Condition::Busy(_)
+            | Condition::BusyFor(_)
+    );
+    {
+        let mut state = world.site.state();
+        state.condition = condition;
+        state.only = draw.one(&keys).filter(|_| of_lists && draw.clone().percent(40)).cloned();
+    }
+    world.write_files();
+    Ok(true)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "operations have one form")]
+fn on_item(
+    world: &mut World,
+    draw: &mut Draw,
+    change: impl FnOnce(&mut serde_json::Value, &mut Draw),
+) -> Result<bool, Broken> {
+    let Some(list) = draw.one(&world.item_lists()).cloned() else { return Ok(false) };
+    let mut state = world.site.state();
+    let items = state.lists.entry(list).or_default();
+    let place = draw.below(items.len().max(1) as u64);
+    let Some(item) = items.get_mut(usize::try_from(place).unwrap()) else { return Ok(false) };
+    change(item, draw);
+    Ok(true)
+}
+
+/// Edits the project's files, if that changes any.
+#[expect(clippy::unnecessary_wraps, reason = "operations have one form")]
+fn touch(world: &mut World, edit: impl FnOnce(&mut super::files::Files)) -> Result<bool, Broken> {
+    let before = world.files.clone();
+    world.edit(edit);
+    let changed = before != world.files;
+    if changed {
+        world.quiet = None;
+    }
+    Ok(changed)
+}
+
+/// Takes something away from the lake.
+#[expect(clippy::unnecessary_wraps, reason = "operations have one form")]
+fn lose(world: &mut World, path: &str) -> Result<bool, Broken> {
+    let at = world.in_lake(path);
+    let was_there = at.exists();
+    if at.is_dir() {
+        std::fs::remove_dir_all(&at).unwrap();
+    } else {
+        for ending in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{ending}", at.display()));
+        }
+    }
+    if was_there {
+        world.quiet = None;
+        world.is_damaged = true;
+    }
+    if path == "marts/asof" {
+        world.asof = None;
+    }
+    Ok(was_there)
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Runs the project and holds what came of it against the laws.
+fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
+    // Longer than a task of a dead process is hidden from others.
+    world.pass(11);
+    let was_healthy = world.is_healthy();
+    let quiet = world.quiet == Some(world.today())
+        && !how.stale
+        && how.dt.is_none()
+        && how.death.is_none()
+        && how.deadly.is_none();
+    let end = world.run(how);
+    let unreadable = |error: anyhow::Error| Broken::new(Law::Readable, format!("{error:#}"));
+    let after = world.look().map_err(unreadable)?;
+    let seen = Seen { before: &world.tables, after: &after, healthy: was_healthy && world.is_healthy(), quiet };
+    laws::always(&seen)?;
+    (world.was_killed, world.quiet) = (false, None);
+    match end {
+        End::Endless => return Err(Broken::new(Law::Ends, "after an hour of its own time it still went on")),
+        End::Killed(point) => {
+            world.was_killed = true;
+            world.points.push(point.unwrap_or("before the first point"));
+        }
+        End::Ran(ran) => {
+            for ran in &ran {
+                laws::after_run(world, ran, &seen, how.stale)?;
+            }
+            if how.stale {
+                // It says nothing about today's keys.
+                world.tables = after;
+                return Ok(true);
+            }
+            world.is_open = !ran.iter().all(super::world::Ran::is_done);
+            world.is_damaged &= world.is_open;
+            let for_today = ran.iter().all(|ran| ran.dt == world.today());
+            world.quiet = (!world.is_open && for_today).then_some(world.today());
+            world.asof = world.asof.max(truth::asof_day(&after));
+        }
+    }
+    world.tables = after;
+    Ok(true)
+}

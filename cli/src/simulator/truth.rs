@@ -1,0 +1,211 @@
+//! What each table must hold, reckoned from its parents by hand and not by the engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::laws::{Broken, Law, Seen, is_mapped};
+use super::tables::{Row, Tables, number, text, time};
+use super::world::{Ran, World};
+
+/// A table's rows in words, so that two of them compare as sets.
+type Words = BTreeSet<String>;
+
+/// A table, the step that makes it, and its rows as they are and as they must be.
+struct Table {
+    name: &'static str,
+    is: Words,
+    must: Words,
+}
+
+/// Every table that a model makes, but for the one that stands for a day.
+fn every(world: &World, after: &Tables) -> Vec<Table> {
+    let (files, items) = (&world.files, after.rows("staging.items"));
+    vec![
+        Table {
+            name: "staging.shelves",
+            is: words(after.rows("staging.shelves"), |row| line(row, &["shelf", "title", "area", "dt"])),
+            must: newest(after.rows("raw.shelves"), |row| {
+                [text(row, "id"), text(row, "title"), text(row, "_key"), text(row, "dt")].join(" ")
+            }),
+        },
+        Table {
+            name: "staging.items",
+            is: words(items, |row| line(row, &["item", "shelf", "name", "price", "dt"])),
+            must: newest(after.rows("raw.items"), |row| {
+                let name = text(row, "name");
+                let name = if files.names_upper { name.to_uppercase() } else { name.to_owned() };
+                format!("{} {} {name} {} {}", text(row, "id"), text(row, "_key"), plain(row, "price"), text(row, "dt"))
+            }),
+        },
+        Table {
+            name: "marts.daily",
+            is: words(after.rows("marts.daily"), |row| line(row, &["dt", "shelf", "items", "total"])),
+            must: {
+                let times = if files.daily_doubled { 2.0 } else { 1.0 };
+                let rows = after.rows("raw.items").iter().filter(|row| is_mapped(row));
+                let sums = sums(rows, |row| format!("{} {}", text(row, "dt"), text(row, "_key")));
+                sums.iter().map(|(of, sum)| format!("{of} {} {}", sum.count, sum.total * times)).collect()
+            },
+        },
+        Table {
+            name: "marts.totals",
+            is: words(after.rows("marts.totals"), |row| {
+                line(
+                    row,
+                    if files.totals_wide {
+                        &["shelf", "items", "total", "dearest"]
+                    } else {
+                        &["shelf", "items", "total"]
+                    },
+                )
+            }),
+            must: {
+                let wide = |sum: &Sum| if files.totals_wide { format!(" {}", sum.most) } else { String::new() };
+                let sums = sums(items.iter(), |row| text(row, "shelf").to_owned());
+                sums.iter().map(|(of, sum)| format!("{of} {} {}{}", sum.count, sum.total, wide(sum))).collect()
+            },
+        },
+        Table {
+            name: "marts.cheap",
+            is: words(after.rows("marts.cheap"), |row| line(row, &["shelf", "items"])),
+            must: {
+                let cheap = items.iter().filter(|row| number(row, "price") < files.cheap_below as f64);
+                let sums = sums(cheap, |row| text(row, "shelf").to_owned());
+                sums.iter().map(|(of, sum)| format!("{of} {}", sum.count)).collect()
+            },
+        },
+        Table {
+            name: "marts.top",
+            is: words(after.rows("marts.top"), |row| line(row, &["most"])),
+            must: {
+                let most = after.rows("marts.cheap").iter().map(|row| number(row, "items")).reduce(f64::max);
+                [most.map_or_else(|| "-".to_owned(), |most| most.to_string())].into()
+            },
+        },
+    ]
+}
+
+/// Every table that a model makes is what its SQL says of its parents, unless somebody says that it is not.
+pub(super) fn nothing_stale(world: &World, ran: &Ran, seen: &Seen<'_>) -> Result<(), Broken> {
+    for Table { name, is, must } in every(world, seen.after) {
+        if !seen.after.has(name) {
+            if ran.is_done() && ran.dt == world.today() {
+                return Err(Broken::new(Law::NothingStale, format!("exit 0, and {name} is not there")));
+            }
+            continue;
+        }
+        let differing: Vec<&String> = is.symmetric_difference(&must).collect();
+        if !differing.is_empty() && !is_said(world, ran, name, &differing)? {
+            let difference = difference(&is, &must);
+            let how = format!("{name} on {}: {difference}; {:?}\n{}", ran.dt, ran.exit, ran.told.join("\n"));
+            return Err(Broken::new(Law::NothingStale, how));
+        }
+    }
+    asof(world, ran, seen)
+}
+
+/// A table that stands for a day never goes back to an older one, and at the newest it is right.
+fn asof(world: &World, ran: &Ran, seen: &Seen<'_>) -> Result<(), Broken> {
+    let Some(row) = seen.after.rows("marts.asof").first() else { return Ok(()) };
+    let (day, items) = (text(row, "day"), number(row, "items"));
+    // A day that has not come anywhere was built by mistake, and holds nothing.
+    let last = world.today().saturating_add(jiff::Span::new().days(1));
+    let newest = world.asof.filter(|day| *day <= last).map(|day| day.to_string()).unwrap_or_default();
+    if day < newest.as_str() {
+        let how = format!("marts.asof stands for {day}, and stood for {newest}; {:?}", ran.exit);
+        return Err(Broken::new(Law::NothingStale, how));
+    }
+    let there = seen.after.rows("staging.items").len();
+    let wrong = (items - there as f64).abs() > 0.5 || day < ran.dt.to_string().as_str();
+    if ran.dt == world.today() && ran.dt.to_string() >= newest && wrong && !is_said(world, ran, "marts.asof", &[])? {
+        let how = format!("marts.asof is {day} with {items} items on {}, and there are {there}", ran.dt);
+        return Err(Broken::new(Law::NothingStale, how));
+    }
+    Ok(())
+}
+
+/// Whether the run says that a table is not what it should be, or the plan that a run would change it.
+fn is_said(world: &World, ran: &Ran, table: &str, differing: &[&String]) -> Result<bool, Broken> {
+    if ran.gave_up(&format!("build:{table}")) || (ran.dt != world.today() && !ran.is_done()) {
+        return Ok(true);
+    }
+    let plan = world.plan().map_err(|error| Broken::new(Law::Readable, format!("plan: {error:#}")))?;
+    let word = |line: &Value, name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let acts = plan.steps.iter().any(|line| word(line, "name") == table && word(line, "action") != "keep");
+    let Some((anew, stale)) = plan.tables.get(table) else { return Ok(acts && table != "marts.daily") };
+    // Of a table that is kept by day, each day that differs is named, but for the day that the plan is about.
+    let today = world.today().to_string();
+    let mut days = differing.iter().filter_map(|row| row.split(' ').next());
+    Ok(*anew
+        || (acts && table != "marts.daily")
+        || (table == "marts.daily" && days.all(|day| stale.contains(day) || (acts && day == today))))
+}
+
+/// After everything that could be mended was: no table may differ, said or not.
+pub(super) fn reached(world: &World, tables: &Tables) -> Result<(), Broken> {
+    for Table { name, is, must } in every(world, tables) {
+        if is != must {
+            return Err(Broken::new(Law::ReachesTruth, format!("{name}: {}", difference(&is, &must))));
+        }
+    }
+    Ok(())
+}
+
+fn difference(is: &Words, must: &Words) -> String {
+    let only = |one: &Words, other: &Words| one.difference(other).take(4).cloned().collect::<Vec<_>>().join(", ");
+    format!("it has [{}] and should have [{}]", only(is, must), only(must, is))
+}
+
+fn words(rows: &[Row], word: impl Fn(&Row) -> String) -> Words {
+    rows.iter().map(word).collect()
+}
+
+fn line(row: &Row, columns: &[&str]) -> String {
+    columns.iter().map(|column| plain(row, column)).collect::<Vec<_>>().join(" ")
+}
+
+/// A value in words: 5 and 5.0 are the same.
+fn plain(row: &Row, column: &str) -> String {
+    match row.get(column) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.as_f64().unwrap_or_default().to_string(),
+        Some(other) => other.to_string(),
+        None => "-".to_owned(),
+    }
+}
+
+/// The newest mapped record of each id, in words.
+fn newest(raw: &[Row], word: impl Fn(&Row) -> String) -> Words {
+    let mut newest: BTreeMap<&str, &Row> = BTreeMap::new();
+    for row in raw.iter().filter(|row| is_mapped(row)) {
+        let kept = newest.entry(text(row, "id")).or_insert(row);
+        if time(row, "_fetched_at") > time(kept, "_fetched_at") {
+            *kept = row;
+        }
+    }
+    newest.into_values().map(word).collect()
+}
+
+#[derive(Default)]
+struct Sum {
+    count: u64,
+    total: f64,
+    most: f64,
+}
+
+fn sums<'r>(rows: impl Iterator<Item = &'r Row>, of: impl Fn(&Row) -> String) -> BTreeMap<String, Sum> {
+    let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
+    for row in rows {
+        let sum = sums.entry(of(row)).or_default();
+        sum.count += 1;
+        sum.total += number(row, "price");
+        sum.most = sum.most.max(number(row, "price"));
+    }
+    sums
+}
+
+/// The day that `marts.asof` stands for.
+pub(super) fn asof_day(tables: &Tables) -> Option<catalog::Date> {
+    text(tables.rows("marts.asof").first()?, "day").parse().ok()
+}

@@ -1,0 +1,414 @@
+//! One history's world: the site, the project's folder, the clock, and what the oracle remembers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::run::{StepState, StepStatus};
+use catalog::simulation::{self, Life};
+use catalog::{Date, Timestamp};
+use jiff::ToSpan;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::draw::Draw;
+use super::files::{Files, ZONE};
+use super::site::Site;
+use super::tables::Tables;
+use super::tally::STATES;
+use crate::args::{Global, RunArgs, Workers};
+use crate::exit::Exit;
+use crate::progress::Progress;
+use crate::report::{RunReport, Status};
+use crate::verb::check;
+use crate::{clock, exit, lake_state, wire};
+
+/// No run of this small project needs as much of its own time.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+/// How a run is made.
+#[derive(Debug, Clone, Default)]
+pub(super) struct How {
+    /// Its day; today if none.
+    pub dt: Option<Date>,
+    /// The machines that run it, all at once; `None` is this one.
+    pub hosts: Vec<Option<String>>,
+    /// Tasks at the same time.
+    pub jobs: usize,
+    /// Where it is killed.
+    pub death: Option<simulation::Death>,
+    /// The request at which it is killed.
+    pub deadly: Option<u64>,
+    /// Whether it only builds stale days again.
+    pub stale: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub(super) struct Ran {
+    /// The day that it was for.
+    pub dt: Date,
+    /// The exit code it leads to; none if it was killed.
+    pub exit: Option<Exit>,
+    /// Whether it was a run of a day, and not of the stale ones.
+    pub whole: bool,
+    /// Why it could not begin.
+    pub error: Option<String>,
+    /// What it did.
+    pub report: Option<RunReport>,
+    /// Its steps by name, such as `build:marts.daily`.
+    pub steps: BTreeMap<String, StepState>,
+    /// What it told people.
+    pub told: Vec<String>,
+}
+
+impl Ran {
+    /// Whether everything was done.
+    pub(super) fn is_done(&self) -> bool {
+        self.exit == Some(Exit::Done)
+    }
+
+    /// Whether a step published nothing.
+    pub(super) fn failed(&self, step: &str) -> bool {
+        let failed = [StepStatus::Failed, StepStatus::Skipped];
+        self.steps.get(step).is_some_and(|step| failed.contains(&step.status))
+    }
+
+    /// Whether a step ended so that its table can't be as it should.
+    pub(super) fn gave_up(&self, step: &str) -> bool {
+        let given_up = [StepStatus::Failed, StepStatus::Skipped, StepStatus::Partial];
+        self.steps.get(step).is_some_and(|step| given_up.contains(&step.status))
+    }
+}
+
+/// The end of a run, or of several at once.
+pub(super) enum End {
+    /// They ended by themselves.
+    Ran(Vec<Ran>),
+    /// They were killed, after the failpoint that was passed last.
+    Killed(Option<&'static str>),
+    /// They would have gone on.
+    Endless,
+}
+
+/// A world.
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that is so or not")]
+pub(super) struct World {
+    keeps: tempfile::TempDir,
+    /// The site.
+    pub site: Arc<Site>,
+    /// The project's files.
+    pub files: Files,
+    /// What the lake showed last.
+    pub tables: Tables,
+    /// The last run was done, nothing was touched since, and on this day.
+    pub quiet: Option<Date>,
+    /// A copy of `raw/items` lies aside.
+    pub has_copy: bool,
+    /// The newest day that `marts.asof` ever stood for.
+    pub asof: Option<Date>,
+    /// The last process was killed.
+    pub was_killed: bool,
+    /// Something of the lake was taken away, and no run was done since.
+    pub is_damaged: bool,
+    /// The last run left something undone.
+    pub is_open: bool,
+    /// The failpoints after which processes were killed.
+    pub points: Vec<&'static str>,
+    /// How many runs there were.
+    pub runs: u64,
+    /// How many real milliseconds went into runs, and into looks at the lake.
+    pub spent: (u128, u128),
+    names: u64,
+}
+
+impl World {
+    /// The first morning.
+    pub(super) fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let keeps = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let start: Timestamp = "2026-10-01T03:00:00+09:00".parse().unwrap();
+        simulation::enter(start);
+        let site = Arc::new(Site::new(day_of(start)));
+        let mut world = Self {
+            keeps,
+            site,
+            files: Files::default(),
+            tables: Tables::default(),
+            quiet: None,
+            has_copy: false,
+            asof: None,
+            was_killed: false,
+            is_damaged: false,
+            is_open: false,
+            points: Vec::new(),
+            runs: 0,
+            spent: (0, 0),
+            names: 0,
+        };
+        for (area, shelves) in [("north", 3), ("south", 2)] {
+            for _ in 0..shelves {
+                world.add_shelf(area);
+            }
+        }
+        world.write_files();
+        world
+    }
+
+    /// The project's folder.
+    pub(super) fn folder(&self) -> &Path {
+        self.keeps.path()
+    }
+
+    /// A folder of the lake.
+    pub(super) fn in_lake(&self, path: &str) -> PathBuf {
+        self.folder().join("lake").join(path)
+    }
+
+    /// Writes the project's files as they are meant to be.
+    pub(super) fn write_files(&self) {
+        self.files.write(self.folder(), self.site.url());
+    }
+
+    /// Edits the project's files.
+    pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Files)) {
+        edit(&mut self.files);
+        self.write_files();
+    }
+
+    /// What the clock shows.
+    #[expect(clippy::unused_self, reason = "the clock is the world's, wherever it is kept")]
+    pub(super) fn now(&self) -> Timestamp {
+        simulation::now().unwrap_or_default()
+    }
+
+    /// The day it is.
+    pub(super) fn today(&self) -> Date {
+        day_of(self.now())
+    }
+
+    /// Sets the clock forward, or back.
+    pub(super) fn pass(&self, minutes: i64) {
+        simulation::set_now(self.now() + minutes.minutes());
+    }
+
+    /// The next morning, give or take an hour.
+    pub(super) fn next_day(&self, draw: &mut Draw) {
+        let morning = self.today().tomorrow().unwrap().at(3, 0, 0, 0).in_tz(ZONE).unwrap().timestamp();
+        simulation::set_now(morning + i64::try_from(draw.below(60)).unwrap().minutes());
+    }
+
+    /// A name that was not given before.
+    pub(super) fn name(&mut self, kind: &str) -> String {
+        self.names += 1;
+        format!("{kind}{}", self.names)
+    }
+
+    /// A new item.
+    pub(super) fn item(&mut self) -> Value {
+        let id = self.name("i");
+        json!({ "id": id, "name": format!("thing {id}"), "price": 100 + self.names * 37 % 900, "stars": self.names % 6 })
+    }
+
+    /// A new shelf in an area, with a few items on it.
+    pub(super) fn add_shelf(&mut self, area: &str) {
+        let shelf = self.name("s");
+        let items: Vec<Value> = (0..2 + self.names % 5).map(|_| self.item()).collect();
+        let mut state = self.site.state();
+        let list = ("shelves".to_owned(), area.to_owned());
+        state.lists.entry(list).or_default().push(json!({ "id": shelf, "name": format!("shelf {shelf}") }));
+        state.lists.insert(("items".to_owned(), shelf), items);
+    }
+
+    /// The lists of items that the site has.
+    pub(super) fn item_lists(&self) -> Vec<super::site::List> {
+        self.site.state().lists.keys().filter(|(source, _)| source == "items").cloned().collect()
+    }
+
+    /// Whether the site has everything and nothing in the files is meant to fail.
+    pub(super) fn is_healthy(&self) -> bool {
+        let state = self.site.state();
+        // How many odd records are too many is the program's to say.
+        let is_odd = state.lists.values().flatten().any(|item| item["price"].is_string());
+        state.condition.is_well() && !is_odd && self.files.are_fine()
+    }
+
+    /// The states that an operation meets now.
+    pub(super) fn states(&self) -> Vec<&'static str> {
+        let files = &self.files;
+        let states = [
+            self.is_healthy() && !self.was_killed && !self.is_damaged && !self.is_open,
+            !self.site.state().condition.is_well(),
+            files.item_bound == 1 || files.view_bound == 1,
+            files.price_is_float,
+            self.was_killed,
+            self.is_damaged,
+            self.is_open,
+        ];
+        STATES.into_iter().zip(states).filter(|(_, is)| *is).map(|(state, _)| state).collect()
+    }
+
+    /// Runs the project.
+    pub(super) fn run(&mut self, how: &How) -> End {
+        let begun = std::time::Instant::now();
+        self.site.state().day = how.dt.unwrap_or(self.today());
+        self.site.state().deadly = how.deadly;
+        self.site.state().asked = 0;
+        simulation::live(Life { death: how.death, patience: Some(PATIENCE) });
+        let (born, runtime) = (simulation::elapsed(), runtime());
+        let hosts = if how.hosts.is_empty() { vec![None] } else { how.hosts.clone() };
+        let ended = runtime.block_on(async {
+            self.site.serve();
+            let runs = hosts.into_iter().enumerate().map(|(number, host)| {
+                let folder = self.folder().to_owned();
+                async move {
+                    if host.is_none() {
+                        // Two people don't press a key in the same second; two containers are started in it.
+                        simulation::sleep(Duration::from_secs(2) * u32::try_from(number).unwrap()).await;
+                    }
+                    on(host, Box::pin(once(folder, how))).await
+                }
+            });
+            tokio::select! {
+                ran = futures::future::join_all(runs) => Some(ran),
+                () = simulation::died() => None,
+                () = self.site.killed() => None,
+            }
+        });
+        // What was handed to the disk gets there; nothing else goes on.
+        runtime.shutdown_timeout(Duration::from_secs(20));
+        self.runs += 1;
+        self.spent.0 += begun.elapsed().as_millis();
+        match ended {
+            Some(ran) => End::Ran(ran),
+            None if simulation::elapsed().checked_sub(born).unwrap() > PATIENCE => End::Endless,
+            None => End::Killed(simulation::current_point()),
+        }
+    }
+
+    /// Looks at the lake.
+    ///
+    /// # Errors
+    /// If a table can't be read.
+    pub(super) fn look(&mut self) -> anyhow::Result<Tables> {
+        let begun = std::time::Instant::now();
+        simulation::live(Life::default());
+        let runtime = runtime();
+        let tables = runtime.block_on(async {
+            let global = global(self.folder());
+            let project = crate::project::Project::open(&global)?;
+            let lake = wire::lake(&project, &global).await?;
+            Tables::read(self.folder(), &lake, &wire::engine(&project)?, &self.tables).await
+        });
+        runtime.shutdown_timeout(Duration::from_secs(20));
+        self.spent.1 += begun.elapsed().as_millis();
+        tables
+    }
+
+    /// What `onggi plan` says now.
+    ///
+    /// # Errors
+    /// If it can't say.
+    pub(super) fn plan(&self) -> anyhow::Result<Plan> {
+        simulation::live(Life::default());
+        let runtime = runtime();
+        let plan = runtime.block_on(async {
+            let global = global(self.folder());
+            let project = check::checked(&global)?;
+            let lake = wire::lake(&project, &global).await?;
+            let lines = crate::verb::plan::lines(&project, &lake, self.today(), &[]).await?;
+            let steps = lines.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+            let state = lake_state::look(&project, &lake).await?;
+            let tables = state.tables.into_iter().map(|table| {
+                let stale = table.stale.iter().flat_map(|stale| stale.days.iter()).chain(&table.as_of_then);
+                (table.table.to_string(), (table.reshaped, stale.map(ToString::to_string).collect()))
+            });
+            anyhow::Ok(Plan { steps, tables: tables.collect() })
+        });
+        runtime.shutdown_timeout(Duration::from_secs(20));
+        plan
+    }
+}
+
+/// What a run would do, and how the lake stands.
+pub(super) struct Plan {
+    /// A line a step.
+    pub steps: Vec<Value>,
+    /// Tables that are not as the project says: whether they are made anew as a whole, and which days are not as they would
+    /// be built now.
+    pub tables: BTreeMap<String, (bool, BTreeSet<String>)>,
+}
+
+/// The day of an instant in the project's zone.
+pub(super) fn day_of(at: Timestamp) -> Date {
+    at.in_tz(ZONE).unwrap().date()
+}
+
+/// The work, each step of it done on a machine of this name.
+async fn on<T>(host: Option<String>, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| {
+        simulation::set_host(host.clone());
+        let polled = work.as_mut().poll(context);
+        simulation::set_host(None);
+        polled
+    })
+    .await
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn global(folder: &Path) -> Global {
+    Global { project: folder.to_owned(), config: None, lake: None, json: false, quiet: true, log: String::new() }
+}
+
+/// What `onggi run` does, in this process.
+async fn once(folder: PathBuf, how: &How) -> Ran {
+    let progress = Arc::new(Progress::kept());
+    let today = clock::today(&jiff::tz::TimeZone::get(ZONE).unwrap());
+    let args = RunArgs {
+        dt: how.dt,
+        select: Vec::new(),
+        dry_run: false,
+        refetch: false,
+        stale: how.stale,
+        jobs: Some(u16::try_from(how.jobs.max(1)).unwrap()),
+        workers: Workers::Own,
+    };
+    let ran = async {
+        let global = global(&folder);
+        let reports = crate::verb::run::reported(&global, &args, Arc::clone(&progress)).await?;
+        let lake = wire::lake(&crate::project::Project::open(&global)?, &global).await?;
+        let mut steps = Vec::new();
+        for report in &reports {
+            let state = catalog::run::read(&lake, &report.run, clock::now()).await?;
+            steps.extend(state.into_iter().flat_map(|state| state.steps));
+        }
+        anyhow::Ok((reports, steps))
+    };
+    let ran = ran.await;
+    let (dt, told) = (how.dt.unwrap_or(today), progress.told());
+    match ran {
+        Ok((reports, steps)) => Ran {
+            whole: !how.stale,
+            dt,
+            exit: Some(reports.iter().map(|report| report.status).max().unwrap_or(Status::Done).into()),
+            error: None,
+            report: reports.into_iter().last(),
+            steps: steps.into_iter().map(|step| (step.id.clone(), step)).collect(),
+            told,
+        },
+        Err(error) => Ran {
+            whole: !how.stale,
+            dt,
+            exit: Some(exit::code(&error)),
+            error: Some(exit::render(&error)),
+            report: None,
+            steps: BTreeMap::new(),
+            told,
+        },
+    }
+}

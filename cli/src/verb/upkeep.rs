@@ -1,0 +1,134 @@
+//! `onggi upkeep`: what may go from the lake and from this machine, and what it frees.
+
+mod folders;
+
+use std::time::Duration;
+
+use catalog::Lake;
+use catalog::upkeep::{self, UpkeepReport};
+use serde_json::json;
+
+use crate::args::{Global, Upkeep};
+use crate::clock;
+use crate::exit::Exit;
+use crate::progress::{Progress, counted, thousands};
+use crate::project::Project;
+use crate::table;
+use crate::wire;
+
+use folders::FreedFolders;
+
+/// Removes what may go, or says what would.
+///
+/// # Errors
+/// If the lake cannot be opened or listed.
+pub(crate) async fn upkeep(global: &Global, args: &Upkeep) -> anyhow::Result<Exit> {
+    let project = Project::open(global)?;
+    let lake = wire::lake(&project, global).await?;
+    let keep = Duration::from_hours(24 * u64::from(args.keep_days));
+    let (report, folders) = keep_up(&project, &lake, keep, args.dry_run).await?;
+    if global.json {
+        println!("{}", json!({ "lake": report, "folders": folders }));
+    } else if !global.quiet {
+        print!("{}", text(&report, &folders));
+    }
+    // What could not be looked at is still there, and somebody should know.
+    Ok(if report.left_alone.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+/// What a run does by itself at its end, at most once a day. It never fails the run.
+pub(crate) async fn when_due(project: &Project, lake: &Lake, progress: &Progress) {
+    let done = async {
+        if !upkeep::is_due(lake, clock::now()).await? {
+            return anyhow::Ok(None);
+        }
+        keep_up(project, lake, upkeep::KEEP, false).await.map(Some)
+    };
+    match done.await {
+        Ok(None) => {}
+        Ok(Some((report, folders))) => {
+            let objects: u64 = report.freed.iter().map(|it| it.objects).sum();
+            let freed = report.freed.iter().map(|it| it.bytes).sum::<u64>() + folders.bytes;
+            if objects + folders.folders > 0 {
+                let what = counted(objects + folders.folders, "thing");
+                progress.line(&format!("  upkeep  {what} that nobody needs removed, {} freed", size(freed)));
+            }
+            for left in &report.left_alone {
+                tracing::warn!(left, "upkeep left something alone");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the upkeep was not done; the next run tries again"),
+    }
+}
+
+async fn keep_up(
+    project: &Project,
+    lake: &Lake,
+    keep: Duration,
+    dry_run: bool,
+) -> anyhow::Result<(UpkeepReport, FreedFolders)> {
+    let mut settings = upkeep::Upkeep { keep, dry_run, ..upkeep::Upkeep::at(clock::now()) };
+    let left = upkeep::old_task_objects(lake, &settings).await?;
+    for source in &project.sources {
+        settings.landed.extend(extract::leftover::landed(lake, source, &left).await?);
+    }
+    let report = upkeep::upkeep(lake, &settings).await?;
+    let now = clock::now();
+    let folders = tokio::task::spawn_blocking(move || folders::free(&std::env::temp_dir(), now, dry_run)).await?;
+    Ok((report, folders))
+}
+
+fn text(report: &UpkeepReport, folders: &FreedFolders) -> String {
+    let mut rows: Vec<Vec<String>> =
+        report.freed.iter().map(|it| vec![thousands(it.objects), size(it.bytes), it.kind.to_string()]).collect();
+    if folders.folders > 0 {
+        rows.push(vec![
+            thousands(folders.folders),
+            size(folders.bytes),
+            "folders of browsers and queries whose process is gone".to_owned(),
+        ]);
+    }
+    let bytes = report.freed.iter().map(|it| it.bytes).sum::<u64>() + folders.bytes;
+    let mut text = match (rows.is_empty(), report.dry_run) {
+        (true, _) => "nothing is to be removed\n".to_owned(),
+        (false, true) => format!("{}would free {}; nothing was removed\n", table::align(&rows), size(bytes)),
+        (false, false) => format!("{}freed {}\n", table::align(&rows), size(bytes)),
+    };
+    for left in &report.left_alone {
+        text += &format!("left alone: {left}\n");
+    }
+    text
+}
+
+fn size(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::upkeep::{Freed, Leftover};
+
+    use super::*;
+
+    #[test]
+    fn what_goes_is_told_by_kind() {
+        let freed = vec![
+            Freed { kind: Leftover::DataFiles, objects: 1_200, bytes: 5 << 30 },
+            Freed { kind: Leftover::RunEvents, objects: 3, bytes: 900 },
+        ];
+        let mut report = UpkeepReport { dry_run: true, freed, left_alone: Vec::new() };
+        let folders = FreedFolders { folders: 2, bytes: 1 << 20 };
+        insta::assert_snapshot!(text(&report, &folders), @r"
+        1,200  5.00 GiB  data files that no kept version names
+            3  900 B     events of runs that are in ops.runs
+            2  1.00 MiB  folders of browsers and queries whose process is gone
+        would free 5.00 GiB; nothing was removed
+        ");
+        report =
+            UpkeepReport { dry_run: false, freed: Vec::new(), left_alone: vec!["raw.t: it is damaged".to_owned()] };
+        insta::assert_snapshot!(text(&report, &FreedFolders::default()), @r"
+        nothing is to be removed
+        left alone: raw.t: it is damaged
+        ");
+    }
+}

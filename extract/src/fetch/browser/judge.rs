@@ -1,0 +1,115 @@
+//! What came: is it an answer, is there another try, is it about us?
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use url::Url;
+
+use super::intercept::{Captured, Lost, What};
+use crate::error::FetchError;
+use crate::fetch::{LONGEST_WAIT, Response, evidence, read_answer};
+use crate::items::{self, Unreadable};
+use crate::politeness::{Outcome, Politeness};
+use crate::source::{BrowserRecipe, Source, host_of};
+
+/// Why a visit ended early.
+pub(super) enum Trouble {
+    /// It is about the site or about us.
+    Site(FetchError),
+    /// The tab or the browser was lost.
+    Tab(String),
+}
+
+/// Why a page is opened again.
+pub(super) struct Half(pub(super) FetchError);
+
+/// What a captured answer is.
+pub(super) enum Verdict {
+    Answer(Response, usize, Option<u64>),
+    /// Wait so long and ask again.
+    Again(Duration, FetchError),
+    End(FetchError),
+}
+
+/// Who looks at what comes for one key.
+pub(super) struct Judge<'a> {
+    pub(super) source: &'a Source,
+    pub(super) recipe: &'a BrowserRecipe,
+    pub(super) politeness: &'a Politeness,
+    /// The page, as the source names it.
+    pub(super) url: String,
+    pub(super) host: String,
+}
+
+impl Judge<'_> {
+    /// What an answer is worth; nothing for a document.
+    pub(super) async fn read(&self, captured: Captured) -> Option<Verdict> {
+        if captured.what == What::Document {
+            return None;
+        }
+        let named = Url::parse(&self.url)
+            .map_or_else(|_| captured.url.clone(), |own| self.politeness.hosts().name(&captured.url, &own));
+        // An answer of another host is read under that host's rules.
+        if Url::parse(&named).is_ok_and(|url| host_of(&url) != self.host)
+            && let Err(error) = self.politeness.allowed(self.source, &named).await
+        {
+            return Some(Verdict::End(error));
+        }
+        let again =
+            |reason: String| Verdict::Again(Duration::ZERO, FetchError::Transient { url: self.url.clone(), reason });
+        let bytes = match captured.body {
+            Ok(bytes) => bytes,
+            Err(Lost::Broken(reason)) => return Some(again(reason)),
+            Err(Lost::TooLarge(reason)) => return Some(Verdict::End(self.unreadable(reason, &[]))),
+        };
+        let answer = match captured.status {
+            200..=299 => read_answer(self.source, captured.content_type.as_deref(), &bytes),
+            status => Err(Unreadable::Refused(format!("status {status}"))),
+        };
+        let why = match answer {
+            Ok((text, count, total)) => {
+                let url = self.source.secrets().redact(&named);
+                return Some(Verdict::Answer(Response::text(url, text), count, total));
+            }
+            Err(why) => why,
+        };
+        if let Some(phrase) = items::block_phrase(&self.recipe.blocked, &String::from_utf8_lossy(&bytes)) {
+            let Trouble::Site(error) = self.blocked(phrase, captured.status) else { return None };
+            return Some(Verdict::End(error));
+        }
+        let unreadable = || self.unreadable(format!("{why}; {}", evidence(&bytes)), &bytes);
+        Some(match (captured.status, &why) {
+            (429, _) => match self.too_many(captured.retry_after) {
+                Ok(Half(error)) => Verdict::Again(captured.retry_after.unwrap_or(Duration::from_secs(1)), error),
+                Err(Trouble::Site(error)) => Verdict::End(error),
+                Err(Trouble::Tab(reason)) => again(reason),
+            },
+            (200..=299, Unreadable::TooMuch { .. }) => Verdict::End(unreadable()),
+            // An error of the service in a form of its own looks like a list that moved: the next answer may be well.
+            (200..=299, Unreadable::Shape { .. } | Unreadable::Garbage { .. }) => {
+                Verdict::Again(Duration::ZERO, unreadable())
+            }
+            _ => again(format!("{why}; {}", evidence(&bytes))),
+        })
+    }
+
+    pub(super) fn unreadable(&self, reason: String, body: &[u8]) -> FetchError {
+        FetchError::Unreadable { url: self.url.clone(), reason, body: Bytes::copy_from_slice(body) }
+    }
+
+    pub(super) fn too_many(&self, wait: Option<Duration>) -> Result<Half, Trouble> {
+        self.politeness.report(&self.url, &Outcome::TooMany { retry_after: wait });
+        let error = FetchError::RateLimited { host: self.host.clone(), retry_after: wait };
+        if wait.unwrap_or_default() > LONGEST_WAIT { Err(Trouble::Site(error)) } else { Ok(Half(error)) }
+    }
+
+    pub(super) fn blocked(&self, phrase: &str, status: u16) -> Trouble {
+        let evidence = format!("`{phrase}` with status {status}");
+        self.politeness.report(&self.url, &Outcome::Blocked { evidence: evidence.clone() });
+        Trouble::Site(FetchError::Blocked { host: self.host.clone(), evidence })
+    }
+
+    pub(super) fn half(&self, reason: String) -> Half {
+        Half(FetchError::Transient { url: self.url.clone(), reason })
+    }
+}

@@ -1,0 +1,141 @@
+//! Analyses: `.sql` files that are asked and make no table.
+//!
+//! A project keeps them beside its models so that they are checked with them: an analysis that no longer fits the tables it
+//! asks is found before anybody asks it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use catalog::{Diagnostic, TableName};
+use datafusion::datasource::empty::EmptyTable;
+
+use crate::explain::SqlProblem;
+use crate::model::{ModelFile, Models};
+use crate::nearest::nearest;
+use crate::position::Position;
+use crate::session::Session;
+use crate::statement::Statement;
+use crate::verify::{place_of, plan_all};
+
+impl Models {
+    /// Plans every analysis against the columns of the tables it asks, without data, and says everything that is wrong with
+    /// them. `schemas` knows the tables that no model makes.
+    pub fn check_analyses(
+        &self,
+        analyses: &[ModelFile],
+        schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
+    ) -> Vec<Diagnostic> {
+        // A session that does not start is reported by the check of the models.
+        let Ok(session) = Session::for_planning() else { return Vec::new() };
+        if !analyses.is_empty() {
+            self.plan_into(&session, schemas);
+        }
+        let found = analyses.iter().flat_map(|analysis| {
+            let wrong = self.check_analysis(analysis, &session, schemas).err().unwrap_or_default();
+            wrong.into_iter().map(|wrong| {
+                let Position { line, column } = place_of(&wrong, &analysis.text);
+                Diagnostic { file: analysis.path.clone(), line, column, message: wrong.message, hint: wrong.hint }
+            })
+        });
+        found.collect()
+    }
+
+    fn check_analysis(
+        &self,
+        analysis: &ModelFile,
+        session: &Session,
+        schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
+    ) -> Result<(), Vec<SqlProblem>> {
+        let wrong =
+            |message: String, place: Option<Position>, hint: Option<String>| vec![SqlProblem { message, place, hint }];
+        let statement = Statement::parse(&analysis.text).map_err(|wrong| vec![wrong])?;
+        if statement.query().is_none() {
+            let message = "expected a query, found something else".to_owned();
+            return Err(wrong(message, None, Some("an analysis is one `select`".to_owned())));
+        }
+        if statement.uses_dt() {
+            let hint =
+                "this query belongs to no day: take one from the data, as in `(select max(dt) from staging.daily)`";
+            return Err(wrong("`$dt` has no value here".to_owned(), statement.dt_place(), Some(hint.to_owned())));
+        }
+        let mut missing = Vec::new();
+        for (name, place) in statement.tables() {
+            let table = name.parse::<TableName>().ok();
+            if table.as_ref().is_some_and(|table| session.has(table)) {
+                continue;
+            }
+            if let Some(table) = &table
+                && let Some(schema) = schemas(table)
+                && session.add(table, Arc::new(EmptyTable::new(schema))).is_ok()
+            {
+                continue;
+            }
+            if table.as_ref().is_some_and(|table| self.get(table).is_some()) {
+                return Ok(()); // The model is broken itself, and its own check says so.
+            }
+            let names: Vec<String> = self.iter().map(|model| model.name().to_string()).collect();
+            let hint = nearest(name, names.iter().map(String::as_str)).map(|meant| format!("did you mean `{meant}`?"));
+            missing.push(SqlProblem { message: format!("no table `{name}`"), place: Some(place), hint });
+        }
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        plan_all(&statement, &analysis.text, session).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn found(sql: &str) -> Vec<String> {
+        let models = [
+            ("sql/p/staging/reviews.sql", "-- materialize: table\nselect review_id, rating from raw.reviews"),
+            ("sql/p/marts/good.sql", "-- materialize: view\nselect review_id from staging.reviews where rating > 4"),
+            ("sql/p/marts/broken.sql", "-- materialize: table\nselect nothing from staging.reviews"),
+        ];
+        let file = |(path, text): (&str, &str)| ModelFile { path: path.to_owned(), text: text.to_owned() };
+        let models = Models::parse(models.map(file).into()).unwrap();
+        let raw = [("review_id", DataType::Utf8), ("rating", DataType::Float64)];
+        let raw = Arc::new(Schema::new(raw.map(|(name, kind)| Field::new(name, kind, true)).to_vec()));
+        let ops = Arc::new(Schema::new(vec![Field::new("run", DataType::Utf8, true)]));
+        let schemas = |name: &TableName| match name.to_string().as_str() {
+            "raw.reviews" => Some(Arc::clone(&raw)),
+            "ops.runs" => Some(Arc::clone(&ops)),
+            _ => None,
+        };
+        let analyses = [file(("sql/analyses/q.sql", sql))];
+        models.check_analyses(&analyses, &schemas).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn models_views_sources_and_records_can_be_asked() {
+        for sql in [
+            "select avg(rating) as r from staging.reviews",
+            "select count(*) as n from marts.good join raw.reviews using (review_id)",
+            "select count(distinct run) as n from ops.runs",
+            // Its own check says what is wrong with it.
+            "select * from marts.broken",
+        ] {
+            assert_eq!(found(sql), [""; 0], "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let cases = [
+            ("-- ?\nselect ratting from staging.reviews", "sql/analyses/q.sql:2:8: no column `ratting`"),
+            ("select 1 from staging.review", "sql/analyses/q.sql:1:15: no table `staging.review`"),
+            ("select 1 from staging.reviews where 1 = $dt", "sql/analyses/q.sql:1:41: `$dt` has no value here"),
+            ("drop table staging.reviews", "sql/analyses/q.sql:1:1: expected a query, found something else"),
+            ("select from where", "sql/analyses/q.sql:1:"),
+        ];
+        for (sql, expected) in cases {
+            let found = found(sql);
+            assert_eq!(found.len(), 1, "{sql}: {found:?}");
+            assert!(found[0].starts_with(expected), "{sql}: {found:?}");
+        }
+    }
+}

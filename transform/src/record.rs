@@ -1,0 +1,352 @@
+//! What went into the rows of a build, and the fingerprint of that.
+//!
+//! Tables enter it by their contents and never by their version numbers: a number starts again when a table is made anew or comes
+//! back from a copy, and it grows with commits that bring no row. Of a parent that is read by day only the days that are read
+//! count, so a new day leaves the older ones as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use catalog::{Date, ObjectPath, PartsHash, TableName, Version, date_of, days_since_epoch, path};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Materialization, Model};
+use crate::reason::Reason;
+use crate::session;
+
+/// Raised when the fields below mean something else.
+const FORMAT: u32 = 2;
+/// This bit of a mark says that the day it stands for is in it.
+const HAS_DAY: i64 = 1 << 62;
+/// How many bits of a hash stand below the day.
+const HASH_BITS: u32 = 42;
+/// How many bits each half of a mark has.
+const HALF_BITS: u32 = 31;
+
+/// The first bits of a hash, fewer than 63.
+fn bits(hash: PartsHash, count: u32) -> i64 {
+    let first = hash.finish().iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    i64::try_from(first >> (64 - count)).unwrap_or(0)
+}
+
+/// One table that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReadTable {
+    /// The version, for people and for merging what came since.
+    pub(crate) version: Version,
+    /// What it held, of the days that are read.
+    pub(crate) content: String,
+    /// Hash of its columns, where the query means all of them.
+    pub(crate) columns: Option<String>,
+    /// Whether all of it is read, and not only days that the build's own day decides.
+    pub(crate) whole: bool,
+}
+
+/// What went into the rows of one build: of a table, or of one day of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// What the other fields mean.
+    pub(crate) format: u32,
+    /// The version of the query engine, and the settings of ours that change its answers.
+    pub(crate) engine: String,
+    /// Hash of the query, the materialization and the key.
+    pub(crate) sql: String,
+    /// Hash of the checks that the rows passed. No part of the fingerprint: other checks make no other rows.
+    pub(crate) checks: String,
+    /// What the tables held that the checks looked into. No part of the fingerprint either.
+    pub(crate) checked: BTreeMap<TableName, String>,
+    /// The versions of those of our functions that the query calls.
+    pub(crate) functions: BTreeMap<String, u32>,
+    /// Hashes of the views that the query looks through.
+    pub(crate) views: BTreeMap<TableName, String>,
+    /// The tables that were read.
+    pub(crate) parents: BTreeMap<TableName, ReadTable>,
+    /// The day that `$dt` stood for. None for a `latest` model, which merges every day that it has not seen.
+    pub(crate) dt: Option<Date>,
+    /// Whether the table is one thing that stands for that day, so that the mark must say which day it is.
+    pub(crate) stands_for_day: bool,
+}
+
+impl Record {
+    pub(crate) fn new(model: &Model, views: &[&Model], dt: Date) -> Self {
+        let all = || std::iter::once(model).chain(views.iter().copied());
+        let called: BTreeSet<&str> = all().flat_map(|model| model.statement().calls()).collect();
+        let ours = crate::functions().iter().filter(|function| called.contains(function.name));
+        let stands_for_day = model.stands_for_day();
+        let daily = stands_for_day || *model.materialization() == Materialization::Partition;
+        Self {
+            format: FORMAT,
+            engine: session::answers().to_owned(),
+            sql: model.rows_hash(),
+            checks: model.checks_hash(),
+            checked: BTreeMap::new(),
+            functions: ours.map(|function| (function.name.to_owned(), function.version)).collect(),
+            views: views.iter().map(|view| (view.name().clone(), view.rows_hash())).collect(),
+            parents: BTreeMap::new(),
+            dt: daily.then_some(dt),
+            stands_for_day,
+        }
+    }
+
+    /// The number that the table's log keeps of a build: the same exactly when the same rows would be made. Its upper half is of
+    /// all but the tables that are read whole, and its lower half of those: what a day holds of a table that goes on changing is
+    /// what was known on that day. For a table that stands for a day, the day can be read from the mark instead.
+    pub(crate) fn mark(&self) -> i64 {
+        let mut own = PartsHash::new();
+        own.part(self.format.to_string());
+        own.part(&self.engine);
+        own.part(&self.sql);
+        own.part(self.dt.map_or_else(String::new, |day| day.to_string()));
+        for (name, version) in &self.functions {
+            own.part(format!("function {name} {version}"));
+        }
+        for (name, view) in &self.views {
+            own.part(format!("view {name} {view}"));
+        }
+        let mut whole = PartsHash::new();
+        for (name, read) in &self.parents {
+            let columns = read.columns.as_deref().unwrap_or_default();
+            let hash = if read.whole { &mut whole } else { &mut own };
+            hash.part(format!("table {name} {} {columns}", read.content));
+        }
+        let (own, whole) = (bits(own, HALF_BITS), bits(whole, HALF_BITS));
+        match self.dt.filter(|_| self.stands_for_day) {
+            Some(day) => {
+                let day = i64::from(days_since_epoch(day)).clamp(0, (1 << (2 * HALF_BITS - HASH_BITS)) - 1);
+                let mut hash = PartsHash::new();
+                hash.part(format!("{own} {whole}"));
+                HAS_DAY | day << HASH_BITS | bits(hash, HASH_BITS)
+            }
+            None => own << HALF_BITS | whole,
+        }
+    }
+
+    /// Whether two builds of a day differ in nothing but tables that are read whole.
+    pub(crate) fn is_as_of_then(now: i64, then: i64) -> bool {
+        now != then && now >> HALF_BITS == then >> HALF_BITS
+    }
+
+    /// The day that a table stands for, by the mark of its last build.
+    pub(crate) fn day_of_mark(mark: i64) -> Option<Date> {
+        let day = (mark & !HAS_DAY) >> HASH_BITS;
+        (mark & HAS_DAY != 0).then(|| i32::try_from(day).ok().and_then(date_of)).flatten()
+    }
+
+    /// Whether rows that were checked as `before` says need to be looked at again, and why.
+    pub(crate) fn recheck_since(&self, before: &Self) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if self.checks != before.checks {
+            reasons.push(Reason::ChecksChanged);
+        }
+        let changed = self.checked.iter().filter(|(name, content)| before.checked.get(*name) != Some(*content));
+        reasons.extend(changed.map(|(name, _)| Reason::ReferenceChanged(name.clone())));
+        reasons
+    }
+
+    /// What changed since `before` that makes other rows.
+    pub(crate) fn reasons_since(&self, before: &Self) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if self.sql != before.sql {
+            reasons.push(Reason::SqlChanged);
+        }
+        if self.engine != before.engine {
+            reasons.push(Reason::EngineChanged);
+        }
+        // A query that calls a function for the first time is another query, and says so.
+        let changed =
+            self.functions.iter().filter(|(name, now)| before.functions.get(*name).is_some_and(|then| then != *now));
+        reasons.extend(changed.map(|(name, _)| Reason::FunctionChanged(name.clone())));
+        for name in self.views.keys().chain(before.views.keys()).collect::<BTreeSet<_>>() {
+            if self.sql == before.sql && self.views.get(name) != before.views.get(name) {
+                reasons.push(Reason::ViewChanged(name.clone()));
+            }
+        }
+        for (name, read) in &self.parents {
+            let same = |then: &ReadTable| then.content == read.content && then.columns == read.columns;
+            if before.parents.get(name).is_some_and(|then| !same(then)) {
+                reasons.push(Reason::ParentChanged(name.clone()));
+            }
+        }
+        if let (Some(day), Some(other)) = (self.dt, before.dt)
+            && day != other
+        {
+            reasons.push(Reason::OtherDay(other));
+        }
+        reasons
+    }
+}
+
+/// What is known of how a table, or a day of it, was built last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LastBuild {
+    /// All that went in.
+    Known(Box<Record>),
+    /// It was made by a program that kept other records; the day it stood for, if it said so.
+    Older(Option<Date>),
+    /// Nothing: there is no record.
+    Lost,
+}
+
+impl LastBuild {
+    /// Reads what [`Record`] was written as, by this program or an older one.
+    pub(crate) fn parse(bytes: Option<&[u8]>) -> Self {
+        let Some(bytes) = bytes else { return Self::Lost };
+        if let Ok(record) = serde_json::from_slice::<Record>(bytes)
+            && record.format == FORMAT
+        {
+            return Self::Known(Box::new(record));
+        }
+        match serde_json::from_slice::<serde_json::Value>(bytes) {
+            Ok(value) if value.get("parents").is_some() => {
+                Self::Older(value.get("dt").and_then(|day| day.as_str()?.parse().ok()))
+            }
+            _ => Self::Lost,
+        }
+    }
+
+    pub(crate) fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Known(record) => Some(record),
+            Self::Older(_) | Self::Lost => None,
+        }
+    }
+
+    /// The day that it was built for, if it was built for one and that is known.
+    pub(crate) fn day(&self) -> Option<Date> {
+        match self {
+            Self::Known(record) => record.dt,
+            Self::Older(day) => *day,
+            Self::Lost => None,
+        }
+    }
+}
+
+/// The name of a model's builds in its table's log: one for each day that is built by itself.
+pub(crate) fn app_id(model: &Model, dt: Date) -> String {
+    format!("build/{}/{}", model.name(), label(model, dt))
+}
+
+/// The day whose partition is built, for a model that is kept by day.
+pub(crate) fn day_of(model: &Model, dt: Date) -> Option<Date> {
+    (*model.materialization() == Materialization::Partition).then_some(dt)
+}
+
+fn label(model: &Model, dt: Date) -> String {
+    day_of(model, dt).map_or_else(|| "-".to_owned(), |day| day.to_string())
+}
+
+/// Where the record of a build lies.
+pub(crate) fn record_path(model: &Model, dt: Date, mark: i64) -> ObjectPath {
+    path::state("builds", &format!("{}~{}~{mark:016x}", model.name(), label(model, dt)))
+}
+
+/// Where the record of a view's last checks lies: nothing else of a view is kept.
+pub(crate) fn view_record_path(view: &Model) -> ObjectPath {
+    path::state("builds", &format!("{}~-~view", view.name()))
+}
+
+/// The model's name, the day and the mark of a record, from where it lies.
+pub(crate) fn parse_record_path(path: &ObjectPath) -> Option<(TableName, Date, i64)> {
+    let mut parts = path.stem().split('~');
+    let name = parts.next()?.parse().ok()?;
+    let day = parts.next()?.parse().ok()?;
+    Some((name, day, i64::from_str_radix(parts.next()?, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let read = |content: &str| ReadTable { version: 3, content: content.to_owned(), columns: None, whole: true };
+        Record {
+            format: FORMAT,
+            engine: "e".into(),
+            sql: "s".into(),
+            checks: "c".into(),
+            checked: [("staging.r".parse().unwrap(), "r".to_owned())].into(),
+            functions: [("nfc".to_owned(), 1)].into(),
+            views: [("staging.v".parse().unwrap(), "v".to_owned())].into(),
+            parents: [("raw.a".parse().unwrap(), read("a")), ("raw.b".parse().unwrap(), read("b"))].into(),
+            dt: Some("2026-10-01".parse().unwrap()),
+            stands_for_day: false,
+        }
+    }
+
+    #[test]
+    fn each_change_has_its_reason_and_its_mark() {
+        type Change = fn(&mut Record);
+        let changes: [(Change, bool, &str); 11] = [
+            (|_| {}, true, ""),
+            (|it| it.checks = "d".into(), true, "checks changed"),
+            (
+                |it| drop(it.checked.insert("staging.r".parse().unwrap(), "q".into())),
+                true,
+                "staging.r, which a check looks into, changed",
+            ),
+            // Commits that bring no row.
+            (|it| it.parents.values_mut().for_each(|read| read.version += 1), true, ""),
+            (|it| it.sql = "t".into(), false, "sql changed"),
+            (|it| it.engine = "f".into(), false, "the query engine changed"),
+            (|it| it.functions = [("nfc".to_owned(), 2)].into(), false, "function nfc changed"),
+            (|it| drop(it.views.insert("staging.v".parse().unwrap(), "w".into())), false, "view staging.v changed"),
+            (|it| it.parents.values_mut().last().unwrap().content = "c".into(), false, "raw.b changed"),
+            (|it| it.dt = Some("2026-10-02".parse().unwrap()), false, "it was built for 2026-10-01"),
+            (|it| it.format += 1, false, ""),
+        ];
+        let before = record();
+        for (change, same, why) in changes {
+            let mut now = record();
+            change(&mut now);
+            let reasons = [now.reasons_since(&before), now.recheck_since(&before)].concat();
+            assert_eq!(reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), why);
+            assert_eq!(now.mark() == before.mark(), same, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_was_known_then_is_told_from_what_is_stale() {
+        let before = record();
+        let by_day = |change: fn(&mut ReadTable), whole: bool| {
+            let mut record = record();
+            record.parents.values_mut().for_each(|read| read.whole = whole);
+            let then = record.mark();
+            record.parents.values_mut().for_each(change);
+            Record::is_as_of_then(record.mark(), then)
+        };
+        assert!(by_day(|read| read.content.push('x'), true));
+        assert!(!by_day(|read| read.content.push('x'), false));
+        assert!(!Record::is_as_of_then(before.mark(), before.mark()));
+        let changed = Record { sql: "t".into(), ..record() };
+        assert!(!Record::is_as_of_then(changed.mark(), before.mark()));
+    }
+
+    #[test]
+    fn a_mark_says_its_day_where_the_table_stands_for_one() {
+        assert_eq!(Record::day_of_mark(record().mark()), None);
+        for day in ["1970-01-01", "2026-10-01", "4000-02-29"] {
+            let day: Date = day.parse().unwrap();
+            let marked = Record { dt: Some(day), stands_for_day: true, ..record() };
+            assert!(marked.mark() > 0);
+            assert_eq!(Record::day_of_mark(marked.mark()), Some(day));
+            let other = Record { sql: "t".into(), ..marked.clone() };
+            assert_ne!(other.mark(), marked.mark());
+        }
+    }
+
+    #[test]
+    fn records_of_older_programs_are_told_from_lost_ones() {
+        let older = br#"{"sql":"a","checks":"b","functions":1,"views":{},"parents":{"raw.a":3},"dt":"2026-10-03"}"#;
+        let day = "2026-10-03".parse().unwrap();
+        let known = record();
+        let cases: [(Option<Vec<u8>>, LastBuild); 5] = [
+            (None, LastBuild::Lost),
+            (Some(b"{".to_vec()), LastBuild::Lost),
+            (Some(older.to_vec()), LastBuild::Older(Some(day))),
+            (Some(serde_json::to_vec(&Record { format: 1, ..record() }).unwrap()), LastBuild::Older(record().dt)),
+            (Some(serde_json::to_vec(&known).unwrap()), LastBuild::Known(Box::new(known))),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(LastBuild::parse(bytes.as_deref()), expected);
+        }
+    }
+}

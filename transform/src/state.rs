@@ -1,0 +1,243 @@
+//! How the tables of the lake stand against what the project declares.
+//!
+//! A run looks at its own day. This looks at all of them: days whose rows would be others today or were never built, tables that nothing makes any more,
+//! columns that came, went or changed their type. It is one comparison for everybody who tells of it or acts on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::datatypes::SchemaRef;
+use catalog::schema::SchemaDifference;
+use catalog::{Date, Lake, Layer, TableName, path};
+use futures::{StreamExt, TryStreamExt};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::facts::{Facts, OpenTables, content_of_days};
+use crate::model::{Materialization, Model, Models};
+use crate::reach::Reach;
+use crate::reason::Reason;
+use crate::record::{LastBuild, Record, app_id, parse_record_path, record_path};
+use crate::shape;
+
+/// Records read at the same time.
+const AHEAD: usize = 16;
+
+/// How the lake stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct LakeState {
+    /// The models whose tables are not as they would be built now, in their order.
+    pub tables: Vec<TableState>,
+    /// Tables of the layers that models make and runs record in, which nothing of the project makes.
+    pub orphans: Vec<TableName>,
+}
+
+impl LakeState {
+    /// Every day that is to be built again, the oldest first, with the models to build.
+    pub fn stale_days(&self) -> BTreeMap<Date, BTreeSet<TableName>> {
+        let mut days: BTreeMap<Date, BTreeSet<TableName>> = BTreeMap::new();
+        for table in &self.tables {
+            for day in table.stale.iter().flat_map(|stale| &stale.days) {
+                days.entry(*day).or_default().insert(table.table.clone());
+            }
+        }
+        days
+    }
+}
+
+/// How one table stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableState {
+    /// The table.
+    pub table: TableName,
+    /// Its days that would have other rows if they were built now, by what changed.
+    pub stale: Vec<StaleDays>,
+    /// Its days that are what was known then: a table that they read whole has changed since. They are left as they are.
+    pub as_of_then: Vec<Date>,
+    /// Its columns and its split against what is declared, in words.
+    pub differences: Vec<String>,
+    /// Whether the next build makes all of it anew, in another shape.
+    pub reshaped: bool,
+}
+
+/// Days that one reason makes stale.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StaleDays {
+    /// The days, the oldest first.
+    pub days: Vec<Date>,
+    /// What changed since they were built.
+    pub why: Vec<Reason>,
+}
+
+/// Compares the lake with the models. `schemas` knows the tables that no model makes, and all that it knows is declared.
+pub async fn state(lake: &Lake, models: &Models, schemas: &BTreeMap<TableName, SchemaRef>) -> Result<LakeState> {
+    let there: BTreeSet<TableName> =
+        lake.tables().await.map_err(Error::lake("listing its tables"))?.into_iter().collect();
+    let is_stored =
+        |name: &TableName| models.get(name).is_some_and(|model| *model.materialization() != Materialization::View);
+    let orphans = there
+        .iter()
+        .filter(|name| matches!(name.layer(), Layer::Staging | Layer::Marts))
+        .filter(|name| !is_stored(name) && !schemas.contains_key(name))
+        .cloned()
+        .collect();
+    let mut state = LakeState { tables: Vec::new(), orphans };
+    let listed = lake.objects().list(&path::states("builds")).await.map_err(Error::lake("listing its builds"))?;
+    let mut marks: BTreeMap<TableName, BTreeMap<Date, Vec<i64>>> = BTreeMap::new();
+    for (name, day, mark) in listed.iter().filter_map(parse_record_path) {
+        marks.entry(name).or_default().entry(day).or_default().push(mark);
+    }
+    let declared = models.schemas(&|name| schemas.get(name).cloned());
+    for model in models.iter().filter(|model| there.contains(model.name()) && is_stored(model.name())) {
+        let (stored, _) = models.resolve(model.parents().iter().cloned());
+        let mut found = TableState {
+            table: model.name().clone(),
+            stale: Vec::new(),
+            as_of_then: Vec::new(),
+            differences: Vec::new(),
+            reshaped: false,
+        };
+        if let Some(schema) = declared.get(model.name()) {
+            compare_shape(lake, model, schema, &mut found).await?;
+        }
+        // What it reads is not there: nothing could be built, so nothing can be said of its days.
+        if !found.reshaped && *model.materialization() == Materialization::Partition && stored.is_subset(&there) {
+            let marks = marks.remove(model.name()).unwrap_or_default();
+            days(lake, models, model, marks, &mut found).await?;
+        }
+        if !(found.stale.is_empty() && found.as_of_then.is_empty() && found.differences.is_empty()) {
+            state.tables.push(found);
+        }
+    }
+    Ok(state)
+}
+
+/// Compares columns and split.
+async fn compare_shape(lake: &Lake, model: &Model, schema: &SchemaRef, found: &mut TableState) -> Result<()> {
+    let about = || Error::lake(format!("reading `{}`", model.name()));
+    let Some(table) = lake.find(model.name()).await.map_err(about())? else { return Ok(()) };
+    let differences = shape::differs(&shape::spec(model, schema), &table).map_err(about())?;
+    found.reshaped = differences.iter().any(SchemaDifference::is_breaking);
+    found.differences = differences.iter().map(ToString::to_string).collect();
+    Ok(())
+}
+
+/// Compares each day that was built with what would be built now.
+async fn days(
+    lake: &Lake,
+    models: &Models,
+    model: &Model,
+    marks: BTreeMap<Date, Vec<i64>>,
+    found: &mut TableState,
+) -> Result<()> {
+    let about = || Error::lake(format!("reading `{}`", model.name()));
+    let Some(table) = lake.find(model.name()).await.map_err(about())? else { return Ok(()) };
+    let snapshot = table.snapshot().await.map_err(about())?;
+    let with_rows: BTreeSet<Date> = snapshot.days().await.map_err(about())?.into_iter().collect();
+    // What is read does not hang on the day; which of its contents is, is looked up day by day.
+    let some_day = with_rows.iter().chain(marks.keys()).next().copied().unwrap_or_default();
+    let facts = Facts::gather(lake, models, model, some_day, &BTreeSet::new(), &OpenTables::new()).await?;
+    let contents = by_day(&facts)?;
+    let mut stale = Vec::new();
+    // A day that a parent has and that nobody built: its run was killed before, or the table was lost and made anew.
+    let of_parents = contents.iter().filter(|(name, _)| facts.reaches.get(*name) == Some(&Reach::DAY));
+    let of_parents = of_parents.flat_map(|(_, days)| days.keys());
+    for day in with_rows.iter().chain(marks.keys()).chain(of_parents).collect::<BTreeSet<_>>() {
+        // One record of a day with rows is that of its build; otherwise the table's log is asked.
+        let mark = match marks.get(day).map(Vec::as_slice) {
+            Some([mark]) if with_rows.contains(day) => Some(*mark),
+            _ => snapshot.txn(&app_id(model, *day)).await.map_err(about())?,
+        };
+        let now = on(&facts, &contents, *day)?;
+        match mark {
+            Some(then) if Record::is_as_of_then(now.mark(), then) => found.as_of_then.push(*day),
+            Some(then) if now.mark() == then => {}
+            then => stale.push((*day, then, now)),
+        }
+    }
+    let reasons: Vec<(Date, Vec<Reason>)> = futures::stream::iter(stale)
+        .map(|(day, then, now)| async move {
+            let Some(then) = then else { return Ok((day, vec![Reason::NeverBuilt])) };
+            let bytes = lake.objects().get(&record_path(model, day, then)).await.map_err(about())?;
+            let why = match LastBuild::parse(bytes.as_deref()) {
+                LastBuild::Known(record) => own_reasons(&now, &record),
+                LastBuild::Older(_) => vec![Reason::OlderProgram],
+                LastBuild::Lost => vec![Reason::RecordLost],
+            };
+            Ok::<_, Error>((day, why))
+        })
+        .buffered(AHEAD)
+        .try_collect()
+        .await?;
+    let mut grouped: BTreeMap<Vec<Reason>, Vec<Date>> = BTreeMap::new();
+    for (day, why) in reasons {
+        grouped.entry(why).or_default().push(day);
+    }
+    found.stale = grouped.into_iter().map(|(why, days)| StaleDays { days, why }).collect();
+    found.stale.sort_by(|one, two| one.days.cmp(&two.days));
+    Ok(())
+}
+
+/// What changed beside the tables that are read whole.
+fn own_reasons(now: &Record, then: &Record) -> Vec<Reason> {
+    let whole = |name: &TableName| now.parents.get(name).is_some_and(|read| read.whole);
+    let mut reasons = now.reasons_since(then);
+    reasons.retain(|reason| !matches!(reason, Reason::ParentChanged(name) if whole(name)));
+    if reasons.is_empty() { vec![Reason::SqlChanged] } else { reasons }
+}
+
+/// What each parent that is read by day holds, day by day.
+fn by_day(facts: &Facts<'_>) -> Result<BTreeMap<TableName, BTreeMap<Date, String>>> {
+    let bounded = facts.reaches.iter().filter(|(_, reach)| !reach.is_all());
+    bounded
+        .filter_map(|(name, _)| facts.parents.get_key_value(name))
+        .map(|(name, (_, snapshot))| {
+            let days = snapshot.content_ids().map_err(Error::lake(format!("reading `{name}`")))?;
+            Ok((name.clone(), days))
+        })
+        .collect()
+}
+
+/// What would go into a build of a day.
+fn on(facts: &Facts<'_>, contents: &BTreeMap<TableName, BTreeMap<Date, String>>, day: Date) -> Result<Record> {
+    let mut record = Record { dt: Some(day), ..facts.record.clone() };
+    for (name, days) in contents {
+        let (Some(read), Some(reach), Some((_, snapshot))) =
+            (record.parents.get_mut(name), facts.reaches.get(name), facts.parents.get(name))
+        else {
+            continue;
+        };
+        read.content = match (*reach, days.get(&day)) {
+            (Reach::DAY, Some(content)) => content.clone(),
+            (Reach::DAY, None) => snapshot.content_id(Some(day)).map_err(Error::lake(format!("reading `{name}`")))?,
+            (reach, _) => content_of_days(days, reach, day),
+        };
+    }
+    Ok(record)
+}
+
+/// Days in words: neighbours are one span.
+pub fn spans(days: &[Date]) -> String {
+    let mut spans: Vec<(Date, Date)> = Vec::new();
+    for day in days {
+        match spans.last_mut() {
+            Some((_, last)) if last.tomorrow().is_ok_and(|next| next == *day) => *last = *day,
+            _ => spans.push((*day, *day)),
+        }
+    }
+    let word =
+        |(first, last): &(Date, Date)| if first == last { first.to_string() } else { format!("{first}..{last}") };
+    spans.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_one_span() {
+        let day = |text: &str| -> Date { text.parse().unwrap() };
+        let days = ["2026-09-29", "2026-09-30", "2026-10-01", "2026-10-03", "2026-10-05", "2026-10-06"].map(day);
+        assert_eq!(spans(&days), "2026-09-29..2026-10-01, 2026-10-03, 2026-10-05..2026-10-06");
+        assert_eq!(spans(&[]), "");
+    }
+}
