@@ -4,7 +4,6 @@
 //! <lake>/raw/naver_reviews/            a table: _delta_log/ and Parquet under dt=…/
 //! <lake>/_onggi/lake.json              whose lake this is
 //! <lake>/_onggi/probe.json             that the store was proved to create an object once
-//! <lake>/_onggi/plans/…                what a run of a source set out to fetch
 //! <lake>/_onggi/staged/…               finished keys of tasks that have not landed yet
 //! <lake>/_onggi/sent/…                 which tasks of a day were sent to a queue that can't tell
 //! <lake>/_onggi/dead/…                 tasks that were given up, where the queue can't keep why
@@ -82,19 +81,7 @@ pub(crate) fn probe_keys() -> ObjectPath {
     ObjectPath::under([PathPart::from("probe")])
 }
 
-/// The `n`th part of what a source set out to fetch for a day.
-pub fn plan(source: &SourceName, dt: Date, n: usize) -> ObjectPath {
-    let (day, file) = (dt.to_string(), format!("{n:05}.json"));
-    ObjectPath::under(["plans", source.as_str(), &day, &file].map(PathPart::from))
-}
-
-/// All of [`plan`] for a source and a day.
-pub fn plans(source: &SourceName, dt: Date) -> ObjectPath {
-    let day = dt.to_string();
-    ObjectPath::under(["plans", source.as_str(), &day].map(PathPart::from))
-}
-
-/// The finished output of one key of a task. Ids may hold any character; it is escaped.
+/// The finished output of one key, in a folder for what it is to land on top of. Names may hold any character; it is escaped.
 pub fn staged(source: &SourceName, dt: Date, task: &str, key: &str) -> ObjectPath {
     let (day, file) = (dt.to_string(), format!("{key}.arrow"));
     ObjectPath::under(["staged", source.as_str(), &day, task, &file].map(PathPart::from))
@@ -249,7 +236,6 @@ mod tests {
         let source = SourceName::new("naver_reviews").unwrap();
         let dt = Date::constant(2026, 10, 1);
         let run_id: RunId = "r1".parse().unwrap();
-        assert_eq!(plan(&source, dt, 3).as_str(), "_onggi/plans/naver_reviews/2026-10-01/00003.json");
         assert_eq!(staged(&source, dt, "t1", "k1").as_str(), "_onggi/staged/naver_reviews/2026-10-01/t1/k1.arrow");
         assert!(staged(&source, dt, "t1", "k1").as_str().starts_with(staged_day(&source, dt).as_str()));
         assert_eq!(sent(&source, dt).as_str(), "_onggi/sent/naver_reviews/2026-10-01.json");
