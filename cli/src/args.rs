@@ -23,7 +23,7 @@ const LOG: &str = "off,onggi=warn,athena=warn,catalog=warn,extract=warn,transfor
     long_about = "Onggi crawls web pages and APIs, lands the raw records untouched in Delta tables, cleans and \
         aggregates them with plain SQL, summarises and embeds what changed, keeps serving tables and search indexes in \
         step, and answers questions.\n\nStart with `onggi demo`: the whole line on this machine, with nothing to configure.",
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done, but some tasks were given up \
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done, but something is missing: unfinished keys, a blocked host \
         (unfinished keys, a blocked host, a table that Athena would not read).\nEvery verb explains itself: `onggi help run`.",
     max_term_width = 110,
     arg_required_else_help = true,

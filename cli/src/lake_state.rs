@@ -3,8 +3,12 @@
 use catalog::Lake;
 use transform::{LakeState, spans};
 
+use crate::exit::Failure;
 use crate::project::Project;
 use crate::verb::check;
+
+/// The way out where a column changed its type in a table whose rows stay as they came.
+const ANOTHER_NAME: &str = "give what has another type a new column name (the old column stays)";
 
 /// Compares the lake with the project.
 ///
@@ -29,12 +33,28 @@ pub(crate) fn lines(state: &LakeState) -> Vec<String> {
         }
         if table.reshaped {
             lines.push(format!("{name}: to be made anew: {}", table.differences.join(", ")));
+        } else if table.refused {
+            let differences = table.differences.join(", ");
+            lines.push(format!("{name}: {differences}: refused; {ANOTHER_NAME}"));
         } else if !table.differences.is_empty() {
             lines.push(format!("{name}: {}", table.differences.join(", ")));
         }
     }
     lines.extend(state.orphans.iter().map(|name| format!("{name}: nothing of this project makes it any more")));
     lines
+}
+
+/// What no run can change: the project itself is to be changed, or is at odds with the lake.
+///
+/// # Errors
+/// [`Failure`] that names the tables.
+pub(crate) fn refused(state: &LakeState) -> Result<(), Failure> {
+    let refused: Vec<String> =
+        state.tables.iter().filter(|table| table.refused).map(|table| table.table.to_string()).collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("rows can't be added to {} as declared now", refused.join(", ")), ANOTHER_NAME))
 }
 
 /// What a run says at its end of days that it did not look at, if there are any.
@@ -78,6 +98,7 @@ mod tests {
                 as_of_then: vec![day("2026-10-03")],
                 differences: vec!["`n` is new".to_owned()],
                 reshaped: false,
+                refused: false,
             }],
             orphans: vec!["marts.gone".parse().unwrap()],
         };

@@ -151,11 +151,11 @@ impl Ledger {
                 state.take(0, outcome);
             }
         }
+        for note in notes.notes {
+            state.take_in(note.mark, read_note(note.mark, &note.note));
+        }
         state.version = Some(snapshot.version());
         state.mark = snapshot.txn(&self.app_id()).await?;
-        for note in notes.notes {
-            state.read_note(note.mark, &note.note);
-        }
         *self.state() = state;
         Ok(())
     }
@@ -168,8 +168,7 @@ impl Ledger {
         let notes = snapshot.notes_since(&self.app_id(), known).await?;
         let mut state = self.state();
         for note in notes {
-            state.mark = Some(note.mark);
-            state.read_note(note.mark, &note.note);
+            state.take_in(note.mark, read_note(note.mark, &note.note));
         }
         state.version = Some(snapshot.version());
         Ok(())
@@ -313,12 +312,7 @@ impl Ledger {
         let txn = Txn { app_id: self.app_id(), version: mark, rule: TxnRule::After(before) };
         let committed = self.table.append_noted(batches, txn, info, Some(note(outcomes))).await?;
         if let Committed::Done(_) = committed {
-            let mut state = self.state();
-            state.mark = state.mark.max(Some(mark));
-            for outcome in outcomes {
-                state.news.push((mark, outcome.clone()));
-                state.take(mark, outcome.clone());
-            }
+            self.state().take_in(mark, outcomes.to_vec());
         }
         Ok(committed)
     }
@@ -416,20 +410,30 @@ impl State {
         keys.insert(key, KeyState::fold(before, mark, outcome));
     }
 
-    fn read_note(&mut self, mark: i64, note: &Value) {
-        let outcomes = note.get("outcomes").cloned().unwrap_or_default();
-        match serde_json::from_value::<Vec<KeyOutcome>>(outcomes) {
-            Ok(outcomes) => {
-                for outcome in outcomes {
-                    self.news.push((mark, outcome.clone()));
-                    self.take(mark, outcome);
-                }
-            }
-            Err(error) if note.is_null() => tracing::debug!(mark, %error, "a commit without outcomes"),
-            // A newer program's: its rows are there, and asking once more is the safe side.
-            Err(error) => tracing::warn!(mark, %error, "the outcomes of a commit can't be read"),
+    /// Takes in what one commit said, once: who commits knows it already when it reads the log again.
+    fn take_in(&mut self, mark: i64, outcomes: Vec<KeyOutcome>) {
+        if self.mark.is_some_and(|known| mark <= known) {
+            return;
+        }
+        self.mark = Some(mark);
+        for outcome in outcomes {
+            self.news.push((mark, outcome.clone()));
+            self.take(mark, outcome);
         }
     }
+}
+
+fn read_note(mark: i64, note: &Value) -> Vec<KeyOutcome> {
+    let outcomes = note.get("outcomes").cloned().unwrap_or_default();
+    serde_json::from_value(outcomes).unwrap_or_else(|error| {
+        if note.is_null() {
+            tracing::debug!(mark, %error, "a commit without outcomes");
+        } else {
+            // A newer program's: its rows are there, and asking once more is the safe side.
+            tracing::warn!(mark, %error, "the outcomes of a commit can't be read");
+        }
+        Vec::new()
+    })
 }
 
 fn note(outcomes: &[KeyOutcome]) -> Value {

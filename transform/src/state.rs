@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
-use catalog::schema::SchemaDifference;
-use catalog::{Date, Lake, Layer, TableName, path};
+use catalog::schema::{SchemaDifference, differences};
+use catalog::{Date, Lake, Layer, TableName, TableSpec, path};
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 
@@ -25,9 +25,9 @@ const AHEAD: usize = 16;
 /// How the lake stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct LakeState {
-    /// The models whose tables are not as they would be built now, in their order.
+    /// The tables that are not as they would be made now: those that no model makes, then those of models in their order.
     pub tables: Vec<TableState>,
-    /// Tables of the layers that models make and runs record in, which nothing of the project makes.
+    /// Tables, but for those that runs record in, which nothing of the project makes any more.
     pub orphans: Vec<TableName>,
 }
 
@@ -57,6 +57,25 @@ pub struct TableState {
     pub differences: Vec<String>,
     /// Whether the next build makes all of it anew, in another shape.
     pub reshaped: bool,
+    /// Whether it can't take rows of the declaration, and nobody makes it anew: a raw table is never rewritten.
+    pub refused: bool,
+}
+
+impl TableState {
+    fn new(table: TableName) -> Self {
+        Self {
+            table,
+            stale: Vec::new(),
+            as_of_then: Vec::new(),
+            differences: Vec::new(),
+            reshaped: false,
+            refused: false,
+        }
+    }
+
+    fn is_current(&self) -> bool {
+        self.stale.is_empty() && self.as_of_then.is_empty() && self.differences.is_empty()
+    }
 }
 
 /// Days that one reason makes stale.
@@ -76,7 +95,7 @@ pub async fn state(lake: &Lake, models: &Models, schemas: &BTreeMap<TableName, S
         |name: &TableName| models.get(name).is_some_and(|model| *model.materialization() != Materialization::View);
     let orphans = there
         .iter()
-        .filter(|name| matches!(name.layer(), Layer::Staging | Layer::Marts))
+        .filter(|name| matches!(name.layer(), Layer::Raw | Layer::Staging | Layer::Marts))
         .filter(|name| !is_stored(name) && !schemas.contains_key(name))
         .cloned()
         .collect();
@@ -86,16 +105,15 @@ pub async fn state(lake: &Lake, models: &Models, schemas: &BTreeMap<TableName, S
     for (name, day, mark) in listed.iter().filter_map(parse_record_path) {
         marks.entry(name).or_default().entry(day).or_default().push(mark);
     }
+    for (name, schema) in schemas.iter().filter(|(name, _)| there.contains(*name) && models.get(name).is_none()) {
+        let mut found = TableState::new(name.clone());
+        compare_given(lake, schema, &mut found).await?;
+        state.tables.extend(Some(found).filter(|found| !found.is_current()));
+    }
     let declared = models.schemas(&|name| schemas.get(name).cloned());
     for model in models.iter().filter(|model| there.contains(model.name()) && is_stored(model.name())) {
         let (stored, _) = models.resolve(model.parents().iter().cloned());
-        let mut found = TableState {
-            table: model.name().clone(),
-            stale: Vec::new(),
-            as_of_then: Vec::new(),
-            differences: Vec::new(),
-            reshaped: false,
-        };
+        let mut found = TableState::new(model.name().clone());
         if let Some(schema) = declared.get(model.name()) {
             compare_shape(lake, model, schema, &mut found).await?;
         }
@@ -104,11 +122,24 @@ pub async fn state(lake: &Lake, models: &Models, schemas: &BTreeMap<TableName, S
             let marks = marks.remove(model.name()).unwrap_or_default();
             days(lake, models, model, marks, &mut found).await?;
         }
-        if !(found.stale.is_empty() && found.as_of_then.is_empty() && found.differences.is_empty()) {
-            state.tables.push(found);
-        }
+        state.tables.extend(Some(found).filter(|found| !found.is_current()));
     }
     Ok(state)
+}
+
+/// Compares the columns of a table that no model makes. How it is split is not declared in the project's files.
+async fn compare_given(lake: &Lake, schema: &SchemaRef, found: &mut TableState) -> Result<()> {
+    let name = found.table.clone();
+    let about = || Error::lake(format!("reading `{name}`"));
+    let Some(table) = lake.find(&name).await.map_err(about())? else { return Ok(()) };
+    let stored = table.shape();
+    let partitioned = stored.partitioned;
+    let spec =
+        TableSpec { name: name.clone(), schema: SchemaRef::clone(schema), partitioned, stats_columns: Vec::new() };
+    let differences = differences(&stored, &spec.shape().map_err(about())?);
+    found.refused = differences.iter().any(SchemaDifference::is_breaking);
+    found.differences = differences.iter().map(ToString::to_string).collect();
+    Ok(())
 }
 
 /// Compares columns and split.

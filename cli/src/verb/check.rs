@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
 use catalog::{Diagnostic, TableName};
+use transform::LakeState;
 
 use crate::args::Global;
 use crate::exit::{Exit, Problems};
@@ -25,10 +26,11 @@ pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
     if !problems.is_empty() {
         return Err(Problems(problems).into());
     }
-    let standing = match wire::lake_if_there(&project, global).await? {
-        Some(lake) => lake_state::lines(&lake_state::look(&project, &lake).await?),
-        None => Vec::new(),
+    let state = match wire::lake_if_there(&project, global).await? {
+        Some(lake) => lake_state::look(&project, &lake).await?,
+        None => LakeState::default(),
     };
+    let standing = lake_state::lines(&state);
     let (sources, models, analyses) = (project.sources.len(), project.models.len(), project.analyses.len());
     if global.json {
         println!(
@@ -45,6 +47,7 @@ pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
             }
         }
     }
+    lake_state::refused(&state)?;
     Ok(Exit::Done)
 }
 

@@ -86,6 +86,27 @@ fn a_second_project_in_the_same_lake() {
 }
 
 #[test]
+fn a_field_of_another_type_is_told_before_a_run() {
+    let site = Site::new(3, 30);
+    let project = Project::new(&site);
+    let output = project.onggi(&["run", "--select", "naver_places", "--quiet"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let field = "rating = { path = \"/visitorReviewScore\", type = \"float64\"";
+    project.replace("sources/naver_places.toml", field, &field.replace("float64", "string"));
+    project.replace("sql/reviews/staging/places.sql", "    rating,", "    cast(rating as double) as rating,");
+    let shown = fails(&project, &["check"], 2);
+    assert!(shown.contains("raw.naver_places") && shown.contains("hint: give"), "{shown}");
+    let plan = text(&project.onggi(&["plan"]));
+    assert!(plan.contains("raw.naver_places: `rating` was float64 and is utf8: refused"), "{plan}");
+    // The way out that it names leads out, and what the field held stays readable.
+    project.replace("sources/naver_places.toml", "rating = {", "stars = {");
+    project.replace("sql/reviews/staging/places.sql", "cast(rating as double)", "cast(stars as double)");
+    let output = project.onggi(&["check"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("`rating` is no longer declared"), "{}", text(&output));
+}
+
+#[test]
 fn a_torn_commit_file() {
     if !support::browser() {
         return;

@@ -95,6 +95,14 @@ async fn outcomes_come_back_from_the_copy_and_from_the_log_alike() {
     both.copy(&info).await.unwrap();
     let copied = lake.table(&name().unwrap()).await.unwrap().snapshot().await.unwrap();
     assert_eq!(copied.row_count().unwrap(), 3, "each is copied once");
+    // Also by who committed it and reads its own commit again later.
+    for key in ["d", "e", "f"] {
+        both.say(&[outcome(key, "2026-10-03", Outcome::Landed)], &info).await.unwrap();
+    }
+    both.catch_up(&table.snapshot().await.unwrap()).await.unwrap();
+    both.copy(&info).await.unwrap();
+    let copied = lake.table(&name().unwrap()).await.unwrap().snapshot().await.unwrap();
+    assert_eq!(copied.row_count().unwrap(), 6, "each is copied once");
     assert_eq!(both.get(day("2026-10-03"), "c").unwrap().closed, None);
     assert_eq!(open().await.unwrap().outcomes(), both.outcomes());
 }
