@@ -7,6 +7,14 @@ use aws_config::{BehaviorVersion, Region};
 
 pub use aws_config::SdkConfig;
 
+/// The chain has no credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("no AWS credentials were found")]
+pub(crate) struct NoCredentials {
+    #[source]
+    pub(crate) source: Option<aws_credential_types::provider::error::CredentialsError>,
+}
+
 /// Which account and where; what is left out, the chain of the SDKs finds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aws {

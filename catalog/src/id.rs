@@ -16,6 +16,11 @@ pub fn fresh_bits() -> u64 {
     Uuid::now_v7().as_u64_pair().1
 }
 
+/// A random number from 0 to 1, 1 left out: the jitter of waits that no seed has to repeat.
+pub fn fresh_fraction() -> f64 {
+    f64::from(u32::try_from(fresh_bits() & u64::from(u32::MAX)).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -29,5 +34,8 @@ mod tests {
         assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())));
         let bits: HashSet<u64> = (0..1_000).map(|_| fresh_bits()).collect();
         assert_eq!(bits.len(), 1_000);
+        let fractions: Vec<f64> = (0..1_000).map(|_| fresh_fraction()).collect();
+        assert!(fractions.iter().all(|it| (0.0..1.0).contains(it)));
+        assert!(fractions.iter().any(|it| *it < 0.5) && fractions.iter().any(|it| *it >= 0.5));
     }
 }

@@ -19,6 +19,7 @@
 //! (schema, snapshot, write, commit), runs, upkeep, failpoints, the simulation of days.
 
 pub mod aws;
+mod backoff;
 mod cache;
 mod day;
 mod diagnostic;
@@ -39,11 +40,12 @@ mod table;
 mod tables;
 pub mod upkeep;
 
+pub use backoff::backoff;
 pub use day::{date_of, days_since_epoch};
 pub use diagnostic::Diagnostic;
 pub use digest::{PartsHash, digest_of};
 pub use error::{Access, Error, Result};
-pub use id::{fresh_bits, fresh_id};
+pub use id::{fresh_bits, fresh_fraction, fresh_id};
 pub use jiff::{Timestamp, civil::Date};
 pub use lake::Lake;
 pub use name::{Layer, RunId, SinkName, SourceName, TableName};

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use catalog::backoff;
+
 use crate::error::FetchError;
 
 /// What to do with the key, its task, or more.
@@ -93,12 +95,9 @@ pub fn decide(error: &FetchError, attempt: &Attempt) -> Decision {
     }
 }
 
-/// Doubles with each receive up to two minutes; between half and all of it, by jitter
-/// ("equal jitter", <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
+/// Doubles with each receive up to two minutes; between half and all of it, by jitter.
 pub fn wait(attempt: &Attempt) -> Duration {
-    let doublings = attempt.receive_count.saturating_sub(1).min(16);
-    let whole = FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT);
-    whole.mul_f64(0.5 + attempt.jitter.clamp(0.0, 1.0) / 2.0)
+    backoff(FIRST_WAIT, attempt.receive_count.saturating_sub(1), LONGEST_WAIT, attempt.jitter)
 }
 
 #[cfg(test)]

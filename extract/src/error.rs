@@ -61,11 +61,11 @@ pub enum Error {
     #[error("fetching `{name}`")]
     Fetch { name: SourceName, source: Box<FetchError> },
 
-    /// Tasks leave the queue again and again without being done.
+    /// Messages leave the queue again and again, and the keys in them have no outcome.
     #[error(
-        "expected {tasks} tasks of `{name}` to be done or dead after {rounds} rounds, found them neither in the queue nor in the table"
+        "expected {keys} keys of `{name}` to have ended after {rounds} rounds, found no outcome of them in the table and none of their tasks in the queue"
     )]
-    Unfinished { name: SourceName, tasks: usize, rounds: usize },
+    Unfinished { name: SourceName, keys: u64, rounds: usize },
 
     /// Somebody asked to stop. What was under way has been handed back.
     #[error("stopped on request")]

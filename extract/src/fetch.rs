@@ -183,7 +183,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 fn wait_before(retry: u32) -> Duration {
-    FIRST_WAIT * 2_u32.pow(retry.min(6))
+    catalog::backoff(FIRST_WAIT, retry, LONGEST_WAIT, 1.0)
 }
 
 /// Bytes → a readable answer: how many items it has, and how many the site says there are.

@@ -8,7 +8,7 @@
 //! never an empty page: a renamed field must not look like the end of a list. An item is handed over as it was written: it
 //! is parsed one by one later, so that one that can't be spoils no other.
 
-use sha2::{Digest, Sha256};
+use catalog::PartsHash;
 
 use crate::identity;
 use crate::json::{Cut, Json, cut};
@@ -204,7 +204,7 @@ fn find_ignoring_case(text: &str, ascii: &str) -> Option<usize> {
 
 /// The same for two forms of one item: from a document and from an answer. Names of types and nulls don't count, nor does order.
 pub(crate) fn fingerprint(item: &Json) -> [u8; 32] {
-    fn feed(value: &Json, hash: &mut Sha256) {
+    fn feed(value: &Json, hash: &mut PartsHash) {
         match value {
             Json::Object(members) => {
                 let mut members: Vec<_> = members
@@ -213,36 +213,31 @@ pub(crate) fn fingerprint(item: &Json) -> [u8; 32] {
                     .map(|(name, member)| (name.as_str(), member))
                     .collect();
                 members.sort_by_key(|(name, _)| *name);
-                hash.update([b'{']);
+                hash.part("{");
                 for (name, member) in members {
-                    feed_text(name, hash);
+                    hash.part(name);
                     feed(member, hash);
                 }
-                hash.update([b'}']);
+                hash.part("}");
             }
             Json::List(elements) => {
-                hash.update([b'[']);
+                hash.part("[");
                 for element in elements {
                     feed(element, hash);
                 }
-                hash.update([b']']);
+                hash.part("]");
             }
-            Json::Text(text) => feed_text(text.as_str(), hash),
-            scalar => {
-                hash.update(scalar.to_string().as_bytes());
-                hash.update([b',']);
+            // A text is told from what else is written like it.
+            Json::Text(text) => {
+                hash.part("\"");
+                hash.part(text.as_str());
             }
+            scalar => hash.part(scalar.to_string()),
         }
     }
-    // A text's length ends it, whatever it says.
-    fn feed_text(text: &str, hash: &mut Sha256) {
-        hash.update([b'"']);
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text.as_bytes());
-    }
-    let mut hash = Sha256::new();
+    let mut hash = PartsHash::new();
     feed(item, &mut hash);
-    hash.finalize().into()
+    hash.finish()
 }
 
 /// The beginning of a text, for a message.

@@ -173,7 +173,7 @@ pub(crate) fn batch(source: &Source, columns: &Columns<'_>, rows: &[Row]) -> Res
     let text =
         |of: &dyn Fn(&Row) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
     let fetched_at: TimestampMicrosecondArray = rows.iter().map(|row| Some(row.fetched_at.as_microsecond())).collect();
-    let days = columns.dt.since(jiff::civil::date(1970, 1, 1)).map_or(0, |span| span.get_days());
+    let days = catalog::days_since_epoch(columns.dt);
     arrays.push(text(&|_| Some(columns.key.value.clone())));
     arrays.push(text(&|row| Some(row.record.payload.clone())));
     arrays.push(text(&|row| row.record.error.clone()));

@@ -23,6 +23,7 @@ use catalog::{Diagnostic, SourceName, TableName, TableSpec};
 mod field;
 mod limits;
 mod parse;
+mod percent;
 mod pointer;
 mod reader;
 mod recipe;
@@ -31,12 +32,13 @@ mod template;
 
 pub use field::{Field, FieldType, From};
 pub use limits::Limits;
+pub(crate) use percent::percent_encode_path;
 pub use pointer::Pointer;
 pub(crate) use pointer::{Found, FoundText};
 pub use recipe::{BrowserRecipe, DocumentRecipe, HttpRecipe, Method, More, MoreRecipe, Recipe};
 pub use secret::Secrets;
+pub(crate) use template::host_of;
 pub use template::{JsonTemplate, Place, UrlTemplate};
-pub(crate) use template::{host_of, percent_encode_path};
 
 /// The source files that come with the program, as (file name, text): what `onggi init` writes.
 pub const EMBEDDED: [(&str, &str); 2] = [

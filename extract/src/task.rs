@@ -22,7 +22,6 @@ use std::fmt;
 
 use catalog::{Date, SourceName};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// What a source is asked for: a search word, a place id, a file name, a date.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -133,12 +132,7 @@ pub(crate) fn distinct(keys: Vec<Key>) -> Vec<Key> {
 
 /// The first `bytes` bytes of a hash over length-prefixed parts, in hexadecimal. The prefix keeps `ab`,`c` and `a`,`bc` apart.
 pub(crate) fn short_hash<'a>(parts: impl IntoIterator<Item = &'a str>, bytes: usize) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    let digest = hash.finalize();
+    let digest = catalog::digest_of(parts);
     hex::encode(&digest[..bytes.min(digest.len())])
 }
 

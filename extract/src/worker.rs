@@ -23,6 +23,7 @@ use std::time::Duration;
 use catalog::{Date, Lake, RunId, Timestamp};
 use serde::Serialize;
 
+use self::context::WorkerContext;
 use self::day::Day;
 use self::open_source::OpenSource;
 use self::pool::WorkerPool;
@@ -39,6 +40,7 @@ use crate::queue::Queue;
 use crate::source::Source;
 use crate::task::{Key, Task};
 
+mod context;
 mod day;
 mod external;
 mod failure;
@@ -46,12 +48,14 @@ mod landing;
 mod lease;
 mod message;
 mod open_source;
+mod parcels;
 mod pool;
 mod stats;
 mod work;
 
+pub use context::Until;
 pub use external::extract_external;
-pub use work::{Until, Worked, work};
+pub use work::{Worked, work};
 
 /// What extracting needs besides a source: made once by the command line, used for every source of a run.
 #[derive(Clone)]
@@ -183,7 +187,7 @@ pub async fn extract_with(
     let open = OpenSource::new(&ctx.lake, source, Arc::clone(fetch), dt).await?;
     let (day, tasks) = prepare(ctx, &open, dt, &keys).await?;
     let ending = Day::new(ctx, &open, dt);
-    let ended = Arc::new(WorkerPool::of_day(ctx, Arc::clone(&open), day)).extract(tasks).await;
+    let ended = Arc::new(WorkerPool::new(WorkerContext::of_day(ctx, Arc::clone(&open), day))).extract(tasks).await;
     match ended {
         Ok(extracted) => conclude(&open, &ending, dt, &keys, extracted).await,
         Err(error) => {

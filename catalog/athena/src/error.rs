@@ -2,6 +2,9 @@
 
 use std::error::Error as StdError;
 
+/// The longest statement: Athena's own limit, <https://docs.aws.amazon.com/athena/latest/ug/service-limits.html>.
+pub(crate) const MOST_BYTES: usize = 262_144;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -83,7 +86,7 @@ pub enum Error {
         found: String,
     },
     /// The statement is longer than Athena takes.
-    #[error("expected a statement of at most {} bytes, found {found}", crate::query::MOST_BYTES)]
+    #[error("expected a statement of at most {} bytes, found {found}", MOST_BYTES)]
     TooLong {
         /// Its length.
         found: usize,

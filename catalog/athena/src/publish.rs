@@ -5,11 +5,10 @@
 //! parameters name the project; everything else is left alone, whatever it is called.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use aws_sdk_glue::types::{DatabaseInput, Table};
-use catalog::{Lake, Layer, TableName};
+use catalog::{Lake, Layer, TableName, backoff, fresh_fraction};
 
 use crate::client::{self, Glue};
 use crate::error::{Error, Result};
@@ -289,8 +288,7 @@ impl Glue {
 
 /// How long to wait before trying again: doubling, and random so that two that collided don't collide again.
 fn pause(attempt: u32) -> Duration {
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish() % 100;
-    Duration::from_millis((100 << attempt.min(6)) * (50 + random) / 100)
+    backoff(Duration::from_millis(100), attempt, Duration::from_secs(6), fresh_fraction())
 }
 
 #[cfg(test)]

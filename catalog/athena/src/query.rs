@@ -15,12 +15,9 @@ use catalog::aws::SdkConfig;
 use tokio::time::Instant;
 
 use crate::client;
-use crate::error::{Error, Result};
+use crate::error::{Error, MOST_BYTES, Result};
 use crate::page::Rows;
 use crate::price;
-
-/// Athena's own limit: <https://docs.aws.amazon.com/athena/latest/ug/service-limits.html>.
-pub(crate) const MOST_BYTES: usize = 262_144;
 
 /// How soon a query is looked at first, and how seldom at last: short queries end within a second, long ones needn't be
 /// asked about often.

@@ -11,7 +11,6 @@
 //! bytes: a commit carries a mark of its own, and writers of equal bytes need not be told apart.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -21,6 +20,9 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult, Result};
 use tokio::time::Instant;
+
+use crate::backoff::backoff;
+use crate::id::fresh_fraction;
 
 use super::forward::forward;
 
@@ -71,7 +73,7 @@ impl Tried {
         self.0.open.load(Ordering::Relaxed) > 0
             || (untold
                 && matches!(error, Error::Generic { .. })
-                && crate::error::find::<super::s3::NoCredentials>(error).is_none())
+                && crate::error::find::<crate::aws::NoCredentials>(error).is_none())
     }
 
     fn lost_a_race_without_a_winner(&self) -> bool {
@@ -163,8 +165,7 @@ fn in_doubt(location: &Path, source: Error) -> Error {
 
 /// Longer with each round, and never the same for two writers.
 fn pause(step: Duration, round: u32) -> Duration {
-    let most = (step * (1 << round.min(6))).as_micros().try_into().unwrap_or(u64::MAX);
-    step / 2 + Duration::from_micros(RandomState::new().hash_one(round) % most.max(1))
+    backoff(step, round, step * 64, fresh_fraction())
 }
 
 impl<S: ObjectStore> fmt::Display for CreateOnce<S> {

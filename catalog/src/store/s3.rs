@@ -26,7 +26,6 @@ use crate::error::{Error, Result};
 
 use super::{CachedLog, CheckedLog, CreateOnce, Place, StoreSettings};
 
-pub(crate) use credentials::NoCredentials;
 pub use meter::Requests;
 use meter::{Meter, Metered};
 

@@ -1,10 +1,12 @@
 //! Several writers of one log: how a lost race is told, and how long the loser waits.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
+
+use crate::backoff::backoff;
+use crate::id::fresh_fraction;
 
 /// Tries that broke off before saying that the outcome is unknown.
 pub(super) const BROKEN_ROUNDS: u32 = 4;
@@ -26,8 +28,7 @@ pub(super) fn lost_race(error: &DeltaTableError) -> bool {
 
 /// Longer with each round, and never the same for two writers.
 pub(super) fn pause(round: u32) -> Duration {
-    let most = 1_000.min(4 << round.min(8));
-    Duration::from_millis(1 + RandomState::new().hash_one(round) % most)
+    backoff(Duration::from_millis(4), round, Duration::from_secs(1), fresh_fraction())
 }
 
 #[cfg(test)]
@@ -37,6 +38,6 @@ mod tests {
     #[test]
     fn pauses_grow_and_stay_short() {
         assert!(pause(0) <= Duration::from_millis(5));
-        assert!((0..64).all(|round| pause(round) <= Duration::from_millis(1_001)));
+        assert!((0..64).all(|round| pause(round) <= Duration::from_secs(1)));
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::template::percent_encode;
+use super::percent::percent_encode;
 
 /// Where values are to be found, and the values once they are known.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::pool::WorkerPool;
-use super::work::Until;
+use super::context::{Until, WorkerContext};
 use crate::error::{Error, one_line};
 use crate::queue::{Message, ReceiptState, Release};
 
@@ -30,7 +29,7 @@ pub(super) enum TaskFailure {
     Failed(Error),
 }
 
-impl WorkerPool {
+impl WorkerContext {
     /// Tells the queue why a message was not finished. An error is one that stops the work.
     pub(super) async fn settle(&self, message: &Message, failure: TaskFailure) -> Result<(), Error> {
         let (queue, now) = (&self.ctx.queue, (self.ctx.now)());

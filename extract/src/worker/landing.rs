@@ -6,59 +6,30 @@
 //! left out ([`crate::outcome`]).
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::{Array, RecordBatch};
 use catalog::simulation::{Instant, sleep};
-use catalog::{CommitInfo, Committed, Date, failpoint};
+use catalog::{CommitInfo, Committed, backoff, failpoint};
 use tokio::sync::oneshot;
 
 use super::Extractor;
 use super::open_source::OpenSource;
+use super::parcels::{Fetched, Landed, Waiting};
 use crate::error::Error;
 use crate::outcome::KeyOutcome;
-use crate::stage::Staged;
-use crate::task::{Key, fraction};
+use crate::task::fraction;
 
 /// Lost races for the table before a task is put back.
 const TRIES: u32 = 16;
 
-/// What lands in one commit at most.
-const MOST_BYTES: usize = 64 << 20;
+/// Between two of these tries: longer and longer.
+const FIRST_WAIT: Duration = Duration::from_millis(60);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
 /// No parcel waits longer than this for others to land with.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-
-/// Keys that wait to land.
-#[derive(Default)]
-pub(super) struct Landing {
-    waiting: Mutex<Vec<Waiting>>,
-    number: AtomicU64,
-    /// Held by who lands for all; how long its last commit took.
-    turn: tokio::sync::Mutex<Duration>,
-}
-
-/// A key that was fetched, and its day.
-pub(super) struct Fetched {
-    pub(super) dt: Date,
-    pub(super) key: Key,
-    pub(super) staged: Staged,
-}
-
-struct Waiting {
-    number: u64,
-    keys: Vec<Fetched>,
-    landed: oneshot::Sender<Vec<Landed>>,
-}
-
-/// A key that landed through us.
-#[derive(Clone, Debug)]
-pub(super) struct Landed {
-    pub(super) outcome: KeyOutcome,
-    pub(super) duplicates: u64,
-}
 
 impl OpenSource {
     /// Lands keys, and says which of them landed through this call. The others were closed by somebody else. `alone` if
@@ -141,7 +112,7 @@ impl OpenSource {
                     tracing::debug!(source = %self.source.name(), version, turn, "the table moved under the commit");
                     let (run, turn_text) = (ctx.run.to_string(), turn.to_string());
                     let jitter = fraction([run.as_str(), turn_text.as_str()]);
-                    sleep(Duration::from_millis(20 << turn.min(6)).mul_f64(0.5 + jitter)).await;
+                    sleep(backoff(FIRST_WAIT, turn - 1, LONGEST_BACKOFF, jitter)).await;
                 }
             }
         }
@@ -152,28 +123,4 @@ impl OpenSource {
 /// How many rows have an `_error`.
 fn set_aside(batch: &RecordBatch) -> u64 {
     batch.column_by_name("_error").map_or(0, |errors| (errors.len() - errors.null_count()) as u64)
-}
-
-impl Landing {
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Those that land next: the first, and what fits beside it.
-    fn take(&self) -> Vec<Waiting> {
-        let mut waiting = self.waiting();
-        let mut bytes = 0;
-        let fits = waiting.iter().take_while(|one| {
-            bytes += one.bytes();
-            bytes <= MOST_BYTES
-        });
-        let count = fits.count().max(1).min(waiting.len());
-        waiting.drain(..count).collect()
-    }
-}
-
-impl Waiting {
-    fn bytes(&self) -> usize {
-        self.keys.iter().map(|key| key.staged.batch.get_array_memory_size()).sum()
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! A task is its keys: those that somebody has closed since are left out, those that were fetched well land whatever the
 //! others do, and those that failed come again with the message, or, when its receives are used up, end as *failed*. What
-//! ends it early is a [`TaskFailure`], and [`WorkerPool::settle`] is the one place that tells the queue about it.
+//! ends it early is a [`TaskFailure`], and [`WorkerContext::settle`] is the one place that tells the queue about it.
 //!
 //! A hand does not wait until what it fetched has landed: it hands that over as an [`Ending`], with the lease, and takes the
 //! next message.
@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use catalog::{ObjectPath, failpoint, path};
 
+use super::context::WorkerContext;
 use super::failure::TaskFailure;
-use super::landing::Fetched;
 use super::lease::Lease;
 use super::open_source::OpenSource;
-use super::pool::WorkerPool;
+use super::parcels::Fetched;
 use super::stats::TaskProgress;
 use crate::decide::{Attempt, Decision, decide, wait};
 use crate::error::{Error, FetchError, one_line};
@@ -43,7 +43,7 @@ pub(super) struct Ending {
     failure: Option<TaskFailure>,
 }
 
-impl WorkerPool {
+impl WorkerContext {
     /// Asks for the keys of a message. What remains to be done comes back; nothing if the queue was told already. An error is
     /// one that stops the work.
     pub(super) async fn perform(&self, message: Message) -> Result<Option<Ending>, Error> {
@@ -148,7 +148,7 @@ impl WorkerPool {
 
 /// One message that is worked on.
 struct Job<'a> {
-    pool: &'a WorkerPool,
+    pool: &'a WorkerContext,
     open: &'a OpenSource,
     message: &'a Message,
     presence: Option<Guard>,

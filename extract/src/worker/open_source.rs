@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use catalog::{Date, Lake, SourceName, Table};
 
 use super::Extractor;
-use super::landing::Landing;
+use super::parcels::Landing;
 use crate::error::Error;
 use crate::fetch::Fetch;
 use crate::ledger::Ledger;

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::landing::Landed;
+use super::parcels::Landed;
 use super::{Extracted, Progress};
 
 pub(super) struct ExtractStats {

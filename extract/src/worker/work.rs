@@ -5,18 +5,10 @@ use std::sync::Arc;
 use catalog::CommitInfo;
 use serde::Serialize;
 
+use super::context::{Until, WorkerContext};
 use super::pool::WorkerPool;
 use super::{Extracted, Extractor};
 use crate::error::Error;
-
-/// How long a worker works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// Until the queue is empty; a host that refuses us ends it too.
-    Idle,
-    /// Until somebody says so.
-    Stopped,
-}
 
 /// What a worker did.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -44,10 +36,10 @@ pub struct Worked {
 /// Takes tasks until `until`, or until [`Extractor::cancel`] is raised: then messages are handed back at once. Tables are
 /// made and sources found by the tasks that come.
 pub async fn work(ctx: &Extractor, until: Until) -> Result<Worked, Error> {
-    let pool = Arc::new(WorkerPool::of_all(ctx, until));
+    let pool = Arc::new(WorkerPool::new(WorkerContext::of_all(ctx, until)));
     let ended = Arc::clone(&pool).work(ctx.jobs).await;
-    let numbers = pool.stats.numbers();
-    for open in pool.open.all().await {
+    let numbers = pool.shared().stats.numbers();
+    for open in pool.shared().open.all().await {
         open.ledger.copy(&CommitInfo { run: ctx.run.clone(), now: (ctx.now)(), lineage: Vec::new() }).await?;
     }
     match ended {

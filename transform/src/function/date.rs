@@ -14,7 +14,7 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
-use jiff::civil::{Date, Weekday, date};
+use jiff::civil::{Date, Weekday};
 
 use super::{Function, documentation, over_arrays};
 
@@ -41,7 +41,6 @@ pub(super) const KOREAN_VISIT_DATE: Function = Function {
 /// Korea has had no daylight saving time since 1988: its day begins nine hours before the day of UTC.
 const KST_OFFSET_MICROS: i64 = 9 * 3_600 * 1_000_000;
 const DAY_MICROS: i64 = 86_400 * 1_000_000;
-const EPOCH: Date = date(1970, 1, 1);
 
 /// The SQL function over columns.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -106,7 +105,7 @@ impl ScalarUDFImpl for KoreanVisitDate {
                         return None;
                     }
                     let today = civil(kst_day(fetched_at.value(row)))?;
-                    korean_visit_date(text.value(row), today).map(days_since_epoch)
+                    korean_visit_date(text.value(row), today).map(catalog::days_since_epoch)
                 })
                 .collect();
             Ok(Arc::new(days) as ArrayRef)
@@ -124,11 +123,7 @@ fn kst_day(micros: i64) -> i64 {
 }
 
 fn civil(days: i64) -> Option<Date> {
-    EPOCH.checked_add(jiff::Span::new().try_days(days).ok()?).ok()
-}
-
-fn days_since_epoch(day: Date) -> i32 {
-    (day - EPOCH).get_days()
+    catalog::date_of(i32::try_from(days).ok()?)
 }
 
 /// The day that `text` means on a page that was fetched on `today` (the day in Korea).
@@ -176,6 +171,7 @@ fn weekday_of(letter: char) -> Option<Weekday> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
     use proptest::prelude::*;
 
     use super::*;

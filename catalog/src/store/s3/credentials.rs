@@ -12,20 +12,14 @@ use object_store::aws::AwsCredential;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::aws::NoCredentials;
+
 /// Credentials are renewed this long before they expire. A put may be retried for three minutes with
 /// the signature that it began with.
 const AHEAD: Duration = Duration::from_mins(5);
 
 /// Credentials that don't say when they expire are looked for again after this time: a file may have changed.
 const LASTING: Duration = Duration::from_mins(15);
-
-/// The chain has no credentials.
-#[derive(Debug, thiserror::Error)]
-#[error("no AWS credentials were found")]
-pub(crate) struct NoCredentials {
-    #[source]
-    source: Option<aws_credential_types::provider::error::CredentialsError>,
-}
 
 /// The chain's credentials, kept until shortly before they expire.
 pub(super) struct Chain {

@@ -2,10 +2,10 @@
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+use crate::aws::NoCredentials;
 use crate::error::{Access, Error, find, is_refused};
 
 use super::Bucket;
-use super::credentials::NoCredentials;
 use super::meter::element;
 use super::probe::Failed;
 

@@ -8,14 +8,13 @@
 //! That it was is kept in `_onggi/probe.json` with the address it was found at: a lake that is copied
 //! to another server is asked about again there.
 
-use std::hash::{BuildHasher, RandomState};
-
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
 
+use crate::id::fresh_bits;
 use crate::path;
 
 /// How many create one key at once.
@@ -53,7 +52,7 @@ pub(crate) async fn prove(store: &dyn ObjectStore, prefix: &Path, at: &str) -> R
         Ok(_) | Err(Error::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let keys: Vec<Path> = (0..2).map(|n| below(&path::probe_key(RandomState::new().hash_one(n)))).collect();
+    let keys: Vec<Path> = (0..2).map(|_| below(&path::probe_key(fresh_bits()))).collect();
     let probed = ask(store, &below(&path::probe_keys()), &keys).await;
     for key in &keys {
         // A key that stays behind is in nobody's way.

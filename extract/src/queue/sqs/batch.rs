@@ -8,6 +8,7 @@ use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
     SendMessageBatchRequestEntry,
 };
+use catalog::backoff;
 
 use super::SqsQueue;
 use super::fault::Fault;
@@ -129,7 +130,13 @@ impl SqsQueue {
                 code = fault.code(),
                 "a batch was taken in part: the rest again"
             );
-            tokio::time::sleep(Duration::from_millis(100 << turn)).await;
+            tokio::time::sleep(backoff(
+                Duration::from_millis(200),
+                turn.saturating_sub(1),
+                Duration::from_secs(2),
+                1.0,
+            ))
+            .await;
         }
         Ok(left)
     }
