@@ -1,15 +1,15 @@
 //! Where tasks wait. The words are SQS's, because a queue may be SQS.
 //!
 //! - A task is *sent* and becomes a message. Sending it again while it is there changes nothing, or makes a duplicate that
-//!   is harmless and cheap: its txn is looked for before anything is fetched, and its keys are staged once.
+//!   is harmless and cheap: its keys' outcomes are looked at before anything is fetched, and its keys are staged once.
 //! - *Receiving* hides the message for the *visibility timeout* and gives a *receipt handle*. A heartbeat extends the
 //!   timeout; when it runs out, the message is visible again and the next receive makes a new handle: the old one is
 //!   [`ReceiptState::Stale`], which is an answer and not an error.
 //! - *Deleting* ends the message. It is done only after the task's commit.
 //! - A message that was received too often becomes a *dead letter* with its last error; *redrive* sends it again.
 //!
-//! The queue is a convenience and never the truth: what is done stands in the table as the task's txn, what is to be done
-//! stands in the plan objects. A queue that is deleted, corrupt, or hands the same message to two workers costs time and
+//! The queue is a convenience and never the truth: what is done stands in the table as the keys' outcomes, and what is to be
+//! done follows from them. A queue that is deleted, corrupt, or hands the same message to two workers costs time and
 //! never a row. That is also why deleted messages leave no trace here.
 //!
 //! Time is an argument of every method: the caller read the clock.
@@ -93,9 +93,6 @@ pub trait Queue: Send + Sync + fmt::Debug {
 
     /// Ends a received message: its task is done.
     async fn delete(&self, handle: &ReceiptHandle) -> Result<ReceiptState, Error>;
-
-    /// Sets a received message apart for good, before its receives are used up.
-    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error>;
 
     /// How many messages there are. One that doesn't sort counts all of its own, and only about.
     async fn counts(&self, of: &TaskFilter, now: Timestamp) -> Result<Counts, Error>;

@@ -219,12 +219,6 @@ impl Queue for EmbeddedQueue {
         self.with_held(handle, "delete from message", Vec::new()).await
     }
 
-    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error> {
-        let statement = "update message set token = null, error = ?5, dead_at = ?6";
-        let values = vec![error.to_owned().into(), now.as_microsecond().into()];
-        self.with_held(&message.receipt_handle, statement, values).await
-    }
-
     async fn counts(&self, of: &TaskFilter, now: Timestamp) -> Result<Counts, Error> {
         let of = Text::from(of);
         self.transact(move |transaction, _| {

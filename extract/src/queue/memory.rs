@@ -157,14 +157,6 @@ impl Queue for MemoryQueue {
         Ok(ReceiptState::Current)
     }
 
-    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error> {
-        Ok(self.with_held(&message.receipt_handle, |entry| {
-            entry.token = None;
-            entry.error = Some(error.to_owned());
-            entry.dead_at = Some(now);
-        }))
-    }
-
     async fn counts(&self, of: &TaskFilter, now: Timestamp) -> Result<Counts, Error> {
         let mut counts = Counts::default();
         for entry in self.state().of(of) {

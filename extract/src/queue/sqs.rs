@@ -14,9 +14,8 @@
 //! - Its *counts are approximate* and of the whole queue. Nothing is concluded from them but when to look again.
 //! - *A stale receipt handle may still work.* So we keep our own monotonic deadline for each message in our hands: past it
 //!   the lease is lost without asking, whatever the service would say.
-//! - *Dead letters* that we bury go to the queue that the redrive policy names, with their last error, and a note in the lake
-//!   (`_onggi/dead/…`) is what is read later: see `sqs/dead.rs`. Those that SQS moved by itself, because every worker that
-//!   took them was killed, are found there and noted.
+//! - *Dead letters* are moved by SQS itself, to the queue that the redrive policy names, because every worker that took them
+//!   was killed. They are found there, and a note in the lake (`_onggi/dead/…`) is what is read later: see `sqs/dead.rs`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -243,13 +242,6 @@ impl Queue for SqsQueue {
         let held = self.held("deleting a message", &handle.token, answer)?;
         self.deadlines().remove(&handle.token);
         Ok(held)
-    }
-
-    async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error> {
-        if !self.holds(&message.receipt_handle.token) {
-            return Ok(ReceiptState::Stale);
-        }
-        self.give_up(message, error, now).await
     }
 
     async fn counts(&self, of: &TaskFilter, _now: Timestamp) -> Result<Counts, Error> {

@@ -4,7 +4,6 @@
 //! without a reason. So a note in the lake (`_onggi/dead/<source>/<dt>/<task>.json`) is what `status` and a run read:
 //!
 //! ```text
-//! a worker gives a task up      note → dead-letter queue → delete         the note has the last error
 //! SQS moves a message           found there when somebody looks → note    every worker that took it was killed
 //! redrive                       send → delete from the dead-letter queue → delete the note
 //! ```
@@ -25,7 +24,7 @@ use super::body::Body;
 use super::fault::Fault;
 use super::{SqsQueue, count};
 use crate::error::Error;
-use crate::queue::{DeadLetter, Message, NO_WORD, ReceiptState, TaskFilter};
+use crate::queue::{DeadLetter, NO_WORD, TaskFilter};
 use crate::task::{Task, TaskId};
 
 /// How long the letters are hidden from others while we look through them.
@@ -49,24 +48,6 @@ struct Letter {
 }
 
 impl SqsQueue {
-    /// Gives a task up: the note first, so that nobody asks in vain why it is gone.
-    pub(super) async fn give_up(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error> {
-        let letter = DeadLetter {
-            task: message.task.clone(),
-            receive_count: message.receive_count,
-            error: error.to_owned(),
-            dead_at: now,
-        };
-        self.put_note(&letter).await?;
-        if self.dead_url.is_some() {
-            self.send_dead(&Body::fresh(&message.task).text(), error, message.receive_count, now).await?;
-        }
-        let answer = self.remove(&message.receipt_handle.token).await;
-        let held = self.held("deleting a message", &message.receipt_handle.token, answer)?;
-        self.deadlines().remove(&message.receipt_handle.token);
-        Ok(held)
-    }
-
     /// Sets a message apart that is no task, with the reason; else it would come back for ever.
     pub(super) async fn set_aside(
         &self,
@@ -108,12 +89,6 @@ impl SqsQueue {
             call = call.message_attributes(name, value);
         }
         call.send().await.map(drop).map_err(|error| self.failed("sending a dead letter", error.into()))
-    }
-
-    async fn put_note(&self, letter: &DeadLetter) -> Result<(), Error> {
-        let at = path::dead(&letter.task.source, letter.task.dt, letter.task.id.as_str());
-        let body = serde_json::to_vec(letter).map_err(|source| Error::Note { path: at.to_string(), source })?;
-        Ok(self.lake.objects().put(&at, body.into()).await?)
     }
 
     /// Notes what SQS moved by itself. A letter that another process looks at in this moment is missed, and found by the

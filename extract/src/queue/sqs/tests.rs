@@ -106,22 +106,6 @@ async fn a_message_that_is_no_task_is_set_aside_with_its_reason_and_the_next_one
 }
 
 #[tokio::test]
-async fn a_dead_letter_carries_its_error_for_who_looks_at_the_queue() {
-    let Some(server) = OnServer::new() else { return };
-    let queue = server.queue().await;
-    queue.send(&[task("a")], real_now()).await.unwrap();
-    let message = queue.receive(&of(), &SHORT, real_now()).await.unwrap().unwrap();
-    assert_eq!(queue.bury(&message, "key `a`: 국밥 fell over", real_now()).await.unwrap(), ReceiptState::Current);
-    let url = queue.dead_url.clone().unwrap();
-    let ask = queue.client.receive_message().queue_url(&url).message_attribute_names("All");
-    let letters = ask.send().await.unwrap().messages.unwrap_or_default();
-    let attributes = letters[0].message_attributes().unwrap();
-    let text = |name: &str| attributes[name].string_value().unwrap().to_owned();
-    assert_eq!((text("error").as_str(), text("receive_count").as_str()), ("key `a`: 국밥 fell over", "1"));
-    assert!(text("dead_at").parse::<Timestamp>().is_ok());
-}
-
-#[tokio::test]
 async fn past_its_deadline_a_message_is_lost_without_asking() {
     let Some(server) = OnServer::new() else { return };
     let queue = server.queue().await;

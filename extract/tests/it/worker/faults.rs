@@ -159,10 +159,6 @@ macro_rules! decorate {
                 let inner = self.$inner();
                 self.$pass(inner.delete(handle)).await
             }
-            async fn bury(&self, message: &Message, error: &str, now: Timestamp) -> Result<ReceiptState, Error> {
-                let inner = self.$inner();
-                self.$pass(inner.bury(message, error, now)).await
-            }
             async fn counts(&self, of: &TaskFilter, now: Timestamp) -> Result<Counts, Error> {
                 let inner = self.$inner();
                 let all = TaskFilter::all();
