@@ -23,8 +23,8 @@ const LOG: &str = "off,onggi=warn,athena=warn,catalog=warn,extract=warn,transfor
     long_about = "Onggi crawls web pages and APIs, lands the raw records untouched in Delta tables, cleans and \
         aggregates them with plain SQL, summarises and embeds what changed, keeps serving tables and search indexes in \
         step, and answers questions.\n\nStart with `onggi demo`: the whole line on this machine, with nothing to configure.",
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done, but something is missing: unfinished keys, a blocked host \
-        (unfinished keys, a blocked host, a table that Athena would not read).\nEvery verb explains itself: `onggi help run`.",
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done, but something is missing \
+        (unfinished keys, a blocked host, a spent budget, a table that Athena would not read).\nEvery verb explains itself: `onggi help run`.",
     max_term_width = 110,
     arg_required_else_help = true,
     subcommand_required = true
@@ -235,7 +235,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub refetch: bool,
     /// Build the days again that are no longer as they would be built now, the oldest first, and nothing else
-    #[arg(long, conflicts_with_all = ["dt", "select", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["dt", "select", "refetch"])]
     pub stale: bool,
     /// Tasks fetched at the same time; instead of the number in onggi.toml
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]

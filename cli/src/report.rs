@@ -14,7 +14,7 @@ use crate::progress::thousands;
 pub(crate) enum Status {
     /// Every step is done.
     Done,
-    /// Done, but some tasks were given up.
+    /// Done, but something is missing.
     Partial,
     /// A step failed; what depends on it was not built.
     Failed,

@@ -18,6 +18,7 @@ mod history;
 mod laws;
 mod operation;
 mod site;
+mod stale_days;
 mod tables;
 mod tally;
 mod truth;

@@ -5,7 +5,9 @@ mod money;
 use std::collections::BTreeSet;
 
 use catalog::{Date, Lake, TableName};
+use extract::ledger::Ledger;
 use serde::Serialize;
+use transform::LakeState;
 
 use crate::args::{Global, RunArgs};
 use crate::clock;
@@ -22,12 +24,20 @@ use crate::wire;
 /// One line of a plan.
 #[derive(Serialize)]
 pub(crate) struct Line {
+    dt: Date,
     step: &'static str,
     name: String,
     action: &'static str,
     why: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     money: Option<money::Money>,
+}
+
+impl Line {
+    /// What is to be done, in words; `None` if nothing is.
+    pub(crate) fn to_do(&self) -> Option<String> {
+        (self.action != "keep").then(|| format!("{} {} ({})", self.step, self.name, self.why))
+    }
 }
 
 /// Prints each step that a run would do, and why.
@@ -37,9 +47,9 @@ pub(crate) struct Line {
 pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
     let project = check::checked(global)?;
     let lake = wire::lake(&project, global).await?;
-    let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
-    let lines = lines(&project, &lake, dt, &args.select).await?;
     let state = lake_state::look(&project, &lake).await?;
+    let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
+    let lines = planned(&project, &lake, &state, dt, args).await?;
     if global.json {
         println!("{}", serde_json::json!({ "lake": state }));
         for line in &lines {
@@ -47,16 +57,23 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
         }
         return Ok(Exit::Done);
     }
-    println!("what `onggi run --dt {dt}` would do on {}:", lake.uri());
-    let rows: Vec<Vec<String>> = lines
-        .iter()
-        .map(|line| vec![format!("  {}", line.step), line.name.clone(), line.action.to_owned(), line.why.clone()])
-        .collect();
-    for (text, line) in table::align(&rows).lines().zip(&lines) {
-        println!("{text}");
-        for money in line.money.iter().flat_map(money::Money::lines) {
-            println!("      {money}");
-        }
+    let command = match args {
+        RunArgs { stale: true, .. } => "onggi run --stale".to_owned(),
+        RunArgs { refetch: true, .. } => format!("onggi run --dt {dt} --refetch"),
+        _ => format!("onggi run --dt {dt}"),
+    };
+    println!("what `{command}` would do on {}:", lake.uri());
+    print_lines(&lines, args.stale);
+    if args.stale {
+        println!(
+            "{}",
+            if lines.is_empty() {
+                "no day is stale"
+            } else {
+                "nothing was done; `onggi run --stale` does it, and builds what these make stale after them"
+            }
+        );
+        return Ok(Exit::Done);
     }
     let standing = lake_state::lines(&state);
     if !standing.is_empty() {
@@ -73,11 +90,59 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
     Ok(Exit::Done)
 }
 
+/// What the run would do that is asked for: of the day, or of each stale day.
+///
+/// # Errors
+/// If the lake cannot be read.
+pub(crate) async fn planned(
+    project: &Project,
+    lake: &Lake,
+    state: &LakeState,
+    dt: Date,
+    args: &RunArgs,
+) -> anyhow::Result<Vec<Line>> {
+    if !args.stale {
+        return steps_of(project, lake, dt, &args.select, args.refetch).await;
+    }
+    let mut lines = Vec::new();
+    for (day, models) in state.stale_days() {
+        let select: Vec<String> = models.iter().map(ToString::to_string).collect();
+        lines.extend(steps_of(project, lake, day, &select, false).await?);
+    }
+    Ok(lines)
+}
+
+/// A line for each step, with its day where there are several.
+fn print_lines(lines: &[Line], with_day: bool) {
+    let row = |line: &Line| {
+        let day = with_day.then(|| format!("  {}", line.dt));
+        let step = vec![format!("  {}", line.step), line.name.clone(), line.action.to_owned(), line.why.clone()];
+        day.into_iter().chain(step).collect()
+    };
+    let rows: Vec<Vec<String>> = lines.iter().map(row).collect();
+    for (text, line) in table::align(&rows).lines().zip(lines) {
+        println!("{text}");
+        for money in line.money.iter().flat_map(money::Money::lines) {
+            println!("      {money}");
+        }
+    }
+}
+
 /// What a run of the day would do, step by step.
 ///
 /// # Errors
 /// If the lake cannot be read.
 pub(crate) async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[String]) -> anyhow::Result<Vec<Line>> {
+    steps_of(project, lake, dt, select, false).await
+}
+
+async fn steps_of(
+    project: &Project,
+    lake: &Lake,
+    dt: Date,
+    select: &[String],
+    refetch: bool,
+) -> anyhow::Result<Vec<Line>> {
     let plan = steps::plan(project, select)?;
     let mut coming: BTreeSet<TableName> = BTreeSet::new();
     let mut lines = Vec::new();
@@ -85,7 +150,7 @@ pub(crate) async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[St
         let mut money = None;
         let (action, why) = match step {
             Step::Extract(source) => {
-                let (action, why) = extraction(project, lake, source, dt, &coming).await?;
+                let (action, why) = extraction(project, lake, source, (dt, refetch), &coming).await?;
                 if action != "keep" {
                     coming.insert(source.table().clone());
                 }
@@ -145,7 +210,7 @@ pub(crate) async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[St
                 }
             }
         };
-        lines.push(Line { step: step.verb(), name: step.name(), action, why, money });
+        lines.push(Line { dt, step: step.verb(), name: step.name(), action, why, money });
     }
     Ok(lines)
 }
@@ -154,7 +219,7 @@ async fn extraction(
     project: &Project,
     lake: &Lake,
     source: &extract::Source,
-    dt: Date,
+    (dt, refetch): (Date, bool),
     coming: &BTreeSet<TableName>,
 ) -> anyhow::Result<(&'static str, String)> {
     let reads = match source.keys() {
@@ -175,6 +240,14 @@ async fn extraction(
     let engine = wire::engine(project)?;
     let keys = keys::keys(&engine, lake, project, source).await?;
     let due = extract::worker::due(lake, source, dt, &keys).await?;
+    if refetch && let Some(table) = lake.find(source.table()).await? {
+        let ledger = Ledger::open(lake, source, table, dt).await?;
+        let has_ended = |key: &&extract::Key| ledger.get(dt, &key.value).is_some_and(|it| !it.last.outcome.is_open());
+        let again = keys.iter().filter(has_ended).count();
+        if again > 0 {
+            return Ok(("fetch", format!("{again} of {} keys have ended on {dt} and are asked for again", keys.len())));
+        }
+    }
     let left = if due.leftovers == 0 { String::new() } else { format!(", {} of them were left open", due.leftovers) };
     Ok(match (due.due.len(), due.fresh) {
         (0, Some((newest, next))) if newest < dt => ("keep", format!("fetched on {newest}, due on {next}")),

@@ -9,8 +9,11 @@ use crate::lake_state;
 use crate::progress::Progress;
 use crate::report::{RunReport, Status};
 use crate::run::{Request, run as run_day};
-use crate::verb::{check, upkeep};
+use crate::verb::{check, plan, upkeep};
 use crate::wire;
+
+/// Steps that are named of those that a run of the stale days left alone.
+const NAMED: usize = 5;
 
 /// Runs the day and prints what it did.
 ///
@@ -81,7 +84,26 @@ async fn stale(request: &Request<'_>, global: &Global) -> anyhow::Result<Vec<Run
     if reports.is_empty() {
         request.progress.line("no day is stale");
     }
+    if let Some(line) = not_looked_at(request).await {
+        request.progress.line(&line);
+    }
     Ok(reports)
+}
+
+/// What a run of the stale days does not touch, if today has something to do: steps that failed are among them, and those
+/// whose checks have not run since something changed.
+async fn not_looked_at(request: &Request<'_>) -> Option<String> {
+    let lines = match plan::lines(request.project, request.lake, request.today, &[]).await {
+        Ok(lines) => lines,
+        Err(error) => {
+            return Some(format!("not looked at: the steps of {}, which can't be told ({error})", request.today));
+        }
+    };
+    let open: Vec<String> = lines.iter().filter_map(plan::Line::to_do).collect();
+    let more = open.len().saturating_sub(NAMED);
+    let named = open.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!open.is_empty()).then(|| format!("not looked at, `onggi run` does it: {named}{more}"))
 }
 
 /// A report's line for people, or its object for scripts.
