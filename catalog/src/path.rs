@@ -5,6 +5,7 @@
 //! <lake>/_onggi/lake.json              whose lake this is
 //! <lake>/_onggi/probe.json             that the store was proved to create an object once
 //! <lake>/_onggi/staged/…               finished keys of tasks that have not landed yet
+//! <lake>/_onggi/plans/…                what programs before this one set out to fetch; nobody reads it
 //! <lake>/_onggi/sent/…                 which tasks of a day were sent to a queue that can't tell
 //! <lake>/_onggi/dead/…                 tasks that were given up, where the queue can't keep why
 //! <lake>/_onggi/workers/<worker>.json  the sign of life of a worker
@@ -127,6 +128,11 @@ pub fn dead_letters(source: Option<&SourceName>, dt: Option<Date>) -> ObjectPath
     let parts = ["dead"].into_iter().chain(source.map(SourceName::as_str));
     let day = source.and(day.as_deref());
     ObjectPath::under(parts.chain(day).map(PathPart::from))
+}
+
+/// What programs before this one set out to fetch.
+pub(crate) fn old_plans() -> ObjectPath {
+    ObjectPath::under([PathPart::from("plans")])
 }
 
 /// The sign of life of a worker, by a name that no other process has.

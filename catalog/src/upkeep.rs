@@ -8,6 +8,9 @@
 //! - Ages are told by the store's own clock. Ours, if it is ahead, makes nothing older.
 //!
 //! Removing is idempotent and may be killed anywhere: what is left is found by the next one. Two at once do the same twice.
+//!
+//! One leftover can't be found here: the parts of an upload to S3 that a kill cut short. No listing of objects shows them; a
+//! lifecycle rule of the bucket ends them (README).
 
 mod files;
 mod house;
@@ -57,6 +60,8 @@ pub enum Leftover {
     LogEntries,
     /// What was fetched for tasks that have landed since.
     StagedObjects,
+    /// What programs before this one set out to fetch: what is done is told by outcomes now.
+    OldPlans,
     /// Lists of tasks that were sent to a queue which has forgotten them.
     SentLists,
     /// Letters of tasks that were given up and have landed since.
@@ -76,6 +81,7 @@ impl fmt::Display for Leftover {
             Self::TemporaryFiles => "temporary files of writes that were cut short",
             Self::LogEntries => "log entries that a checkpoint covers",
             Self::StagedObjects => "staged objects of tasks that have landed",
+            Self::OldPlans => "plans of programs before this one",
             Self::SentLists => "lists of tasks that were sent long ago",
             Self::DeadLetters => "dead letters of tasks that have landed",
             Self::RunEvents => "events of runs that are in ops.runs",

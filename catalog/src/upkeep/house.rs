@@ -24,6 +24,8 @@ pub(super) async fn free(work: &mut Work<'_>) {
     part(work, Leftover::StagedObjects, staged).await;
     let dead = lake.objects().entries(&path::dead_letters(None, None)).await.map(of_tasks);
     part(work, Leftover::DeadLetters, dead).await;
+    let plans = older(lake, &path::old_plans(), upkeep.cutoff()).await;
+    part(work, Leftover::OldPlans, plans).await;
     let sent = older(lake, &path::sent_all(), before(upkeep.now, upkeep.keep().max(QUEUE_KEEPS))).await;
     part(work, Leftover::SentLists, sent).await;
     let signs = older(lake, &path::workers(), before(upkeep.now, GRACE)).await;

@@ -222,7 +222,11 @@ async fn what_is_left_of_tasks_goes_when_they_have_landed() {
     }
     objects.put(&path::sent(&source, DAY), "x".into()).await.unwrap();
     objects.put(&path::worker("gone"), "x".into()).await.unwrap();
+    let plans = Path::new(&aged.uri).join(path::old_plans().as_str()).join("s/2026-10-01");
+    fs::create_dir_all(&plans).unwrap();
+    fs::write(plans.join("00000.json"), "{}").unwrap();
     aged.age("_onggi", 16);
+    fs::write(plans.join("00001.json"), "{}").unwrap();
     objects.put(&path::staged(&source, DAY, "worked-on", "b"), "y".into()).await.unwrap();
     objects.put(&path::sent(&source, NEXT), "x".into()).await.unwrap();
     objects.put(&path::worker("alive"), "x".into()).await.unwrap();
@@ -237,12 +241,14 @@ async fn what_is_left_of_tasks_goes_when_they_have_landed() {
     let (freed, gone) = aged.keep_up(&upkeep).await;
     let expected = [
         (Leftover::StagedObjects, 2),
+        (Leftover::OldPlans, 1),
         (Leftover::SentLists, 1),
         (Leftover::DeadLetters, 1),
         (Leftover::WorkerSigns, 1),
     ];
     assert_eq!(freed, expected, "{gone:?}");
-    assert!(!gone.iter().any(|file| file.contains("waiting") || file.contains("worked-on") || file.contains("alive")));
+    let stays = ["waiting", "worked-on", "alive", "00001"];
+    assert!(!gone.iter().any(|file| stays.iter().any(|part| file.contains(part))), "{gone:?}");
 }
 
 #[tokio::test]
