@@ -28,6 +28,12 @@ async fn built(house: &House, models: &Models, dt: &str) -> Vec<String> {
     words
 }
 
+/// What was built, with one new row in the raw table for each day.
+async fn built_with_a_row(house: &House, models: &Models, dt: &str, id: &str, n: i64) -> Vec<String> {
+    house.things(dt, &[(id, n, "2026-10-01T00:00:00Z")]).await;
+    built(house, models, dt).await
+}
+
 async fn commit(lake: &Lake, table: &str, txn: Txn) {
     let table = lake.table(&name(table)).await.unwrap();
     let info = CommitInfo { run: "r1".parse().unwrap(), now: now(), lineage: Vec::new() };
@@ -166,8 +172,7 @@ async fn what_a_check_looks_into_is_looked_at_again() {
         ("x/marts/direct.sql", "-- materialize: table\n-- check: references(id, staging.known)\nselect 'a' as id"),
         ("x/marts/looked.sql", "-- materialize: table\n-- check: references(id, staging.seen)\nselect 'a' as id"),
     ]);
-    house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z")]).await;
-    built(&house, &project, DAY).await;
+    built_with_a_row(&house, &project, DAY, "a", 1).await;
     house.things(NEXT, &[("b", 1, "2026-10-02T00:00:00Z")]).await;
     let words = built(&house, &project, NEXT).await;
     assert!(words.contains(&"marts.direct rechecked 1".to_owned()), "{words:?}");
@@ -184,8 +189,7 @@ async fn a_table_that_stands_for_a_day_keeps_the_newest() {
         ("x/marts/child.sql", "-- materialize: table\nselect day, n from marts.asof"),
     ]);
     for dt in [DAY, NEXT, "2026-10-03"] {
-        house.things(dt, &[(dt, 1, "2026-10-01T00:00:00Z")]).await;
-        built(&house, &project, dt).await;
+        built_with_a_row(&house, &project, dt, dt, 1).await;
     }
     let today = ["2026-10-03 | 3"];
     assert_eq!(house.rows(&project, "select day, n from marts.child").await, today);
@@ -210,8 +214,7 @@ async fn a_table_that_stands_for_a_day_keeps_the_newest() {
 async fn what_an_older_program_built_is_built_once_more() {
     let house = House::new("older").await;
     let project = models(&[("x/staging/daily.sql", DAILY), ("x/staging/latest.sql", LATEST)]);
-    house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z")]).await;
-    built(&house, &project, DAY).await;
+    built_with_a_row(&house, &project, DAY, "a", 1).await;
     for (table, day) in [("staging.daily", DAY), ("staging.latest", "-")] {
         let mark = 0x1234_5678_9abc_i64;
         commit(&house.lake, table, Txn { app_id: format!("build/{table}/{day}"), version: mark, rule: TxnRule::Equal })
@@ -236,8 +239,7 @@ async fn a_view_whose_check_fails_keeps_everything_below_from_being_built() {
         ("x/staging/further.sql", "-- materialize: view\nselect id, n from staging.seen"),
         ("x/marts/below.sql", "-- materialize: table\nselect sum(n) as n from staging.further"),
     ]);
-    house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z")]).await;
-    let first = built(&house, &project, DAY).await;
+    let first = built_with_a_row(&house, &project, DAY, "a", 1).await;
     assert!(first.contains(&"staging.seen view, 1 checks".to_owned()), "{first:?}");
     assert!(built(&house, &project, DAY).await.contains(&"staging.seen view, 0 checks".to_owned()));
     house.things(NEXT, &[("b", 1000, "2026-10-02T00:00:00Z")]).await;

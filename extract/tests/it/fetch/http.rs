@@ -195,6 +195,19 @@ async fn a_bomb_is_not_unpacked() {
     );
 }
 
+/// Why a key is not had of a server at `base` that is given 200 ms for an answer.
+async fn impatient(base: &Url) -> FetchError {
+    let hosts = Hosts::all_at(["pcmap-api.place.naver.com"], base, Rate::parse("1000/s").unwrap());
+    let fetchers =
+        Fetchers::new(FetchSettings { hosts, user_agent: USER_AGENT.to_owned(), chromium: None, tabs: 1, now: clock });
+    let source =
+        Source::parse(EMBEDDED[0].0, &EMBEDDED[0].1.replace("timeout = \"20s\"", "timeout = \"200ms\"")).unwrap();
+    let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: clock };
+    let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
+    let fetch = fetchers.get(source.fetch_kind());
+    harvest(fetch.as_ref(), &source, &Key::new("국밥"), &envelope, &identity, &|_| {}).await.unwrap_err()
+}
+
 #[tokio::test]
 async fn statuses_lead_to_the_right_next_action() {
     let answer = |status: &str, body: &str| {
@@ -237,15 +250,7 @@ async fn a_server_that_is_always_about_to_answer_is_left() {
             });
         }
     });
-    let hosts = Hosts::all_at(["pcmap-api.place.naver.com"], &base, Rate::parse("1000/s").unwrap());
-    let fetchers =
-        Fetchers::new(FetchSettings { hosts, user_agent: USER_AGENT.to_owned(), chromium: None, tabs: 1, now: clock });
-    let source =
-        Source::parse(EMBEDDED[0].0, &EMBEDDED[0].1.replace("timeout = \"20s\"", "timeout = \"200ms\"")).unwrap();
-    let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: clock };
-    let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
-    let fetch = fetchers.get(source.fetch_kind());
-    let error = harvest(fetch.as_ref(), &source, &Key::new("국밥"), &envelope, &identity, &|_| {}).await.unwrap_err();
+    let error = impatient(&base).await;
     assert!(matches!(&error, FetchError::Transient { .. }), "{error}");
 }
 
@@ -267,14 +272,6 @@ async fn a_server_that_never_ends_its_answer_is_left() {
             }
         }
     });
-    let hosts = Hosts::all_at(["pcmap-api.place.naver.com"], &base, Rate::parse("1000/s").unwrap());
-    let fetchers =
-        Fetchers::new(FetchSettings { hosts, user_agent: USER_AGENT.to_owned(), chromium: None, tabs: 1, now: clock });
-    let source =
-        Source::parse(EMBEDDED[0].0, &EMBEDDED[0].1.replace("timeout = \"20s\"", "timeout = \"200ms\"")).unwrap();
-    let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: clock };
-    let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
-    let fetch = fetchers.get(source.fetch_kind());
-    let error = harvest(fetch.as_ref(), &source, &Key::new("국밥"), &envelope, &identity, &|_| {}).await.unwrap_err();
+    let error = impatient(&base).await;
     assert!(matches!(&error, FetchError::Transient { reason, .. } if reason == "no answer within 0.2 s"), "{error}");
 }

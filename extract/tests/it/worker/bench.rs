@@ -192,29 +192,7 @@ impl Fetch for View {
 }
 
 /// The source of all these tests.
-pub(crate) const NOTES: &str = r#"
-name = "notes"
-fetch = "http"
-every = "1d"
-max_receives = 3
-
-[keys]
-list = ["a"]
-per_task = 2
-
-[http]
-method = "GET"
-url = "https://site.test/{key}"
-max_pages = 1
-
-[items]
-path = "/items"
-key = "note_id"
-
-[fields]
-note_id = { path = "/id", type = "string", required = true }
-body = { path = "/body", type = "string" }
-"#;
+pub(crate) const NOTES: &str = include_str!("notes.toml");
 
 /// A row as far as the tests look.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
