@@ -1,8 +1,14 @@
-//! The rules of the house as sentences of absence, read from `cargo metadata`: who may name whom.
+//! The rules of the house as sentences of absence: who may name whom, read from `cargo metadata`, and what the text of a crate may not
+//! show ([`structure`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
+
+mod graph;
+mod items;
+mod structure;
+mod tokens;
 
 /// What each crate of ours may name of ours.
 const OURS: &[(&str, &[&str])] = &[
