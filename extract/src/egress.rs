@@ -25,6 +25,7 @@ use url::{Host, Url};
 mod address;
 mod ask;
 mod proxy;
+mod tls;
 
 pub(crate) use address::is_public;
 pub(crate) use ask::{Answer, AskError, ask};
@@ -169,7 +170,13 @@ impl Egress {
 
     /// A client whose names are resolved here and whose redirects are followed by hand.
     pub(crate) fn client(self: &Arc<Self>, user_agent: &str) -> reqwest::ClientBuilder {
-        reqwest::Client::builder()
+        let builder = reqwest::Client::builder();
+        // Where the certificates can't be read, the builder says so in its own words.
+        let builder = match tls::shared() {
+            Some(tls) => builder.tls_backend_preconfigured(tls),
+            None => builder,
+        };
+        builder
             .user_agent(user_agent)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

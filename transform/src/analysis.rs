@@ -10,12 +10,16 @@ use catalog::{Diagnostic, TableName};
 use datafusion::datasource::empty::EmptyTable;
 
 use crate::explain::SqlProblem;
+use crate::memo::{self, Memo};
 use crate::model::{ModelFile, Models};
 use crate::nearest::nearest;
 use crate::position::Position;
 use crate::session::Session;
 use crate::statement::Statement;
 use crate::verify::{place_of, plan_all};
+
+/// What was found, for who asks the same again.
+static CHECKED: Memo<Arc<[Diagnostic]>> = Memo::new(32);
 
 impl Models {
     /// Plans every analysis against the columns of the tables it asks, without data, and says everything that is wrong with
@@ -25,6 +29,10 @@ impl Models {
         analyses: &[ModelFile],
         schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
     ) -> Vec<Diagnostic> {
+        let key = self.analyses_key(analyses, schemas);
+        if let Some(known) = CHECKED.get(&key) {
+            return known.to_vec();
+        }
         // A session that does not start is reported by the check of the models.
         let Ok(session) = Session::for_planning() else { return Vec::new() };
         if !analyses.is_empty() {
@@ -37,7 +45,24 @@ impl Models {
                 Diagnostic { file: analysis.path.clone(), line, column, message: wrong.message, hint: wrong.hint }
             })
         });
-        found.collect()
+        let found: Arc<[Diagnostic]> = found.collect();
+        CHECKED.keep(key, Arc::clone(&found));
+        found.to_vec()
+    }
+
+    /// All that their check hangs on: the models, the analyses, and the columns of the tables that these name.
+    fn analyses_key(&self, analyses: &[ModelFile], schemas: &dyn Fn(&TableName) -> Option<SchemaRef>) -> memo::Key {
+        let mut hash = self.planning_key(schemas);
+        for analysis in analyses {
+            hash.part(&analysis.path);
+            hash.part(&analysis.text);
+            let statement = Statement::parse(&analysis.text).ok();
+            for (name, _) in statement.iter().flat_map(Statement::tables) {
+                let schema = name.parse().ok().and_then(|table| schemas(&table));
+                memo::columns(&mut hash, schema.as_ref());
+            }
+        }
+        hash.finish()
     }
 
     fn check_analysis(

@@ -36,7 +36,7 @@ pub(crate) async fn leave_out(
     set_aside: &Count,
 ) -> Result<LogicalPlan> {
     let Some(condition) = check::set_aside(model) else { return Ok(plan) };
-    let condition = session.context().state().create_logical_expr(&condition, plan.schema())?;
+    let condition = session.state().create_logical_expr(&condition, plan.schema())?;
     let broken = LogicalPlanBuilder::from(plan.clone()).filter(Expr::IsTrue(Box::new(condition.clone())))?;
     let broken = broken.aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?.build()?;
     let counted = session.context().execute_logical_plan(broken).await?.collect().await?;

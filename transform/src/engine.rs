@@ -18,7 +18,7 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream, execute_stream_partitioned};
@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::lint;
 use crate::model::{Model, Models};
 use crate::nearest::nearest;
-use crate::session::{Options, Session};
+use crate::session::{Base, Options, Session};
 use crate::statement::Statement;
 
 /// What the engine may use.
@@ -60,7 +60,7 @@ impl EngineOptions {
 /// Runs queries and builds. Clones share one memory limit.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    runtime: Arc<RuntimeEnv>,
+    base: Base,
     partitions: usize,
     memory_bytes: usize,
 }
@@ -89,7 +89,7 @@ impl Engine {
             .with_object_list_cache_limit(0)
             .build_arc()
             .map_err(Error::engine)?;
-        Ok(Self { runtime, partitions: options.partitions.max(1), memory_bytes: options.memory_bytes })
+        Ok(Self { base: Base::new(runtime), partitions: options.partitions.max(1), memory_bytes: options.memory_bytes })
     }
 
     /// Answers one question over the tables of the lake and the views among the models. `explain`, `show` and `describe` are
@@ -147,11 +147,10 @@ impl Engine {
                 .with_allow_statements(false)
                 .verify_plan(&plan)
                 .map_err(|error| Error::planning(&error))?;
-            let state = session.context().state();
-            let physical = state.create_physical_plan(&plan).await.map_err(|error| Error::query(what, error))?;
+            let physical =
+                session.state().create_physical_plan(&plan).await.map_err(|error| Error::query(what, error))?;
             let schema = physical.schema();
-            let stream =
-                execute_stream(physical, session.context().task_ctx()).map_err(|error| Error::query(what, error))?;
+            let stream = execute_stream(physical, session.task()).map_err(|error| Error::query(what, error))?;
             let failure = Failure::default();
             let stream = guarded(stream, what, &failure);
             Ok(Answer { schema, stream, failure })
@@ -238,7 +237,7 @@ impl Engine {
         views: &[&Model],
         options: Options,
     ) -> Result<Session> {
-        let session = Session::new(Arc::clone(&self.runtime), options).map_err(Error::engine)?;
+        let session = Session::new(&self.base, options).map_err(Error::engine)?;
         for (name, snapshot) in &snapshots {
             let provider = snapshot.provider().await.map_err(Error::lake(format!("reading `{name}`")))?;
             session.add(name, provider).map_err(Error::engine)?;
@@ -370,11 +369,9 @@ pub(crate) async fn start(
     what: &str,
     failure: &Failure,
 ) -> Result<Vec<SendableRecordBatchStream>> {
-    let physical =
-        session.context().state().create_physical_plan(plan).await.map_err(|error| Error::query(what, error))?;
+    let physical = session.state().create_physical_plan(plan).await.map_err(|error| Error::query(what, error))?;
     tracing::debug!(what, parts = physical.output_partitioning().partition_count(), "running");
-    let streams = execute_stream_partitioned(physical, session.context().task_ctx())
-        .map_err(|error| Error::query(what, error))?;
+    let streams = execute_stream_partitioned(physical, session.task()).map_err(|error| Error::query(what, error))?;
     Ok(streams.into_iter().map(|stream| guarded(stream, what, failure)).collect())
 }
 
@@ -384,10 +381,8 @@ pub(crate) async fn rows(session: &Session, sql: &str, what: &str) -> Result<Vec
     isolated(what, async {
         let statement = Statement::parse(sql).map_err(Error::from)?;
         let plan = session.plan(statement.plain()).await.map_err(|error| Error::query(what, error))?;
-        let physical =
-            session.context().state().create_physical_plan(&plan).await.map_err(|error| Error::query(what, error))?;
-        let stream =
-            execute_stream(physical, session.context().task_ctx()).map_err(|error| Error::query(what, error))?;
+        let physical = session.state().create_physical_plan(&plan).await.map_err(|error| Error::query(what, error))?;
+        let stream = execute_stream(physical, session.task()).map_err(|error| Error::query(what, error))?;
         guarded(stream, what, &failure)
             .try_collect::<Vec<_>>()
             .await

@@ -47,6 +47,7 @@ mod facts;
 mod function;
 mod graph;
 mod lint;
+mod memo;
 mod merge;
 mod model;
 mod nearest;

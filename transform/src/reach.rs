@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use catalog::{Date, TableName, days_since_epoch};
+use catalog::{Date, PartsHash, TableName, days_since_epoch};
 use datafusion::catalog::{Session as EngineSession, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, ScalarValue};
@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::memo::{self, Memo};
 use crate::model::Model;
 use crate::session::Session;
 use crate::statement::Days;
@@ -26,6 +27,9 @@ use crate::statement::Days;
 /// by the calendar nor one by a fixed date lies at the same distance from all of them.
 const PROBES: [Date; 3] =
     [jiff::civil::date(1688, 8, 11), jiff::civil::date(1803, 3, 19), jiff::civil::date(2259, 12, 30)];
+
+/// What was proved, for who asks the same again.
+static PROVED: Memo<Arc<BTreeMap<TableName, Reach>>> = Memo::new(256);
 
 /// The days of a parent that are read, counted from the day of the build. None is no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,27 +82,38 @@ pub(crate) async fn reaches(
     if days.is_empty() || !model.uses_dt() {
         return days.into_iter().map(|name| (name.clone(), Reach::ALL)).collect();
     }
-    let mut found: Option<BTreeMap<TableName, Reach>> = None;
-    for probe in PROBES {
+    let key = key(model, views, schemas);
+    let found = if let Some(known) = PROVED.get(&key) {
+        known
+    } else {
         // A query that can't be planned is reported where it is built.
-        let here = reaches_on(model, views, schemas, probe).await.unwrap_or_default();
-        found = Some(match found {
-            None => here,
-            Some(before) => before
-                .into_iter()
-                .filter_map(|(name, reach)| here.get(&name).map(|other| (name, reach.as_in(*other))))
-                .collect(),
-        });
-    }
-    let found = found.unwrap_or_default();
+        let found = Arc::new(proved(model, views, schemas).await.unwrap_or_default());
+        PROVED.keep(key, Arc::clone(&found));
+        found
+    };
     days.into_iter().map(|name| (name.clone(), found.get(name).copied().unwrap_or(Reach::ALL))).collect()
 }
 
-async fn reaches_on(
+/// All that the proof hangs on.
+fn key(model: &Model, views: &[&Model], schemas: &BTreeMap<TableName, SchemaRef>) -> memo::Key {
+    let mut hash = PartsHash::new();
+    for model in std::iter::once(&model).chain(views) {
+        hash.part(model.name().to_string());
+        hash.part(model.text());
+    }
+    hash.part("tables");
+    for (name, schema) in schemas {
+        hash.part(name.to_string());
+        memo::columns(&mut hash, Some(schema));
+    }
+    hash.finish()
+}
+
+/// The reach into every table that is read, as far as it is the same on all days that are tried.
+async fn proved(
     model: &Model,
     views: &[&Model],
     schemas: &BTreeMap<TableName, SchemaRef>,
-    day: Date,
 ) -> Result<BTreeMap<TableName, Reach>, DataFusionError> {
     let session = Session::for_planning()?;
     for (name, schema) in schemas {
@@ -108,8 +123,25 @@ async fn reaches_on(
         let plan = session.plan(view.statement().plain()).await?;
         session.add_view(view.name(), plan, view.text())?;
     }
+    let [first, others @ ..] = PROBES;
+    let mut found = reaches_on(model, &session, first).await?;
+    for probe in others {
+        let here = reaches_on(model, &session, probe).await?;
+        found = found
+            .into_iter()
+            .filter_map(|(name, reach)| here.get(&name).map(|other| (name, reach.as_in(*other))))
+            .collect();
+    }
+    Ok(found)
+}
+
+async fn reaches_on(
+    model: &Model,
+    session: &Session,
+    day: Date,
+) -> Result<BTreeMap<TableName, Reach>, DataFusionError> {
     let plan = session.plan(model.statement().on(&Days::One(day))).await?;
-    let plan = session.context().state().optimize(&plan)?;
+    let plan = session.state().optimize(&plan)?;
     let mut found: BTreeMap<TableName, Reach> = BTreeMap::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node

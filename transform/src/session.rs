@@ -3,16 +3,17 @@
 //! Each build and each query has its own session over tables pinned to versions, so none can see another's tables or settings.
 //! What they share is the runtime: one memory pool, one spill quota.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use catalog::{Layer, TableName};
 use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
+    SchemaProvider, TableProvider,
 };
 use datafusion::common::{Result, TableReference};
 use datafusion::datasource::ViewTable;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
@@ -25,12 +26,44 @@ const CATALOG: &str = "lake";
 /// The schema of names without a layer, which has no tables.
 const NO_LAYER: &str = "main";
 
-/// The engine's own functions and rules together with ours, put together once: sessions are copied from it.
+/// The engine's own functions and rules together with ours, put together once.
 static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut builder = SessionStateBuilder::new().with_config(SessionConfig::new()).with_default_features();
     builder.scalar_functions().get_or_insert_with(Vec::new).extend(function::udfs());
     checked::install(builder).build()
 });
+
+/// What sessions that only plan are copied from.
+static PLANNER: LazyLock<Base> = LazyLock::new(|| Base::new(Arc::new(RuntimeEnv::default())));
+
+/// What the sessions of one runtime are copied from: to put a state together costs many times what a copy does.
+#[derive(Debug, Clone)]
+pub(crate) struct Base(Arc<SessionState>);
+
+impl Base {
+    pub(crate) fn new(runtime: Arc<RuntimeEnv>) -> Self {
+        let state = SessionStateBuilder::new_from_existing(BASE.clone())
+            .with_config(config(Options::PLAN_ONLY))
+            .with_runtime_env(runtime)
+            .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+            .build();
+        Self(Arc::new(state))
+    }
+}
+
+/// The settings of a session.
+fn config(options: Options) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, NO_LAYER)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(options.information_schema)
+        .with_target_partitions(options.partitions)
+        .with_batch_size(options.batch_rows);
+    config.options_mut().sql_parser.collect_spans = true;
+    config.options_mut().execution.sort_spill_reservation_bytes = options.sort_reserve_bytes;
+    config.options_mut().optimizer.prefer_hash_join = options.hash_joins;
+    config
+}
 
 /// Raised when a rule or a function of the engine that this crate replaces begins to answer differently.
 const RULES: u32 = 1;
@@ -90,59 +123,66 @@ impl Options {
 
 /// One session and the tables in it.
 pub(crate) struct Session {
-    context: SessionContext,
+    state: SessionState,
+    task: OnceLock<Arc<TaskContext>>,
 }
 
 impl Session {
-    pub(crate) fn new(runtime: Arc<RuntimeEnv>, options: Options) -> Result<Self> {
-        let mut config = SessionConfig::new()
-            .with_default_catalog_and_schema(CATALOG, NO_LAYER)
-            .with_create_default_catalog_and_schema(false)
-            .with_information_schema(options.information_schema)
-            .with_target_partitions(options.partitions)
-            .with_batch_size(options.batch_rows);
-        config.options_mut().sql_parser.collect_spans = true;
-        config.options_mut().execution.sort_spill_reservation_bytes = options.sort_reserve_bytes;
-        config.options_mut().optimizer.prefer_hash_join = options.hash_joins;
-        let state = SessionStateBuilder::new_from_existing(BASE.clone())
-            .with_config(config)
-            .with_runtime_env(runtime)
-            .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
-            .build();
+    pub(crate) fn new(base: &Base, options: Options) -> Result<Self> {
+        let mut state = SessionState::clone(&base.0);
+        *state.config_mut() = config(options);
         let lake = MemoryCatalogProvider::new();
         for schema in Layer::ALL.iter().map(|layer| layer.as_str()).chain([NO_LAYER]) {
             lake.register_schema(schema, Arc::new(MemorySchemaProvider::new()) as Arc<dyn SchemaProvider>)?;
         }
-        let context = SessionContext::new_with_state(state);
-        context.register_catalog(CATALOG, Arc::new(lake));
-        Ok(Self { context })
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(lake));
+        state.register_catalog_list(Arc::new(catalogs));
+        // From here on `now()` is this moment: one for all of a statement.
+        state.mark_start_execution();
+        Ok(Self { state, task: OnceLock::new() })
     }
 
     /// A session that plans and never runs.
     pub(crate) fn for_planning() -> Result<Self> {
-        Self::new(Arc::new(RuntimeEnv::default()), Options::PLAN_ONLY)
+        Self::new(&PLANNER, Options::PLAN_ONLY)
     }
 
-    pub(crate) fn context(&self) -> &SessionContext {
-        &self.context
+    /// What statements are planned with.
+    pub(crate) fn state(&self) -> &SessionState {
+        &self.state
+    }
+
+    /// What plans run with.
+    pub(crate) fn task(&self) -> Arc<TaskContext> {
+        Arc::clone(self.task.get_or_init(|| self.state.task_ctx()))
+    }
+
+    /// The session as the engine's own interface to frames, over the same tables.
+    pub(crate) fn context(&self) -> SessionContext {
+        SessionContext::new_with_state(self.state.clone())
+    }
+
+    fn schema(&self, reference: TableReference) -> Result<Arc<dyn SchemaProvider>> {
+        self.state.schema_for_ref(reference)
     }
 
     /// Whether the table was added.
     pub(crate) fn has(&self, name: &TableName) -> bool {
-        self.context.table_exist(reference(name)).unwrap_or(false)
+        self.schema(reference(name)).is_ok_and(|schema| schema.table_exist(name.name()))
     }
 
     /// Makes `provider` the table of that name.
     pub(crate) fn add(&self, name: &TableName, provider: Arc<dyn TableProvider>) -> Result<()> {
-        self.context.register_table(reference(name), provider).map(drop)
+        self.schema(reference(name))?.register_table(name.name().to_owned(), provider).map(drop)
     }
 
     /// Makes a table of no layer, or another one of that name, for statements that this crate writes itself.
     pub(crate) fn add_private(&self, name: &str, provider: Arc<dyn TableProvider>) -> Result<()> {
-        let reference = TableReference::partial(NO_LAYER, name);
+        let schema = self.schema(TableReference::partial(NO_LAYER, name))?;
         // A statement may be planned again, over other rows.
-        self.context.deregister_table(reference.clone())?;
-        self.context.register_table(reference, provider).map(drop)
+        schema.deregister_table(name)?;
+        schema.register_table(name.to_owned(), provider).map(drop)
     }
 
     /// Makes the plan a view of that name.
@@ -152,6 +192,6 @@ impl Session {
 
     /// Plans a statement over the tables that were added.
     pub(crate) async fn plan(&self, statement: Parsed) -> Result<LogicalPlan> {
-        self.context.state().statement_to_plan(statement).await
+        self.state.statement_to_plan(statement).await
     }
 }

@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use catalog::schema::{UnfitColumn, unfit_columns};
-use catalog::{Diagnostic, TableName};
+use catalog::{Diagnostic, PartsHash, TableName};
+use datafusion::common::DataFusionError;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::LogicalPlan;
 use futures::executor::block_on;
 
 use crate::explain::{SqlProblem, explain, lower, meant};
 use crate::lint;
+use crate::memo::{self, Memo};
 use crate::model::{Check, Materialization, Model, Models};
 use crate::nearest::nearest;
 use crate::position::Position;
@@ -28,22 +30,43 @@ const SOME_DAY: catalog::Date = jiff::civil::date(1688, 8, 11);
 /// Most errors reported of one model: beyond it, they are echoes.
 const MAX_ERRORS: usize = 20;
 
+/// What planning found, for who asks the same again.
+static PLANNED: Memo<Arc<Planned>> = Memo::new(32);
+
+/// What planning all models found.
+struct Planned {
+    problems: Vec<Diagnostic>,
+    /// The columns of the models that could be planned.
+    schemas: BTreeMap<TableName, SchemaRef>,
+}
+
 impl Models {
     /// Plans every model against the columns of the tables it reads, without data, and says everything that is wrong with them.
     /// `schemas` knows the tables that no model makes.
     pub fn check(&self, schemas: &dyn Fn(&TableName) -> Option<SchemaRef>) -> Vec<Diagnostic> {
-        let session = match Session::for_planning() {
-            Ok(session) => session,
-            Err(error) => {
-                return vec![Diagnostic {
-                    file: String::new(),
-                    line: 1,
-                    column: 1,
-                    message: lower(&error.message()),
-                    hint: None,
-                }];
-            }
-        };
+        match self.planned(schemas) {
+            Ok(planned) => planned.problems.clone(),
+            Err(error) => vec![Diagnostic {
+                file: String::new(),
+                line: 1,
+                column: 1,
+                message: lower(&error.message()),
+                hint: None,
+            }],
+        }
+    }
+
+    /// The columns of every model that can be planned, in order of the models.
+    pub fn schemas(&self, schemas: &dyn Fn(&TableName) -> Option<SchemaRef>) -> BTreeMap<TableName, SchemaRef> {
+        self.planned(schemas).map(|planned| planned.schemas.clone()).unwrap_or_default()
+    }
+
+    fn planned(&self, schemas: &dyn Fn(&TableName) -> Option<SchemaRef>) -> Result<Arc<Planned>, DataFusionError> {
+        let key = self.planning_key(schemas).finish();
+        if let Some(known) = PLANNED.get(&key) {
+            return Ok(known);
+        }
+        let session = Session::for_planning()?;
         let mut known: BTreeMap<TableName, SchemaRef> = BTreeMap::new();
         for table in self.external_tables() {
             if let Some(schema) = schemas(&table)
@@ -52,25 +75,30 @@ impl Models {
                 known.insert(table, schema);
             }
         }
-        let mut found = Vec::new();
+        let problems = self.iter().flat_map(|model| check_model(self, model, &session, &mut known)).collect();
+        known.retain(|table, _| self.get(table).is_some());
+        let planned = Arc::new(Planned { problems, schemas: known });
+        PLANNED.keep(key, Arc::clone(&planned));
+        Ok(planned)
+    }
+
+    /// All that planning the models hangs on.
+    pub(crate) fn planning_key(&self, schemas: &dyn Fn(&TableName) -> Option<SchemaRef>) -> PartsHash {
+        let mut hash = PartsHash::new();
         for model in self.iter() {
-            found.extend(check_model(self, model, &session, &mut known));
+            hash.part(model.path());
+            hash.part(model.text());
         }
-        found
+        hash.part("tables");
+        for table in self.external_tables() {
+            hash.part(table.to_string());
+            memo::columns(&mut hash, schemas(&table).as_ref());
+        }
+        hash
     }
 
-    /// The columns of every model that can be planned, in order of the models.
-    pub fn schemas(&self, schemas: &dyn Fn(&TableName) -> Option<SchemaRef>) -> BTreeMap<TableName, SchemaRef> {
-        let Ok(session) = Session::for_planning() else { return BTreeMap::new() };
-        self.plan_into(&session, schemas)
-    }
-
-    /// Makes every model that can be planned a table of the session, and says their columns.
-    pub(crate) fn plan_into(
-        &self,
-        session: &Session,
-        schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
-    ) -> BTreeMap<TableName, SchemaRef> {
+    /// Makes every model that can be planned a table of the session.
+    pub(crate) fn plan_into(&self, session: &Session, schemas: &dyn Fn(&TableName) -> Option<SchemaRef>) {
         let mut known = BTreeMap::new();
         for table in self.external_tables() {
             if let Some(schema) = schemas(&table) {
@@ -80,7 +108,6 @@ impl Models {
         for model in self.iter() {
             let _ = check_model(self, model, session, &mut known);
         }
-        known
     }
 }
 
@@ -173,7 +200,7 @@ pub(crate) fn plan_all(
     let mut statement = query.on(&Days::One(SOME_DAY));
     let mut found: Vec<SqlProblem> = Vec::new();
     loop {
-        let state = session.context().state();
+        let state = session.state();
         let planned = block_on(session.plan(statement.clone())).and_then(|written| {
             let typed = state.analyzer().execute_and_check(written.clone(), state.config_options(), |_, _| {})?;
             Ok((written, typed))
