@@ -111,7 +111,7 @@ pub async fn state(lake: &Lake, models: &Models, schemas: &BTreeMap<TableName, S
         state.tables.extend(Some(found).filter(|found| !found.is_current()));
     }
     let declared = models.schemas(&|name| schemas.get(name).cloned());
-    for model in models.iter().filter(|model| there.contains(model.name()) && is_stored(model.name())) {
+    for model in models.iter().filter(|model| is_stored(model.name())) {
         let (stored, _) = models.resolve(model.parents().iter().cloned());
         let mut found = TableState::new(model.name().clone());
         if let Some(schema) = declared.get(model.name()) {
@@ -152,7 +152,7 @@ async fn compare_shape(lake: &Lake, model: &Model, schema: &SchemaRef, found: &m
     Ok(())
 }
 
-/// Compares each day that was built with what would be built now.
+/// Compares each day that was built with what would be built now. A table that is not there has no day that was built.
 async fn days(
     lake: &Lake,
     models: &Models,
@@ -161,9 +161,14 @@ async fn days(
     found: &mut TableState,
 ) -> Result<()> {
     let about = || Error::lake(format!("reading `{}`", model.name()));
-    let Some(table) = lake.find(model.name()).await.map_err(about())? else { return Ok(()) };
-    let snapshot = table.snapshot().await.map_err(about())?;
-    let with_rows: BTreeSet<Date> = snapshot.days().await.map_err(about())?.into_iter().collect();
+    let snapshot = match lake.find(model.name()).await.map_err(about())? {
+        Some(table) => Some(table.snapshot().await.map_err(about())?),
+        None => None,
+    };
+    let mut with_rows = BTreeSet::new();
+    if let Some(snapshot) = &snapshot {
+        with_rows.extend(snapshot.days().await.map_err(about())?);
+    }
     // What is read does not hang on the day; which of its contents is, is looked up day by day.
     let some_day = with_rows.iter().chain(marks.keys()).next().copied().unwrap_or_default();
     let facts = Facts::gather(lake, models, model, some_day, &BTreeSet::new(), &OpenTables::new()).await?;
@@ -174,9 +179,10 @@ async fn days(
     let of_parents = of_parents.flat_map(|(_, days)| days.keys());
     for day in with_rows.iter().chain(marks.keys()).chain(of_parents).collect::<BTreeSet<_>>() {
         // One record of a day with rows is that of its build; otherwise the table's log is asked.
-        let mark = match marks.get(day).map(Vec::as_slice) {
-            Some([mark]) if with_rows.contains(day) => Some(*mark),
-            _ => snapshot.txn(&app_id(model, *day)).await.map_err(about())?,
+        let mark = match (marks.get(day).map(Vec::as_slice), &snapshot) {
+            (_, None) => None,
+            (Some([mark]), Some(_)) if with_rows.contains(day) => Some(*mark),
+            (_, Some(snapshot)) => snapshot.txn(&app_id(model, *day)).await.map_err(about())?,
         };
         let now = on(&facts, &contents, *day)?;
         match mark {

@@ -1,7 +1,9 @@
 //! How the lake stands against the models: every day, every column, every table.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field, Schema};
 use transform::{Models, spans, state};
 
 use crate::house::{DAY, House, models, name, outside};
@@ -118,6 +120,40 @@ async fn days_that_would_be_others_today_are_known_and_built_again() {
     all built:
     marts.known as of then 2026-09-29..2026-09-30
     ");
+}
+
+#[tokio::test]
+async fn a_model_that_is_new_has_all_days_of_what_it_reads_to_build() {
+    let house = House::new("new-model").await;
+    for (dt, n) in [("2026-09-29", 1), (DAY, 3)] {
+        house.things(dt, &[(dt, n, "2026-10-01T00:00:00Z")]).await;
+    }
+    let daily = models(&[("x/staging/daily.sql", DAILY), ("x/marts/below.sql", BELOW)]);
+    assert_eq!(standing(&house, &daily).await, "staging.daily stale 2026-09-29, 2026-10-01 (never built)");
+    house.build(&daily, "staging.daily", "2026-09-29").await.unwrap();
+    let said = standing(&house, &daily).await;
+    assert_eq!(said, "marts.below stale 2026-09-29 (never built)\nstaging.daily stale 2026-10-01 (never built)");
+    rebuild_stale(&house, &daily).await;
+    assert_eq!(standing(&house, &daily).await, "");
+    assert_eq!(house.rows(&daily, "select dt, n from marts.below").await, ["2026-09-29 | 1", "2026-10-01 | 3"]);
+}
+
+#[tokio::test]
+async fn a_table_that_no_model_makes_is_compared_and_never_made_anew() {
+    let house = House::new("given").await;
+    house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z")]).await;
+    let none = models(&[]);
+    let mut fields: Vec<_> = outside(&name("raw.things")).unwrap().fields().iter().cloned().collect();
+    fields.retain(|field| field.name() != "words");
+    let position = fields.iter().position(|field| field.name() == "n").unwrap();
+    fields[position] = Arc::new(Field::new("n", DataType::Utf8, true));
+    let schemas = [(name("raw.things"), Arc::new(Schema::new(fields)))].into();
+    let found = state(&house.lake, &none, &schemas).await.unwrap();
+    let [table] = &found.tables[..] else { panic!("{found:?}") };
+    assert!(table.refused && !table.reshaped);
+    assert_eq!(table.differences, ["`n` was int64 and is utf8", "`words` is no longer declared (list<utf8>)"]);
+    let gone = state(&house.lake, &none, &BTreeMap::new()).await.unwrap();
+    assert_eq!((gone.tables.len(), gone.orphans), (0, vec![name("raw.things")]));
 }
 
 #[tokio::test]
