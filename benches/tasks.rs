@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use benches::headline;
 use catalog::{Date, Lake, Timestamp};
-use extract::fetch::{Fetch, FetchRequest, FetchSettings, Fetchers, Flow, Response, USER_AGENT};
+use extract::fetch::{Fetch, FetchFlow, FetchRequest, FetchSettings, Fetchers, Response, USER_AGENT};
 use extract::identity::IdentityKey;
 use extract::politeness::Hosts;
 use extract::queue::EmbeddedQueue;
@@ -37,7 +37,7 @@ impl Fetch for Site {
     async fn fetch(
         &self,
         request: &FetchRequest<'_>,
-        on: &mut (dyn FnMut(Response) -> Flow + Send),
+        on: &mut (dyn FnMut(Response) -> FetchFlow + Send),
     ) -> Result<(), FetchError> {
         let key = request.key.value.as_str();
         let _ = on(Response::answer(format!("https://site.test/{key}"), json!({"items": [{"id": key}]})));
@@ -98,7 +98,7 @@ async fn day(tasks: u32, jobs: usize) -> anyhow::Result<(f64, f64, u64)> {
         seed: 1,
         progress: Arc::new(|_| {}),
         cancel: Cancel::new(),
-        presence: None,
+        heartbeat: None,
         tuning: Tuning::default(),
     };
     let fetch: Arc<dyn Fetch> = Arc::new(Site);

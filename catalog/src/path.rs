@@ -6,6 +6,7 @@
 //! <lake>/_onggi/probe.json             that the store was proved to create an object once
 //! <lake>/_onggi/staged/…               finished keys of tasks that have not landed yet
 //! <lake>/_onggi/plans/…                what programs before this one set out to fetch; nobody reads it
+//! <lake>/_onggi/claims/…               keys that a run has taken on, while it lives
 //! <lake>/_onggi/sent/…                 which tasks of a day were sent to a queue that can't tell
 //! <lake>/_onggi/dead/…                 tasks that were given up, where the queue can't keep why
 //! <lake>/_onggi/workers/<worker>.json  the sign of life of a worker
@@ -103,6 +104,17 @@ pub fn staged_all() -> ObjectPath {
 pub fn staged_day(source: &SourceName, dt: Date) -> ObjectPath {
     let day = dt.to_string();
     ObjectPath::under(["staged", source.as_str(), &day].map(PathPart::from))
+}
+
+/// The keys of a source that a run of a day has taken on, by the name of who holds them.
+pub fn claim(source: &SourceName, holder: &str, dt: Date) -> ObjectPath {
+    let file = format!("{holder}-{dt}.json");
+    ObjectPath::under(["claims", source.as_str(), &file].map(PathPart::from))
+}
+
+/// All of [`claim`] of a source, or of all.
+pub fn claims(source: Option<&SourceName>) -> ObjectPath {
+    ObjectPath::under(["claims"].into_iter().chain(source.map(SourceName::as_str)).map(PathPart::from))
 }
 
 /// Which tasks of a source's day were sent, for a queue that can't tell.

@@ -6,7 +6,7 @@
 //! tables `ops.runs` and `ops.steps`, once, where SQL can ask about it.
 //!
 //! How far its steps are is no event: it is one object, the *heartbeat*, written again and again, at least each
-//! [`BEAT_EVERY`] also when nothing gets on. A run that can't be looked at (its machine is another one, or its container) is
+//! [`HEARTBEAT_EVERY`] also when nothing gets on. A run that can't be looked at (its machine is another one, or its container) is
 //! dead when it has not been heard for [`DEAD_AFTER`].
 //!
 //! What may be lost with the power (progress) doesn't wait for the disk; starts and ends do.
@@ -39,7 +39,7 @@ pub use state::{RunState, StepState};
 use heartbeat::Heartbeat;
 
 /// How often a run gives a sign of life at least, also when no step gets on.
-pub const BEAT_EVERY: Duration = Duration::from_secs(10);
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 
 /// After so long a silence a run that can't be looked at from here is dead.
 pub const DEAD_AFTER: Duration = Duration::from_mins(5);
@@ -251,7 +251,7 @@ impl RunLog {
     pub async fn event(&self, event: Event, now: Timestamp) -> Result<()> {
         if matches!(event, Event::Progress { .. }) {
             self.tell(Stamped { at: now, event });
-            return self.beat(now).await;
+            return self.write_heartbeat(now).await;
         }
         let at = path::run_event(&self.run, self.next.fetch_add(1, Ordering::Relaxed));
         let passing = event.is_passing();
@@ -269,7 +269,7 @@ impl RunLog {
     }
 
     /// Gives a sign of life, and says with it how far the steps are.
-    pub async fn beat(&self, now: Timestamp) -> Result<()> {
+    pub async fn write_heartbeat(&self, now: Timestamp) -> Result<()> {
         let _one = self.beating.lock().await;
         let beat = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,6 +12,7 @@
 //! One leftover can't be found here: the parts of an upload to S3 that a kill cut short. No listing of objects shows them; a
 //! lifecycle rule of the bucket ends them (README).
 
+mod bodies;
 mod files;
 mod house;
 mod log;
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::lake::Lake;
-use crate::name::{SourceName, TableName};
+use crate::name::{Layer, SourceName, TableName};
 use crate::objects::ObjectEntry;
 use crate::path::{self, ObjectPath};
 
@@ -72,6 +73,8 @@ pub enum Leftover {
     BuildRecords,
     /// Signs of life of workers that are gone.
     WorkerSigns,
+    /// Answers that could not be read, of days that are over.
+    UnreadableBodies,
 }
 
 impl fmt::Display for Leftover {
@@ -87,6 +90,7 @@ impl fmt::Display for Leftover {
             Self::RunEvents => "events of runs that are in ops.runs",
             Self::BuildRecords => "records of builds that were replaced",
             Self::WorkerSigns => "signs of life of workers that are gone",
+            Self::UnreadableBodies => "unreadable answers of days that are over",
         })
     }
 }
@@ -168,8 +172,10 @@ pub struct UpkeepReport {
     pub dry_run: bool,
     /// By kind, in their order, without those of which there was nothing.
     pub freed: Vec<Freed>,
-    /// What could not be looked at or removed, and why. It is left as it was.
+    /// What could not be looked at or removed, and why, and files of tables that are damaged. It is left as it was.
     pub left_alone: Vec<String>,
+    /// Files that readers need and that are gone or cut: whoever reads their tables fails.
+    pub damaged: Vec<String>,
 }
 
 /// `_onggi/state/upkeep/last.json`
@@ -186,6 +192,14 @@ pub async fn is_due(lake: &Lake, now: Timestamp) -> Result<bool> {
     Ok(at > now || at < before(now, EVERY))
 }
 
+/// The table of answers that could not be read, a row each, split by the day they were asked for.
+///
+/// # Errors
+/// Never, as long as its name is one.
+pub fn unreadable_table() -> Result<TableName> {
+    TableName::new(Layer::Ops, "unreadable")
+}
+
 /// What is left of tasks and was last written before the time that `upkeep` keeps.
 pub async fn old_task_objects(lake: &Lake, upkeep: &Upkeep) -> Result<Vec<TaskObject>> {
     house::old_task_objects(lake, upkeep).await
@@ -197,21 +211,27 @@ pub async fn upkeep(lake: &Lake, upkeep: &Upkeep) -> Result<UpkeepReport> {
     if !upkeep.dry_run {
         upkeep.now = upkeep.now.min(begin(lake, upkeep.now).await?);
     }
-    let mut work = Work { lake, upkeep: &upkeep, freed: BTreeMap::new(), left_alone: Vec::new() };
+    let mut work =
+        UpkeepWork { lake, upkeep: &upkeep, freed: BTreeMap::new(), left_alone: Vec::new(), damaged: Vec::new() };
     for table in lake.tables().await? {
         let (files, entries) = (files::find(lake, &upkeep, &table).await, log::find(lake, &upkeep, &table).await);
-        work.free_files(Leftover::DataFiles, &table, files).await;
+        let leftovers = files.map(|found| {
+            work.damaged.extend(found.damaged.into_iter().map(|file| format!("{table}: {file}")));
+            found.leftovers
+        });
+        work.free_files(Leftover::DataFiles, &table, leftovers).await;
         work.free_files(Leftover::LogEntries, &table, entries).await;
     }
+    bodies::free(&mut work).await;
     house::free(&mut work).await;
     let temporary = temporary::find(lake, &upkeep).await;
     work.free_local(temporary).await;
     if !upkeep.dry_run {
         temporary::sweep_run_folders(lake, &upkeep).await;
     }
-    let Work { freed, left_alone, .. } = work;
+    let UpkeepWork { freed, left_alone, damaged, .. } = work;
     let freed = freed.into_iter().map(|(kind, (objects, bytes))| Freed { kind, objects, bytes }).collect();
-    Ok(UpkeepReport { dry_run: upkeep.dry_run, freed, left_alone })
+    Ok(UpkeepReport { dry_run: upkeep.dry_run, freed, left_alone, damaged })
 }
 
 /// Says that an upkeep began `now`, and what the store's clock said of it.
@@ -225,15 +245,16 @@ async fn begin(lake: &Lake, now: Timestamp) -> Result<Timestamp> {
 }
 
 /// An upkeep under way.
-struct Work<'a> {
+struct UpkeepWork<'a> {
     lake: &'a Lake,
     upkeep: &'a Upkeep,
     /// The number of objects and their bytes.
     freed: BTreeMap<Leftover, (u64, u64)>,
     left_alone: Vec<String>,
+    damaged: Vec<String>,
 }
 
-impl Work<'_> {
+impl UpkeepWork<'_> {
     /// Removes objects below the lake's root, whose names and sizes were found.
     async fn free_files(&mut self, kind: Leftover, table: &TableName, found: Result<Vec<files::StoredFile>>) {
         match found {

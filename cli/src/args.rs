@@ -123,7 +123,9 @@ pub(crate) enum Verb {
     #[command(
         long_about = "Opens keys of a day again, so that the next `onggi run` of that day asks for them. Which keys is said by how \
         they ended, by name, or both. Without any choice it lists the keys that did not end as they should and changes nothing: \
-        what failed, broke off, could not be read or was blocked is asked for by the next run in any case.\n\n\
+        what failed, broke off, could not be read or was blocked is asked for by the next run in any case. What came and \
+        could not be read is kept for some days in ops.unreadable, of sources without rules for persons; the list says how to \
+        look at it.\n\n\
         Examples:\n  onggi retry\n  onggi retry --set-aside --source naver_reviews\n  onggi retry --key 1234567 --dt 2026-10-01"
     )]
     Retry(Retry),
@@ -131,7 +133,7 @@ pub(crate) enum Verb {
     #[command(
         long_about = "Removes what the lake has outgrown: files of earlier builds that no version of the last days names, \
         what kills left behind, log entries that a checkpoint covers, what was staged for tasks that have landed, events of \
-        old runs (they stay in ops.runs), and folders of browsers and queries whose process is gone. What is younger than a \
+        old runs (they stay in ops.runs), unreadable answers of days that are over, and folders of browsers and queries whose process is gone. What is younger than a \
         day is never touched, so it may run beside anything. A run does it by itself once a day.\n\n\
         After it the tables can be read as of any moment of the days kept, and not before.\n\n\
         Examples:\n  onggi upkeep --dry-run\n  onggi upkeep --keep-days 30"

@@ -100,11 +100,13 @@ pub(crate) struct CrawlSection {
     pub jobs: u16,
     /// What the crawler calls itself; add a way to reach you.
     pub user_agent: Option<String>,
+    /// Memory that the browser's processes may hold together: 1024, and 512 for each job, if not given.
+    pub browser_mib: Option<u64>,
 }
 
 impl Default for CrawlSection {
     fn default() -> Self {
-        Self { chromium: None, jobs: 2, user_agent: None }
+        Self { chromium: None, jobs: 2, user_agent: None, browser_mib: None }
     }
 }
 
@@ -172,6 +174,9 @@ pub(crate) enum SinkKind {
     /// Tables, keywords and vectors in PostgreSQL.
     Postgres,
 }
+
+/// Memory that queries can be given, in MiB: with less not even a small table is sorted, and more no machine has.
+const SOME_MEMORY: std::ops::RangeInclusive<usize> = 16..=(16 << 20);
 
 /// `[limits]`
 #[derive(Debug, Clone, Deserialize)]
@@ -298,13 +303,36 @@ impl Config {
         if !(1..=64).contains(&self.crawl.jobs) {
             problem("jobs", format!("expected 1 to 64 jobs, found {}", self.crawl.jobs), "2 suits a small machine");
         }
+        if let Some(mib) = self.crawl.browser_mib.filter(|mib| !(512..=1 << 20).contains(mib)) {
+            problem(
+                "browser_mib",
+                format!("expected 512 to 1048576 MiB for the browser, found {mib}"),
+                "a browser with one page holds some 300 MiB; leave it out for 1024 and 512 for each job",
+            );
+        }
         for (key, message, hint) in self.lake.problems().into_iter().chain(self.queue.problems()) {
             problem(key, message, hint);
         }
         for (host, section) in &self.hosts {
-            if section.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-                problem(host, format!("expected a rate above 0 for `{host}`"), "leave it out to keep the source's own");
+            if let Some(rate) = section.rate.filter(|rate| extract::source::Rate::per_second(*rate).is_none()) {
+                problem(
+                    host,
+                    format!("expected a rate of one request a day or more for `{host}`, found {rate:e} a second"),
+                    "leave it out to keep the source's own",
+                );
             }
+        }
+        if !SOME_MEMORY.contains(&self.limits.memory_mib) {
+            problem(
+                "memory_mib",
+                format!(
+                    "expected {} to {} MiB of memory, found {}",
+                    SOME_MEMORY.start(),
+                    SOME_MEMORY.end(),
+                    self.limits.memory_mib
+                ),
+                "2048 suits a small machine",
+            );
         }
         let athena = self.athena.as_ref().map(AthenaSection::problems).unwrap_or_default();
         let sections = athena.into_iter().chain(self.llm.problems());
@@ -390,6 +418,23 @@ key = "file:.onggi/identity.key"
         let error = error(&text);
         assert!(error.contains("env:NAME"), "{error}");
         assert!(!error.contains("s3cr3t"), "{error}");
+    }
+
+    #[test]
+    fn odd_numbers_are_refused_where_they_stand() {
+        let host = |rate: &str| format!("{GOOD}\n[hosts.\"a.example\"]\nurl = \"http://127.0.0.1:1\"\nrate = {rate}\n");
+        for rate in ["1e-300", "5e-324", "1e-12", "0.0", "-0.0", "-1.0", "nan", "inf", "-inf", "0.00001"] {
+            let error = error(&host(rate));
+            assert!(error.contains("onggi.toml:11:9: expected a rate of one request a day or more"), "{rate}: {error}");
+        }
+        for rate in ["0.0000116", "0.1", "1e6", "1e300"] {
+            let config = Config::parse("onggi.toml", &host(rate)).unwrap();
+            assert!(extract::source::Rate::per_second(config.hosts["a.example"].rate.unwrap()).is_some(), "{rate}");
+        }
+        for memory in ["0", "15", "16777217", "9223372036854775807"] {
+            let error = error(&format!("{GOOD}\n[limits]\nmemory_mib = {memory}\n"));
+            assert!(error.contains("onggi.toml:12:1: expected 16 to 16777216 MiB"), "{memory}: {error}");
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! How a command ends: the exit codes, and the three lines that an error is.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use catalog::Diagnostic;
 
+use crate::out;
 use crate::progress::counted;
 
 /// How a command ended, as scripts see it.
@@ -119,7 +119,7 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
             }
         }
         let label = if depth == 0 { "error" } else { "cause" };
-        text += &format!("{label}: {}\n", cause.to_string().trim_end());
+        text += &format!("{label}: {}\n", words_of(&cause.to_string()));
     }
     if let Some(hint) = hint(error) {
         text += &format!("hint: {hint}\n");
@@ -127,12 +127,24 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
     text
 }
 
+/// What an error says. It may repeat what a site sent, line ends and all: none of its lines may look like one of ours.
+fn words_of(cause: &str) -> String {
+    let ours = |line: &str| ["error:", "cause:", "hint:"].iter().any(|label| line.starts_with(label));
+    let mut lines = cause.trim_end().lines();
+    let mut words = lines.next().unwrap_or_default().to_owned();
+    for line in lines {
+        words += &format!("\n{}{line}", if ours(line) { "  " } else { "" });
+    }
+    words
+}
+
 /// Prints an error on standard error; as one JSON object on standard output too where `--json` was asked for.
 pub(crate) fn print(error: &anyhow::Error, json: bool) {
-    let _ = std::io::stderr().write_all(render(error).as_bytes());
+    out::note(render(error).trim_end());
     if json {
         let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
         let object = serde_json::json!({ "error": error.to_string(), "causes": causes, "hint": hint(error) });
-        let _ = writeln!(std::io::stdout(), "{object}");
+        // What is an object already can be printed as one.
+        let _ = out::object(&object);
     }
 }

@@ -3,14 +3,13 @@
 //! It alone reads the command line, the configuration, the environment and the clock, and it alone prints: results on
 //! standard output, everything else on standard error. The other crates are handed values and hand back values.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "cli alone prints")]
-
 mod args;
 mod clock;
 mod config;
 mod exit;
 mod keys;
 mod lake_state;
+mod out;
 mod progress;
 mod project;
 mod report;
@@ -27,7 +26,6 @@ mod toml_error;
 mod verb;
 mod wire;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use args::{CatalogVerb, Cli, Verb};
@@ -44,7 +42,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version are answers, the rest is wrong usage; clap knows which stream each belongs on.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+            return out::end(if error.use_stderr() { Exit::Usage } else { Exit::Done }).into();
         }
     };
     start_log(&cli.global.log);
@@ -52,13 +50,11 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     arm_failpoint();
     let json = cli.global.json;
-    match work(cli) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            exit::print(&error, json);
-            exit::code(&error).into()
-        }
-    }
+    let exit = work(cli).unwrap_or_else(|error| {
+        exit::print(&error, json);
+        exit::code(&error)
+    });
+    out::end(exit).into()
 }
 
 fn work(cli: Cli) -> anyhow::Result<Exit> {
@@ -107,7 +103,7 @@ const OURS: [&str; 7] = ["onggi", "athena", "catalog", "extract", "load", "repli
 fn start_log(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
     let ours = filter_fn(|line| line.target().split("::").next().is_some_and(|root| OURS.contains(&root)));
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = fmt::layer().with_writer(out::Log::default).log_internal_errors(false).with_ansi(false);
     let _ = tracing_subscriber::registry().with(filter).with(lines.with_filter(ours)).try_init();
 }
 
@@ -134,6 +130,6 @@ fn arm_failpoint() {
     let name = parts.next().unwrap_or_default();
     let nth = parts.next().and_then(|nth| nth.parse().ok()).unwrap_or(1);
     if let Err(error) = catalog::failpoint::arm(name, nth, parts.next().map(Into::into)) {
-        eprintln!("error: {error}");
+        out::note(format_args!("error: {error}"));
     }
 }

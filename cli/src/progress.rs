@@ -3,11 +3,13 @@
 //! Never silent for more than two seconds: a bar ticks by itself, and the plain form prints a line for the step under way
 //! at that pace. Nothing here decides anything.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::out;
 
 /// The longest silence of the plain form.
 const LINE_EVERY: Duration = Duration::from_secs(2);
@@ -77,10 +79,10 @@ impl Progress {
             Form::Quiet => {}
             #[cfg(all(test, feature = "failpoints"))]
             Form::Kept(lines) => drop(lines.lock().map(|mut lines| lines.push(text.to_owned()))),
-            Form::Lines => stderr(text),
+            Form::Lines => out::note(text),
             Form::Bars => match self.step.lock().ok().as_deref() {
-                Some(Some(step)) => step.bar.suspend(|| stderr(text)),
-                _ => stderr(text),
+                Some(Some(step)) => step.bar.suspend(|| out::note(text)),
+                _ => out::note(text),
             },
         }
     }
@@ -88,7 +90,7 @@ impl Progress {
     /// What went wrong with a step; `--quiet` prints it too.
     pub(crate) fn error(&self, text: &str) {
         if matches!(self.form, Form::Lines | Form::Quiet) {
-            stderr(text.trim_end());
+            out::note(text.trim_end());
         } else {
             self.line(text.trim_end());
         }
@@ -132,7 +134,7 @@ impl Progress {
             }
             Form::Lines if step.last_line.elapsed() >= LINE_EVERY => {
                 step.last_line = Instant::now();
-                stderr(&format!("  {} {text} · {seconds:.0}s", step.name));
+                out::note(format_args!("  {} {text} · {seconds:.0}s", step.name));
             }
             _ => {}
         }
@@ -148,7 +150,7 @@ impl Progress {
         let text = format!("  {text}{}", if seconds >= 0.05 { format!(" ({seconds:.1}s)") } else { String::new() });
         match self.form {
             Form::Quiet => {}
-            Form::Bars | Form::Lines => stderr(&text),
+            Form::Bars | Form::Lines => out::note(&text),
             #[cfg(all(test, feature = "failpoints"))]
             Form::Kept(_) => self.line(&text),
         }
@@ -175,11 +177,6 @@ pub(crate) fn counted(number: u64, what: &str) -> String {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
-}
-
-fn stderr(text: &str) {
-    // A closed standard error is no reason to stop a run.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

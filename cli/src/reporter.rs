@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use catalog::run::{BEAT_EVERY, Event, RunLog};
+use catalog::run::{Event, HEARTBEAT_EVERY, RunLog};
 use tokio::time::Instant;
 
 use crate::clock;
@@ -46,7 +46,7 @@ impl Reporter {
                         let (done, total, unit) = (amount.done, amount.total, unit.to_owned());
                         log.event(Event::Progress { id, done, total, unit }, clock::now()).await
                     }
-                    None if heard.elapsed() >= BEAT_EVERY => log.beat(clock::now()).await,
+                    None if heard.elapsed() >= HEARTBEAT_EVERY => log.write_heartbeat(clock::now()).await,
                     None => continue,
                 };
                 match told {

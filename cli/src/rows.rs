@@ -1,14 +1,16 @@
 //! Rows on their way out: to a terminal as a table, to standard output or a file as CSV, JSON or Parquet.
 //!
 //! Rows are written as they come, so memory holds one batch however many there are; only a table, whose columns are as wide
-//! as their widest cell, holds its first thousand. A file appears under its name when it is complete, never before.
+//! as their widest cell, holds its first thousand. A file appears under its name when it is complete, never before; a device, a
+//! pipe, or what a link leads to is written into and stays what it is.
 //!
 //! CSV is written as RFC 4180 says: what needs quotes is quoted, and nothing is altered. A value that begins with `=` or `@`
 //! stays what it is, since these files are read by programs, too, and a lake must give back what it was given; who opens one
-//! in a spreadsheet imports such columns as text. Lists and structs become JSON text, null an empty field.
+//! in a spreadsheet imports such columns as text. Lists and structs become JSON text, null an empty field. What would steer a
+//! terminal is shown as what it is, in a table always, in CSV where a terminal is behind it; JSON has its own escapes for it.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use crate::exit::Failure;
+use crate::out;
 
 /// Rows that are printed as a table; more of them are better read in another format.
 pub(crate) const TABLE_ROWS: usize = 1_000;
@@ -99,7 +102,10 @@ pub(crate) async fn write(rows: Rows, format: Format, output: Option<&Path>) -> 
     let mut target = Target::open(output)?;
     let written = match format {
         Format::Table => table(rows, &mut target).await,
-        Format::Csv => stream(rows, Csv(arrow::csv::WriterBuilder::new().with_header(true).build(&mut target))).await,
+        Format::Csv => {
+            let steers = !target.is_terminal();
+            stream(rows, Csv { out: &mut target, steers, names: true }).await
+        }
         Format::Json => stream(rows, Json(&mut target)).await,
         Format::Parquet => {
             let properties =
@@ -133,7 +139,7 @@ async fn stream(mut rows: Rows, mut writer: impl Writer) -> anyhow::Result<Writt
     Ok(Written { rows: written, cut: false })
 }
 
-async fn table(mut rows: Rows, out: &mut Target) -> anyhow::Result<Written> {
+async fn table(mut rows: Rows, target: &mut Target) -> anyhow::Result<Written> {
     let mut batches: Vec<RecordBatch> = Vec::new();
     let mut seen = 0;
     while let Some(batch) = rows.batches.next().await {
@@ -150,7 +156,8 @@ async fn table(mut rows: Rows, out: &mut Target) -> anyhow::Result<Written> {
     {
         batches.push(last.slice(0, last.num_rows() - cut));
     }
-    writeln!(out, "{}", pretty_format_batches_with_schema(rows.schema, &batches)?)?;
+    let text = pretty_format_batches_with_schema(rows.schema, &batches)?.to_string();
+    writeln!(target, "{}", out::shown(&text))?;
     Ok(Written { rows: seen - cut, cut: cut > 0 })
 }
 
@@ -159,10 +166,11 @@ struct Json<W: Write>(W);
 impl<W: Write> Writer for Json<W> {
     fn batch(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
         let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
-        let mut writer: arrow::json::LineDelimitedWriter<_> = builder.build(&mut self.0);
+        let mut text = Vec::new();
+        let mut writer: arrow::json::LineDelimitedWriter<_> = builder.build(&mut text);
         writer.write(batch)?;
         writer.finish()?;
-        Ok(())
+        Ok(self.0.write_all(out::json(&String::from_utf8(text)?).as_bytes())?)
     }
 
     fn finish(self) -> anyhow::Result<()> {
@@ -170,11 +178,23 @@ impl<W: Write> Writer for Json<W> {
     }
 }
 
-struct Csv<W: Write>(arrow::csv::Writer<W>);
+struct Csv<W: Write> {
+    out: W,
+    /// Whether what would steer a terminal may stand in it.
+    steers: bool,
+    /// Whether the line of names is still to come.
+    names: bool,
+}
 
 impl<W: Write> Writer for Csv<W> {
     fn batch(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
-        Ok(self.0.write(&flat(batch)?)?)
+        let names = std::mem::replace(&mut self.names, false);
+        let mut text = Vec::new();
+        arrow::csv::WriterBuilder::new().with_header(names).build(&mut text).write(&flat(batch)?)?;
+        if self.steers {
+            return Ok(self.out.write_all(&text)?);
+        }
+        Ok(self.out.write_all(out::shown(&String::from_utf8(text)?).as_bytes())?)
     }
 
     fn finish(self) -> anyhow::Result<()> {
@@ -228,15 +248,23 @@ fn flat(batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-/// Standard output, or a file that is another one until it is complete.
+/// Standard output, something that takes what is written into it, or a file that is another one until it is complete.
 enum Target {
     Stdout,
+    Stream(BufWriter<File>),
     File { file: Option<BufWriter<File>>, part: PathBuf, path: PathBuf },
 }
 
 impl Target {
     fn open(output: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = output else { return Ok(Self::Stdout) };
+        if takes_a_stream(path) {
+            let file = File::options().write(true).open(path);
+            let file = file.with_context(|| format!("writing into `{}`", path.display()))?;
+            return Ok(Self::Stream(BufWriter::new(file)));
+        }
+        // Of a link, what it leads to is made anew, not the link.
+        let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         let part = PathBuf::from(part);
@@ -244,9 +272,18 @@ impl Target {
         Ok(Self::File { file: Some(BufWriter::new(file)), part, path: path.to_owned() })
     }
 
+    fn is_terminal(&self) -> bool {
+        match self {
+            Self::Stdout => io::stdout().is_terminal(),
+            Self::Stream(file) => file.get_ref().is_terminal(),
+            Self::File { .. } => false,
+        }
+    }
+
     fn finish(mut self) -> anyhow::Result<()> {
         match &mut self {
             Self::Stdout => Ok(io::stdout().flush()?),
+            Self::Stream(file) => Ok(file.flush()?),
             Self::File { file, part, path } => {
                 let Some(mut writer) = file.take() else { return Ok(()) };
                 let kept = writer
@@ -275,6 +312,7 @@ impl Write for Target {
         match self {
             // Not locked: rows are awaited between the lines.
             Self::Stdout => io::stdout().write(bytes),
+            Self::Stream(file) => file.write(bytes),
             Self::File { file, .. } => file.as_mut().map_or(Ok(bytes.len()), |file| file.write(bytes)),
         }
     }
@@ -282,9 +320,18 @@ impl Write for Target {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stdout => io::stdout().flush(),
+            Self::Stream(file) => file.flush(),
             Self::File { file, .. } => file.as_mut().map_or(Ok(()), Write::flush),
         }
     }
+}
+
+/// Whether a path is something to write into: a device, a pipe, a descriptor of this process. To put a file in its place would take it
+/// away from everybody else.
+fn takes_a_stream(path: &Path) -> bool {
+    let is_special = std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    let leads_to = std::fs::read_link(path).unwrap_or_else(|_| path.to_owned());
+    is_special || ["/dev/fd", "/proc"].iter().any(|folder| path.starts_with(folder) || leads_to.starts_with(folder))
 }
 
 /// Whether whoever read our standard output has gone away.

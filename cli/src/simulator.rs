@@ -10,18 +10,24 @@
 //! there is such a place, and the site answers in the same thread, so that a run takes milliseconds.
 //!
 //! `ONGGI_HISTORIES`, `ONGGI_DAYS` and `ONGGI_SEED` say how many, how long and which; `ONGGI_WITHOUT` leaves out operations
-//! by their names, separated by `;`. A new operation is one line in `operation.rs`, which says how.
+//! by their names, separated by `;`. `ONGGI_STEPS` plays a history of one's own, as a failure prints it: names and seeds of
+//! operations, separated by `;`. A new operation is one line in `operation.rs`, which says how; what was found once and is
+//! mended stands in `found.rs`.
 
+mod damage;
 mod draw;
 mod files;
+mod found;
 mod history;
 mod laws;
 mod operation;
+mod sabotage;
 mod site;
 mod stale_days;
 mod tables;
 mod tally;
 mod truth;
+mod verbs;
 mod world;
 
 use std::collections::BTreeMap;
@@ -67,6 +73,8 @@ fn histories_keep_the_laws() {
     let days = u32::try_from(days).unwrap();
     let without: Vec<String> =
         setting("ONGGI_WITHOUT").unwrap_or_default().split(';').map(|name| name.trim().to_owned()).collect();
+    let given = setting("ONGGI_STEPS").map(|text| found::steps(&text));
+    let histories = if given.is_some() { 1 } else { histories };
     let begun = Instant::now();
     let next = AtomicU64::new(0);
     let tally = Mutex::new(Tally::default());
@@ -76,11 +84,15 @@ fn histories_keep_the_laws() {
         if seed >= first + histories {
             return;
         }
-        let steps = drawn(seed, days, &without);
+        let steps = match &given {
+            Some(steps) => steps.clone(),
+            None => drawn(seed, days, &without),
+        };
         let mut mine = Tally::default();
         let broken = play(&steps, &mut mine);
         tally.lock().unwrap().add(&mine);
         if let Some(broken) = broken {
+            say(&format!("seed {seed}: step {} breaks: {}\n", broken.0, broken.1.law.name()));
             failures.lock().unwrap().push(Failure { seed, steps, broken });
         }
     };
@@ -113,7 +125,7 @@ fn histories_keep_the_laws() {
     in_threads(hands, &|| {
         while let Some(failure) = small.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap()) {
             let (steps, broken) = shrunk(&failure.steps, &failure.broken);
-            say(&told(failure.seed, &steps, &broken));
+            say(&told(failure.seed, days, &steps, &broken));
         }
     });
     assert!(failures.is_empty(), "{} of {histories} histories broke a law, as told above", failures.len());
@@ -133,9 +145,16 @@ fn in_threads(threads: usize, work: &(impl Fn() + Sync)) {
     });
 }
 
-fn told(seed: u64, steps: &[Step], broken: &Broken) -> String {
-    let steps: Vec<String> = steps.iter().map(|step| format!("    {}\n", step.operation.name)).collect();
+fn told(seed: u64, days: u32, steps: &[Step], broken: &Broken) -> String {
+    let words: Vec<String> = steps.iter().map(|step| format!("    {}\n", step.operation.name)).collect();
     let how: Vec<String> = broken.how.trim_end().lines().map(|line| format!("      {line}\n")).collect();
-    let law = broken.law.name();
-    format!("\nseed {seed}, {law}:\n{}  broken by the last of these:\n{}", steps.concat(), how.concat())
+    let (law, test) =
+        (broken.law.name(), "cargo test -p cli --features cli/failpoints --bin onggi simulator::histories");
+    format!(
+        "\nseed {seed}, {law}:\n{}  broken by the last of these:\n{}  the whole history again: ONGGI_SEED={seed} \
+         ONGGI_HISTORIES=1 ONGGI_DAYS={days} {test}\n  only these steps: ONGGI_STEPS='{}' {test}\n",
+        words.concat(),
+        how.concat(),
+        found::text(steps),
+    )
 }

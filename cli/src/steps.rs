@@ -79,7 +79,8 @@ pub(crate) fn plan<'a>(project: &'a Project, select: &[String]) -> anyhow::Resul
     let selectors = select.iter().map(|text| text.parse::<Selector>()).collect::<Result<Vec<_>, _>>();
     let chosen = selectors.and_then(|selectors| graph.select(&selectors)).map_err(|error| {
         let names: Vec<&str> = graph.order().map(|node| node.name.as_str()).collect();
-        Failure::usage(error.to_string(), format!("the steps are: {}", names.join(", ")))
+        let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("{hint}\nhint: "));
+        Failure::usage(error.to_string(), format!("{hint}the steps are: {}", names.join(", ")))
     })?;
     let views: BTreeSet<String> = steps.values().filter(|step| is_view(step)).map(Step::id).collect();
     let planned = chosen.into_iter().filter_map(|name| {

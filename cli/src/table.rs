@@ -2,8 +2,11 @@
 
 use console::measure_text_width;
 
-/// Rows of cells with their columns aligned to the left, two spaces apart; numbers to the right.
+use crate::out;
+
+/// Rows of cells with their columns aligned to the left, two spaces apart; numbers to the right. A cell is one line.
 pub(crate) fn align(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| out::one_line(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
@@ -11,7 +14,7 @@ pub(crate) fn align(rows: &[Vec<String>]) -> String {
         })
         .collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             let pad = " ".repeat(width - measure_text_width(cell));

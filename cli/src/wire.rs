@@ -97,18 +97,22 @@ pub(crate) async fn identity(project: &Project, lake: &Lake) -> anyhow::Result<I
 pub(crate) fn fetchers(config: &Config, jobs: usize) -> anyhow::Result<Fetchers> {
     let mut hosts = Hosts::new();
     for (host, section) in &config.hosts {
-        let rate = section.rate.map(|rate| Rate { interval: std::time::Duration::from_secs_f64(1.0 / rate) });
+        let rate = section.rate.and_then(Rate::per_second);
         hosts
             .insert(host, HostSetting { url: Some(section.url.clone()), rate })
             .map_err(|message| Failure::usage(message, format!("correct `[hosts.\"{host}\"]` in {}", config::FILE)))?;
     }
-    Ok(Fetchers::new(FetchSettings {
+    let fetchers = Fetchers::new(FetchSettings {
         hosts,
         user_agent: config.crawl.user_agent.clone().unwrap_or_else(|| USER_AGENT.to_owned()),
         chromium: config.crawl.chromium.clone(),
         tabs: jobs,
         now: clock::now,
-    }))
+    });
+    Ok(match config.crawl.browser_mib {
+        Some(mib) => fetchers.with_browser_memory(mib << 20),
+        None => fetchers,
+    })
 }
 
 /// The sinks: those of the serving folder, and the database where one is configured.

@@ -49,6 +49,10 @@ pub enum Error {
     #[error("reading or writing the outcomes of keys")]
     Outcomes { source: arrow::error::ArrowError },
 
+    /// Unreadable answers could not be turned into rows, or rows be read back.
+    #[error("reading or writing what was kept of unreadable answers")]
+    Unreadable { source: arrow::error::ArrowError },
+
     /// A note for others could not be put into words.
     #[error("writing `{path}`")]
     Note { path: String, source: serde_json::Error },
@@ -93,7 +97,7 @@ impl Error {
             Self::QueueUri { .. } => Some(
                 "correct `uri` in [queue], or leave it out for the embedded queue; FIFO queues don't fit".to_owned(),
             ),
-            Self::Stage { .. } | Self::Note { .. } | Self::Outcomes { .. } => None,
+            Self::Stage { .. } | Self::Note { .. } | Self::Outcomes { .. } | Self::Unreadable { .. } => None,
             Self::Fetch { source, .. } => source.hint(),
             Self::Unfinished { .. } => {
                 Some("does something delete the queue while the run goes on? run again".to_owned())
@@ -118,6 +122,7 @@ impl Error {
             | Self::QueueFolder { .. }
             | Self::QueueVersion { .. }
             | Self::Outcomes { .. }
+            | Self::Unreadable { .. }
             | Self::Stage { .. }
             | Self::Note { .. }
             | Self::Fetch { .. } => false,

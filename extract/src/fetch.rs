@@ -17,10 +17,10 @@ use serde_json::Value;
 
 pub use crate::error::FetchError;
 
+use crate::heartbeat::Heartbeat;
 use crate::identity;
 use crate::items::{self, Unreadable, excerpt};
 use crate::politeness::{Hosts, Politeness, RobotsDecision};
-use crate::presence::Presence;
 use crate::source::{FetchKind, Source};
 use crate::task::Key;
 
@@ -54,8 +54,10 @@ pub struct Response {
 pub enum Body {
     /// A JSON answer, as it was written.
     Answer(String),
-    /// An HTML document.
+    /// An HTML document, with which a key begins. One more is the same page opened again.
     Document(String),
+    /// An HTML document that followed the one before: the next part of the list.
+    NextDocument(String),
 }
 
 impl Response {
@@ -74,12 +76,17 @@ impl Response {
     pub fn document(url: impl Into<String>, html: impl Into<String>) -> Self {
         Self { url: url.into(), body: Body::Document(html.into()) }
     }
+
+    /// An HTML document that is the next part of a list.
+    pub fn next_document(url: impl Into<String>, html: impl Into<String>) -> Self {
+        Self { url: url.into(), body: Body::NextDocument(html.into()) }
+    }
 }
 
 /// Whether to go on with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Flow {
+pub enum FetchFlow {
     /// There may be more. So many different items came since the last document: what a site sends twice counts once, so
     /// that its total can be compared.
     Continue(u64),
@@ -89,7 +96,7 @@ pub enum Flow {
 
 /// A way of asking.
 ///
-/// Contract: responses are handed over in the order of the requests, each once, and never after `on` said [`Flow::Stop`].
+/// Contract: responses are handed over in the order of the requests, each once, and never after `on` said [`FetchFlow::Stop`].
 /// An answer is handed over only if it is readable; what isn't is asked for again, a few times, and is then an error. An
 /// error may come after responses: they are real, but they are not all. [`FetchError::Cut`] says that a bound of the recipe
 /// was reached and the site has more.
@@ -97,11 +104,11 @@ pub enum Flow {
 /// A future that is dropped stops at once and leaves nothing behind.
 #[async_trait]
 pub trait Fetch: Send + Sync {
-    /// Performs one key's requests in order, handing over each response as it comes; stops early when `on` says [`Flow::Stop`].
+    /// Performs one key's requests in order, handing over each response as it comes; stops early when `on` says [`FetchFlow::Stop`].
     async fn fetch(
         &self,
         request: &FetchRequest<'_>,
-        on: &mut (dyn FnMut(Response) -> Flow + Send),
+        on: &mut (dyn FnMut(Response) -> FetchFlow + Send),
     ) -> Result<(), FetchError>;
 }
 
@@ -135,10 +142,22 @@ impl Fetchers {
     pub fn new(settings: FetchSettings) -> Self {
         let politeness = Arc::new(Politeness::new(settings.hosts, &settings.user_agent, settings.now));
         let http = Arc::new(Http::new(Arc::clone(&politeness)));
-        let browser_settings =
-            BrowserSettings { chromium: settings.chromium, tabs: settings.tabs, ..BrowserSettings::default() };
+        let most_bytes = BrowserSettings::usual_bytes(settings.tabs);
+        let browser_settings = BrowserSettings {
+            chromium: settings.chromium,
+            tabs: settings.tabs,
+            most_bytes,
+            ..BrowserSettings::default()
+        };
         let browser = Arc::new(Browser::new(browser_settings, Arc::clone(&politeness)));
         Self { politeness, http, browser }
+    }
+
+    /// The same with a browser whose processes together may hold so many bytes.
+    #[must_use]
+    pub fn with_browser_memory(mut self, most_bytes: u64) -> Self {
+        self.browser = Arc::new(self.browser.with_memory(most_bytes));
+        self
     }
 
     /// The fetcher of a kind.
@@ -160,8 +179,8 @@ impl Fetchers {
     }
 
     /// From now on the hosts' paces are shared with the other workers of the lake.
-    pub fn share_pace(&self, presence: &Presence) {
-        self.politeness.share_pace(presence);
+    pub fn share_pace(&self, heartbeat: &Heartbeat) {
+        self.politeness.share_pace(heartbeat);
     }
 
     /// The browser, for who wants to look at its process.
@@ -198,11 +217,24 @@ fn read_answer(
     Ok((answer, count, total))
 }
 
-/// The first characters of a body, as evidence in a message: one line, nothing personal.
-fn evidence(bytes: &[u8]) -> String {
-    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(600)]);
+/// What a body was, as evidence in a message: its first characters in one line, no secret of ours, nothing personal. Where
+/// items name persons nobody knows what else does: of such a source nothing is quoted.
+fn evidence(source: &Source, bytes: &[u8]) -> String {
+    // A secret that is cut in two would not be known.
+    let start = source.secrets().redact_bytes(&bytes[..bytes.len().min(6_000)]);
+    let start = String::from_utf8_lossy(&start[..start.len().min(600)]);
     let line: String = start.split_whitespace().collect::<Vec<_>>().join(" ");
-    let shape = if line.starts_with(['{', '[']) { without_values(&line) } else { line };
+    let is_json = line.starts_with(['{', '[']);
+    if source.names_persons() {
+        let kind = match line.as_bytes().first() {
+            _ if is_json => " of JSON",
+            Some(b'<') => " of markup",
+            Some(_) => " of text",
+            None => "",
+        };
+        return format!("{} bytes{kind}", bytes.len());
+    }
+    let shape = if is_json { without_values(&line) } else { line };
     let masked = identity::mask(&shape).unwrap_or(shape);
     format!("{} bytes: {}", bytes.len(), excerpt(&masked, 120))
 }
@@ -236,14 +268,31 @@ fn without_values(json: &str) -> String {
 mod tests {
     use super::*;
     use crate::politeness::retry_after;
+    use crate::source::{EMBEDDED, Secrets};
 
     #[test]
-    fn evidence_is_one_masked_line() {
-        assert_eq!(evidence(b"<html>\n  call 010-1234-5678\n</html>"), "35 bytes: <html> call [phone] </html>");
-        assert_eq!(evidence(&[0xff, b'a']), "2 bytes: \u{fffd}a");
+    fn evidence_is_one_masked_line_of_a_source_without_persons() {
+        let mut secrets = Secrets::default();
+        secrets.declare("KEY", "env:KEY");
+        secrets.set("KEY", "k-7f3a91-of-ours");
+        let plain = crate::source::tests::any().with_secrets(secrets);
+        let quoted = |bytes: &[u8]| evidence(&plain, bytes);
+        assert_eq!(quoted(b"<html>\n  call 010-1234-5678\n</html>"), "35 bytes: <html> call [phone] </html>");
+        assert_eq!(quoted(&[0xff, b'a']), "2 bytes: \u{fffd}a");
+        assert_eq!(quoted(b"you said k-7f3a91-of-ours"), "25 bytes: you said {secret:KEY}");
         let json = br#"[{"items": [{"id": 7, "nickname" :"kim \"k\"", "tags": ["a", "b"], "body": "cut o"#;
         let expected = r#"[{"items": [{"id": 7, "nickname" :"…", "tags": ["…", "…"], "body": "…"#;
-        assert_eq!(evidence(json), format!("{} bytes: {expected}", json.len()));
+        assert_eq!(quoted(json), format!("{} bytes: {expected}", json.len()));
+        let (file, text) = EMBEDDED[1];
+        let reviews = Source::parse(file, text).unwrap();
+        for (body, expected) in [
+            (&b" <b>kim</b>"[..], "11 bytes of markup"),
+            (b"kim", "3 bytes of text"),
+            (br#"{"kim": 1}"#, "10 bytes of JSON"),
+            (b"", "0 bytes"),
+        ] {
+            assert_eq!(evidence(&reviews, body), expected);
+        }
     }
 
     #[test]

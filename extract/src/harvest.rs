@@ -23,7 +23,7 @@ use catalog::{Date, Timestamp};
 use tokio::time::Instant;
 
 use crate::error::FetchError;
-use crate::fetch::{Body, Fetch, FetchRequest, Flow, Response};
+use crate::fetch::{Body, Fetch, FetchFlow, FetchRequest, Response};
 use crate::identity::{self, IdentityKey};
 use crate::items::{self, Page, Unreadable};
 use crate::record::{self, Columns, Record, Row};
@@ -40,6 +40,9 @@ const IDLE_RESPONSES_OF_A_PAGE: u32 = 12;
 const MOST_KEPT: usize = 3;
 const MOST_KEPT_BYTES: usize = 256 * 1024;
 
+/// How far behind its end is looked for what is to be masked or redacted.
+const BEHIND_THE_CUT: usize = 4 * 1024;
+
 /// What the rows of a task share.
 #[derive(Clone, Debug)]
 pub struct Envelope {
@@ -53,7 +56,7 @@ pub struct Envelope {
 
 /// What one key gave. There is one whenever anything was received or learned.
 #[derive(Clone, Debug)]
-pub struct Harvest {
+pub struct KeyOutput {
     /// What is to land, good rows and rows with an `_error`, possibly none. The raw table's schema, envelope and `dt` included.
     pub batch: RecordBatch,
     /// Rows, those with an `_error` included.
@@ -112,7 +115,7 @@ pub async fn harvest(
     envelope: &Envelope,
     identity: &IdentityKey,
     progress: &(dyn Fn(u64) + Send + Sync),
-) -> Result<Harvest, FetchError> {
+) -> Result<KeyOutput, FetchError> {
     let mut basket = Basket::new(source, key, envelope, identity);
     let request = FetchRequest { source, key };
     let fetched = fetch
@@ -134,7 +137,7 @@ struct Basket<'a> {
     started: Instant,
     rows: Vec<Row>,
     bytes: u64,
-    by_name: HashMap<Name, Known>,
+    by_name: HashMap<ItemName, Known>,
     /// Counts documents: a page that is opened again begins again.
     pass: u32,
     /// Different items since its document.
@@ -160,7 +163,7 @@ struct Known {
 }
 
 #[derive(PartialEq, Eq, Hash)]
-enum Name {
+enum ItemName {
     Key(String),
     Content([u8; 32]),
 }
@@ -191,18 +194,18 @@ impl<'a> Basket<'a> {
         }
     }
 
-    fn take(&mut self, response: Response) -> Flow {
+    fn take(&mut self, response: Response) -> FetchFlow {
         let is_document = matches!(response.body, Body::Document(_));
         let page = match read(self.source, &response.body) {
             Ok(page) => page,
             Err(unreadable) => {
-                let (Body::Answer(text) | Body::Document(text)) = &response.body;
+                let (Body::Answer(text) | Body::Document(text) | Body::NextDocument(text)) = &response.body;
                 self.failure = Some(FetchError::Unreadable {
                     url: response.url,
                     reason: unreadable.to_string(),
                     body: Bytes::copy_from_slice(text.as_bytes()),
                 });
-                return Flow::Stop;
+                return FetchFlow::Stop;
             }
         };
         self.requests += 1;
@@ -218,7 +221,7 @@ impl<'a> Basket<'a> {
         for item in page.items {
             if let Some(bound) = self.full() {
                 self.cut = Some(bound);
-                return Flow::Stop;
+                return FetchFlow::Stop;
             }
             let record = record::map(self.source, self.key, self.identity, item);
             ordered &= record.order.is_some();
@@ -229,7 +232,7 @@ impl<'a> Basket<'a> {
         self.idle = if self.in_pass == before && !is_document { self.idle + 1 } else { 0 };
         if ordered && self.older_than.is_some_and(|limit| newest.is_some_and(|newest| newest < limit)) {
             self.is_part = true;
-            return Flow::Stop;
+            return FetchFlow::Stop;
         }
         let found = self.by_name.len() as u64;
         let is_plain = matches!(self.source.recipe(), Recipe::Http(_));
@@ -238,13 +241,13 @@ impl<'a> Basket<'a> {
         let is_short = self.total.is_some_and(|total| self.in_pass < total);
         let most_idle = if is_plain || !is_short { IDLE_RESPONSES } else { IDLE_RESPONSES_OF_A_PAGE };
         if all || self.idle >= most_idle {
-            return Flow::Stop;
+            return FetchFlow::Stop;
         }
         if let Some(bound) = self.spent() {
             self.cut = Some(bound);
-            return Flow::Stop;
+            return FetchFlow::Stop;
         }
-        Flow::Continue(self.in_pass)
+        FetchFlow::Continue(self.in_pass)
     }
 
     /// The bound of what is held that is reached.
@@ -269,7 +272,7 @@ impl<'a> Basket<'a> {
 
     /// Whether it is new in this pass: what a page showed before it was opened again is no sign of its end.
     fn put(&mut self, record: Record, url: &Arc<str>, fetched_at: Timestamp) -> bool {
-        let name = record.key.clone().map_or(Name::Content(record.content), Name::Key);
+        let name = record.key.clone().map_or(ItemName::Content(record.content), ItemName::Key);
         let pass = self.pass;
         let known = self.by_name.entry(name).or_insert_with(|| Known { rows: Vec::new(), pass: 0 });
         let is_new = std::mem::replace(&mut known.pass, pass) != pass || known.rows.is_empty();
@@ -330,12 +333,14 @@ impl<'a> Basket<'a> {
         if self.source.names_persons() || self.unreadable.len() >= MOST_KEPT || body.is_empty() {
             return;
         }
-        let body = self.source.secrets().redact_bytes(&identity::mask_bytes(&body[..body.len().min(MOST_KEPT_BYTES)]));
+        // A number that the end of what is kept would cut in two is masked whole first.
+        let body = identity::mask_bytes(&body[..body.len().min(MOST_KEPT_BYTES + BEHIND_THE_CUT)]);
+        let body = self.source.secrets().redact_bytes(&body);
         let body = Bytes::copy_from_slice(&body[..body.len().min(MOST_KEPT_BYTES)]);
         self.unreadable.push(KeptBody { url: url.to_owned(), reason: reason.to_owned(), body });
     }
 
-    fn finish(self, ending: Ending) -> Result<Harvest, FetchError> {
+    fn finish(self, ending: Ending) -> Result<KeyOutput, FetchError> {
         let found = self.by_name.len() as u64;
         let short = self.total.filter(|_| !self.is_part).map_or(0, |total| total.saturating_sub(found));
         if let Some(total) = self.total.filter(|total| *total != found) {
@@ -348,7 +353,7 @@ impl<'a> Basket<'a> {
             reason: format!("its records don't fit its table: {error}"),
         })?;
         let set_aside = self.rows.iter().filter(|row| row.record.error.is_some()).count() as u64;
-        Ok(Harvest {
+        Ok(KeyOutput {
             batch,
             fetched: self.rows.len() as u64,
             set_aside,
@@ -365,10 +370,10 @@ impl<'a> Basket<'a> {
 fn read<'b>(source: &Source, body: &'b Body) -> Result<Page<'b>, Unreadable> {
     match (body, source.recipe()) {
         (Body::Answer(text), _) => items::in_answer(source, text),
-        (Body::Document(html), Recipe::Browser(recipe)) => {
+        (Body::Document(html) | Body::NextDocument(html), Recipe::Browser(recipe)) => {
             recipe.document.as_ref().map_or_else(|| Ok(Page::default()), |document| items::in_document(document, html))
         }
-        (Body::Document(_), Recipe::Http(_)) => Ok(Page::default()),
+        (Body::Document(_) | Body::NextDocument(_), Recipe::Http(_)) => Ok(Page::default()),
     }
 }
 

@@ -320,14 +320,14 @@ pub(crate) fn mask_bytes(bytes: &[u8]) -> Vec<u8> {
 /// Whether what a pattern found is what it looks like.
 type Accept = fn(&str) -> bool;
 
-struct Rule {
+struct MaskRule {
     pattern: Regex,
     mask: &'static str,
     accept: Accept,
 }
 
 /// Digits may be full-width (`\d` is Unicode's), separators a blank, a hyphen of any kind, a dot or a tilde.
-static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+static RULES: LazyLock<Vec<MaskRule>> = LazyLock::new(|| {
     const GAP: &str = r"[\s\-‐‑‒–—−－.~·]{0,3}";
     const SOME: &str = r"[\s\-‐‑‒–—−－.~·)）]{1,3}";
     const ZERO: &str = "[0０]";
@@ -365,12 +365,12 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         .map(|(pattern, mask, accept)| {
             #[expect(clippy::expect_used, reason = "a mask must never be missing in silence; every pattern has a test")]
             let pattern = Regex::new(&pattern).expect("a pattern of this file");
-            Rule { pattern, mask, accept }
+            MaskRule { pattern, mask, accept }
         })
         .collect()
 });
 
-impl Rule {
+impl MaskRule {
     fn apply(&self, text: &str) -> Option<String> {
         let mut out: Option<String> = None;
         let (mut copied, mut at) = (0, 0);

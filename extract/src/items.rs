@@ -1,7 +1,7 @@
 //! A response → the items in it.
 //!
-//! Two places hold items: the JSON answers a page (or we) asked for, and the first document, which may carry a cache of the
-//! page's program in a script (`items/state.rs`). The cache is flat and its entries point at each other; there it becomes
+//! Two places hold items: the JSON answers a page (or we) asked for, and the documents of a page, which may carry some in a
+//! script (`items/document.rs`). An Apollo cache is flat and its entries point at each other; in `items/state.rs` it becomes
 //! the same shape as an answer, so that what follows can't tell where an item came from.
 //!
 //! All of it is a pure function of the response's text. An answer in which the list of items is not found is an error and
@@ -14,9 +14,11 @@ use crate::identity;
 use crate::json::{Cut, Json, cut};
 use crate::source::{FoundText, From, Source};
 
+mod document;
+mod script;
 mod state;
 
-pub(crate) use state::in_document;
+pub(crate) use document::in_document;
 
 /// What one response held.
 #[derive(Debug, Default, PartialEq)]
@@ -30,8 +32,10 @@ pub(crate) struct Page<'t> {
 /// One item, not looked at yet.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Item<'t> {
-    /// As it was written.
+    /// As it was written in an answer.
     Raw(&'t str),
+    /// As it was written in a document, which may be another form than that of the answers.
+    Embedded(&'t str),
     /// Put together from the entries of a document's cache.
     Joined(Json),
 }
@@ -94,7 +98,7 @@ pub(crate) fn in_answer<'t>(source: &Source, text: &'t str) -> Result<Page<'t>, 
             page.items.extend(items.into_iter().map(Item::Raw));
             page.total = total(source, answer).or(page.total);
         } else {
-            refused = refused.or_else(|| error_of(answer));
+            refused = refused.or_else(|| error_of(answer).map(|message| source.secrets().redact(&message)));
             shape = shape.or_else(|| Some(describe(&found)));
         }
     }
@@ -145,9 +149,14 @@ fn is_item(source: &Source, text: &str) -> bool {
 
 fn total(source: &Source, answer: &str) -> Option<u64> {
     match source.items().total.as_ref()?.find_text(answer) {
-        Ok(FoundText::One(text)) => text.trim_matches('"').replace(',', "").trim().parse().ok(),
+        Ok(FoundText::One(text)) => count(text),
         _ => None,
     }
+}
+
+/// `12`, `"12"`, `"1,002"`
+fn count(text: &str) -> Option<u64> {
+    text.trim_matches('"').replace(',', "").trim().parse().ok()
 }
 
 /// The first message of a GraphQL answer's `errors`.
@@ -215,7 +224,7 @@ pub(crate) fn fingerprint(item: &Json) -> [u8; 32] {
                 members.sort_by_key(|(name, _)| *name);
                 hash.part("{");
                 for (name, member) in members {
-                    hash.part(name);
+                    text(name, hash);
                     feed(member, hash);
                 }
                 hash.part("}");
@@ -227,13 +236,14 @@ pub(crate) fn fingerprint(item: &Json) -> [u8; 32] {
                 }
                 hash.part("]");
             }
-            // A text is told from what else is written like it.
-            Json::Text(text) => {
-                hash.part("\"");
-                hash.part(text.as_str());
-            }
+            Json::Text(it) => text(it.as_str(), hash),
             scalar => hash.part(scalar.to_string()),
         }
+    }
+    // Told from what else is written like it: a number, the end of an object.
+    fn text(text: &str, hash: &mut PartsHash) {
+        hash.part("\"");
+        hash.part(text);
     }
     let mut hash = PartsHash::new();
     feed(item, &mut hash);

@@ -46,13 +46,13 @@ pub struct Ledger {
     definition: String,
     table: Table,
     table_id: String,
-    state: Mutex<State>,
+    state: Mutex<LedgerState>,
     /// Held while the log is read on.
     reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LedgerState {
     keys: HashMap<Date, BTreeMap<String, KeyState>>,
     /// Days before this one were not looked at.
     since: Option<Date>,
@@ -138,7 +138,7 @@ impl Ledger {
         let snapshot = self.table.snapshot().await?;
         let stored = table::read(&self.lake, &self.source, &self.table_id, since, &self.copy_app_id()).await?;
         let notes = snapshot.notes(&self.app_id(), stored.copied).await?;
-        let mut state = State { since: Some(since), copied: stored.copied, ..State::default() };
+        let mut state = LedgerState { since: Some(since), copied: stored.copied, ..LedgerState::default() };
         let known = !stored.outcomes.is_empty();
         for (mark, outcome) in stored.outcomes {
             state.take(mark, outcome);
@@ -184,6 +184,14 @@ impl Ledger {
         self.state().keys.get(&dt).and_then(|keys| keys.get(&key.value)).and_then(|state| state.closed) == key.over
     }
 
+    /// Whether a key was asked for on another day than `dt` by a commit with a number above `mark`.
+    pub(crate) fn was_asked_since(&self, mark: Option<i64>, key: &str, dt: Date) -> bool {
+        let state = self.state();
+        let other_days = state.keys.iter().filter(|(day, _)| **day != dt).filter_map(|(_, keys)| keys.get(key));
+        let mut news = other_days.filter(|state| mark.is_none_or(|mark| state.mark > mark));
+        news.any(|state| state.last.outcome != Outcome::Reopened)
+    }
+
     /// What of a key's rows is not in the table yet, and how many it has there. Rows are only read for a key that may have some:
     /// one that was asked for on that day before.
     pub(crate) async fn only_new(
@@ -214,6 +222,7 @@ impl Ledger {
         let first = dt.saturating_sub(Span::new().days(every_days.max(1) - 1));
         let mut due = DueKeys::default();
         let mut later = Vec::new();
+        let all_gone = state.are_all_gone(keys, dt);
         for key in crate::task::distinct(keys.to_vec()) {
             let of = |day: Date| state.keys.get(&day).and_then(|keys| keys.get(&key.value));
             let over = of(dt).and_then(|state| state.closed);
@@ -223,7 +232,7 @@ impl Ledger {
             days.sort_unstable_by(|a, b| b.cmp(a));
             let newest = days.iter().find_map(|day| of(*day).map(|state| (*day, state)));
             match newest {
-                Some((day, state)) if day >= first && state.is_ended(&self.definition) => {
+                Some((day, state)) if day >= first && state.is_ended(&self.definition) && !all_gone => {
                     due.ended += 1;
                     let next = day.saturating_add(Span::new().days(every_days.max(1)));
                     due.fresh = Some(match due.fresh {
@@ -231,7 +240,7 @@ impl Ledger {
                         None => (day, next),
                     });
                 }
-                Some((_, state)) if state.last.outcome.is_open() => {
+                Some((_, state)) if state.last.outcome.is_open() || all_gone => {
                     due.leftovers += 1;
                     due.due.push(Key { over, after, ..key });
                 }
@@ -240,6 +249,12 @@ impl Ledger {
         }
         due.due.extend(later);
         due
+    }
+
+    /// Whether the site said of every one of these keys that it does not exist, the last time it was asked. Then it is not the
+    /// keys: the address is wrong, or what it should have is late.
+    pub(crate) fn are_all_gone(&self, keys: &[Key], dt: Date) -> bool {
+        self.state().are_all_gone(keys, dt)
     }
 
     /// A day in numbers.
@@ -397,12 +412,21 @@ impl Ledger {
         Ok(())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LedgerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LedgerState {
+    fn are_all_gone(&self, keys: &[Key], dt: Date) -> bool {
+        let newest = |key: &Key| {
+            let days = self.keys.iter().filter(|(day, keys)| **day <= dt && keys.contains_key(&key.value));
+            days.max_by_key(|(day, _)| **day).and_then(|(_, keys)| keys.get(&key.value))
+        };
+        let is_gone = |key: &Key| newest(key).is_some_and(|state| state.last.outcome == Outcome::Gone);
+        !keys.is_empty() && keys.iter().all(is_gone)
+    }
+
     fn take(&mut self, mark: i64, outcome: KeyOutcome) {
         let keys = self.keys.entry(outcome.dt).or_default();
         let before = keys.remove(&outcome.key);

@@ -36,7 +36,7 @@
 //!
 //! # Reading order
 //!
-//! [`task`] → [`outcome`] → [`ledger`] → [`plan`] → [`queue`] → [`stage`] → [`decide`] → [`presence`] → [`worker`] is the frame.
+//! [`task`] → [`outcome`] → [`ledger`] → [`plan`] → [`queue`] → [`stage`] → [`decide`] → [`heartbeat`] → [`worker`] is the frame.
 //! [`source`] → [`fetch`] → [`politeness`] → [`egress`] → [`json`] → items → records → [`identity`] → [`harvest`] is how one key
 //! becomes one batch. They meet in [`harvest::harvest`].
 //!
@@ -45,14 +45,15 @@
 pub mod cancel;
 pub mod decide;
 pub mod error;
+pub mod heartbeat;
 pub mod ledger;
 pub mod leftover;
 pub mod outcome;
 pub mod plan;
-pub mod presence;
 pub mod queue;
 pub mod stage;
 pub mod task;
+pub mod unreadable;
 pub mod worker;
 
 // How one key becomes one batch.

@@ -6,9 +6,9 @@
 //! ```text
 //! landed      its list was read to the end        ─┐
 //! empty       the site answered: there is nothing  │ end the key: it is not asked for again
-//! refused     a rule of robots.txt forbids it      │ until it is due again
-//! gone        404, 410                            ─┘
-//! cut         a bound of ours was reached            ends the key for as long as the source's definition stays the same
+//! refused     a rule of robots.txt forbids it     ─┘ until it is due again
+//! gone        404, 410                              ─┐ end the key for as long as the source's definition stays the
+//! cut         a bound of ours was reached           ─┘ same; where all keys are gone none has ended (a wrong address)
 //! short       a later request failed; what came has landed        ─┐
 //! unreadable  the answer is not what the source file describes     │ open: the next run asks again,
 //! failed      asked until the receives were used up                │ and until then the day is partial
@@ -163,8 +163,9 @@ impl KeyState {
     /// Whether the key needs no asking, for a source that is defined in this way.
     pub fn is_ended(&self, definition: &str) -> bool {
         match self.last.outcome {
-            Outcome::Landed | Outcome::Empty | Outcome::Refused | Outcome::Gone => true,
-            Outcome::Cut => self.last.definition == definition,
+            Outcome::Landed | Outcome::Empty | Outcome::Refused => true,
+            // Another address may have it.
+            Outcome::Cut | Outcome::Gone => self.last.definition == definition,
             _ => false,
         }
     }
@@ -196,7 +197,8 @@ pub(crate) mod tests {
             let ends =
                 matches!(one, Outcome::Landed | Outcome::Empty | Outcome::Refused | Outcome::Gone | Outcome::Cut);
             assert_eq!(state.is_ended("d"), ends, "{one}");
-            assert_eq!(state.is_ended("another"), ends && one != Outcome::Cut, "{one}");
+            let is_asked_otherwise = matches!(one, Outcome::Cut | Outcome::Gone);
+            assert_eq!(state.is_ended("another"), ends && !is_asked_otherwise, "{one}");
             assert!(!(ends && one.is_open()), "{one} is either over or open");
             assert_eq!(serde_json::to_string(&one).unwrap(), format!("\"{one}\""));
         }

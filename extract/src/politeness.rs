@@ -2,7 +2,7 @@
 //!
 //! One [`Politeness`] is shared by everybody who fetches, so that ten workers together keep one host's pace. Before each
 //! request comes [`Politeness::admit`], in this order: is the host's circuit open, does robots.txt allow the address, wait
-//! for the pace. Workers of other processes share the pace by their [`crate::presence`]. After each answer comes [`Politeness::report`], which opens the circuit on a block page or on a storm of
+//! for the pace. Workers of other processes share the pace by their [`crate::heartbeat`]. After each answer comes [`Politeness::report`], which opens the circuit on a block page or on a storm of
 //! 429s. Nothing here looks at what was asked for.
 //!
 //! Hosts are those of the source files. [`Hosts`] says where they really are: a test or the demo sends them to a local
@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::egress::{Declared, Egress};
 use crate::error::FetchError;
-use crate::presence::Presence;
+use crate::heartbeat::Heartbeat;
 use crate::source::{Rate, Recipe, Robots, Source, host_of};
 
 mod breaker;
@@ -27,10 +27,10 @@ mod hosts;
 mod robots;
 
 pub use hosts::{HostSetting, Hosts};
-pub use robots::{RobotsTxt, Verdict};
+pub use robots::{RobotsTxt, RobotsVerdict};
 
 use breaker::{Breaker, Refusal};
-use robots::{Fetched, Missed};
+use robots::{Missed, RobotsAnswer};
 
 /// robots.txt is asked for again after a day (RFC 9309, 2.4). One that could not be had is no answer: the next request asks
 /// again, but not each of a hundred keys at the same moment.
@@ -55,9 +55,11 @@ pub struct RobotsDecision {
 
 /// What became of a request, as far as the host's circuit is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// It was answered.
     Answered,
+    /// There was no answer, or none that is of use.
+    Failed,
     /// 429 or 503 with a request to wait.
     TooMany {
         /// For how long.
@@ -79,21 +81,21 @@ pub struct Politeness {
     client: Option<reqwest::Client>,
     by_host: Mutex<HashMap<String, Arc<Host>>>,
     decisions: Mutex<Vec<RobotsDecision>>,
-    presence: OnceLock<Presence>,
+    heartbeat: OnceLock<Heartbeat>,
 }
 
 /// How asking for robots.txt ended, and when.
-type LastAsked = Option<(Instant, Result<Arc<Fetched>, Missed>)>;
+type LastAsked = Option<(Instant, Result<Arc<RobotsAnswer>, Missed>)>;
 
 /// What is known of one host.
 struct Host {
-    state: Mutex<State>,
+    state: Mutex<HostState>,
     /// Held while robots.txt is fetched, so that it is fetched once.
     robots: tokio::sync::Mutex<LastAsked>,
 }
 
 #[derive(Default)]
-struct State {
+struct HostState {
     next: Option<Instant>,
     crawl_delay: Duration,
     breaker: Breaker,
@@ -112,13 +114,13 @@ impl Politeness {
             client,
             by_host: Mutex::default(),
             decisions: Mutex::default(),
-            presence: OnceLock::new(),
+            heartbeat: OnceLock::new(),
         }
     }
 
     /// From now on the hosts' paces are shared with the other workers of the lake. The first call counts.
-    pub fn share_pace(&self, presence: &Presence) {
-        let _ = self.presence.set(presence.clone());
+    pub fn share_pace(&self, heartbeat: &Heartbeat) {
+        let _ = self.heartbeat.set(heartbeat.clone());
     }
 
     /// Waits until `url` may be asked for and gives the address to really ask.
@@ -153,10 +155,16 @@ impl Politeness {
     }
 
     /// Tells what became of a request to `url`.
-    pub fn report(&self, url: &str, outcome: &Outcome) {
+    pub fn report(&self, url: &str, outcome: &RequestOutcome) {
         let Ok(parsed) = Url::parse(url) else { return };
         let host = self.host(&host_of(&parsed));
         lock(&host.state).breaker.note(outcome, Instant::now());
+    }
+
+    /// Whether the host has answered nothing for so long that a request which failed is not to be made again at once.
+    pub(crate) fn is_silent(&self, url: &str) -> bool {
+        let Ok(parsed) = Url::parse(url) else { return false };
+        lock(&self.host(&host_of(&parsed)).state).breaker.is_silent()
     }
 
     /// What robots.txt said so far, each address once, in order.
@@ -211,8 +219,8 @@ impl Politeness {
 
     async fn pace(&self, source: &Source, name: &str, host: &Host) -> Result<(), FetchError> {
         let interval = self.hosts.rate(name).unwrap_or_else(|| source.rate()).interval;
-        let share = match self.presence.get() {
-            Some(presence) => presence.enter(name).await,
+        let share = match self.heartbeat.get() {
+            Some(heartbeat) => heartbeat.enter(name).await,
             None => 1,
         };
         let at = {
@@ -222,8 +230,8 @@ impl Politeness {
             state.next = Some(at + interval.max(state.crawl_delay) * share);
             at
         };
-        if let Some(presence) = self.presence.get() {
-            presence.wants(name, at);
+        if let Some(heartbeat) = self.heartbeat.get() {
+            heartbeat.wants(name, at);
         }
         // A pace finer than the timer is no pace.
         if at.saturating_duration_since(Instant::now()) >= Duration::from_millis(1) {
@@ -283,7 +291,7 @@ impl Politeness {
                 FetchError::Transient { url: url.to_string(), reason }
             }
             Missed::TooMany(retry_after) => {
-                lock(&host.state).breaker.note(&Outcome::TooMany { retry_after }, Instant::now());
+                lock(&host.state).breaker.note(&RequestOutcome::TooMany { retry_after }, Instant::now());
                 FetchError::RateLimited { host: name.to_owned(), retry_after }
             }
         };
@@ -293,7 +301,7 @@ impl Politeness {
         Ok(())
     }
 
-    async fn robots(&self, source: &Source, host: &Host, really: &Url) -> Result<Arc<Fetched>, Missed> {
+    async fn robots(&self, source: &Source, host: &Host, really: &Url) -> Result<Arc<RobotsAnswer>, Missed> {
         let mut cached = host.robots.lock().await;
         if let Some((at, fetched)) = cached.as_ref() {
             let fresh = if fetched.is_ok() { ROBOTS_FRESH } else { ROBOTS_RETRY };

@@ -16,6 +16,8 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field as ArrowField};
 use arrow::error::ArrowError;
 use catalog::{Date, Timestamp};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use sha2::{Digest, Sha256};
 
@@ -38,7 +40,7 @@ pub(crate) struct Record {
     pub(crate) order: Option<Timestamp>,
     /// The same for two forms of one item.
     pub(crate) content: [u8; 32],
-    /// Whether the document's cache was its source, in which an item may look different.
+    /// Whether a document was its source, in which an item may look different.
     pub(crate) is_joined: bool,
 }
 
@@ -87,9 +89,10 @@ enum Cell {
 
 /// Scrubs the item and maps it.
 pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, item: Item<'_>) -> Record {
+    let is_joined = !matches!(item, Item::Raw(_));
     let (raw, mut item) = match item {
         Item::Joined(item) => (None, item),
-        Item::Raw(raw) => match Json::parse(raw) {
+        Item::Raw(raw) | Item::Embedded(raw) => match Json::parse(raw) {
             Ok(item) => (Some(raw), item),
             Err(why) => return unreadable(source, key, raw, &why),
         },
@@ -140,7 +143,7 @@ pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, item: Item
         _ => None,
     };
     let error = if errors.is_empty() { None } else { Some(errors.join("; ")) };
-    Record { payload, cells, error, key: name, order, content, is_joined: raw.is_none() }
+    Record { payload, cells, error, key: name, order, content, is_joined }
 }
 
 /// An item that is no JSON: nothing of it can be mapped. What it was is kept where no rule says that a part of it must not
@@ -273,9 +276,18 @@ fn convert(field: &Field, value: &Json) -> Result<Cell, String> {
                 .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)));
             number.and_then(|text| finite(&text)).map_or_else(wrong, |number| Ok(Cell::Float(number)))
         }
-        (FieldType::Timestamp, _, Some(text)) => {
-            text.trim().parse::<Timestamp>().map_or_else(|_| wrong(), |at| Ok(Cell::Time(at.as_microsecond())))
-        }
+        (FieldType::Timestamp, _, Some(text)) => match instant(text.trim(), field.zone.as_ref()) {
+            Some(at) => Ok(Cell::Time(at.as_microsecond())),
+            None if field.zone.is_none() && text.trim().parse::<DateTime>().is_ok() => {
+                let found = found(value);
+                Err(format!(
+                    "expected `{}` to be {}, found {found}: say whose clock it is, `zone = \"Asia/Seoul\"`",
+                    field.column,
+                    words(field.kind)
+                ))
+            }
+            None => wrong(),
+        },
         (FieldType::Bool, Json::Bool(flag), _) => Ok(Cell::Bool(*flag)),
         (FieldType::Count, Json::List(elements), _) => {
             i64::try_from(elements.len()).map_or_else(|_| wrong(), |count| Ok(Cell::Int(count)))
@@ -285,6 +297,14 @@ fn convert(field: &Field, value: &Json) -> Result<Cell, String> {
         }
         _ => wrong(),
     }
+}
+
+/// An instant as it is written, or, where it is known whose clock is meant, a time or a day of that clock.
+fn instant(text: &str, zone: Option<&TimeZone>) -> Option<Timestamp> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at);
+    }
+    Some(text.parse::<DateTime>().ok()?.to_zoned(zone?.clone()).ok()?.timestamp())
 }
 
 fn list<'v>(field: &Field, values: impl Iterator<Item = &'v Json>) -> Result<Cell, String> {

@@ -35,7 +35,10 @@ pub use limits::Limits;
 pub(crate) use percent::percent_encode_path;
 pub use pointer::Pointer;
 pub(crate) use pointer::{Found, FoundText};
-pub use recipe::{BrowserRecipe, DocumentRecipe, HttpRecipe, Method, More, MoreRecipe, Recipe};
+pub use recipe::{
+    BrowserRecipe, CacheRecipe, DocumentRecipe, HttpRecipe, Method, More, MoreRecipe, NextRecipe, Recipe, StatePlace,
+    StateRecipe,
+};
 pub use secret::Secrets;
 pub(crate) use template::host_of;
 pub use template::{JsonTemplate, Place, UrlTemplate};
@@ -256,9 +259,18 @@ pub struct Rate {
     pub interval: Duration,
 }
 
+/// One request a day is the slowest pace that still ends.
+const SLOWEST: Duration = Duration::from_hours(24);
+
 impl Rate {
     /// One request a second: what a host is asked at most when nobody says otherwise.
     pub const DEFAULT: Self = Self { interval: Duration::from_secs(1) };
+
+    /// So many requests a second; nothing for a number that is no pace: none at all, or slower than one a day.
+    pub fn per_second(rate: f64) -> Option<Self> {
+        let interval = Duration::try_from_secs_f64(1.0 / rate).ok()?;
+        (rate.is_finite() && rate > 0.0 && interval <= SLOWEST).then_some(Self { interval })
+    }
 
     /// Reads `1/s`, `30/min` or `100/h`.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -271,9 +283,9 @@ impl Rate {
             "h" | "hour" => 3600.0,
             _ => return Err(expected()),
         };
-        // 100,000 a second is a local replica without a pace; one a day is the slowest that still ends.
+        // 100,000 a second is a local replica without a pace.
         let interval = seconds / count;
-        if !count.is_finite() || count <= 0.0 || !(1e-5..=86_400.0).contains(&interval) {
+        if !count.is_finite() || count <= 0.0 || !(1e-5..=SLOWEST.as_secs_f64()).contains(&interval) {
             return Err(format!("expected a rate between one a day and 100000 a second, found `{text}`"));
         }
         Ok(Self { interval: Duration::from_secs_f64(interval) })

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 
-use catalog::{Date, SourceName};
+use catalog::{Date, SourceName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What a source is asked for: a search word, a place id, a file name, a date.
@@ -39,12 +39,15 @@ pub struct Key {
     /// for queues that remember which tasks they were sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
+    /// When a run asked for it. No part of the task's id: who finds the task much later leaves it, see [`crate::plan::is_late`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Timestamp>,
 }
 
 impl Key {
     /// A key without a watermark.
     pub fn new(value: impl Into<String>) -> Self {
-        Self { value: value.into(), since: None, over: None, after: None }
+        Self { value: value.into(), since: None, over: None, after: None, planned: None }
     }
 
     /// A name for the key that is safe in a path, whatever script the key is written in: 128 bits of its hash.
@@ -172,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_watermark_is_not_part_of_the_name() {
-        let with = Key { value: "a".into(), since: Some("2026-09-30".into()), over: None, after: None };
+        let with = Key { since: Some("2026-09-30".into()), ..Key::new("a") };
         let task = Task::new(&source(), day("2026-10-01"), vec![with.clone()]);
         assert_eq!(task.id, Task::new(&source(), day("2026-10-01"), keys(&["a"])).id);
         assert_eq!(task.keys, vec![with]);
@@ -187,8 +190,7 @@ mod tests {
 
     #[test]
     fn of_two_watermarks_the_one_that_fetches_more_stays() {
-        let at =
-            |since: Option<&str>| Key { value: "a".into(), since: since.map(str::to_owned), over: None, after: None };
+        let at = |since: Option<&str>| Key { since: since.map(str::to_owned), ..Key::new("a") };
         assert_eq!(distinct(vec![at(Some("5")), at(Some("3"))]), vec![at(Some("3"))]);
         assert_eq!(distinct(vec![at(Some("5")), at(None)]), vec![at(None)]);
     }

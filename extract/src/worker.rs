@@ -16,13 +16,16 @@
 //! and sends it and waits for workers; [`work()`] is such a worker, which takes the tasks of any day and source. A queue that
 //! can't tell days apart gives a run other days' tasks as well, and it does them, since somebody waits for them.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalog::simulation::sleep;
 use catalog::{Date, Lake, RunId, Timestamp};
 use serde::Serialize;
 
+use self::claim::{Claims, Holder};
 use self::context::WorkerContext;
 use self::day::Day;
 use self::open_source::OpenSource;
@@ -30,16 +33,17 @@ use self::pool::WorkerPool;
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::fetch::{Fetch, Fetchers};
+use crate::heartbeat::Heartbeat;
 use crate::identity::IdentityKey;
 use crate::ledger::{DueKeys, Ledger};
 use crate::outcome::{KeyOutcome, Outcome};
 use crate::plan;
 use crate::politeness::RobotsDecision;
-use crate::presence::Presence;
 use crate::queue::Queue;
 use crate::source::Source;
-use crate::task::{Key, Task};
+use crate::task::Key;
 
+mod claim;
 mod context;
 mod day;
 mod external;
@@ -83,7 +87,7 @@ pub struct Extractor {
     /// Raised to stop: messages are handed back, staged keys stay.
     pub cancel: Cancel,
     /// Says that we live, and shares the hosts' pace with others; none where nobody else is.
-    pub presence: Option<Presence>,
+    pub heartbeat: Option<Heartbeat>,
     /// What may be left alone.
     pub tuning: Tuning,
 }
@@ -145,6 +149,8 @@ pub struct Extracted {
     pub blocked: Vec<(String, String)>,
     /// Keys left undone: a blocked host's.
     pub left: u64,
+    /// Keys that were left to other runs, which ask for them on other days.
+    pub left_to: Vec<LeftTo>,
     /// What robots.txt said.
     pub robots: Vec<RobotsDecision>,
     /// Tasks whose lease we lost.
@@ -152,10 +158,25 @@ pub struct Extracted {
     pub lost: u64,
 }
 
+/// Keys that another run held, so that this one did not ask for them too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftTo {
+    /// The other run.
+    pub run: String,
+    /// Its day.
+    pub dt: Date,
+    /// How many keys.
+    pub keys: u64,
+}
+
 impl Extracted {
     /// Whether something of the day is missing.
     pub fn is_partial(&self) -> bool {
-        self.left > 0 || !self.open.is_empty() || !self.blocked.is_empty() || self.excess.is_some()
+        self.left > 0
+            || !self.left_to.is_empty()
+            || !self.open.is_empty()
+            || !self.blocked.is_empty()
+            || self.excess.is_some()
     }
 }
 
@@ -185,9 +206,14 @@ pub async fn extract_with(
     keys: Vec<Key>,
 ) -> Result<Extracted, Error> {
     let open = OpenSource::new(&ctx.lake, source, Arc::clone(fetch), dt).await?;
-    let (day, tasks) = prepare(ctx, &open, dt, &keys).await?;
+    let day = prepare(ctx, &open, dt, &keys).await?;
     let ending = Day::new(ctx, &open, dt);
-    let ended = Arc::new(WorkerPool::new(WorkerContext::of_day(ctx, Arc::clone(&open), day))).extract(tasks).await;
+    let pool = Arc::new(WorkerPool::new(WorkerContext::of_day(ctx, Arc::clone(&open), day)));
+    let claims = Claims::new(ctx, &open, dt);
+    let ended = share(&pool, &open, claims.as_ref(), dt, &keys).await;
+    if let Some(claims) = &claims {
+        claims.release().await;
+    }
     match ended {
         Ok(extracted) => conclude(&open, &ending, dt, &keys, extracted).await,
         Err(error) => {
@@ -200,17 +226,99 @@ pub async fn extract_with(
     }
 }
 
-/// What a day has to do: keys whose rows were lost are opened again first, garbage of earlier runs is removed.
-async fn prepare(ctx: &Extractor, open: &Arc<OpenSource>, dt: Date, keys: &[Key]) -> Result<(Day, Vec<Task>), Error> {
+/// What comes before a day is planned: keys whose rows were lost are opened again, garbage of earlier runs is removed.
+async fn prepare(ctx: &Extractor, open: &Arc<OpenSource>, dt: Date, keys: &[Key]) -> Result<Day, Error> {
     let lost = open.ledger.reopen_lost(dt, &Day::new(ctx, open, dt).info()).await?;
     if lost > 0 {
         tracing::warn!(source = %open.source.name(), %dt, keys = lost, "rows are no longer in the table: their keys are asked for again");
     }
-    let due = open.ledger.due(keys, dt, open.source.every_days());
-    let tasks = plan::tasks(open.source.name(), dt, &due, open.source.keys_per_task());
     let day = Day::new(ctx, open, dt);
-    day.sweep(&tasks).await;
-    Ok((day, tasks))
+    day.sweep(&open.ledger.due(keys, dt, open.source.every_days()).due).await;
+    Ok(day)
+}
+
+/// Does what is due, together with other runs that do the same now: what they hold is left to them ([`claim`]).
+async fn share(
+    pool: &Arc<WorkerPool>,
+    open: &Arc<OpenSource>,
+    claims: Option<&Claims<'_>>,
+    dt: Date,
+    keys: &[Key],
+) -> Result<Extracted, Error> {
+    let (ctx, every_days) = (&pool.shared().ctx, open.source.every_days());
+    let Some(day) = &pool.shared().day else { return Ok(Extracted::default()) };
+    let mut left = 0;
+    let mut held: BTreeMap<String, Holder> = BTreeMap::new();
+    let is_left_to = |held: &BTreeMap<String, Holder>, key: &Key| {
+        held.contains_key(&key.value) && open.ledger.was_asked_since(day.began_at, &key.value, dt)
+    };
+    loop {
+        let mut due = open.ledger.due(keys, dt, every_days);
+        let mut number = 0;
+        let leftovers = due.leftovers;
+        due.leftovers = 0;
+        due.due.retain(|key| {
+            number += 1;
+            let stays = day.is_left(key) && !is_left_to(&held, key);
+            due.leftovers += usize::from(stays && number <= leftovers);
+            stays
+        });
+        if due.due.is_empty() {
+            break;
+        }
+        let theirs = match claims {
+            None => BTreeMap::new(),
+            Some(claims) => {
+                let (mine, theirs) = claims.take(&due.due).await?;
+                let first: HashSet<&str> = due.due[..due.leftovers].iter().map(|key| key.value.as_str()).collect();
+                let leftovers = mine.iter().filter(|key| first.contains(key.value.as_str())).count();
+                (due.due, due.leftovers) = (mine, leftovers);
+                theirs
+            }
+        };
+        held.extend(theirs.iter().map(|(key, holder)| (key.clone(), holder.clone())));
+        if !due.due.is_empty() {
+            for key in &due.due {
+                held.remove(&key.value);
+            }
+            let tasks = plan::tasks(open.source.name(), dt, &due, open.source.keys_per_task(), (ctx.now)());
+            left = Arc::clone(pool).extract(tasks).await?.left;
+            if pool.ends() {
+                break;
+            }
+        } else if theirs.values().all(|holder| holder.dt != dt && holder.is_sure) {
+            break;
+        } else {
+            if theirs.values().any(|holder| holder.dt == dt) {
+                Arc::clone(pool).join().await?;
+            }
+            let pause = ctx.heartbeat.as_ref().map_or(ctx.tuning.poll_interval, Heartbeat::interval);
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = ctx.cancel.cancelled() => {}
+            }
+            if ctx.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if pool.ends() {
+                break;
+            }
+        }
+        open.ledger.catch_up(&open.table.snapshot().await?).await?;
+    }
+    let mut extracted = pool.shared().stats.numbers();
+    extracted.left = left;
+    extracted.left_to = left_to(&held, &open.ledger.due(keys, dt, every_days), dt);
+    Ok(extracted)
+}
+
+/// Which keys that are still due were left to others, by run.
+fn left_to(held: &BTreeMap<String, Holder>, due: &DueKeys, dt: Date) -> Vec<LeftTo> {
+    let mut runs: BTreeMap<(Date, &str), u64> = BTreeMap::new();
+    for holder in due.due.iter().filter_map(|key| held.get(&key.value)).filter(|holder| holder.dt != dt) {
+        *runs.entry((holder.dt, holder.run.as_str())).or_default() += 1;
+    }
+    runs.into_iter().map(|((dt, run), keys)| LeftTo { run: run.to_owned(), dt, keys }).collect()
 }
 
 /// What a run has to tell of a day: also what an earlier run left open.
@@ -225,13 +333,19 @@ async fn conclude(
     let is_bad = |last: &KeyOutcome| last.outcome.is_open() || last.outcome == Outcome::Cut;
     let states = keys.iter().filter_map(|key| open.ledger.get(dt, &key.value));
     extracted.open = states.map(|state| state.last).filter(is_bad).collect();
-    extracted.excess = excess(open, dt);
+    extracted.excess = excess(open, dt, keys);
     Ok(extracted)
 }
 
 /// Whether more of a day was set aside, or refused, than the source may have. A change of the site does not fail: it sets
 /// everything aside.
-fn excess(open: &OpenSource, dt: Date) -> Option<String> {
+fn excess(open: &OpenSource, dt: Date, keys: &[Key]) -> Option<String> {
+    if open.ledger.are_all_gone(keys, dt) {
+        let count = keys.len();
+        return Some(format!(
+            "the site does not have any of the {count} keys: the address is wrong, or they are late; the next run asks again"
+        ));
+    }
     let (summary, bound) = (open.ledger.summary(dt), open.source.tolerance());
     let over = |part: u64, of: u64| part > 0 && part as f64 > bound * of as f64;
     let (keys, refused) = (summary.keys.values().sum(), summary.keys.get(&Outcome::Refused).copied().unwrap_or(0));

@@ -12,7 +12,7 @@ with ranked as (
         reviews,
         recent_reviews,
         case when cardinality(keywords) >= 1 then keywords[1] end as known_for,
-        percent_rank() over (partition by split_part(area, ' ', 2) order by reviews) as crowd
+        percent_rank() over (partition by nullif(split_part(area, ' ', 2), '') order by reviews) as crowd
     from marts.places
 )
 
@@ -29,5 +29,5 @@ where rating >= 4
     and reviews >= 5
     and recent_reviews >= 1
     and crowd * 2 <= 1
-order by rating desc, reviews desc, place_id
+order by rating desc nulls last, reviews desc nulls last, place_id
 limit 20

@@ -11,7 +11,7 @@ with places_of_a_list as (
 
 votes as (
     select
-        split_part(p.area, ' ', 2) as district,
+        nullif(split_part(p.area, ' ', 2), '') as district,
         case when cardinality(r.keywords) >= l.n then r.keywords[l.n] end as keyword,
         case when cardinality(r.keywords) >= l.n then r.keyword_reviews[l.n] end as reviews
     from marts.place_reviews as r
@@ -34,7 +34,7 @@ ranked as (
         district,
         keyword,
         reviews,
-        row_number() over (partition by district order by reviews desc, keyword) as place_in_district
+        row_number() over (partition by district order by reviews desc nulls last, keyword) as place_in_district
     from totals
 )
 

@@ -2,7 +2,7 @@
 -- tables: staging.reviews, staging.places
 -- run: onggi sql - < sql/analyses/revisit_share.sql          (add --athena to ask Athena)
 select
-    split_part(p.area, ' ', 2) as district,
+    nullif(split_part(p.area, ' ', 2), '') as district,
     count(*) as reviews,
     count(*) filter (where r.visit_count >= 2) as revisits,
     round(count(*) filter (where r.visit_count >= 2) / cast(count(*) as double), 3) as revisit_share,
@@ -10,5 +10,5 @@ select
 from staging.reviews as r
 join staging.places as p on p.place_id = r.place_id
 where r.visit_count is not null
-group by split_part(p.area, ' ', 2)
-order by revisit_share desc, district
+group by nullif(split_part(p.area, ' ', 2), '')
+order by revisit_share desc nulls last, district

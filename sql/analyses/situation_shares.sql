@@ -25,7 +25,7 @@ ranked as (
         place_id,
         votes,
         share,
-        row_number() over (partition by situation order by share desc, place_id) as place_in_situation
+        row_number() over (partition by situation order by share desc nulls last, place_id) as place_in_situation
     from shares
     where situation is not null
         and reviews >= 10
@@ -41,4 +41,4 @@ select
 from ranked as s
 join marts.places as p on p.place_id = s.place_id
 group by s.situation
-order by reviews desc, s.situation
+order by reviews desc nulls last, s.situation

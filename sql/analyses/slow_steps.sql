@@ -4,7 +4,7 @@
 with last_runs as (
     select
         run,
-        row_number() over (order by started_at desc) as age
+        row_number() over (order by started_at desc nulls last) as age
     from ops.runs
 )
 
@@ -20,4 +20,4 @@ from ops.steps as s
 join last_runs as l on l.run = s.run
 where l.age <= 10
 group by s.kind, s.name
-order by longest_seconds desc, s.kind, s.name
+order by longest_seconds desc nulls last, s.kind, s.name

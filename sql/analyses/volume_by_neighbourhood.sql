@@ -18,4 +18,4 @@ select
     d.rating
 from marts.reviews_daily as d
 join newest as n on n.dt = d.dt
-order by d.reviews_30d desc, d.area
+order by d.reviews_30d desc nulls last, d.area

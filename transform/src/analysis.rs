@@ -8,8 +8,10 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use catalog::{Diagnostic, TableName};
 use datafusion::datasource::empty::EmptyTable;
+use datafusion::logical_expr::LogicalPlan;
 
 use crate::explain::SqlProblem;
+use crate::lint;
 use crate::memo::{self, Memo};
 use crate::model::{ModelFile, Models};
 use crate::nearest::nearest;
@@ -33,21 +35,46 @@ impl Models {
         if let Some(known) = CHECKED.get(&key) {
             return known.to_vec();
         }
+        let found = self.look_at(analyses, schemas, |analysis, session| {
+            self.plan_analysis(analysis, session, schemas).err().unwrap_or_default()
+        });
+        CHECKED.keep(key, found.as_slice().into());
+        found
+    }
+
+    /// Says everything in the analyses that Athena would answer differently than this program, and how to write it so that both
+    /// agree.
+    pub fn check_portable(
+        &self,
+        analyses: &[ModelFile],
+        schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
+    ) -> Vec<Diagnostic> {
+        self.look_at(analyses, schemas, |analysis, session| {
+            let plan = self.plan_analysis(analysis, session, schemas).ok().flatten();
+            // What is no SQL here is said by others, or may be SQL there.
+            let statement = Statement::parse(&analysis.text);
+            statement.map(|statement| lint::portable(&statement, plan.as_ref())).unwrap_or_default()
+        })
+    }
+
+    fn look_at(
+        &self,
+        analyses: &[ModelFile],
+        schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
+        look: impl Fn(&ModelFile, &Session) -> Vec<SqlProblem>,
+    ) -> Vec<Diagnostic> {
         // A session that does not start is reported by the check of the models.
         let Ok(session) = Session::for_planning() else { return Vec::new() };
         if !analyses.is_empty() {
             self.plan_into(&session, schemas);
         }
         let found = analyses.iter().flat_map(|analysis| {
-            let wrong = self.check_analysis(analysis, &session, schemas).err().unwrap_or_default();
-            wrong.into_iter().map(|wrong| {
+            look(analysis, &session).into_iter().map(|wrong| {
                 let Position { line, column } = place_of(&wrong, &analysis.text);
                 Diagnostic { file: analysis.path.clone(), line, column, message: wrong.message, hint: wrong.hint }
             })
         });
-        let found: Arc<[Diagnostic]> = found.collect();
-        CHECKED.keep(key, Arc::clone(&found));
-        found.to_vec()
+        found.collect()
     }
 
     /// All that their check hangs on: the models, the analyses, and the columns of the tables that these name.
@@ -65,12 +92,13 @@ impl Models {
         hash.finish()
     }
 
-    fn check_analysis(
+    /// The plan of an analysis as it was written; none where a model that it asks is broken itself, as its own check says.
+    fn plan_analysis(
         &self,
         analysis: &ModelFile,
         session: &Session,
         schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
-    ) -> Result<(), Vec<SqlProblem>> {
+    ) -> Result<Option<LogicalPlan>, Vec<SqlProblem>> {
         let wrong =
             |message: String, place: Option<Position>, hint: Option<String>| vec![SqlProblem { message, place, hint }];
         let statement = Statement::parse(&analysis.text).map_err(|wrong| vec![wrong])?;
@@ -96,7 +124,7 @@ impl Models {
                 continue;
             }
             if table.as_ref().is_some_and(|table| self.get(table).is_some()) {
-                return Ok(()); // The model is broken itself, and its own check says so.
+                return Ok(None);
             }
             let names: Vec<String> = self.iter().map(|model| model.name().to_string()).collect();
             let hint = nearest(name, names.iter().map(String::as_str)).map(|meant| format!("did you mean `{meant}`?"));
@@ -105,7 +133,7 @@ impl Models {
         if !missing.is_empty() {
             return Err(missing);
         }
-        plan_all(&statement, &analysis.text, session).map(drop)
+        plan_all(&statement, &analysis.text, session).map(|(written, _)| Some(written))
     }
 }
 

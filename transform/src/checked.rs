@@ -1,29 +1,37 @@
 //! Arithmetic and functions of the engine that fail where the engine's own would go on with something wrong or without end.
 //!
 //! The engine lets integers wrap around, and makes values of any length outside of its memory limit. Here a number that does not
-//! fit is an error of the query, and so is a value that is too long.
+//! fit is an error of the query, and so is a value that is too long. NaN stands behind all numbers, however it is looked at.
 
 mod arithmetic;
 mod bounded;
+mod extreme;
+mod single;
 mod sum;
 
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::expr::{BinaryExpr, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
 use datafusion::optimizer::AnalyzerRule;
 
 use arithmetic::Operation;
+use single::Single;
+
+/// Functions that answer NaN where there is no number.
+const MAY_BE_NAN: [&str; 9] = ["sqrt", "ln", "log", "log2", "log10", "power", "acos", "asin", "acosh"];
 
 /// Puts the functions in the place of the engine's own, and the rule behind its rules.
 pub(crate) fn install(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     bounded::replace(builder.scalar_functions().get_or_insert_with(Vec::new));
-    sum::replace(builder.aggregate_functions().get_or_insert_with(Vec::new));
+    let aggregates = builder.aggregate_functions().get_or_insert_with(Vec::new);
+    sum::replace(aggregates);
+    extreme::replace(aggregates);
     builder.with_analyzer_rule(Arc::new(CheckedOperators))
 }
 
@@ -56,22 +64,53 @@ impl AnalyzerRule for CheckedOperators {
 }
 
 fn checked(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
-    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Transformed::no(expr) };
+    let (left, op, right) = match &expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => (left.as_ref(), *op, right.as_ref()),
+        Expr::Negative(inner) => match negated(inner, schema) {
+            Some(negated) => return Transformed::yes(negated),
+            None => return one_nan(expr, schema),
+        },
+        Expr::ScalarFunction(function) if MAY_BE_NAN.contains(&function.name()) => return one_nan(expr, schema),
+        _ => return Transformed::no(expr),
+    };
     let (Ok(one), Ok(two)) = (left.get_type(schema), right.get_type(schema)) else { return Transformed::no(expr) };
+    let integers = one.is_integer() && one == two;
     let operation = match op {
-        Operator::Plus => Operation::Add,
-        Operator::Minus => Operation::Subtract,
-        Operator::Multiply => Operation::Multiply,
-        Operator::StringConcat => {
-            return Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(bounded::checker(), vec![expr])));
+        Operator::Plus if integers => Operation::Add,
+        Operator::Minus if integers => Operation::Subtract,
+        Operator::Multiply if integers => Operation::Multiply,
+        Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo => {
+            return one_nan(expr, schema);
+        }
+        Operator::StringConcat => return Transformed::yes(call(bounded::checker(), vec![expr])),
+        Operator::BitwiseShiftLeft | Operator::BitwiseShiftRight if integers => {
+            let places = call(single::function(Single::Places), vec![right.clone()]);
+            let shift = BinaryExpr { left: Box::new(left.clone()), op, right: Box::new(places) };
+            return Transformed::yes(Expr::BinaryExpr(shift));
         }
         _ => return Transformed::no(expr),
     };
-    if !one.is_integer() || one != two {
-        return Transformed::no(expr);
+    Transformed::yes(call(arithmetic::function(operation), vec![left.clone(), right.clone()]))
+}
+
+/// The number, except that there is one NaN.
+fn one_nan(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    if expr.get_type(schema).is_ok_and(|kind| kind.is_floating()) {
+        Transformed::yes(call(single::function(Single::OneNan), vec![expr]))
+    } else {
+        Transformed::no(expr)
     }
-    let arguments = vec![left.as_ref().clone(), right.as_ref().clone()];
-    Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(arithmetic::function(operation), arguments)))
+}
+
+/// The negative of an integer: what is left of zero when it is taken away, for the smallest has none.
+fn negated(inner: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let kind = inner.get_type(schema).ok().filter(arrow::datatypes::DataType::is_signed_integer)?;
+    let zero = Expr::Literal(ScalarValue::new_zero(&kind).ok()?, None);
+    Some(call(arithmetic::function(Operation::Subtract), vec![zero, inner.clone()]))
+}
+
+fn call(function: Arc<ScalarUDF>, arguments: Vec<Expr>) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments))
 }
 
 #[cfg(test)]

@@ -258,12 +258,16 @@ pub(crate) fn refuse(plan: &LogicalPlan) -> Result<()> {
     lint::wrong_answers(plan).into_iter().next().map_or(Ok(()), |problem| Err(problem.into()))
 }
 
-/// Makes sure that files can be made in a folder.
+/// Makes sure that files can be made in a folder, by making one: what its mode says is not the last word, as in a folder of
+/// somebody else, or of a file system that is read only.
 fn writable(dir: &std::path::Path) -> std::io::Result<()> {
-    if std::fs::metadata(dir)?.permissions().readonly() {
-        return Err(std::io::ErrorKind::PermissionDenied.into());
+    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    std::fs::write(&probe, [])?;
+    match std::fs::remove_file(&probe) {
+        // Another engine of this process looked at the same moment.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
-    Ok(())
 }
 
 /// The error for a table that is not there, with the nearest one that is.
@@ -414,6 +418,18 @@ mod tests {
 
         let error = isolated::<()>("planning", async { panic!("{} terms", 2_000) }).await.unwrap_err();
         assert_eq!(error.to_string(), "running planning panicked: 2000 terms");
+    }
+
+    #[test]
+    fn what_only_looks_writable_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        writable(folder.path()).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        // Its mode lets the owner write, and nobody can.
+        let kernel = std::path::Path::new("/sys/kernel");
+        if kernel.is_dir() {
+            assert!(writable(kernel).is_err());
+        }
     }
 
     #[test]

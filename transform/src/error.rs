@@ -120,6 +120,12 @@ impl Error {
             }
             Self::Contended { .. } => Some("run again when the other run has ended".to_owned()),
             Self::Lake { source, .. } => source.hint(),
+            // Files were written whole: one that can't be read was changed by somebody else.
+            Self::Query { source, .. }
+                if matches!(source.find_root(), DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_)) =>
+            {
+                Some("`onggi upkeep` names the files of the lake that are gone or cut".to_owned())
+            }
             Self::Query { .. } | Self::Panicked { .. } | Self::Engine { .. } => None,
         }
     }

@@ -43,6 +43,7 @@ mod checked;
 mod engine;
 mod error;
 mod explain;
+mod extent;
 mod facts;
 mod function;
 mod graph;
@@ -62,6 +63,7 @@ mod state;
 mod statement;
 mod templates;
 mod verify;
+mod window;
 
 pub use build::{Builder, Outcome};
 pub use engine::{Answer, Engine, EngineOptions};

@@ -4,6 +4,7 @@
 //! for from one that was slipped in.
 
 mod latest;
+mod portable;
 mod types;
 
 use arrow::datatypes::DataType;
@@ -16,6 +17,7 @@ use crate::explain::SqlProblem;
 use crate::position::Position;
 
 pub(crate) use latest::latest;
+pub(crate) use portable::portable;
 pub(crate) use types::mixed_types;
 
 /// Where the engine is known to answer otherwise than SQL says, and what to write instead.

@@ -19,7 +19,9 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
 
 use crate::checked;
+use crate::extent;
 use crate::function;
+use crate::window;
 
 /// The catalog that `layer.name` is looked up in.
 const CATALOG: &str = "lake";
@@ -30,7 +32,7 @@ const NO_LAYER: &str = "main";
 static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut builder = SessionStateBuilder::new().with_config(SessionConfig::new()).with_default_features();
     builder.scalar_functions().get_or_insert_with(Vec::new).extend(function::udfs());
-    checked::install(builder).build()
+    window::install(checked::install(builder)).build()
 });
 
 /// What sessions that only plan are copied from.
@@ -66,7 +68,7 @@ fn config(options: Options) -> SessionConfig {
 }
 
 /// Raised when a rule or a function of the engine that this crate replaces begins to answer differently.
-const RULES: u32 = 1;
+const RULES: u32 = 2;
 
 /// What the engine's answers depend on beside statement and rows: part of every mark.
 static ANSWERS: LazyLock<String> = LazyLock::new(|| {
@@ -190,8 +192,10 @@ impl Session {
         self.add(name, Arc::new(ViewTable::new(plan, Some(sql.to_owned()))))
     }
 
-    /// Plans a statement over the tables that were added.
+    /// Plans a statement over the tables that were added, unless that would grow beyond all measure.
     pub(crate) async fn plan(&self, statement: Parsed) -> Result<LogicalPlan> {
-        self.state.statement_to_plan(statement).await
+        let plan = self.state.statement_to_plan(statement).await?;
+        extent::admit(&plan)?;
+        Ok(plan)
     }
 }

@@ -4,6 +4,7 @@
 //! to plan is refused here: planners recurse, and a stack that overflows takes the whole process with it, not one query.
 
 mod edit;
+mod extent;
 mod reader;
 
 use std::collections::BTreeSet;
@@ -13,7 +14,6 @@ use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{Query, Statement as Sql, Visit, VisitMut};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Error, Result};
@@ -22,16 +22,10 @@ use crate::position::Position;
 
 pub(crate) use edit::Days;
 use edit::{Blank, Substitute};
-use reader::Reader;
+use reader::StatementReader;
 
-/// Longest chain of operators in one expression, such as `a or b or c …`: each link is one more level of the plan.
-const MAX_OPERATORS: usize = 500;
-/// Most joins and set operations in one statement, for the same reason.
-const MAX_RELATIONS: usize = 200;
 /// Deepest nesting of parentheses and subqueries that the parser follows.
 const MAX_NESTING: usize = 50;
-/// Most values of one list: planners go down one level for each of them.
-const MAX_VALUES: usize = 10_000;
 
 /// Functions whose answer is not a function of their arguments: a model that used one could not be built twice.
 const UNREPEATABLE: [&str; 8] =
@@ -80,7 +74,7 @@ impl Statement {
         let tokens = Tokenizer::new(&dialect, text)
             .tokenize_with_location()
             .map_err(|err| SqlProblem::new(lower(&err.message), Some(err.location.into())))?;
-        measure(&tokens)?;
+        extent::of_tokens(&tokens)?;
         let normal = normal_form(&tokens);
         let mut statements = DFParserBuilder::new(tokens)
             .with_dialect(&dialect)
@@ -101,8 +95,9 @@ impl Statement {
             equalities: 0,
             all_columns: false,
         };
-        let mut reader = Reader::default();
+        let mut reader = StatementReader::default();
         if let Some(sql) = statement.sql() {
+            extent::of_queries(sql)?;
             let _ = sql.visit(&mut reader);
         }
         statement.relations = reader.relations;
@@ -264,68 +259,6 @@ fn syntax(err: &DataFusionError) -> SqlProblem {
     });
     let message = message.replacen("Expected: ", "expected ", 1).replace(", found: EOF", ", found the end");
     SqlProblem::new(lower(&message.replace(", found: ", ", found ")), at)
-}
-
-/// Refuses what would overflow a planner's stack.
-fn measure(tokens: &[TokenWithSpan]) -> Result<(), SqlProblem> {
-    let (mut operators, mut relations) = (0, 0);
-    // How many commas stand right inside each pair of parentheses that is open; the rows of `values` are not counted.
-    let mut commas: Vec<Option<usize>> = vec![None];
-    for token in tokens {
-        match &token.token {
-            Token::LParen | Token::LBracket => commas.push(Some(0)),
-            Token::RParen | Token::RBracket => drop(commas.pop()),
-            Token::Comma => {
-                operators = 0;
-                let count = commas.last_mut().and_then(Option::as_mut).map_or(0, |count| {
-                    *count += 1;
-                    *count
-                });
-                if count >= MAX_VALUES {
-                    let message = format!("expected at most {MAX_VALUES} values in one list, found more");
-                    let problem = SqlProblem::new(message, Some(token.span.into()));
-                    return Err(problem
-                        .with_hint("write `in (select v from (values (…), (…)) as t(v))`, or keep them in a table"));
-                }
-            }
-            Token::SemiColon => operators = 0,
-            Token::Word(word) => match word.keyword {
-                Keyword::AND | Keyword::OR | Keyword::NOT => operators += 1,
-                Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::GROUP | Keyword::WHEN => operators = 0,
-                Keyword::VALUES => drop(commas.last_mut().map(Option::take)),
-                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN => relations += 1,
-                _ => {}
-            },
-            Token::Plus
-            | Token::Minus
-            | Token::Mul
-            | Token::Div
-            | Token::Mod
-            | Token::StringConcat
-            | Token::Pipe
-            | Token::Ampersand
-            | Token::Eq
-            | Token::Neq
-            | Token::Lt
-            | Token::Gt
-            | Token::LtEq
-            | Token::GtEq
-            | Token::DoubleColon => operators += 1,
-            _ => {}
-        }
-        if operators > MAX_OPERATORS || relations > MAX_RELATIONS {
-            let (what, most) = if operators > MAX_OPERATORS {
-                ("operators in one expression", MAX_OPERATORS)
-            } else {
-                ("joins and unions", MAX_RELATIONS)
-            };
-            let mut wrong =
-                SqlProblem::new(format!("expected at most {most} {what}, found more"), Some(token.span.into()));
-            wrong.hint = Some("a long chain of `or` is shorter as `in (…)`; a long list belongs in a table".to_owned());
-            return Err(wrong);
-        }
-    }
-    Ok(())
 }
 
 fn normal_form(tokens: &[TokenWithSpan]) -> String {

@@ -31,10 +31,10 @@ const SOME_DAY: catalog::Date = jiff::civil::date(1688, 8, 11);
 const MAX_ERRORS: usize = 20;
 
 /// What planning found, for who asks the same again.
-static PLANNED: Memo<Arc<Planned>> = Memo::new(32);
+static PLANNED: Memo<Arc<PlannedModels>> = Memo::new(32);
 
 /// What planning all models found.
-struct Planned {
+struct PlannedModels {
     problems: Vec<Diagnostic>,
     /// The columns of the models that could be planned.
     schemas: BTreeMap<TableName, SchemaRef>,
@@ -61,7 +61,10 @@ impl Models {
         self.planned(schemas).map(|planned| planned.schemas.clone()).unwrap_or_default()
     }
 
-    fn planned(&self, schemas: &dyn Fn(&TableName) -> Option<SchemaRef>) -> Result<Arc<Planned>, DataFusionError> {
+    fn planned(
+        &self,
+        schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
+    ) -> Result<Arc<PlannedModels>, DataFusionError> {
         let key = self.planning_key(schemas).finish();
         if let Some(known) = PLANNED.get(&key) {
             return Ok(known);
@@ -77,7 +80,7 @@ impl Models {
         }
         let problems = self.iter().flat_map(|model| check_model(self, model, &session, &mut known)).collect();
         known.retain(|table, _| self.get(table).is_some());
-        let planned = Arc::new(Planned { problems, schemas: known });
+        let planned = Arc::new(PlannedModels { problems, schemas: known });
         PLANNED.keep(key, Arc::clone(&planned));
         Ok(planned)
     }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a server may take before it answers.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a server may take before it answers: the slowest takes half a minute on an idle machine.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(4);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 

@@ -23,8 +23,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub mod guard;
 mod postgres;
+mod trino;
 
 pub use postgres::{PASSWORD, Postgres};
+pub use trino::{TRINO_CATALOG, Trino, trino};
 
 use guard::{Ready, Server, free_port};
 

@@ -40,7 +40,7 @@ impl Athena {
     ///
     /// # Errors
     /// [`Error::NoWorkgroup`], [`Error::DisabledWorkgroup`] or [`Error::NoOutput`] for what is missing.
-    pub async fn look(&self) -> Result<Output> {
+    pub async fn observe(&self) -> Result<Output> {
         let config = self.client.config().to_builder().retry_config(retries()).timeout_config(patience()).build();
         let client = aws_sdk_athena::Client::from_conf(config);
         let name = &self.settings.workgroup;
@@ -53,7 +53,7 @@ impl Athena {
 
 impl Glue {
     /// Which databases are there, of those that the tables of a lake are published into.
-    pub async fn look(&self, options: &PublishOptions) -> Result<Databases> {
+    pub async fn observe(&self, options: &PublishOptions) -> Result<Databases> {
         let config = self.client.config().to_builder().retry_config(retries()).timeout_config(patience()).build();
         let client = aws_sdk_glue::Client::from_conf(config);
         let mut databases = Databases::default();
@@ -112,11 +112,11 @@ mod tests {
         PublishOptions { project: "reviews".into(), database_prefix: "demo_".into(), ..PublishOptions::default() }
     }
 
-    async fn look(answer: Value, output: Option<&str>) -> Result<Output> {
+    async fn observe(answer: Value, output: Option<&str>) -> Result<Output> {
         let double = Double::start().await;
         double.says("GetWorkGroup", answer);
         let settings = AthenaSettings { output: output.map(str::to_owned), ..AthenaSettings::default() };
-        let looked = Athena::new(&double.sdk(), None, settings).unwrap().look().await;
+        let looked = Athena::new(&double.sdk(), None, settings).unwrap().observe().await;
         assert_eq!(double.asked("GetWorkGroup"), [json!({ "WorkGroup": "primary" })]);
         looked
     }
@@ -138,10 +138,10 @@ mod tests {
             (&strict, Some("s3://mine/"), "s3://group/"),
             (&bare, Some("s3://mine/"), "s3://mine/"),
         ] {
-            let found = look(group("ENABLED", configuration), configured).await.unwrap();
+            let found = observe(group("ENABLED", configuration), configured).await.unwrap();
             assert_eq!(found, Output::Folder(expected.to_owned()), "{configuration}");
         }
-        assert_eq!(look(group("ENABLED", &managed), None).await.unwrap(), Output::Managed);
+        assert_eq!(observe(group("ENABLED", &managed), None).await.unwrap(), Output::Managed);
     }
 
     #[tokio::test]
@@ -154,7 +154,7 @@ mod tests {
             (group("ENABLED", &bare), None, "nothing says where the answers", "set `output = "),
             (group("ENABLED", &strict), Some("s3://mine/"), "nothing says where the answers", "give the workgroup"),
         ] {
-            let error = look(answer, output).await.unwrap_err();
+            let error = observe(answer, output).await.unwrap_err();
             assert!(error.to_string().starts_with(message), "{error}");
             assert!(error.hint().unwrap().starts_with(hint), "{error}: {:?}", error.hint());
         }
@@ -166,7 +166,7 @@ mod tests {
         let glue = Glue::new(&double.sdk(), None).unwrap();
         double.says("GetDatabase", json!({ "Database": { "Name": "demo_raw" } }));
         double.fails("GetDatabase", "EntityNotFoundException", "Database not found.");
-        let looked = glue.look(&options()).await.unwrap();
+        let looked = glue.observe(&options()).await.unwrap();
         assert_eq!(looked.there, ["demo_raw"]);
         assert_eq!(looked.missing, ["demo_staging", "demo_marts", "demo_ops"]);
         assert!(double.operations().iter().all(|operation| operation == "GetDatabase"), "{:?}", double.operations());
@@ -177,7 +177,7 @@ mod tests {
         let double = Double::start().await;
         let message = "User: x is not authorized to perform: glue:GetDatabase";
         double.fails("GetDatabase", "AccessDeniedException", message);
-        let error = Glue::new(&double.sdk(), None).unwrap().look(&options()).await.unwrap_err();
+        let error = Glue::new(&double.sdk(), None).unwrap().observe(&options()).await.unwrap_err();
         assert!(error.to_string().contains("`demo_raw` (glue:GetDatabase): AccessDenied"), "{error}");
         assert!(error.hint().unwrap().contains("right"), "{:?}", error.hint());
         double.fails(
@@ -185,7 +185,7 @@ mod tests {
             "AccessDeniedException",
             "User: x is not authorized to perform: athena:GetWorkGroup",
         );
-        let error = Athena::new(&double.sdk(), None, AthenaSettings::default()).unwrap().look().await.unwrap_err();
+        let error = Athena::new(&double.sdk(), None, AthenaSettings::default()).unwrap().observe().await.unwrap_err();
         assert!(error.to_string().contains("(athena:GetWorkGroup): AccessDenied"), "{error}");
         assert!(error.hint().unwrap().contains("right"), "{:?}", error.hint());
         assert_eq!(double.operations().len(), 2, "a refusal was tried again");

@@ -80,7 +80,7 @@ async fn a_run_is_dead_when_it_is_gone_or_out_of_sight_and_silent() {
         let log = told(&lake, "r1", process.clone()).await;
         let status = async |now| log.state(now).await.unwrap().unwrap().status;
         assert_eq!([status(soon).await, status(late).await], seen, "{process:?}");
-        log.beat(late).await.unwrap();
+        log.write_heartbeat(late).await.unwrap();
         assert_eq!(status(late).await, seen[0], "it was heard again: {process:?}");
         log.event(Event::Ended { status: RunStatus::Done, totals: BTreeMap::new(), error: None }, at(9)).await.unwrap();
         assert_eq!(status(late + DEAD_AFTER * 2).await, RunStatus::Done, "an end is an end: {process:?}");

@@ -30,14 +30,15 @@ pub(crate) struct CommitNote {
 /// Reads a commit file, or says what is wrong with it.
 pub(crate) fn read_commit(bytes: &[u8]) -> std::result::Result<CommitNote, String> {
     #[derive(Deserialize)]
-    struct Line {
+    struct CommitLine {
         #[serde(rename = "commitInfo")]
         info: Option<CommitNote>,
     }
     let mut note = CommitNote::default();
     let mut lines = 0;
     for (n, line) in bytes.split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-        let line: Line = serde_json::from_slice(line).map_err(|e| format!("line {} is not an action: {e}", n + 1))?;
+        let line: CommitLine =
+            serde_json::from_slice(line).map_err(|e| format!("line {} is not an action: {e}", n + 1))?;
         lines += 1;
         note = line.info.unwrap_or(note);
     }

@@ -57,7 +57,7 @@ pub(crate) async fn encode(
     let align = Align::new(name.clone(), shape.stored_schema());
     let encoders = options.encoders.max(1);
     let (to_encoders, batches) = mpsc::channel(encoders * 2);
-    let work = Arc::new(Work {
+    let work = Arc::new(EncodeWork {
         held: Mutex::default(),
         batches: tokio::sync::Mutex::new(batches),
         failed: AtomicBool::new(false),
@@ -154,7 +154,7 @@ fn config(shape: &Snapshot, options: &WriteOptions) -> Result<WriterConfig> {
 }
 
 /// What readers and writers share.
-struct Work {
+struct EncodeWork {
     /// What came in before it was known how many encoders are worth it.
     held: Mutex<VecDeque<RecordBatch>>,
     batches: tokio::sync::Mutex<mpsc::Receiver<RecordBatch>>,
@@ -162,7 +162,7 @@ struct Work {
     rows: AtomicU64,
 }
 
-impl Work {
+impl EncodeWork {
     /// Takes in up to `limit` bytes; says whether there may be more.
     async fn hold(&self, limit: usize) -> bool {
         let mut batches = self.batches.lock().await;
@@ -197,7 +197,7 @@ async fn read(
     mut stream: SendableRecordBatchStream,
     align: Align,
     queue: mpsc::Sender<RecordBatch>,
-    work: Arc<Work>,
+    work: Arc<EncodeWork>,
 ) -> Result<()> {
     let table = align.table().clone();
     while let Some(batch) = stream.next().await {
@@ -217,7 +217,7 @@ async fn read(
 }
 
 /// Encodes what it can get until there is no more. After a failure anywhere it gives up its files.
-async fn write(mut writer: DeltaWriter, work: Arc<Work>) -> Result<Vec<Add>, deltalake::DeltaTableError> {
+async fn write(mut writer: DeltaWriter, work: Arc<EncodeWork>) -> Result<Vec<Add>, deltalake::DeltaTableError> {
     while let Some(batch) = work.next().await {
         if work.has_failed() {
             break;

@@ -42,15 +42,15 @@ pub struct Notes {
 
 /// One line of a commit file, as far as it matters here.
 #[derive(Deserialize)]
-struct Line {
-    txn: Option<Txn>,
+struct NoteLine {
+    txn: Option<TxnAction>,
     #[serde(rename = "commitInfo")]
     info: Option<Info>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Txn {
+struct TxnAction {
     app_id: String,
     version: i64,
 }
@@ -129,7 +129,7 @@ pub(super) async fn read(snapshot: &Snapshot, version: Version) -> Result<Option
     };
     let mut commit = Commit { txns: Vec::new(), note: Value::Null };
     // The store has checked that every line is an action; one of a form that is not known here has nothing for us.
-    for line in bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok()) {
+    for line in bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<NoteLine>(line).ok()) {
         commit.txns.extend(line.txn.map(|txn| (txn.app_id, txn.version)));
         if let Some(info) = line.info {
             commit.note = info.note;

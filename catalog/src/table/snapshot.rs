@@ -220,6 +220,13 @@ impl Snapshot {
         Ok(paths)
     }
 
+    /// The bytes of each of its files, as its log says, by their paths from the lake's root.
+    pub(crate) fn file_sizes(&self) -> Result<Vec<(String, u64)>> {
+        let folder = crate::path::table(&self.name);
+        let size = |bytes| u64::try_from(bytes).unwrap_or_default();
+        Ok(self.views()?.iter().map(|view| (format!("{folder}/{}", view.path()), size(view.size()))).collect())
+    }
+
     /// Which rows it shows, of one day or of all: 128 bits in hexadecimal, made of Delta's own id of the table and of the names,
     /// sizes and times of its files. Files are never changed and their names are random, so two contents are never the same by
     /// chance: not those of a table that was removed and made again, nor of one that was restored from a copy and went another

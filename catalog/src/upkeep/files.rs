@@ -52,8 +52,17 @@ pub(super) async fn list(lake: &Lake, folder: &Path) -> Result<Vec<StoredFile>> 
     listed.try_collect().await.map_err(failed)
 }
 
-/// The data files of `table` that may go.
-pub(super) async fn find(lake: &Lake, upkeep: &Upkeep, table: &TableName) -> Result<Vec<StoredFile>> {
+/// What is found among the data files of a table.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Those that may go.
+    pub(super) leftovers: Vec<StoredFile>,
+    /// Those that readers need and that are not as they were written, each with what is wrong.
+    pub(super) damaged: Vec<String>,
+}
+
+/// Looks through the data files of `table`.
+pub(super) async fn find(lake: &Lake, upkeep: &Upkeep, table: &TableName) -> Result<Found> {
     let cutoff = upkeep.cutoff();
     let folder = path::table(table);
     let mut files = list(lake, &folder).await?;
@@ -61,8 +70,9 @@ pub(super) async fn find(lake: &Lake, upkeep: &Upkeep, table: &TableName) -> Res
     let snapshot = Snapshot::newest(lake, table).await?;
     if snapshot.protocol()? != (1, 2) {
         // Another program gave it features that we don't know: their files are not ours to judge.
-        return Ok(Vec::new());
+        return Ok(Found::default());
     }
+    let damaged = damaged(lake, &snapshot, &files).await?;
     let log = list(lake, &path::log(table)).await?;
     let mut named = commits_since(lake, table, &log, snapshot.version(), cutoff).await?;
     named.extend(snapshot.file_paths()?.into_iter().filter_map(|file| inside(&folder, &Path::from(file))));
@@ -70,7 +80,29 @@ pub(super) async fn find(lake: &Lake, upkeep: &Upkeep, table: &TableName) -> Res
         let Some(name) = inside(&folder, &file.path) else { return false };
         file.modified < cutoff && is_data(&name) && !named.contains(&name)
     });
-    Ok(files)
+    Ok(Found { leftovers: files, damaged })
+}
+
+/// The files of the newest version that are not there, or are of another size. What is inside them is not looked at.
+async fn damaged(lake: &Lake, snapshot: &Snapshot, listed: &[StoredFile]) -> Result<Vec<String>> {
+    let listed: HashMap<&Path, u64> = listed.iter().map(|file| (&file.path, file.bytes)).collect();
+    let mut damaged = Vec::new();
+    for (file, bytes) in snapshot.file_sizes()? {
+        let path = Path::from(file);
+        if listed.get(&path) == Some(&bytes) {
+            continue;
+        }
+        // It may have come after the others were listed.
+        match lake.store().head(&path).await {
+            Ok(meta) if meta.size == bytes => {}
+            Ok(meta) => damaged.push(format!("`{path}` has {} bytes and was written with {bytes}", meta.size)),
+            Err(object_store::Error::NotFound { .. }) => damaged.push(format!("`{path}` is not there")),
+            Err(error) => {
+                return Err(Error::store(lake.uri().as_str(), Access::Read, format!("looking at `{path}`"), error));
+            }
+        }
+    }
+    Ok(damaged)
 }
 
 /// A file's path from its table's folder.
@@ -89,7 +121,7 @@ fn is_data(name: &str) -> bool {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct ActionLine {
     add: Option<Named>,
     remove: Option<Named>,
 }
@@ -127,7 +159,7 @@ async fn commits_since(
     let mut reads = std::pin::pin!(reads.buffer_unordered(8));
     while let Some(bytes) = reads.try_next().await? {
         for line in bytes.split(|byte| *byte == b'\n') {
-            let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
+            let Ok(line) = serde_json::from_slice::<ActionLine>(line) else { continue };
             for Named { path } in line.add.into_iter().chain(line.remove) {
                 // As it stands, and as a URL says it: others escape what we don't.
                 named.extend(Path::from_url_path(&path).ok().map(|path| path.to_string()));

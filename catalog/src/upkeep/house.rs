@@ -11,10 +11,10 @@ use crate::objects::ObjectEntry;
 use crate::path;
 use crate::run::{self, RunStatus};
 
-use super::{GRACE, Leftover, QUEUE_KEEPS, RUNS_KEPT, TaskObject, TaskObjectKind, Upkeep, Work, before};
+use super::{GRACE, Leftover, QUEUE_KEEPS, RUNS_KEPT, TaskObject, TaskObjectKind, Upkeep, UpkeepWork, before};
 
 /// Frees all kinds, each by itself: what is wrong with one keeps none of the others.
-pub(super) async fn free(work: &mut Work<'_>) {
+pub(super) async fn free(work: &mut UpkeepWork<'_>) {
     let (lake, upkeep) = (work.lake, work.upkeep);
     let of_tasks = |entries: Vec<ObjectEntry>| {
         let is_left = |it: &ObjectEntry| upkeep.landed.contains(&it.path) && it.modified < upkeep.cutoff();
@@ -28,6 +28,9 @@ pub(super) async fn free(work: &mut Work<'_>) {
     part(work, Leftover::OldPlans, plans).await;
     let sent = older(lake, &path::sent_all(), before(upkeep.now, upkeep.keep().max(QUEUE_KEEPS))).await;
     part(work, Leftover::SentLists, sent).await;
+    // A claim is as old as the run that made it; those of the dead go with the next run of their source.
+    let claims = older(lake, &path::claims(None), before(upkeep.now, QUEUE_KEEPS)).await;
+    part(work, Leftover::WorkerSigns, claims).await;
     let signs = older(lake, &path::workers(), before(upkeep.now, GRACE)).await;
     part(work, Leftover::WorkerSigns, signs).await;
     let records = build_records(lake, upkeep).await;
@@ -36,7 +39,7 @@ pub(super) async fn free(work: &mut Work<'_>) {
     part(work, Leftover::RunEvents, events).await;
 }
 
-async fn part(work: &mut Work<'_>, kind: Leftover, found: Result<Vec<ObjectEntry>>) {
+async fn part(work: &mut UpkeepWork<'_>, kind: Leftover, found: Result<Vec<ObjectEntry>>) {
     match found {
         Ok(found) => work.free_objects(kind, found).await,
         Err(error) => work.leave(&kind.to_string(), &error),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::run::{self, Event, Process, RunLog, RunStatus};
 use crate::table::tests::{DAY, NEXT, build, folder, info, name, rows, rows_in, rows_of, spec, task, write};
-use crate::{Committed, Scope};
+use crate::{Committed, Scope, Txn, TxnRule};
 
 const DAY_OF_HOURS: Duration = Duration::from_hours(24);
 
@@ -88,7 +88,7 @@ async fn files_go_that_no_version_within_the_time_names() {
     let aged = Aged::new().await;
     let table = aged.lake.create(&spec("marts.t", true)).await.unwrap();
     let replace = async |n: i64, day| {
-        let txn = crate::Txn { app_id: format!("build/{day}"), ..build(n) };
+        let txn = Txn { app_id: format!("build/{day}"), ..build(n) };
         let done =
             write(&table, vec![rows(&[n], Some(day))]).await.replace(Scope::Day(day), txn, &info()).await.unwrap();
         assert!(matches!(done, Committed::Done(_)), "{done:?}");
@@ -111,6 +111,32 @@ async fn files_go_that_no_version_within_the_time_names() {
     assert_eq!(under_way.replace(Scope::Day(DAY), build(6), &info()).await.unwrap(), Committed::Done(7));
     let fresh = Lake::open(&aged.uri, "demo").await.unwrap();
     assert_eq!(rows_of(&fresh, "marts.t", &["id"]).await, ["r10", "r6"]);
+}
+
+#[tokio::test]
+async fn files_that_readers_need_and_that_are_gone_or_cut_are_told() {
+    let aged = Aged::new().await;
+    let table = aged.lake.create(&spec("marts.t", true)).await.unwrap();
+    for (n, day) in [(1, DAY), (2, NEXT)] {
+        let txn = Txn { app_id: format!("build/{day}"), ..build(n) };
+        let _ = write(&table, vec![rows(&[n], Some(day))]).await.replace(Scope::Day(day), txn, &info()).await.unwrap();
+    }
+    assert_eq!(upkeep(&aged.lake, &aged.upkeep()).await.unwrap().damaged, Vec::<String>::new());
+    let files: Vec<PathBuf> =
+        aged.files().into_keys().filter(|file| file.extension().is_some_and(|it| it == "parquet")).collect();
+    let at = |file: &PathBuf| Path::new(&aged.uri).join(file);
+    let size = fs::metadata(at(&files[0])).unwrap().len();
+    File::options().write(true).open(at(&files[0])).unwrap().set_len(100).unwrap();
+    fs::remove_file(at(&files[1])).unwrap();
+    for dry_run in [true, false] {
+        let mut damaged = upkeep(&aged.lake, &Upkeep { dry_run, ..aged.upkeep() }).await.unwrap().damaged;
+        damaged.sort();
+        let expected = [
+            format!("marts.t: `{}` has 100 bytes and was written with {size}", files[0].display()),
+            format!("marts.t: `{}` is not there", files[1].display()),
+        ];
+        assert_eq!(damaged, expected);
+    }
 }
 
 #[tokio::test]
@@ -260,7 +286,7 @@ async fn stories_of_runs_go_when_they_are_in_the_table() {
         let process = if n == 1 { Process { pid: 0, ..Process::current() } } else { Process::current() };
         let id = crate::RunId::at(at(n));
         let log = RunLog::start(&aged.lake, id.clone(), DAY, process, at(n)).await.unwrap();
-        log.beat(at(n)).await.unwrap();
+        log.write_heartbeat(at(n)).await.unwrap();
         // The second died, the third goes on, the first was never recorded.
         if n != 1 && n != 2 {
             log.event(Event::Ended { status: RunStatus::Done, totals: BTreeMap::new(), error: None }, at(n))
@@ -297,7 +323,7 @@ async fn stories_of_runs_go_when_they_are_in_the_table() {
 async fn records_of_builds_go_that_are_not_the_last_one() {
     let aged = Aged::new().await;
     let table = aged.lake.create(&spec("marts.t", true)).await.unwrap();
-    let txn = |n| crate::Txn { app_id: format!("build/marts.t/{DAY}"), ..build(n) };
+    let txn = |n| Txn { app_id: format!("build/marts.t/{DAY}"), ..build(n) };
     let _ = write(&table, vec![rows(&[1], Some(DAY))]).await.replace(Scope::Day(DAY), txn(-7), &info()).await.unwrap();
     let record = |model: &str, day: &str, print: i64| path::state("builds", &format!("{model}~{day}~{print:016x}"));
     let kept =
@@ -339,4 +365,37 @@ async fn a_table_that_cannot_be_read_keeps_nothing_of_the_others() {
     let done = upkeep(&lake, &aged.upkeep()).await.unwrap();
     assert_eq!(done.freed.iter().map(|it| (it.kind, it.objects)).collect::<Vec<_>>(), [(Leftover::DataFiles, 1)]);
     assert!(done.left_alone.len() == 1 && done.left_alone[0].starts_with("raw.broken: "), "{:?}", done.left_alone);
+}
+
+#[tokio::test]
+async fn unreadable_answers_go_day_by_day_when_their_time_is_over() {
+    let aged = Aged::new().await;
+    let name = unreadable_table().unwrap();
+    let table = aged.lake.create(&spec(name.to_string().as_str(), true)).await.unwrap();
+    let now: Timestamp = aged.now().try_into().unwrap();
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let day = |ago: i64| today.saturating_sub(jiff::Span::new().days(ago));
+    for ago in [0, 7, 8, 9, 30] {
+        let txn = Txn { app_id: format!("unreadable/{ago}"), version: 1, rule: TxnRule::AtLeast };
+        let done = table.append(vec![rows(&[ago], Some(day(ago)))], txn, &info()).await.unwrap();
+        assert!(matches!(done, Committed::Done(_)), "{done:?}");
+    }
+    let upkeep = aged.upkeep();
+    let told = super::upkeep(&aged.lake, &Upkeep { dry_run: true, ..upkeep.clone() }).await.unwrap();
+    assert_eq!(table.snapshot().await.unwrap().row_count().unwrap(), 5, "a dry run changes nothing");
+    let done = super::upkeep(&aged.lake, &upkeep).await.unwrap();
+    assert_eq!(done.freed, told.freed, "what is told is what is done");
+    let of_bodies = Freed { kind: Leftover::UnreadableBodies, objects: 2, bytes: 0 };
+    assert_eq!((done.freed, done.left_alone), (vec![of_bodies], Vec::new()));
+    let days = table.snapshot().await.unwrap().days().await.unwrap();
+    assert_eq!(days, [day(8), day(7), day(0)], "a day more, for zones that are ahead or behind");
+    assert_eq!(super::upkeep(&aged.lake, &upkeep).await.unwrap().freed, [], "nothing is left to do");
+    // Their files go with the other data files, when no version within the time names them.
+    aged.age("", 8);
+    let (freed, gone) = aged.keep_up(&aged.upkeep()).await;
+    assert_eq!(freed.first(), Some(&(Leftover::DataFiles, 2)), "{freed:?}");
+    assert!(gone.iter().any(|file| file.contains(&format!("dt={}", day(30)))), "{gone:?}");
+    // Who asks for longer keeps longer.
+    let longer = Upkeep { keep: DAY_OF_HOURS * 60, ..aged.upkeep() };
+    assert_eq!(super::upkeep(&aged.lake, &longer).await.unwrap().freed, []);
 }

@@ -26,7 +26,7 @@ impl Default for QueueSection {
             uri: None,
             endpoint: None,
             visibility_seconds: u32::try_from(tuning.visibility_timeout.as_secs()).unwrap_or(u32::MAX),
-            sign_seconds: extract::presence::INTERVAL.as_secs_f64(),
+            sign_seconds: extract::heartbeat::INTERVAL.as_secs_f64(),
         }
     }
 }

@@ -80,6 +80,66 @@ async fn an_answer_that_breaks_off_leaves_no_file_and_the_old_one_as_it_was() {
     }
 }
 
+#[tokio::test]
+async fn what_is_no_file_is_written_into_and_stays_what_it_is() {
+    use std::os::unix::fs::FileTypeExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let fifo = at("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || std::fs::read_to_string(fifo).unwrap()
+    });
+    write(rows(vec![Ok(some_rows())]), Format::Csv, Some(&fifo)).await.unwrap();
+    assert!(std::fs::metadata(&fifo).unwrap().file_type().is_fifo());
+    assert!(reader.join().unwrap().starts_with("name,text,n"));
+
+    std::fs::write(at("kept.csv"), "old").unwrap();
+    let links = [("null", Path::new("/dev/null")), ("link.csv", Path::new("kept.csv")), ("twice", Path::new("null"))];
+    for (name, target) in links {
+        std::os::unix::fs::symlink(target, at(name)).unwrap();
+        for format in [Format::Csv, Format::Json, Format::Parquet, Format::Table] {
+            write(rows(vec![Ok(some_rows())]), format, Some(&at(name))).await.unwrap();
+            assert_eq!(std::fs::read_link(at(name)).unwrap(), target, "{name} is no link any more");
+        }
+    }
+    assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    assert!(std::fs::read_to_string(at("kept.csv")).unwrap().contains("국밥"));
+
+    let error = write(rows(vec![Ok(some_rows())]), Format::Csv, Some(Path::new("/dev/full"))).await.unwrap_err();
+    assert!(format!("{error:#}").contains("No space left"), "{error:#}");
+    assert!(std::fs::metadata("/dev/full").unwrap().file_type().is_char_device());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5, "something was left");
+}
+
+#[tokio::test]
+async fn rows_for_people_steer_no_terminal_and_rows_for_programs_are_what_they_are() {
+    let evil = "국밥\u{1b}]52;c;ZXZpbA==\u{7}\u{202e}\u{9b}31m";
+    let column: ArrayRef = Arc::new(StringArray::from(vec![evil]));
+    let batch = RecordBatch::try_from_iter([("name", column)]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for format in [Format::Table, Format::Json, Format::Csv] {
+        let path = folder.path().join("rows");
+        let evil_rows = Rows { schema: batch.schema(), batches: futures::stream::iter([Ok(batch.clone())]).boxed() };
+        write(evil_rows, format, Some(&path)).await.unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        match format {
+            Format::Csv => assert!(text.contains(evil), "{text:?}"),
+            _ => assert_eq!(out::shown(&text), text, "{format:?}"),
+        }
+        if format == Format::Json {
+            let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(read["name"], evil);
+        }
+    }
+    let mut shown = Vec::new();
+    Csv { out: &mut shown, steers: false, names: true }.batch(&batch).unwrap();
+    let shown = String::from_utf8(shown).unwrap();
+    assert_eq!(out::shown(&shown), shown, "a terminal would have got it");
+}
+
 #[test]
 fn the_format_is_the_one_that_is_meant() {
     let choose = |asked, json, output: Option<&str>| Format::choose(asked, json, output.map(Path::new)).ok();

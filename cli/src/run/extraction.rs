@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 
 use catalog::CommitInfo;
 use catalog::run::StepStatus;
+use extract::heartbeat::{self, Health, Role};
 use extract::ledger::Ledger;
 use extract::outcome::{KeyOutcome, Outcome};
 use extract::plan::{Filing, filing};
-use extract::presence::{self, Health, Role};
 use extract::{Extracted, Extractor, Source};
 
 use super::{Ended, Request, Runner};
 use crate::args::Workers;
 use crate::clock;
 use crate::keys;
+use crate::out;
 use crate::progress::{Amount, Progress, counted, thousands};
 use crate::wire;
 
@@ -119,8 +120,8 @@ impl Runner<'_> {
     pub(super) async fn close(&mut self) {
         if let Some(extractor) = self.extractor.take() {
             extractor.fetchers.close().await;
-            if let Some(presence) = &extractor.presence {
-                presence.stop().await;
+            if let Some(heartbeat) = &extractor.heartbeat {
+                heartbeat.stop().await;
             }
         }
     }
@@ -150,6 +151,10 @@ fn ended(extracted: &Extracted) -> Ended {
     for (host, evidence) in &extracted.blocked {
         why.push(format!("blocked by `{host}`: {evidence}"));
     }
+    why.extend(extracted.left_to.iter().map(|left| {
+        let keys = counted(left.keys, "key");
+        format!("{keys} left to run {} of {}, which has taken them on: run again when it has ended", left.run, left.dt)
+    }));
     why.extend(extracted.excess.clone());
     why.extend(extracted.open.iter().take(NAMED).map(told));
     if extracted.open.len() > NAMED {
@@ -191,8 +196,8 @@ pub(crate) fn short(keys: u64, items: u64) -> String {
 
 /// A key that did not end as it should, in one line.
 pub(crate) fn told(last: &KeyOutcome) -> String {
-    let why = last.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-    format!("key `{}` {}{why}", last.key, last.outcome)
+    let why = last.why.as_ref().map_or_else(String::new, |why| format!(": {}", out::one_line(why)));
+    format!("key `{}` {}{why}", out::one_line(&last.key), last.outcome)
 }
 
 /// Says so when nobody works on what is waited for, and what somebody leaves alone.
@@ -203,9 +208,9 @@ async fn watch(lake: catalog::Lake, progress: Arc<Progress>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         // Who can't look says nothing; the run itself will say why.
-        let Ok(workers) = presence::workers(&lake, clock::now()).await else { continue };
+        let Ok(workers) = heartbeat::workers(&lake, clock::now()).await else { continue };
         let living: Vec<_> = workers.iter().filter(|worker| worker.health == Health::Lives).collect();
-        for note in living.iter().flat_map(|worker| &worker.sign.notes) {
+        for note in living.iter().flat_map(|worker| &worker.record.notes) {
             if !told.contains(note) {
                 progress.line(&format!("  a worker says: {note}"));
                 told.push(note.clone());

@@ -13,6 +13,7 @@ use super::files::SHELVES_EVERY;
 use super::site::List;
 use super::tables::{Row, Tables, is_set_aside, item, number, text, time};
 use super::truth;
+use super::verbs;
 use super::world::{Ran, World, day_of};
 use crate::exit::Exit;
 
@@ -39,6 +40,10 @@ pub(super) enum Law {
     Ends,
     /// The lake can be read.
     Readable,
+    /// What somebody opens again is asked for.
+    AskedAgain,
+    /// Who needs a file that is damaged says so.
+    DamageIsTold,
     /// Nothing panics.
     NothingPanics,
 }
@@ -57,6 +62,8 @@ impl Law {
             Self::NoFalseDay => "a day holds what was fetched on it",
             Self::Ends => "a run ends",
             Self::Readable => "the lake can be read",
+            Self::AskedAgain => "what is opened again is asked for",
+            Self::DamageIsTold => "a damaged file is told",
             Self::NothingPanics => "nothing panics",
         }
     }
@@ -91,11 +98,14 @@ pub(super) struct Seen<'a> {
 }
 
 /// What must be true of the lake at any time, also after a kill.
-pub(super) fn always(seen: &Seen<'_>) -> Result<(), Broken> {
+pub(super) fn always(world: &World, seen: &Seen<'_>) -> Result<(), Broken> {
+    if let Some((table, why)) = seen.after.broken().iter().find(|(table, _)| !world.is_damaged_table(table)) {
+        return Err(Broken::new(Law::Readable, format!("{table}: {why}")));
+    }
     for table in ["raw.shelves", "raw.items"] {
         raw_stays(table, seen)?;
         nothing_twice(table, seen.after)?;
-        no_false_day(table, seen)?;
+        no_false_day(world, table, seen)?;
     }
     Ok(())
 }
@@ -103,11 +113,15 @@ pub(super) fn always(seen: &Seen<'_>) -> Result<(), Broken> {
 /// What must be true after a run that ended by itself.
 pub(super) fn after_run(world: &World, ran: &Ran, seen: &Seen<'_>, is_stale_run: bool) -> Result<(), Broken> {
     quiet_does_nothing(world, ran, seen)?;
-    let today = ran.dt == world.today() && !is_stale_run;
-    if today && ran.is_done() {
+    let today = ran.dt == world.today() && ran.whole && !is_stale_run;
+    verbs::damage_is_told(world, ran, seen.after.broken())?;
+    let of_keys = ["raw.shelves", "raw.items", "staging.shelves"];
+    if today && ran.is_done() && of_keys.iter().all(|table| !seen.after.broken().contains_key(table)) {
         keys_are_done(world, ran, seen.after)?;
     }
-    checks_hold(world, ran, seen)?;
+    if seen.after.broken().is_empty() {
+        checks_hold(world, ran, seen)?;
+    }
     if ran.report.is_some() {
         truth::nothing_stale(world, ran, seen)?;
     }
@@ -162,13 +176,13 @@ fn nothing_twice(table: &str, after: &Tables) -> Result<(), Broken> {
     Ok(())
 }
 
-fn no_false_day(table: &str, seen: &Seen<'_>) -> Result<(), Broken> {
+fn no_false_day(world: &World, table: &str, seen: &Seen<'_>) -> Result<(), Broken> {
     let before = counted(seen.before.rows(table));
     for (row, dt) in days(seen.after.rows(table)) {
         let fetched = day_of(time(row, "_fetched_at"));
         let Some(dt) = dt else { continue };
         // A run that goes on over midnight is still that day's.
-        if dt == fetched || dt.tomorrow().is_ok_and(|next| next == fetched) {
+        if dt == fetched || dt.tomorrow().is_ok_and(|next| next == fetched) || world.named.contains(&dt) {
             continue;
         }
         if !counted(std::slice::from_ref(row)).keys().any(|name| before.contains_key(name)) {

@@ -11,10 +11,13 @@ use catalog::simulation::Death;
 use jiff::ToSpan;
 use serde_json::json;
 
+use super::damage::Part;
 use super::draw::Draw;
 use super::laws::{self, Broken, Law, Seen};
 use super::site::Condition;
+use super::tables::READ;
 use super::truth;
+use super::verbs;
 use super::world::{End, How, World};
 
 /// Something that happens.
@@ -58,6 +61,7 @@ pub(super) static AT_LAST: Operation = run("a healthy run at last", 0, |world, _
     world.edit(|files| {
         (files.price_is_float, files.item_bound, files.view_bound) = (false, 1_000_000, 1_000_000);
     });
+    world.damage.restore();
     world.quiet = None;
     world.pass(8 * 24 * 60);
     perform(world, &How::default())?;
@@ -107,6 +111,18 @@ pub(super) static OPERATIONS: &[Operation] = &[
         let dt = if draw.percent(85) { world.today() - days.days() } else { world.today() + days.days() };
         perform(world, &How { jobs: jobs(draw), dt: Some(dt), ..How::default() })
     }),
+    run("run for an old day by name", 2, verbs::old_day_by_name),
+    run("run that asks again for all", 2, verbs::refetch),
+    run("a key is opened again, then run", 2, verbs::retry_key),
+    run("run whose tasks a worker does", 3, |world, draw| verbs::external(world, draw, false)),
+    run("run whose tasks a worker with older files does", 2, |world, draw| verbs::external(world, draw, true)),
+    run("two runs and a worker in containers", 1, |world, draw| {
+        let hosts = ["c1", "c2"].map(|host| Some(host.to_owned())).into();
+        let workers = vec![verbs::Hand { host: Some("w1".to_owned()), is_older: false }];
+        perform(world, &How { jobs: jobs(draw), hosts, workers, ..How::default() })
+    }),
+    change("keys are opened again", 2, verbs::retry_some),
+    change("an upkeep by hand", 2, verbs::upkeep),
     // The site.
     change("the site is down", 2, |world, draw| sick(world, draw, Condition::Down)),
     change("robots.txt answers 503", 2, |world, draw| sick(world, draw, Condition::RobotsFails)),
@@ -125,6 +141,10 @@ pub(super) static OPERATIONS: &[Operation] = &[
     change("a member is renamed", 2, |world, draw| sick(world, draw, Condition::Renamed)),
     change("404 behind the last page", 2, |world, draw| sick(world, draw, Condition::EndsWith404)),
     change("an item comes while paged", 2, |world, draw| sick(world, draw, Condition::GrowsWhilePaged)),
+    change("an item goes while paged", 2, |world, draw| sick(world, draw, Condition::ShrinksWhilePaged)),
+    change("answers break off", 1, |world, draw| sick(world, draw, Condition::CutShort)),
+    change("robots.txt is garbage", 1, |world, draw| sick(world, draw, Condition::RobotsGarbage)),
+    change("robots.txt is gone", 1, |world, draw| sick(world, draw, Condition::RobotsGone)),
     // What it holds.
     change("an item is restated", 4, |world, draw| {
         on_item(world, draw, |item, draw| {
@@ -157,7 +177,22 @@ pub(super) static OPERATIONS: &[Operation] = &[
         world.add_shelf(&area);
         Ok(true)
     }),
+    change("a shelf is taken away", 1, |world, draw| {
+        let Some(area) = draw.one(&world.files.areas).cloned() else { return Ok(false) };
+        let list = ("shelves".to_owned(), area);
+        Ok(world.site.state().lists.get_mut(&list).and_then(Vec::pop).is_some())
+    }),
     // The project's files.
+    change("an area has another name", 1, |world, draw| {
+        let Some(old) = draw.one(&world.files.areas).cloned() else { return Ok(false) };
+        let new = world.name("area");
+        {
+            let mut state = world.site.state();
+            let shelves = state.lists.remove(&("shelves".to_owned(), old.clone())).unwrap_or_default();
+            state.lists.insert(("shelves".to_owned(), new.clone()), shelves);
+        }
+        touch(world, |files| files.areas.iter_mut().filter(|area| **area == old).for_each(|area| area.clone_from(&new)))
+    }),
     change("an area is added", 1, |world, _| {
         let area = world.name("area");
         world.add_shelf(&area);
@@ -201,8 +236,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
     change("the state is lost", 1, |world, _| lose(world, "_onggi/state")),
     change("the queue is lost", 1, |world, _| lose(world, "_onggi/queue.sqlite")),
     change("a built table is lost", 2, |world, draw| {
-        let tables = ["staging/shelves", "staging/items", "marts/daily", "marts/totals", "marts/cheap", "marts/top"];
-        let Some(table) = draw.one(&tables) else { return Ok(false) };
+        let Some(table) = draw.one(&BUILT) else { return Ok(false) };
         lose(world, table)
     }),
     change("a raw table is copied", 1, |world, _| {
@@ -222,6 +256,47 @@ pub(super) static OPERATIONS: &[Operation] = &[
         }
         Ok(world.has_copy)
     }),
+    change("the lake is copied", 3, |world, _| {
+        let (from, to) = (world.in_lake(""), world.folder().join("whole"));
+        let _ = std::fs::remove_dir_all(&to);
+        if from.is_dir() {
+            copy(&from, &to);
+        }
+        Ok(from.is_dir())
+    }),
+    change("the lake is restored", 2, |world, _| {
+        let from = world.folder().join("whole");
+        if from.is_dir() {
+            lose(world, "")?;
+            copy(&from, &world.in_lake(""));
+            for table in READ {
+                world.tables.forget(table);
+            }
+            world.asof = None;
+        }
+        Ok(from.is_dir())
+    }),
+    change("a built table is restored from the lake's copy", 2, |world, draw| {
+        let Some(table) = draw.one(&BUILT) else { return Ok(false) };
+        let from = world.folder().join("whole").join(table);
+        if from.is_dir() {
+            lose(world, table)?;
+            copy(&from, &world.in_lake(table));
+        }
+        Ok(from.is_dir())
+    }),
+    change("a file of rows is damaged", 2, |world, draw| strike(world, draw, Part::Data)),
+    change("the newest entry of a log is damaged", 1, |world, draw| strike(world, draw, Part::NewestEntry)),
+    change("a file of a log is damaged", 1, |world, draw| strike(world, draw, Part::Log)),
+    change("a file under `_onggi` is damaged", 2, |world, draw| strike(world, draw, Part::House)),
+    change("what is damaged is restored", 9, |world, _| {
+        let was_damaged = world.damage.restore();
+        if was_damaged {
+            world.quiet = None;
+            world.tables.read_again();
+        }
+        Ok(was_damaged)
+    }),
     // The clock.
     change("the clock is ahead", 1, |world, draw| {
         world.pass(60 * i64::try_from(1 + draw.below(30)).unwrap());
@@ -235,7 +310,11 @@ pub(super) static OPERATIONS: &[Operation] = &[
     }),
 ];
 
-fn jobs(draw: &mut Draw) -> usize {
+/// The folders of tables that are built.
+const BUILT: [&str; 7] =
+    ["staging/shelves", "staging/items", "marts/daily", "marts/totals", "marts/asof", "marts/cheap", "marts/top"];
+
+pub(super) fn jobs(draw: &mut Draw) -> usize {
     usize::try_from(1 + draw.below(3)).unwrap()
 }
 
@@ -283,6 +362,7 @@ fn touch(world: &mut World, edit: impl FnOnce(&mut super::files::Files)) -> Resu
     world.edit(edit);
     let changed = before != world.files;
     if changed {
+        before.write(&world.folder().join("older"), world.site.url());
         world.quiet = None;
     }
     Ok(changed)
@@ -307,7 +387,22 @@ fn lose(world: &mut World, path: &str) -> Result<bool, Broken> {
     if path == "marts/asof" {
         world.asof = None;
     }
+    if let Some(table) = READ.iter().find(|table| table.replace('.', "/") == path && !table.starts_with("raw.")) {
+        world.tables.forget(table);
+    }
     Ok(was_there)
+}
+
+/// Damages a file.
+#[expect(clippy::unnecessary_wraps, reason = "operations have one form")]
+fn strike(world: &mut World, draw: &mut Draw, part: Part) -> Result<bool, Broken> {
+    let lake = world.in_lake("");
+    let struck = world.damage.strike(&lake, part, draw).is_some();
+    if struck {
+        world.quiet = None;
+        world.tables.read_again();
+    }
+    Ok(struck)
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -324,23 +419,25 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Runs the project and holds what came of it against the laws.
-fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
+pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
     // Longer than a task of a dead process is hidden from others.
     world.pass(11);
-    let was_healthy = world.is_healthy();
-    let quiet = world.quiet == Some(world.today())
-        && !how.stale
-        && how.dt.is_none()
-        && how.death.is_none()
-        && how.deadly.is_none();
+    let was_healthy = world.is_healthy() && world.damage.now().is_empty();
+    let quiet = world.quiet == Some(world.today()) && how.is_plain();
     let end = world.run(how);
-    let unreadable = |error: anyhow::Error| Broken::new(Law::Readable, format!("{error:#}"));
-    let after = world.look().map_err(unreadable)?;
-    let seen = Seen { before: &world.tables, after: &after, healthy: was_healthy && world.is_healthy(), quiet };
-    laws::always(&seen)?;
+    let after = match world.look() {
+        Ok(after) => after,
+        Err(error) => return unopened(world, &end, &error),
+    };
+    let healthy = was_healthy && world.is_healthy();
+    let seen = Seen { before: &world.tables, after: &after, healthy, quiet };
+    laws::always(world, &seen)?;
     (world.was_killed, world.quiet) = (false, None);
     match end {
-        End::Endless => return Err(Broken::new(Law::Ends, "after an hour of its own time it still went on")),
+        End::Endless => {
+            let said = world.said.lock().unwrap().join("\n");
+            return Err(Broken::new(Law::Ends, format!("after hours of its own time it still went on\n{said}")));
+        }
         End::Killed(point) => {
             world.was_killed = true;
             world.points.push(point.unwrap_or("before the first point"));
@@ -349,18 +446,34 @@ fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
             for ran in &ran {
                 laws::after_run(world, ran, &seen, how.stale)?;
             }
-            if how.stale {
+            if how.stale || !how.select.is_empty() {
                 // It says nothing about today's keys.
+                world.asof = world.asof.max(truth::asof_day(&after));
                 world.tables = after;
                 return Ok(true);
             }
             world.is_open = !ran.iter().all(super::world::Ran::is_done);
             world.is_damaged &= world.is_open;
             let for_today = ran.iter().all(|ran| ran.dt == world.today());
-            world.quiet = (!world.is_open && for_today).then_some(world.today());
+            let is_whole = world.damage.now().is_empty();
+            world.quiet = (!world.is_open && for_today && is_whole).then_some(world.today());
             world.asof = world.asof.max(truth::asof_day(&after));
         }
     }
     world.tables = after;
+    Ok(true)
+}
+
+/// The lake can't be opened: so it was for the run, which says so, or it is the run's fault.
+fn unopened(world: &mut World, end: &End, error: &anyhow::Error) -> Result<bool, Broken> {
+    if !world.damage.is_below(&world.in_lake("_onggi")) {
+        return Err(Broken::new(Law::Readable, format!("{error:#}")));
+    }
+    if let End::Ran(ran) = end
+        && let Some(ran) = ran.iter().find(|ran| ran.is_done())
+    {
+        return Err(Broken::new(Law::DamageIsTold, format!("exit 0 on {}, and the lake can't be opened", ran.dt)));
+    }
+    (world.quiet, world.is_open) = (None, true);
     Ok(true)
 }

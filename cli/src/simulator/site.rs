@@ -50,12 +50,20 @@ pub(super) enum Condition {
     EndsWith404,
     /// An item is put in front of the list after its first page was served.
     GrowsWhilePaged,
+    /// The first item is taken from the list after its first page was served.
+    ShrinksWhilePaged,
+    /// robots.txt is no robots.txt, which forbids nothing.
+    RobotsGarbage,
+    /// There is no robots.txt, which forbids nothing.
+    RobotsGone,
+    /// Answers break off in the middle.
+    CutShort,
 }
 
 impl Condition {
     /// Whether everything that is asked for is there to be had.
     pub(super) fn is_well(self) -> bool {
-        matches!(self, Self::Well | Self::EndsWith404)
+        matches!(self, Self::Well | Self::EndsWith404 | Self::RobotsGarbage | Self::RobotsGone)
     }
 }
 
@@ -78,8 +86,10 @@ pub(super) struct State {
     pub gone: BTreeSet<(List, Date)>,
     /// Days on which a rule forbade the lists.
     pub denied: BTreeSet<Date>,
-    /// Lists asked for.
+    /// How often lists were asked for.
     pub asked: u64,
+    /// Which ones.
+    pub asked_for: BTreeSet<List>,
     /// The process that asks dies at this request, counted from 1.
     pub deadly: Option<u64>,
     under_way: BTreeMap<List, Vec<Value>>,
@@ -126,6 +136,7 @@ impl Site {
                 gone: BTreeSet::new(),
                 denied: BTreeSet::new(),
                 asked: 0,
+                asked_for: BTreeSet::new(),
                 deadly: None,
                 under_way: BTreeMap::new(),
             }),
@@ -205,6 +216,8 @@ impl Site {
                     state.denied.insert(day);
                     Answer::Text(200, "User-agent: *\nDisallow: /list/\n".into())
                 }
+                Condition::RobotsGarbage => Answer::Text(200, "<html>\u{0}\u{fffd}: : /\n\t::::".into()),
+                Condition::RobotsGone => Answer::Text(404, "no such file".into()),
                 _ => Answer::Text(200, "User-agent: *\nAllow: /\n".into()),
             };
         }
@@ -214,6 +227,7 @@ impl Site {
             return Answer::Never;
         }
         let Some((list, page)) = asked_for(path) else { return Answer::Text(404, "no such path".into()) };
+        state.asked_for.insert(list.clone());
         state.list(&list, page)
     }
 }
@@ -233,6 +247,7 @@ impl State {
             }
             Condition::Unavailable => return fails(self, Answer::Text(503, "later".into())),
             Condition::FailsLater if page > 1 => return fails(self, Answer::Text(503, "later".into())),
+            Condition::CutShort => return fails(self, Answer::Text(200, "{\"items\": [{\"id\": \"i".into())),
             Condition::Garbage => return fails(self, Answer::Text(200, "<html><p>it works</p></html>".into())),
             Condition::ErrorWith200 => {
                 let error = json!({ "errors": [{ "message": "internal" }] });
@@ -274,6 +289,9 @@ impl State {
                 items.first().cloned().unwrap_or_else(|| json!({ "id": "first", "price": 1, "name": "first" }));
             new["id"] = json!(format!("{}-{}", list.1, self.asked));
             self.lists.entry(list.clone()).or_default().insert(0, new);
+        }
+        if condition == Condition::ShrinksWhilePaged && page == 1 && !items.is_empty() {
+            self.lists.entry(list.clone()).or_default().remove(0);
         }
         Answer::Json(200, answer.to_string())
     }

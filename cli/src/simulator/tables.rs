@@ -33,13 +33,17 @@ type Log = Vec<(String, u64, Option<SystemTime>)>;
 
 /// The rows of each table that is there.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tables(BTreeMap<&'static str, (Log, Vec<Row>)>);
+pub(super) struct Tables {
+    seen: BTreeMap<&'static str, (Log, Vec<Row>)>,
+    /// Those that are there and can't be read, and why. Their rows are those that were seen last.
+    broken: BTreeMap<&'static str, String>,
+}
 
 impl Tables {
     /// Reads what changed since `before`.
     ///
     /// # Errors
-    /// If a table is there and can't be read.
+    /// If there is no engine to read with.
     pub(super) async fn read(folder: &Path, lake: &Lake, engine: &Engine, before: &Self) -> anyhow::Result<Self> {
         let none = Models::parse(Vec::new()).map_err(|_| anyhow::anyhow!("no models are no problem"))?;
         let mut tables = Self::default();
@@ -48,40 +52,70 @@ impl Tables {
             if log.is_empty() {
                 continue;
             }
-            if let Some((same, rows)) = before.0.get(name)
+            let known = before.seen.get(name);
+            if let Some((same, rows)) = known
                 && *same == log
             {
-                tables.0.insert(name, (log, rows.clone()));
+                tables.seen.insert(name, (log, rows.clone()));
                 continue;
             }
-            let answer = engine.query(lake, &none, &format!("select * from {name}")).await;
-            let batches = answer.with_context(|| format!("reading {name}"))?.collect().await?;
-            let mut writer = LineDelimitedWriter::new(Vec::new());
-            for batch in &batches {
-                writer.write(batch)?;
+            match rows(lake, engine, &none, name).await {
+                Ok(rows) => {
+                    tables.seen.insert(name, (log, rows));
+                }
+                Err(error) => {
+                    let rows = known.map(|(_, rows)| rows.clone()).unwrap_or_default();
+                    tables.seen.insert(name, (Log::new(), rows));
+                    tables.broken.insert(name, format!("{error:#}"));
+                }
             }
-            writer.finish()?;
-            let text = String::from_utf8(writer.into_inner())?;
-            let rows = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-            tables.0.insert(name, (log, rows));
         }
         Ok(tables)
     }
 
+    /// Those that are there and can't be read, and why.
+    pub(super) fn broken(&self) -> &BTreeMap<&'static str, String> {
+        &self.broken
+    }
+
+    /// Looks at each table again, also at those whose log does not move.
+    pub(super) fn read_again(&mut self) {
+        for (log, _) in self.seen.values_mut() {
+            log.clear();
+        }
+    }
+
     /// The rows of a table; none if it is not there.
     pub(super) fn rows(&self, name: &str) -> &[Row] {
-        self.0.get(name).map_or(&[], |(_, rows)| rows)
+        self.seen.get(name).map_or(&[], |(_, rows)| rows)
     }
 
     /// Whether a table is there.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.seen.contains_key(name)
+    }
+
+    /// Changes what was seen of a table, for a test of the laws.
+    pub(super) fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Vec<Row>)) {
+        edit(&mut self.seen.get_mut(name).unwrap().1);
     }
 
     /// Forgets a table.
     pub(super) fn forget(&mut self, name: &str) {
-        self.0.remove(name);
+        self.seen.remove(name);
     }
+}
+
+async fn rows(lake: &Lake, engine: &Engine, none: &Models, name: &str) -> anyhow::Result<Vec<Row>> {
+    let answer = engine.query(lake, none, &format!("select * from {name}")).await;
+    let batches = answer.with_context(|| format!("reading {name}"))?.collect().await?;
+    let mut writer = LineDelimitedWriter::new(Vec::new());
+    for batch in &batches {
+        writer.write(batch)?;
+    }
+    writer.finish()?;
+    let text = String::from_utf8(writer.into_inner())?;
+    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
 fn log(folder: &Path) -> Log {

@@ -2,21 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use catalog::run::{StepState, StepStatus};
 use catalog::simulation::{self, Life};
 use catalog::{Date, Timestamp};
+use extract::Cancel;
 use jiff::ToSpan;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use super::damage::Damage;
 use super::draw::Draw;
 use super::files::{Files, ZONE};
 use super::site::Site;
 use super::tables::Tables;
 use super::tally::STATES;
+use super::verbs::{Hand, work};
 use crate::args::{Global, RunArgs, Workers};
 use crate::exit::Exit;
 use crate::progress::Progress;
@@ -24,8 +27,9 @@ use crate::report::{RunReport, Status};
 use crate::verb::check;
 use crate::{clock, exit, lake_state, wire};
 
-/// No run of this small project needs as much of its own time.
-const PATIENCE: Duration = Duration::from_hours(1);
+/// No run of this small project needs as much of its own time. Waits move the clock, and idle hands go on waiting while the disk
+/// of a busy machine is slow: so it is far more than any run should need.
+const PATIENCE: Duration = Duration::from_hours(6);
 
 /// How a run is made.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +46,20 @@ pub(super) struct How {
     pub deadly: Option<u64>,
     /// Whether it only builds stale days again.
     pub stale: bool,
+    /// Whether keys that have ended are asked for again.
+    pub refetch: bool,
+    /// The steps that are named; all if none.
+    pub select: Vec<String>,
+    /// Who does its tasks; the run itself if nobody.
+    pub workers: Vec<Hand>,
+}
+
+impl How {
+    /// Whether a second one of a day that is done finds nothing to do.
+    pub(super) fn is_plain(&self) -> bool {
+        let whole = !self.stale && !self.refetch && self.dt.is_none() && self.select.is_empty();
+        whole && self.death.is_none() && self.deadly.is_none()
+    }
 }
 
 /// How a run ended.
@@ -51,7 +69,7 @@ pub(super) struct Ran {
     pub dt: Date,
     /// The exit code it leads to; none if it was killed.
     pub exit: Option<Exit>,
-    /// Whether it was a run of a day, and not of the stale ones.
+    /// Whether it was a run of a whole day: not of the stale ones, and of all steps.
     pub whole: bool,
     /// Why it could not begin.
     pub error: Option<String>,
@@ -120,6 +138,12 @@ pub(super) struct World {
     pub runs: u64,
     /// How many real milliseconds went into runs, and into looks at the lake.
     pub spent: (u128, u128),
+    /// What befell the lake's files.
+    pub damage: Damage,
+    /// What workers of the last run failed of.
+    pub said: Arc<Mutex<Vec<String>>>,
+    /// Days that somebody named, so that what the site showed later was filed under them.
+    pub named: BTreeSet<Date>,
     names: u64,
 }
 
@@ -145,6 +169,9 @@ impl World {
             points: Vec::new(),
             runs: 0,
             spent: (0, 0),
+            damage: Damage::default(),
+            said: Arc::default(),
+            named: BTreeSet::new(),
             names: 0,
         };
         for (area, shelves) in [("north", 3), ("south", 2)] {
@@ -234,6 +261,11 @@ impl World {
         state.condition.is_well() && !is_odd && self.files.are_fine()
     }
 
+    /// Whether a file of a table is damaged.
+    pub(super) fn is_damaged_table(&self, table: &str) -> bool {
+        self.damage.is_below(&self.in_lake(&table.replace('.', "/")))
+    }
+
     /// The states that an operation meets now.
     pub(super) fn states(&self) -> Vec<&'static str> {
         let files = &self.files;
@@ -244,6 +276,7 @@ impl World {
             files.price_is_float,
             self.was_killed,
             self.is_damaged,
+            !self.damage.now().is_empty(),
             self.is_open,
         ];
         STATES.into_iter().zip(states).filter(|(_, is)| *is).map(|(state, _)| state).collect()
@@ -255,6 +288,9 @@ impl World {
         self.site.state().day = how.dt.unwrap_or(self.today());
         self.site.state().deadly = how.deadly;
         self.site.state().asked = 0;
+        self.site.state().asked_for.clear();
+        self.damage.moment(self.now());
+        self.said.lock().unwrap().clear();
         simulation::live(Life { death: how.death, patience: Some(PATIENCE) });
         let (born, runtime) = (simulation::elapsed(), runtime());
         let hosts = if how.hosts.is_empty() { vec![None] } else { how.hosts.clone() };
@@ -270,8 +306,21 @@ impl World {
                     on(host, Box::pin(once(folder, how))).await
                 }
             });
+            let stop = Cancel::new();
+            let workers = how.workers.iter().map(|hand| {
+                on(
+                    hand.host.clone(),
+                    Box::pin(work(self.folder().to_owned(), hand.clone(), stop.clone(), Arc::clone(&self.said))),
+                )
+            });
+            let workers = futures::future::join_all(workers);
+            let runs = async {
+                let ran = futures::future::join_all(runs).await;
+                stop.cancel();
+                ran
+            };
             tokio::select! {
-                ran = futures::future::join_all(runs) => Some(ran),
+                (ran, _) = async { futures::join!(runs, workers) } => Some(ran),
                 () = simulation::died() => None,
                 () = self.site.killed() => None,
             }
@@ -357,11 +406,11 @@ async fn on<T>(host: Option<String>, work: impl Future<Output = T>) -> T {
     .await
 }
 
-fn runtime() -> Runtime {
+pub(super) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn global(folder: &Path) -> Global {
+pub(super) fn global(folder: &Path) -> Global {
     Global { project: folder.to_owned(), config: None, lake: None, json: false, quiet: true, log: String::new() }
 }
 
@@ -371,12 +420,12 @@ async fn once(folder: PathBuf, how: &How) -> Ran {
     let today = clock::today(&jiff::tz::TimeZone::get(ZONE).unwrap());
     let args = RunArgs {
         dt: how.dt,
-        select: Vec::new(),
+        select: how.select.clone(),
         dry_run: false,
-        refetch: false,
+        refetch: how.refetch,
         stale: how.stale,
         jobs: Some(u16::try_from(how.jobs.max(1)).unwrap()),
-        workers: Workers::Own,
+        workers: if how.workers.is_empty() { Workers::Own } else { Workers::External },
     };
     let ran = async {
         let global = global(&folder);
@@ -393,7 +442,7 @@ async fn once(folder: PathBuf, how: &How) -> Ran {
     let (dt, told) = (how.dt.unwrap_or(today), progress.told());
     match ran {
         Ok((reports, steps)) => Ran {
-            whole: !how.stale,
+            whole: !how.stale && how.select.is_empty(),
             dt,
             exit: Some(reports.iter().map(|report| report.status).max().unwrap_or(Status::Done).into()),
             error: None,
@@ -402,7 +451,7 @@ async fn once(folder: PathBuf, how: &How) -> Ran {
             told,
         },
         Err(error) => Ran {
-            whole: !how.stale,
+            whole: !how.stale && how.select.is_empty(),
             dt,
             exit: Some(exit::code(&error)),
             error: Some(exit::render(&error)),

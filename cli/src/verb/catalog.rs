@@ -7,6 +7,7 @@ use transform::Materialization;
 
 use crate::args::{Global, Publish};
 use crate::exit::Exit;
+use crate::out;
 use crate::project::Project;
 use crate::wire;
 
@@ -24,18 +25,18 @@ pub(crate) async fn publish(global: &Global, args: &Publish) -> anyhow::Result<E
     let published = athena::publish(&lake, &glue, &options).await?;
     let views = views(&project);
     if global.json {
-        println!("{}", json(&published, &views, args.dry_run));
+        out::object(&json(&published, &views, args.dry_run))?;
     } else if !global.quiet {
-        print!("{}", text(&published, &views, args.dry_run));
-        println!("{} ({:.1}s)", summary(&published, args.dry_run), started.elapsed().as_secs_f64());
+        out::text(&text(&published, &views, args.dry_run));
+        out::line(format_args!("{} ({:.1}s)", summary(&published, args.dry_run), started.elapsed().as_secs_f64()));
     }
     for refused in &published.refused {
-        eprintln!("error: {refused}\nhint: write `{}` in the model that makes it", refused.instead);
+        out::note(format_args!("error: {refused}\nhint: write `{}` in the model that makes it", refused.instead));
     }
     for foreign in &published.foreign {
-        eprintln!(
+        out::note(format_args!(
             "error: {foreign}\nhint: remove it from Glue if it is not needed, or set `database_prefix` under `[athena]` in onggi.toml"
-        );
+        ));
     }
     // The others were published: done, but not all of it.
     Ok(if published.is_complete() { Exit::Done } else { Exit::Partial })

@@ -10,6 +10,7 @@ use transform::LakeState;
 use crate::args::Global;
 use crate::exit::{Exit, Problems};
 use crate::lake_state;
+use crate::out;
 use crate::project::Project;
 use crate::steps;
 use crate::wire;
@@ -33,17 +34,16 @@ pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
     let standing = lake_state::lines(&state);
     let (sources, models, analyses) = (project.sources.len(), project.models.len(), project.analyses.len());
     if global.json {
-        println!(
-            "{}",
-            serde_json::json!({ "sources": sources, "models": models, "analyses": analyses, "problems": 0, "lake": standing })
-        );
+        out::object(
+            &serde_json::json!({ "sources": sources, "models": models, "analyses": analyses, "problems": 0, "lake": standing }),
+        )?;
     } else if !global.quiet {
         let took = started.elapsed().as_secs_f64();
-        println!("{sources} sources, {models} models and {analyses} analyses are right ({took:.2}s)");
+        out::line(format_args!("{sources} sources, {models} models and {analyses} analyses are right ({took:.2}s)"));
         if !standing.is_empty() {
-            println!("the lake is not as the project says; a run changes what it can:");
+            out::line("the lake is not as the project says; a run changes what it can:");
             for line in &standing {
-                println!("  {line}");
+                out::line(format_args!("  {line}"));
             }
         }
     }
@@ -69,11 +69,21 @@ fn problems(project: &Project) -> Vec<Diagnostic> {
     problems
 }
 
-/// Everything that is wrong with the analyses in `analyses`, which may ask the runs' own records too.
+/// Everything that is wrong with the analyses in `analyses`: also what Athena would answer differently, where the project has one.
 fn analyses(project: &Project) -> anyhow::Result<Vec<Diagnostic>> {
+    let schemas = askable(project)?;
+    let mut problems = project.models.check_analyses(&project.analyses, &|name| schemas.get(name).cloned());
+    if project.config.athena.is_some() {
+        problems.extend(project.models.check_portable(&project.analyses, &|name| schemas.get(name).cloned()));
+    }
+    Ok(problems)
+}
+
+/// The schemas of the tables that are no models and that questions may ask: the runs' own records too.
+pub(crate) fn askable(project: &Project) -> anyhow::Result<BTreeMap<TableName, SchemaRef>> {
     let mut schemas = schemas(project);
     schemas.extend(catalog::run::record_specs()?.into_iter().map(|spec| (spec.name, spec.schema)));
-    Ok(project.models.check_analyses(&project.analyses, &|name| schemas.get(name).cloned()))
+    Ok(schemas)
 }
 
 /// The schemas of the tables that are no models: what sources land and enrichments make.

@@ -3,7 +3,6 @@
 //! The demo is a project like any other, made by the same code as `onggi init`. Nothing is different about it but its
 //! `[hosts]` table, which points the sources at a local server that behaves as the real site does.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use crate::args::{Demo, Global, Workers};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::exit::{Exit, Failure};
+use crate::out;
 use crate::progress::{Progress, thousands};
 use crate::project::Project;
 use crate::report::{RunReport, Status};
@@ -62,24 +62,26 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
     let lake = wire::lake(&project, global).await?;
     let dt = clock::today(&project.config.timezone());
     if loud {
-        println!(
+        out::line(format_args!(
             "a site of {} places and {} reviews is at {} (generated from seed {})",
             thousands(args.places as u64),
             thousands(args.reviews as u64),
             site.url(),
             args.seed
-        );
-        println!("the project is in {}, its lake at {}", args.dir.display(), lake.uri());
+        ));
+        out::line(format_args!("the project is in {}, its lake at {}", args.dir.display(), lake.uri()));
     }
 
     let mut worst = Status::Done;
     for number in 1..=2 {
         if loud {
-            println!("\n{}", if number == 1 { "the first run of the day:" } else { "the same day again:" });
+            out::line(format_args!(
+                "\n{}",
+                if number == 1 { "the first run of the day:" } else { "the same day again:" }
+            ));
         }
         let report = one_run(global, &project, &lake, dt).await?;
         run_verb::print(&report, global)?;
-        std::io::stdout().flush()?;
         worst = worst.max(report.status);
         if number == 1 && loud {
             answer(&project, &lake).await?;
@@ -89,7 +91,7 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
         farewell(&args.dir, global);
     }
     if args.serve {
-        println!("the site stays at {} until Ctrl-C", site.url());
+        out::line(format_args!("the site stays at {} until Ctrl-C", site.url()));
         tokio::signal::ctrl_c().await?;
     }
     site.stop().await;
@@ -119,9 +121,9 @@ async fn one_run(
 async fn answer(project: &Project, lake: &catalog::Lake) -> anyhow::Result<()> {
     let (opened, llm) = (wire::search(project, lake)?, wire::llm(project)?);
     for question in QUESTIONS {
-        println!("\nonggi search \"{question}\"");
+        out::line(format_args!("\nonggi search \"{question}\""));
         let hits = opened.search(question, 3, llm.as_ref()).await?;
-        print!("{}", search::text(question, &hits));
+        out::marked(&search::text(question, &hits));
     }
     Ok(())
 }
@@ -165,10 +167,10 @@ fn farewell(folder: &Path, global: &Global) {
     let folder = folder.display();
     let config = global.config.as_ref().map_or_else(String::new, |file| format!(" --config {}", file.display()));
     let lake = global.lake.as_ref().map_or(config.clone(), |lake| format!("{config} --lake {lake}"));
-    println!("\ngo on with the same project:");
-    println!("  onggi --project {folder}{lake} status");
-    println!("  onggi --project {folder}{lake} search --keyword \"국\"");
-    println!(
+    out::line("\ngo on with the same project:");
+    out::line(format_args!("  onggi --project {folder}{lake} status"));
+    out::line(format_args!("  onggi --project {folder}{lake} search --keyword \"국\""));
+    out::line(format_args!(
         "  onggi --project {folder}{lake} sql \"select area, count(*) as places from marts.places group by area order by places desc limit 5\""
-    );
+    ));
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::args::Global;
 use crate::config::{Provider, SecretRef};
 use crate::exit::{Exit, render};
+use crate::out;
 use crate::project::Project;
 use crate::table;
 use crate::wire;
@@ -76,17 +77,17 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
     let well = findings.iter().all(|finding| finding.fine);
     if global.json {
         for it in &findings {
-            println!("{}", serde_json::json!({ "what": it.what, "fine": it.fine, "text": it.text, "hint": it.hint }));
+            out::object(&serde_json::json!({ "what": it.what, "fine": it.fine, "text": it.text, "hint": it.hint }))?;
         }
     } else {
         let rows: Vec<Vec<String>> = findings
             .iter()
             .map(|it| vec![format!("{} {}", if it.fine { "✓" } else { "✗" }, it.what), it.text.clone()])
             .collect();
-        print!("{}", table::align(&rows));
+        out::text(&table::align(&rows));
         let hints: BTreeSet<&String> = findings.iter().filter_map(|finding| finding.hint.as_ref()).collect();
         for hint in hints {
-            println!("hint: {hint}");
+            out::line(format_args!("hint: {hint}"));
         }
     }
     Ok(if well { Exit::Done } else { Exit::Failed })

@@ -2,6 +2,7 @@
 
 use crate::args::{Global, Init};
 use crate::exit::{Exit, Failure};
+use crate::out;
 use crate::template;
 
 /// Writes the template into the project's folder and says what to do next.
@@ -16,15 +17,15 @@ pub(crate) fn init(global: &Global, args: &Init) -> anyhow::Result<Exit> {
     };
     let written = template::write(folder, &name)?;
     if global.json {
-        println!("{}", serde_json::json!({ "project": name, "written": written }));
+        out::object(&serde_json::json!({ "project": name, "written": written }))?;
     } else if !global.quiet {
-        println!("made the project `{name}` in {}:", folder.display());
+        out::line(format_args!("made the project `{name}` in {}:", folder.display()));
         for file in &written {
-            println!("  {file}");
+            out::line(format_args!("  {file}"));
         }
-        println!();
-        println!("next: `onggi --project {0} check`, then `onggi --project {0} run`", folder.display());
-        println!("a run visits the hosts that the sources name, at their pace and by their robots.txt");
+        out::line("");
+        out::line(format_args!("next: `onggi --project {0} check`, then `onggi --project {0} run`", folder.display()));
+        out::line("a run visits the hosts that the sources name, at their pace and by their robots.txt");
     }
     Ok(Exit::Done)
 }

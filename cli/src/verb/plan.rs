@@ -15,6 +15,7 @@ use crate::config::Provider;
 use crate::exit::Exit;
 use crate::keys;
 use crate::lake_state;
+use crate::out;
 use crate::project::Project;
 use crate::steps::{self, Placed, Step};
 use crate::table;
@@ -51,9 +52,9 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
     let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
     let lines = planned(&project, &lake, &state, dt, args).await?;
     if global.json {
-        println!("{}", serde_json::json!({ "lake": state }));
+        out::object(&serde_json::json!({ "lake": state }))?;
         for line in &lines {
-            println!("{}", serde_json::to_string(line)?);
+            out::object(line)?;
         }
         return Ok(Exit::Done);
     }
@@ -62,31 +63,28 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
         RunArgs { refetch: true, .. } => format!("onggi run --dt {dt} --refetch"),
         _ => format!("onggi run --dt {dt}"),
     };
-    println!("what `{command}` would do on {}:", lake.uri());
+    out::line(format_args!("what `{command}` would do on {}:", lake.uri()));
     print_lines(&lines, args.stale);
     if args.stale {
-        println!(
-            "{}",
-            if lines.is_empty() {
-                "no day is stale"
-            } else {
-                "nothing was done; `onggi run --stale` does it, and builds what these make stale after them"
-            }
-        );
+        out::line(if lines.is_empty() {
+            "no day is stale"
+        } else {
+            "nothing was done; `onggi run --stale` does it, and builds what these make stale after them"
+        });
         return Ok(Exit::Done);
     }
     let standing = lake_state::lines(&state);
     if !standing.is_empty() {
-        println!("beside that day, the lake is not as the project says:");
+        out::line("beside that day, the lake is not as the project says:");
         for line in &standing {
-            println!("  {line}");
+            out::line(format_args!("  {line}"));
         }
     }
     if !state.stale_days().is_empty() {
-        println!("`onggi run --stale` builds the stale days again");
+        out::line("`onggi run --stale` builds the stale days again");
     }
     let idle = lines.iter().all(|line| line.action == "keep");
-    println!("{}", if idle { "nothing is to be done" } else { "nothing was done; `onggi run` does it" });
+    out::line(if idle { "nothing is to be done" } else { "nothing was done; `onggi run` does it" });
     Ok(Exit::Done)
 }
 
@@ -121,9 +119,9 @@ fn print_lines(lines: &[Line], with_day: bool) {
     };
     let rows: Vec<Vec<String>> = lines.iter().map(row).collect();
     for (text, line) in table::align(&rows).lines().zip(lines) {
-        println!("{text}");
+        out::line(text);
         for money in line.money.iter().flat_map(money::Money::lines) {
-            println!("      {money}");
+            out::line(format_args!("      {money}"));
         }
     }
 }

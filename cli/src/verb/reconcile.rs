@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::args::{Global, Reconcile};
 use crate::exit::{Exit, Failure};
+use crate::out;
 use crate::progress::{counted, thousands};
 use crate::table;
 use crate::verb::check;
@@ -30,7 +31,10 @@ pub(crate) async fn reconcile(global: &Global, args: &Reconcile) -> anyhow::Resu
             if !global.quiet && !global.json {
                 for it in &mended.sinks {
                     let (written, deleted) = (thousands(it.upserted), thousands(it.deleted));
-                    println!("mended {} in {}: {written} written, {deleted} deleted", target.table, it.sink);
+                    out::line(format_args!(
+                        "mended {} in {}: {written} written, {deleted} deleted",
+                        target.table, it.sink
+                    ));
                 }
             }
             compared = load::compare(&lake, &target, &serving).await?;
@@ -39,10 +43,10 @@ pub(crate) async fn reconcile(global: &Global, args: &Reconcile) -> anyhow::Resu
     }
     if global.json {
         for (target, it) in rows(&found) {
-            println!("{}", object(target, it));
+            out::object(&object(target, it))?;
         }
     } else if !global.quiet {
-        print!("{}", text(&found));
+        out::text(&text(&found));
     }
     let wrong: Vec<_> = rows(&found).filter(|(_, it)| !it.is_equal()).collect();
     if wrong.is_empty() {

@@ -1,13 +1,17 @@
 //! `onggi retry`: opens keys again that have ended, or lists those that did not end as they should.
 
+use std::collections::BTreeSet;
+
 use catalog::{CommitInfo, RunId};
 use extract::ledger::Ledger;
 use extract::outcome::{KeyOutcome, Outcome};
+use extract::unreadable;
 use serde_json::json;
 
 use crate::args::{Global, Retry};
 use crate::clock;
 use crate::exit::Exit;
+use crate::out;
 use crate::progress::counted;
 use crate::run::extraction::told;
 use crate::verb::check;
@@ -24,7 +28,7 @@ pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit>
     let today = clock::today(&project.config.timezone());
     let dt = args.dt.unwrap_or(today);
     let info = CommitInfo { run: RunId::at(now), now, lineage: Vec::new() };
-    let mut keys: Vec<(String, KeyOutcome)> = Vec::new();
+    let mut keys: Vec<(String, KeyOutcome, bool)> = Vec::new();
     for source in project.sources.iter().filter(|it| args.source.as_ref().is_none_or(|name| name == it.name())) {
         let Some(table) = lake.find(source.table()).await? else { continue };
         let ledger = Ledger::open(&lake, source, table, dt).await?;
@@ -34,11 +38,20 @@ pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit>
             let of_day = |last: &KeyOutcome| args.dt.is_none_or(|dt| dt == last.dt);
             ledger.unfinished().into_iter().filter(of_day).collect()
         };
-        keys.extend(found.into_iter().map(|last| (source.name().to_string(), last)));
+        let unreadable = found.iter().filter(|last| may_have_body(last)).map(|last| last.dt);
+        let kept = match unreadable.min() {
+            Some(since) => unreadable::kept(&lake, source.name(), since).await?,
+            None => BTreeSet::new(),
+        };
+        keys.extend(found.into_iter().map(|last| {
+            let has_body = may_have_body(&last) && kept.contains(&(last.dt, last.key.clone()));
+            (source.name().to_string(), last, has_body)
+        }));
     }
     if global.json {
-        for (source, last) in &keys {
-            println!("{}", json!({ "source": source, "outcome": last, "reopened": args.chooses() }));
+        for (source, last, has_body) in &keys {
+            let told = json!({ "source": source, "outcome": last, "reopened": args.chooses(), "body_kept": has_body });
+            out::object(&told)?;
         }
         return Ok(Exit::Done);
     }
@@ -47,23 +60,42 @@ pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit>
     }
     let count = counted(keys.len() as u64, "key");
     match (keys.is_empty(), args.chooses()) {
-        (true, false) => println!("no key is unfinished"),
-        (true, true) => println!("no key of {dt} is meant: nothing was changed"),
-        (false, false) => println!("{count} unfinished; a run asks for them again where it can:"),
-        (false, true) => println!("{count} to be asked for again:"),
+        (true, false) => out::line("no key is unfinished"),
+        (true, true) => out::line(format_args!("no key of {dt} is meant: nothing was changed")),
+        (false, false) => out::line(format_args!("{count} unfinished; a run asks for them again where it can:")),
+        (false, true) => out::line(format_args!("{count} to be asked for again:")),
     }
-    for (source, last) in &keys {
-        println!("  {source} {}  {}", last.dt, told(last));
+    for (source, last, has_body) in &keys {
+        out::line(format_args!("  {source} {}  {}", last.dt, told(last)));
+        if *has_body {
+            out::line(format_args!("    what came: {}", body_query(source, last)));
+        }
     }
     if !keys.is_empty() && args.chooses() {
         let select = if dt == today {
             String::new()
         } else {
-            keys.first().map_or_else(String::new, |(source, _)| format!(" --dt {dt} --select {source}"))
+            keys.first().map_or_else(String::new, |(source, ..)| format!(" --dt {dt} --select {source}"))
         };
-        println!("`onggi run{select}` does it");
+        out::line(format_args!("`onggi run{select}` does it"));
     }
     Ok(Exit::Done)
+}
+
+/// Whether something may have come for a key that could not be read.
+fn may_have_body(last: &KeyOutcome) -> bool {
+    matches!(last.outcome, Outcome::Unreadable | Outcome::Short)
+}
+
+/// How to look at what came for a key.
+fn body_query(source: &str, last: &KeyOutcome) -> String {
+    let key = last.key.replace('\'', "''");
+    let select = format!(
+        "select body from ops.unreadable where source = '{source}' and dt = date '{}' and key = '{key}'",
+        last.dt
+    );
+    // As a shell takes it, whatever is in the key.
+    format!("onggi sql '{}'", select.replace('\'', r"'\''"))
 }
 
 impl Retry {

@@ -6,6 +6,7 @@ use crate::args::{Global, RunArgs};
 use crate::clock;
 use crate::exit::Exit;
 use crate::lake_state;
+use crate::out;
 use crate::progress::Progress;
 use crate::report::{RunReport, Status};
 use crate::run::{Request, run as run_day};
@@ -112,16 +113,16 @@ async fn not_looked_at(request: &Request<'_>) -> Option<String> {
 /// If it cannot be turned into JSON.
 pub(crate) fn print(report: &RunReport, global: &Global) -> anyhow::Result<()> {
     if global.json {
-        println!("{}", serde_json::to_string(report)?);
+        out::object(report)?;
     } else if !global.quiet {
         let word = match report.status {
             Status::Done => "done",
             Status::Partial => "partial",
             Status::Failed => "failed",
         };
-        println!("{word}: {} ({:.1}s, run {})", report.line(), report.seconds, report.run);
+        out::line(format_args!("{word}: {} ({:.1}s, run {})", report.line(), report.seconds, report.run));
         if report.status != Status::Done {
-            println!("`onggi status {}` shows each step and why", report.run);
+            out::line(format_args!("`onggi status {}` shows each step and why", report.run));
         }
     }
     Ok(())

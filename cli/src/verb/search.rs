@@ -1,11 +1,10 @@
 //! `onggi search`: places by keyword and by meaning, each with its reason.
 
-use std::io::IsTerminal;
-
 use load::search::{Hit, KeywordHit, ReasonKind};
 
 use crate::args::{Global, Search};
 use crate::exit::Exit;
+use crate::out;
 use crate::progress::thousands;
 use crate::project::Project;
 use crate::wire;
@@ -31,17 +30,17 @@ pub(crate) async fn search(global: &Global, args: &Search) -> anyhow::Result<Exi
         hits.truncate(args.limit.unwrap_or(usize::MAX));
         if global.json {
             for hit in &hits {
-                println!("{}", serde_json::to_string(hit)?);
+                out::object(hit)?;
             }
         } else {
-            println!(
+            out::line(format_args!(
                 "{} {} `{}`",
                 thousands(all as u64),
                 if all == 1 { "place has" } else { "places have" },
                 args.query
-            );
+            ));
             for hit in &hits {
-                print!("{}", keyword_text(hit, &args.query));
+                out::marked(&keyword_text(hit, &args.query));
             }
         }
         return Ok(Exit::Done);
@@ -49,10 +48,10 @@ pub(crate) async fn search(global: &Global, args: &Search) -> anyhow::Result<Exi
     let hits = search.search(&args.query, args.limit.unwrap_or(LIMIT), wire::llm(&project)?.as_ref()).await?;
     if global.json {
         for hit in &hits {
-            println!("{}", serde_json::to_string(hit)?);
+            out::object(hit)?;
         }
     } else {
-        print!("{}", text(&args.query, &hits));
+        out::marked(&text(&args.query, &hits));
     }
     Ok(Exit::Done)
 }
@@ -60,25 +59,31 @@ pub(crate) async fn search(global: &Global, args: &Search) -> anyhow::Result<Exi
 /// The answers to a question as people read them.
 pub(crate) fn text(query: &str, hits: &[Hit]) -> String {
     if hits.is_empty() {
-        return format!("nothing fits `{query}`\n");
+        return format!("nothing fits `{}`\n", out::one_line(query));
     }
     let mut text = String::new();
     for (place, hit) in hits.iter().enumerate() {
-        let field = |name: &str| hit.fields.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+        let field =
+            |name: &str| out::one_line(hit.fields.get(name).and_then(|value| value.as_str()).unwrap_or_default());
         let reviews = hit.fields.get("reviews").and_then(serde_json::Value::as_i64);
         let reviews = reviews.map_or_else(String::new, |it| format!("리뷰 {}", thousands(it.unsigned_abs())));
         let about: Vec<String> =
             [field("category"), field("area"), reviews].into_iter().filter(|part| !part.is_empty()).collect();
-        text += &format!("{}. {}  {}  (score {:.4})\n", place + 1, bold(&hit.title), about.join(" · "), hit.score);
+        text += &format!("{}. {}  {}  (score {:.4})\n", place + 1, out::bold(&hit.title), about.join(" · "), hit.score);
         for reason in hit.reasons.iter().take(REASONS) {
             let kind = match reason.kind {
                 ReasonKind::Keyword => "keyword",
                 ReasonKind::Situation => "situation",
                 ReasonKind::Vector => "vector",
             };
-            let term = if reason.kind == ReasonKind::Vector { String::new() } else { format!(" `{}`", reason.term) };
+            let term = if reason.kind == ReasonKind::Vector {
+                String::new()
+            } else {
+                format!(" `{}`", out::one_line(&reason.term))
+            };
             let times = if reason.rows > 1 { format!(" ×{}", reason.rows) } else { String::new() };
-            text += &format!("   {kind}{term}{times} {:.2}: “{}”\n", reason.score, short(&reason.sentence));
+            text +=
+                &format!("   {kind}{term}{times} {:.2}: “{}”\n", reason.score, out::one_line(&short(&reason.sentence)));
         }
     }
     text
@@ -86,7 +91,7 @@ pub(crate) fn text(query: &str, hits: &[Hit]) -> String {
 
 fn keyword_text(hit: &KeywordHit, query: &str) -> String {
     let from = if hit.own { "in its own texts".to_owned() } else { format!("in {} reviews", thousands(hit.rows)) };
-    format!("  {}  {from}: “{}”\n", bold(&hit.title), around(&hit.sentence, query))
+    format!("  {}  {from}: “{}”\n", out::bold(&hit.title), out::one_line(&around(&hit.sentence, query)))
 }
 
 /// The part of a sentence around a word, short enough for a line.
@@ -104,8 +109,4 @@ fn around(sentence: &str, word: &str) -> String {
 
 fn short(sentence: &str) -> String {
     around(sentence, "")
-}
-
-fn bold(text: &str) -> String {
-    if std::io::stdout().is_terminal() { console::style(text).bold().to_string() } else { text.to_owned() }
 }

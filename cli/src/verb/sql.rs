@@ -9,6 +9,7 @@ use futures::StreamExt;
 
 use crate::args::{Global, Sql};
 use crate::exit::Exit;
+use crate::out;
 use crate::project::Project;
 use crate::rows::{self, Format, Rows, TABLE_ROWS, Written};
 use crate::wire;
@@ -42,9 +43,9 @@ pub(crate) async fn sql(global: &Global, args: &Sql) -> anyhow::Result<Exit> {
 /// What else there is to say of what was written.
 fn tell(global: &Global, args: &Sql, written: Written) {
     if written.cut {
-        eprintln!("the first {TABLE_ROWS} rows; `--json` prints them all, `limit` asks for fewer");
+        out::note(format_args!("the first {TABLE_ROWS} rows; `--json` prints them all, `limit` asks for fewer"));
     }
     if let Some(output) = args.output.as_ref().filter(|_| !global.quiet) {
-        eprintln!("{} rows are in `{}`", written.rows, output.display());
+        out::note(format_args!("{} rows are in `{}`", written.rows, output.display()));
     }
 }

@@ -10,6 +10,7 @@ use crate::args::{Global, Status};
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::lake_state;
+use crate::out;
 use crate::progress::thousands;
 use crate::project::Project;
 use crate::run::extraction::short;
@@ -47,22 +48,22 @@ pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exi
     };
     if global.json {
         for state in &states {
-            println!("{}", serde_json::to_string(state)?);
+            out::object(state)?;
         }
         workers.print_json()?;
         return Ok(Exit::Done);
     }
     if states.is_empty() {
-        println!("no run yet on {}; `onggi run` does the first", lake.uri());
+        out::line(format_args!("no run yet on {}; `onggi run` does the first", lake.uri()));
     }
     let zone = project.config.timezone();
     for state in states.iter().rev() {
-        print!("{}", text(state, clock::now(), &zone));
+        out::text(&text(state, clock::now(), &zone));
     }
-    print!("{}", workers.text(clock::now()));
+    out::text(&workers.text(clock::now()));
     if args.run.is_none() {
         for line in lake_state::lines(&lake_state::look(&project, &lake).await?) {
-            println!("{line}");
+            out::line(line);
         }
     }
     Ok(Exit::Done)
@@ -94,7 +95,7 @@ fn text(state: &RunState, now: Timestamp, zone: &TimeZone) -> String {
         }
     }
     if let Some(error) = &state.error {
-        text += &format!("  {error}\n");
+        text += &format!("  {}\n", error.trim_end().replace('\n', "\n    "));
     }
     text += &requests(&state.totals).map_or_else(String::new, |line| format!("  requests: {line}\n"));
     text.push('\n');

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::args::{Global, Upkeep};
 use crate::clock;
 use crate::exit::Exit;
+use crate::out;
 use crate::progress::{Progress, counted, thousands};
 use crate::project::Project;
 use crate::table;
@@ -28,12 +29,13 @@ pub(crate) async fn upkeep(global: &Global, args: &Upkeep) -> anyhow::Result<Exi
     let keep = Duration::from_hours(24 * u64::from(args.keep_days));
     let (report, folders) = keep_up(&project, &lake, keep, args.dry_run).await?;
     if global.json {
-        println!("{}", json!({ "lake": report, "folders": folders }));
+        out::object(&json!({ "lake": report, "folders": folders }))?;
     } else if !global.quiet {
-        print!("{}", text(&report, &folders));
+        out::text(&text(&report, &folders));
     }
     // What could not be looked at is still there, and somebody should know.
-    Ok(if report.left_alone.is_empty() { Exit::Done } else { Exit::Partial })
+    let whole = report.left_alone.is_empty() && report.damaged.is_empty();
+    Ok(if whole { Exit::Done } else { Exit::Partial })
 }
 
 /// What a run does by itself at its end, at most once a day. It never fails the run.
@@ -53,8 +55,11 @@ pub(crate) async fn when_due(project: &Project, lake: &Lake, progress: &Progress
                 let what = counted(objects + folders.folders, "thing");
                 progress.line(&format!("  upkeep  {what} that nobody needs removed, {} freed", size(freed)));
             }
+            if !report.damaged.is_empty() {
+                progress.error(&damaged(&report));
+            }
             for left in &report.left_alone {
-                tracing::warn!(left, "upkeep left something alone");
+                progress.line(&format!("  upkeep  left alone: {left}"));
             }
         }
         Err(error) => tracing::warn!(%error, "the upkeep was not done; the next run tries again"),
@@ -97,7 +102,17 @@ fn text(report: &UpkeepReport, folders: &FreedFolders) -> String {
     for left in &report.left_alone {
         text += &format!("left alone: {left}\n");
     }
-    text
+    text + &damaged(report)
+}
+
+/// What is wrong with files that are needed, and the way out.
+fn damaged(report: &UpkeepReport) -> String {
+    let mut lines: Vec<String> = report.damaged.iter().map(|file| format!("damaged: {file}\n")).collect();
+    if !lines.is_empty() {
+        lines.push("hint: put the file back from a copy of the lake; or remove its table's folder: the next run makes the table anew, and asks \
+                 its source again for what can still be had\n".to_owned());
+    }
+    lines.concat()
 }
 
 fn size(bytes: u64) -> String {
@@ -116,7 +131,7 @@ mod tests {
             Freed { kind: Leftover::DataFiles, objects: 1_200, bytes: 5 << 30 },
             Freed { kind: Leftover::RunEvents, objects: 3, bytes: 900 },
         ];
-        let mut report = UpkeepReport { dry_run: true, freed, left_alone: Vec::new() };
+        let mut report = UpkeepReport { dry_run: true, freed, left_alone: Vec::new(), damaged: Vec::new() };
         let folders = FreedFolders { folders: 2, bytes: 1 << 20 };
         insta::assert_snapshot!(text(&report, &folders), @r"
         1,200  5.00 GiB  data files that no kept version names
@@ -124,11 +139,25 @@ mod tests {
             2  1.00 MiB  folders of browsers and queries whose process is gone
         would free 5.00 GiB; nothing was removed
         ");
-        report =
-            UpkeepReport { dry_run: false, freed: Vec::new(), left_alone: vec!["raw.t: it is damaged".to_owned()] };
+        report = UpkeepReport {
+            freed: Vec::new(),
+            left_alone: vec!["raw.t: it is damaged".to_owned()],
+            dry_run: false,
+            ..report
+        };
         insta::assert_snapshot!(text(&report, &FreedFolders::default()), @r"
         nothing is to be removed
         left alone: raw.t: it is damaged
+        ");
+        report = UpkeepReport {
+            left_alone: Vec::new(),
+            damaged: vec!["raw.t: `raw/t/a` is not there".to_owned()],
+            ..report
+        };
+        insta::assert_snapshot!(text(&report, &FreedFolders::default()), @r"
+        nothing is to be removed
+        damaged: raw.t: `raw/t/a` is not there
+        hint: put the file back from a copy of the lake; or remove its table's folder: the next run makes the table anew, and asks its source again for what can still be had
         ");
     }
 }

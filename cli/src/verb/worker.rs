@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use catalog::RunId;
 use extract::Cancel;
-use extract::presence::Role;
+use extract::heartbeat::Role;
 use extract::worker::{Until, Worked};
 
 use crate::args::{Global, Worker};
 use crate::clock;
 use crate::exit::Exit;
+use crate::out;
 use crate::progress::{Progress, thousands};
 use crate::run::cancel_on_signal;
 use crate::run::extraction::short;
@@ -43,18 +44,18 @@ pub(crate) async fn worker(global: &Global, args: &Worker) -> anyhow::Result<Exi
     let extractor = wire::extractor(&project, &lake, hands).await?;
     let queue = project.config.queue.uri.as_deref().unwrap_or("the embedded queue");
     progress.line(&format!("worker {id}: {jobs} jobs on {}, tasks from {queue}", lake.uri()));
-    if let Some(presence) = extractor.presence.clone() {
+    if let Some(heartbeat) = extractor.heartbeat.clone() {
         let cancel = cancel.clone();
         tokio::spawn(async move {
             cancel.cancelled().await;
-            presence.stopping();
+            heartbeat.stopping();
         });
     }
     let until = if args.until_idle { Until::Idle } else { Until::Stopped };
     let worked = extract::worker::work(&extractor, until).await;
     extractor.fetchers.close().await;
-    if let Some(presence) = &extractor.presence {
-        presence.stop().await;
+    if let Some(heartbeat) = &extractor.heartbeat {
+        heartbeat.stop().await;
     }
     let worked = worked?;
     print(&worked, global)?;
@@ -65,7 +66,7 @@ pub(crate) async fn worker(global: &Global, args: &Worker) -> anyhow::Result<Exi
 
 fn print(worked: &Worked, global: &Global) -> anyhow::Result<()> {
     if global.json {
-        println!("{}", serde_json::to_string(worked)?);
+        out::object(worked)?;
     } else if !global.quiet {
         let mut parts =
             vec![format!("{} tasks", thousands(worked.tasks)), format!("{} records", thousands(worked.fetched))];
@@ -79,9 +80,9 @@ fn print(worked: &Worked, global: &Global) -> anyhow::Result<()> {
         if worked.short_keys > 0 {
             parts.push(short(worked.short_keys, worked.short_items));
         }
-        println!("stopped: {}", parts.join(" · "));
+        out::line(format_args!("stopped: {}", parts.join(" · ")));
         for (host, evidence) in &worked.blocked {
-            println!("  blocked by `{host}`: {evidence}");
+            out::line(format_args!("  blocked by `{host}`: {evidence}"));
         }
     }
     Ok(())

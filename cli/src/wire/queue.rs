@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catalog::{Lake, RunId};
-use extract::presence::{Presence, PresenceSettings, Role};
+use extract::heartbeat::{Heartbeat, HeartbeatSettings, Role};
 use extract::queue::{EmbeddedQueue, Queue, SqsQueue, SqsSettings};
 use extract::{Cancel, Extractor, Tuning};
 
@@ -49,14 +49,14 @@ pub(crate) async fn extractor(project: &Project, lake: &Lake, hands: Hands) -> a
     let queue = queue(project, lake).await?;
     let fetchers = Arc::new(fetchers(&project.config, hands.jobs)?);
     let identity = identity(project, lake).await?;
-    let presence = match hands.role {
+    let heartbeat = match hands.role {
         None => None,
         Some(role) => {
             let (interval, id) = (section.sign_interval(), hands.id.to_string());
-            let settings = PresenceSettings { id, role, jobs: hands.jobs, interval, now: clock::now };
-            let presence = Presence::start(lake, settings).await?;
-            fetchers.share_pace(&presence);
-            Some(presence)
+            let settings = HeartbeatSettings { id, role, jobs: hands.jobs, interval, now: clock::now };
+            let heartbeat = Heartbeat::start(lake, settings).await?;
+            fetchers.share_pace(&heartbeat);
+            Some(heartbeat)
         }
     };
     Ok(Extractor {
@@ -71,7 +71,7 @@ pub(crate) async fn extractor(project: &Project, lake: &Lake, hands: Hands) -> a
         seed: catalog::fresh_bits(),
         progress: hands.progress,
         cancel: hands.cancel,
-        presence,
+        heartbeat,
         tuning: Tuning { visibility_timeout: section.visibility_timeout(), ..Tuning::default() },
     })
 }

@@ -1,5 +1,6 @@
 //! No secret in anything that is printed or kept: every secret of a project holds one word, every verb is run at trace level, in
-//! success and in failure, and the word is looked for in all that was said and in all that is there afterwards.
+//! success and in failure, and the word is looked for in all that was said and in all that is there afterwards. The same for
+//! what a site tells of persons, in every kind of answer, and for the secrets that its source sends along.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -126,6 +127,115 @@ fn no_secret_is_printed_or_kept() {
     assert!(leaks(&kept).is_empty(), "{}", leaks(&kept).join("\n"));
 }
 
+/// What names a person at the site below, and a number to call.
+const NICKNAME: &str = "canary-7f3a91-nick";
+const PICTURE: &str = "https://img.example/canary-7f3a91.jpg";
+const PHONE: &str = "010-7391-5528";
+
+/// A site that says of a person, and of what it was told, all it can in each kind of answer.
+fn talkative_site() -> u16 {
+    use std::io::{BufRead, BufReader, Read};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let Ok(mut socket) = socket else { continue };
+            let lines = BufReader::new(socket.try_clone().unwrap().take(65_536)).lines();
+            let request: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let answer = talkative_answer(&request);
+            let _ = std::io::Write::write_all(&mut socket, answer.as_bytes());
+        }
+    });
+    port
+}
+
+fn talkative_answer(request: &[String]) -> String {
+    let path = request.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    let told =
+        request.iter().find(|line| line.to_lowercase().starts_with("authorization")).cloned().unwrap_or_default();
+    let said = format!("{NICKNAME} {PICTURE} {PHONE} {path} {told}");
+    let item = serde_json::json!({
+        "id": "1", "author": {"id": "canary-7f3a91-id", "name": NICKNAME, "picture": PICTURE},
+        "body": format!("thanks {NICKNAME}, call {PHONE}"), "reply": {"text": format!("dear {NICKNAME}")}, "new": said,
+    });
+    let list = serde_json::json!({ "items": [item] }).to_string();
+    let key = path.split("q=").nth(1).and_then(|rest| rest.split('&').next()).unwrap_or_default();
+    let (status, head, body) = match key {
+        "good" => ("200 OK", String::new(), list),
+        "broken" => ("200 OK", String::new(), list.replace("\"1\"", "NaN")),
+        "cut" => ("200 OK", String::new(), format!("{{\"items\": [], {said}")),
+        "shape" => ("200 OK", String::new(), serde_json::json!({ "said": said, NICKNAME: [said] }).to_string()),
+        "garbage" => ("200 OK", String::new(), format!("<html>{said}")),
+        "words" => ("200 OK", String::new(), said),
+        "error" => ("500 Internal Server Error", String::new(), said),
+        "moved" => ("302 Found", format!("location: https://other.example{path}&n={NICKNAME}\r\n"), said),
+        "zz_slow" => ("429 Too Many Requests", "retry-after: 3600\r\n".to_owned(), said),
+        "gone" => ("404 Not Found", String::new(), said),
+        _ => ("200 OK", String::new(), "User-agent: *\nDisallow: /*q=refused\n".to_owned()),
+    };
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{head}\r\n{body}"
+    )
+}
+
+#[test]
+fn what_a_site_tells_of_persons_and_what_it_is_told_is_nowhere() {
+    let mut project = Project::unpointed();
+    let port = talkative_site();
+    for folder in ["sources", "sql"] {
+        std::fs::remove_dir_all(project.folder.join(folder)).unwrap();
+    }
+    std::fs::create_dir_all(project.folder.join("sources")).unwrap();
+    std::fs::create_dir_all(project.folder.join("sql/notes/staging")).unwrap();
+    let write = |file: &str, text: String| std::fs::write(project.folder.join(file), text).unwrap();
+    write(
+        "onggi.toml",
+        format!(
+            "[project]\nname = \"test\"\ntimezone = \"Asia/Seoul\"\nsources = \"sources\"\nmodels = \"sql\"\n[lake]\nuri = \"lake\"\n\
+             [identity]\nkey = \"file:.onggi/identity.key\"\n[hosts.\"notes.example\"]\nurl = \"http://127.0.0.1:{port}\"\nrate = 1000\n"
+        ),
+    );
+    write(
+        "sources/notes.toml",
+        "name = \"notes\"\nfetch = \"http\"\nevery = \"1d\"\nrate = \"1000/s\"\nmax_receives = 1\n\
+         [keys]\nlist = [\"good\", \"broken\", \"cut\", \"shape\", \"garbage\", \"words\", \"error\", \"moved\", \"gone\", \"refused\", \"zz_slow\"]\n\
+         [secrets]\nAPI_KEY = \"env:SITE_KEY\"\nTOKEN = \"env:SITE_TOKEN\"\n\
+         [http]\nurl = \"https://notes.example/list?q={key}&key={secret:API_KEY}\"\nheaders = { authorization = \"Bearer {secret:TOKEN}\" }\n\
+         [items]\npath = \"/items\"\nkey = \"id\"\n\
+         [fields]\nid = { path = \"/id\", type = \"id\", required = true }\nauthor = { path = \"/author/id\", type = \"hash\" }\n\
+         body = { path = \"/body\", type = \"string\" }\nreply = { path = \"/reply/text\", type = \"string\" }\n\
+         [identity]\ndrop = [\"/author/name\", \"/author/picture\"]\n"
+            .to_owned(),
+    );
+    write(
+        "sql/notes/staging/notes.sql",
+        "-- One row per note.\n-- materialize: latest by id order by fetched_at\n-- key: id\n\
+         select id, author, body, reply, _fetched_at as fetched_at from raw.notes where dt = $dt and _error is null\n"
+            .to_owned(),
+    );
+    project.env.push(("SITE_KEY", "canary-7f3a91-key".to_owned()));
+    project.env.push(("SITE_TOKEN", "canary-7f3a91-token".to_owned()));
+
+    let mut heard = Heard { text: String::new() };
+    for verb in [&["check"][..], &["plan"], &["run"], &["status"], &["retry"], &["sql", "select * from ops.outcomes"]] {
+        heard.listen(&project, verb, &[]);
+    }
+    assert!(heard.text.contains("refused") && heard.text.contains("DEBUG"), "it was heard");
+    let mut kept = String::new();
+    files(&project.folder, &mut kept);
+    rows(&project, &mut kept);
+    assert!(
+        kept.contains("thanks [name], call [phone]") && kept.contains("dear [name]"),
+        "the search looks where it should"
+    );
+    for (what, text) in [("heard", &heard.text), ("kept", &kept)] {
+        assert!(leaks(text).is_empty(), "{what}: {}", leaks(text).join("\n"));
+        assert!(!text.contains(PHONE), "{what}");
+    }
+}
+
 #[test]
 fn the_search_bites() {
     let heard = format!("$ onggi run\nfine\nauthorization: Bearer {API_KEY} 국\n");
@@ -141,15 +251,7 @@ fn set(project: &mut Project, name: &str, value: &str) {
 fn kept(project: &Project, servers: &Servers, python: &Path) -> String {
     let mut kept = String::new();
     files(&project.folder, &mut kept);
-    for row in project.sql(
-        "select table_schema, table_name from information_schema.tables where table_schema <> 'information_schema'",
-    ) {
-        let table = format!("{}.{}", row["table_schema"].as_str().unwrap(), row["table_name"].as_str().unwrap());
-        let _ = writeln!(kept, "== {table}");
-        for row in project.sql(&format!("select * from {table}")) {
-            let _ = writeln!(kept, "{row}");
-        }
-    }
+    rows(project, &mut kept);
     let url = &project.env.iter().find(|(name, _)| *name == "ONGGI_POSTGRES").unwrap().1;
     let dump = Command::new(servers.postgres.bin().join("pg_dump")).arg(url).output().unwrap();
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
@@ -176,6 +278,19 @@ for it in glue.get_databases()['DatabaseList']:
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     kept += &String::from_utf8_lossy(&dump.stdout);
     kept
+}
+
+/// Every row of every table.
+fn rows(project: &Project, kept: &mut String) {
+    for row in project.sql(
+        "select table_schema, table_name from information_schema.tables where table_schema <> 'information_schema'",
+    ) {
+        let table = format!("{}.{}", row["table_schema"].as_str().unwrap(), row["table_name"].as_str().unwrap());
+        let _ = writeln!(kept, "== {table}");
+        for row in project.sql(&format!("select * from {table}")) {
+            let _ = writeln!(kept, "{row}");
+        }
+    }
 }
 
 fn files(folder: &Path, kept: &mut String) {

@@ -132,3 +132,23 @@ fn a_question_that_is_wrong_is_found_and_keeps_nothing_from_being_done() {
     assert!(planned.status.success(), "{}", text(&planned));
     assert!(!text(&planned).contains("analyses"), "a question was taken for a model: {}", text(&planned));
 }
+
+#[test]
+fn where_there_is_an_athena_a_question_says_what_it_means_in_both() {
+    let project = Project::unpointed();
+    let gems = "sql/analyses/hidden_gems.sql";
+    project.replace(gems, "rating desc nulls last", "rating desc");
+    // Nobody asks it elsewhere.
+    let checked = project.onggi(&["check"]);
+    assert!(checked.status.success(), "{}", text(&checked));
+    project.append("onggi.toml", "\n[athena]\noutput = \"s3://jar/results/\"\n");
+    let checked = project.onggi(&["check"]);
+    assert_eq!(checked.status.code(), Some(2), "{}", text(&checked));
+    let said = text(&checked);
+    assert!(said.contains("hidden_gems.sql:32:10: `order by rating desc`: NULL comes first here"), "{said}");
+    assert!(said.contains("write `desc nulls last`"), "{said}");
+    // All others say it already.
+    project.replace(gems, "rating desc", "rating desc nulls last");
+    let checked = project.onggi(&["check"]);
+    assert!(checked.status.success(), "{}", text(&checked));
+}

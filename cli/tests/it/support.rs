@@ -68,6 +68,11 @@ impl Project {
         project
     }
 
+    /// A project that stands somewhere already; whoever made the folder removes it.
+    pub(crate) fn at(folder: PathBuf) -> Self {
+        Self { folder, env: Vec::new(), _keeps: None }
+    }
+
     /// The same project with everything that was done so far, in another folder.
     pub(crate) fn copy(&self) -> Self {
         let temp = tempfile::tempdir().unwrap();

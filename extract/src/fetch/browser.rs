@@ -8,31 +8,36 @@
 //! A page is a stranger's program. Each key's page has a context of its own, without anybody's cookies, and a proxy of its
 //! own through which everything leaves that it asks for ([`crate::egress`]); it writes no file and registers no worker.
 //!
-//! - `browser/process.rs`: the process, which ends with ours however ours ends, and `browser/profile.rs`: its folder;
+//! - `browser/process.rs`: the process, which ends with ours however ours ends, `browser/profile.rs`: its folder, and
+//!   `browser/memory.rs`: what it may hold;
 //! - `browser/tab.rs`: one tab, and `browser/intercept.rs`: what is taken from it on its way in;
-//! - `browser/visit.rs`: one key: open the page, click until there is no more; `browser/judge.rs`: what its answers are worth;
-//! - `browser/page.js`: the little that runs inside the page.
+//! - `browser/visit.rs`: one key: open the page, read its document; `browser/visit/more.rs`: load more until there is none;
+//!   `browser/judge.rs`: what its answers are worth;
+//! - `browser/page.js`: the little that runs inside the page, and `browser/script.rs`: its call.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use super::{Fetch, FetchError, FetchRequest, Flow, Response};
+use super::{Fetch, FetchError, FetchFlow, FetchRequest, Response};
 use crate::politeness::Politeness;
 use crate::source::Recipe;
 
 mod intercept;
 mod judge;
+mod memory;
 mod process;
 mod profile;
+mod script;
 mod tab;
 mod visit;
 
-use judge::Trouble;
-use process::Running;
+use judge::PageTrouble;
 pub use process::find_chromium;
+use process::{Crash, Running};
 use tab::Tab;
 use visit::Visit;
 
@@ -45,11 +50,20 @@ pub struct BrowserSettings {
     pub tabs: usize,
     /// The browser is replaced after so many tabs.
     pub tabs_per_browser: u32,
+    /// What all its processes together may hold. A page that makes it hold more is ended.
+    pub most_bytes: u64,
+}
+
+impl BrowserSettings {
+    /// What a browser with so many tabs may hold if nobody says otherwise: 1 GiB, and half of one for each.
+    pub fn usual_bytes(tabs: usize) -> u64 {
+        (1 << 30) + (tabs.max(1) as u64) * (1 << 29)
+    }
 }
 
 impl Default for BrowserSettings {
     fn default() -> Self {
-        Self { chromium: None, tabs: 2, tabs_per_browser: 500 }
+        Self { chromium: None, tabs: 2, tabs_per_browser: 500, most_bytes: Self::usual_bytes(2) }
     }
 }
 
@@ -66,6 +80,11 @@ impl Browser {
     pub fn new(settings: BrowserSettings, politeness: Arc<Politeness>) -> Self {
         let permits = Semaphore::new(settings.tabs.max(1));
         Self { settings, politeness, permits, running: tokio::sync::Mutex::default() }
+    }
+
+    /// The same with another bound of what it may hold. It starts nothing either.
+    pub(super) fn with_memory(&self, most_bytes: u64) -> Self {
+        Self::new(BrowserSettings { most_bytes, ..self.settings.clone() }, Arc::clone(&self.politeness))
     }
 
     /// The process group of the running browser, for who measures it.
@@ -91,7 +110,7 @@ impl Browser {
         }
         // The old one ends when the last of its tabs is done.
         *slot = None;
-        let running = Arc::new(Running::launch(self.settings.chromium.as_deref()).await?);
+        let running = Arc::new(Running::launch(self.settings.chromium.as_deref(), self.settings.most_bytes).await?);
         *slot = Some(Arc::clone(&running));
         Ok(running)
     }
@@ -108,7 +127,7 @@ impl Fetch for Browser {
     async fn fetch(
         &self,
         request: &FetchRequest<'_>,
-        on: &mut (dyn FnMut(Response) -> Flow + Send),
+        on: &mut (dyn FnMut(Response) -> FetchFlow + Send),
     ) -> Result<(), FetchError> {
         let source = request.source;
         let Recipe::Browser(recipe) = source.recipe() else {
@@ -122,16 +141,37 @@ impl Fetch for Browser {
         visit.check_before().await?;
         let Ok(_permit) = self.permits.acquire().await else { return Err(FetchError::Cancelled) };
         let mut crashes = 0;
+        let has_some = AtomicBool::new(false);
+        let mut on = |response| {
+            has_some.store(true, Ordering::Relaxed);
+            on(response)
+        };
         loop {
             let running = self.running().await?;
             let visited = match Tab::open(running, source, recipe, visit.own(), &self.politeness).await {
-                Ok(mut tab) => visit.perform(&mut tab, on).await,
-                Err(reason) => Err(Trouble::Tab(reason)),
+                Ok(mut tab) => match visit.perform(&mut tab, &mut on).await {
+                    Err(PageTrouble::Tab(reason)) => Err(match tab.crash_soon().await {
+                        Some(Crash::TooMuch(why)) => PageTrouble::TooMuch(why),
+                        Some(Crash::Other(why)) => PageTrouble::Tab(why),
+                        None => PageTrouble::Tab(reason),
+                    }),
+                    visited => visited,
+                },
+                Err(reason) => Err(PageTrouble::Tab(reason)),
             };
             match visited {
                 Ok(()) => return Ok(()),
-                Err(Trouble::Site(error)) => return Err(error),
-                Err(Trouble::Tab(reason)) => {
+                Err(PageTrouble::Site(error)) => return Err(error),
+                // It would hold as much the next time. What came of it lands.
+                Err(PageTrouble::TooMuch(why)) if has_some.load(Ordering::Relaxed) => {
+                    return Err(FetchError::Cut { why });
+                }
+                Err(PageTrouble::TooMuch(why)) => {
+                    let reason = format!("the page can't be read: {why}");
+                    let (url, body) = (visit.url().to_owned(), bytes::Bytes::new());
+                    return Err(FetchError::Unreadable { url, reason, body });
+                }
+                Err(PageTrouble::Tab(reason)) => {
                     crashes += 1;
                     tracing::warn!(key = request.key.value, reason, crashes, "a tab or the browser was lost");
                     if crashes > 1 {

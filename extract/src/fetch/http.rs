@@ -15,11 +15,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AF
 use url::Url;
 
 use super::{
-    Fetch, FetchError, FetchRequest, Flow, LONGEST_WAIT, RETRIES, Response, evidence, read_answer, wait_before,
+    Fetch, FetchError, FetchFlow, FetchRequest, LONGEST_WAIT, RETRIES, Response, evidence, read_answer, wait_before,
 };
 use crate::egress::{Answer, AskError, ask};
 use crate::items::{self, Unreadable};
-use crate::politeness::{Outcome, Politeness, retry_after};
+use crate::politeness::{Politeness, RequestOutcome, retry_after};
 use crate::source::{HttpRecipe, Method, Place, Recipe, Source, host_of};
 
 /// Plain requests.
@@ -30,7 +30,7 @@ pub struct Http {
 }
 
 /// What went wrong with one try, before it is known whether there is another.
-enum Trouble {
+enum HttpTrouble {
     /// Try again.
     Again(FetchError),
     /// Wait so long, then try again.
@@ -39,7 +39,7 @@ enum Trouble {
     End(FetchError),
 }
 
-impl Trouble {
+impl HttpTrouble {
     /// What a site says back may quote what it was sent.
     fn redacted(self, source: &Source) -> Self {
         match self {
@@ -71,18 +71,23 @@ impl Http {
         let url = &page.url;
         let mut retry = 0;
         loop {
-            match self.once(page).await.map_err(|trouble| trouble.redacted(page.source)) {
+            let answer = self.once(page).await.map_err(|trouble| trouble.redacted(page.source));
+            if let Err(HttpTrouble::Again(_)) = &answer {
+                self.politeness.report(url, &RequestOutcome::Failed);
+            }
+            match answer {
                 Ok(answer) => {
-                    self.politeness.report(url, &Outcome::Answered);
+                    self.politeness.report(url, &RequestOutcome::Answered);
                     return Ok(answer);
                 }
-                Err(Trouble::End(error)) => return Err(error),
-                Err(Trouble::Again(error) | Trouble::Wait(_, error)) if retry >= RETRIES => return Err(error),
-                Err(Trouble::Again(error)) => {
+                Err(HttpTrouble::End(error)) => return Err(error),
+                Err(HttpTrouble::Again(error) | HttpTrouble::Wait(_, error)) if retry >= RETRIES => return Err(error),
+                Err(HttpTrouble::Again(error)) if self.politeness.is_silent(url) => return Err(error),
+                Err(HttpTrouble::Again(error)) => {
                     tracing::debug!(url, retry, %error, "asking again");
                     sleep(wait_before(retry)).await;
                 }
-                Err(Trouble::Wait(wait, error)) => {
+                Err(HttpTrouble::Wait(wait, error)) => {
                     tracing::debug!(url, retry, %error, wait_seconds = wait.as_secs_f64(), "asking again later");
                     sleep(wait).await;
                 }
@@ -91,10 +96,10 @@ impl Http {
         }
     }
 
-    async fn once(&self, page: &PageRequest<'_>) -> Result<(String, usize), Trouble> {
+    async fn once(&self, page: &PageRequest<'_>) -> Result<(String, usize), HttpTrouble> {
         let (recipe, url) = (page.recipe, &page.url);
-        let transient = |reason: String| Trouble::Again(FetchError::Transient { url: url.clone(), reason });
-        self.politeness.admit(page.source, url).await.map_err(Trouble::End)?;
+        let transient = |reason: String| HttpTrouble::Again(FetchError::Transient { url: url.clone(), reason });
+        self.politeness.admit(page.source, url).await.map_err(HttpTrouble::End)?;
         let asked = self.request(page)?;
         let answer = match ask(asked, recipe.timeout, recipe.max_body_bytes).await {
             Ok(answer) => answer,
@@ -106,15 +111,15 @@ impl Http {
                 return Err(transient(refusal.to_string()));
             }
             Err(AskError::Refused(refusal)) => {
-                return Err(Trouble::End(FetchError::Permanent { url: url.clone(), reason: refusal.to_string() }));
+                return Err(HttpTrouble::End(FetchError::Permanent { url: url.clone(), reason: refusal.to_string() }));
             }
         };
         self.judge(page, &answer)
     }
 
-    fn judge(&self, page: &PageRequest<'_>, answer: &Answer) -> Result<(String, usize), Trouble> {
+    fn judge(&self, page: &PageRequest<'_>, answer: &Answer) -> Result<(String, usize), HttpTrouble> {
         let (recipe, url, status, body) = (page.recipe, &page.url, answer.status, &answer.body);
-        let transient = |reason: String| Trouble::Again(FetchError::Transient { url: url.clone(), reason });
+        let transient = |reason: String| HttpTrouble::Again(FetchError::Transient { url: url.clone(), reason });
         let unreadable = |reason: String, body: &[u8]| FetchError::Unreadable {
             url: url.clone(),
             reason,
@@ -122,7 +127,7 @@ impl Http {
         };
         if answer.is_cut {
             let reason = format!("expected an answer of at most {} bytes, found more", recipe.max_body_bytes);
-            return Err(Trouble::End(unreadable(reason, body)));
+            return Err(HttpTrouble::End(unreadable(reason, body)));
         }
         let read = if status.is_success() {
             read_answer(page.source, answer.header(CONTENT_TYPE), body)
@@ -137,42 +142,44 @@ impl Http {
         // Only now: a review may quote a block page, an answer is no block page.
         if let Some(phrase) = items::block_phrase(&recipe.blocked, &String::from_utf8_lossy(body)) {
             let evidence = format!("`{phrase}` with status {}", status.as_u16());
-            self.politeness.report(url, &Outcome::Blocked { evidence: evidence.clone() });
-            return Err(Trouble::End(FetchError::Blocked { host, evidence }));
+            self.politeness.report(url, &RequestOutcome::Blocked { evidence: evidence.clone() });
+            return Err(HttpTrouble::End(FetchError::Blocked { host, evidence }));
         }
         let wait = answer.header(RETRY_AFTER).and_then(|value| retry_after(value, self.politeness.now()));
         if status == 429 || (status == 503 && wait.is_some()) {
-            self.politeness.report(url, &Outcome::TooMany { retry_after: wait });
+            self.politeness.report(url, &RequestOutcome::TooMany { retry_after: wait });
             let error = FetchError::RateLimited { host, retry_after: wait };
             let wait = wait.unwrap_or(Duration::from_secs(1));
-            return Err(if wait > LONGEST_WAIT { Trouble::End(error) } else { Trouble::Wait(wait, error) });
+            return Err(if wait > LONGEST_WAIT { HttpTrouble::End(error) } else { HttpTrouble::Wait(wait, error) });
         }
         // A refusal of us, or of this hour: one key must not be written off for it.
         if status.is_server_error() || matches!(status.as_u16(), 401 | 403 | 408 | 425) {
-            return Err(transient(format!("it answered {}; {}", status.as_u16(), evidence(body))));
+            return Err(transient(format!("it answered {}; {}", status.as_u16(), evidence(page.source, body))));
         }
         if matches!(status.as_u16(), 404 | 410) {
-            let reason = format!("it answered {}; {}", status.as_u16(), evidence(body));
-            return Err(Trouble::End(FetchError::Gone { url: url.clone(), reason }));
+            let reason = format!("it answered {}; {}", status.as_u16(), evidence(page.source, body));
+            return Err(HttpTrouble::End(FetchError::Gone { url: url.clone(), reason }));
         }
         if !status.is_success() {
             let to = if status.is_redirection() { ", a redirect" } else { "" };
-            let reason = format!("it answered {}{to}; {}", status.as_u16(), evidence(body));
-            return Err(Trouble::End(unreadable(reason, body)));
+            let reason = format!("it answered {}{to}; {}", status.as_u16(), evidence(page.source, body));
+            return Err(HttpTrouble::End(unreadable(reason, body)));
         }
         Err(match why {
             Unreadable::Refused(message) => transient(format!("it refused: {message}")),
-            Unreadable::TooMuch { .. } => Trouble::End(unreadable(format!("{why}; {}", evidence(body)), body)),
+            Unreadable::TooMuch { .. } => {
+                HttpTrouble::End(unreadable(format!("{why}; {}", evidence(page.source, body)), body))
+            }
             // An error of the service in a form of its own looks like a list that moved: the next answer may be well.
             Unreadable::Shape { .. } | Unreadable::Garbage { .. } => {
-                Trouble::Again(unreadable(format!("{why}; {}", evidence(body)), body))
+                HttpTrouble::Again(unreadable(format!("{why}; {}", evidence(page.source, body)), body))
             }
         })
     }
 
-    fn request(&self, page: &PageRequest<'_>) -> Result<reqwest::RequestBuilder, Trouble> {
+    fn request(&self, page: &PageRequest<'_>) -> Result<reqwest::RequestBuilder, HttpTrouble> {
         let PageRequest { source, recipe, place, url } = page;
-        let permanent = |reason: String| Trouble::End(FetchError::Permanent { url: url.clone(), reason });
+        let permanent = |reason: String| HttpTrouble::End(FetchError::Permanent { url: url.clone(), reason });
         let client = self.client.as_ref().map_err(|error| permanent(error.clone()))?;
         let secrets = source.secrets();
         if let Some((name, reference)) = secrets.missing() {
@@ -214,7 +221,7 @@ impl Fetch for Http {
     async fn fetch(
         &self,
         request: &FetchRequest<'_>,
-        on: &mut (dyn FnMut(Response) -> Flow + Send),
+        on: &mut (dyn FnMut(Response) -> FetchFlow + Send),
     ) -> Result<(), FetchError> {
         let Recipe::Http(recipe) = request.source.recipe() else {
             return Err(FetchError::Permanent {
@@ -239,8 +246,8 @@ impl Fetch for Http {
             let is_full = count >= most && !(recipe.is_sized() && (count as u64) < recipe.page_size);
             most = most.max(count);
             match on(Response::text(page.url, answer)) {
-                Flow::Stop => return Ok(()),
-                Flow::Continue(items) => {
+                FetchFlow::Stop => return Ok(()),
+                FetchFlow::Continue(items) => {
                     may_have_more = items > came && is_full;
                     came = items;
                 }

@@ -16,7 +16,7 @@ impl Fetch for Scripted {
     async fn fetch(
         &self,
         _: &FetchRequest<'_>,
-        on: &mut (dyn FnMut(Response) -> Flow + Send),
+        on: &mut (dyn FnMut(Response) -> FetchFlow + Send),
     ) -> Result<(), FetchError> {
         loop {
             let Some(response) = ({
@@ -25,7 +25,7 @@ impl Fetch for Scripted {
             }) else {
                 return Ok(());
             };
-            if on(response) == Flow::Stop {
+            if on(response) == FetchFlow::Stop {
                 return Ok(());
             }
         }
@@ -61,7 +61,7 @@ fn document(items: &[Value]) -> Response {
 }
 
 /// (harvest, how many responses were left)
-async fn run(source: &Source, key: &Key, responses: Vec<Response>) -> (Result<Harvest, FetchError>, usize) {
+async fn run(source: &Source, key: &Key, responses: Vec<Response>) -> (Result<KeyOutput, FetchError>, usize) {
     let fetch = Scripted(Mutex::new(responses));
     let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: || Timestamp::UNIX_EPOCH };
     let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
@@ -76,7 +76,7 @@ async fn run(source: &Source, key: &Key, responses: Vec<Response>) -> (Result<Ha
     (harvested, left)
 }
 
-fn ids(harvest: &Harvest) -> Vec<String> {
+fn ids(harvest: &KeyOutput) -> Vec<String> {
     harvest.batch.column(0).as_string::<i32>().iter().map(|id| id.unwrap_or("-").to_owned()).collect()
 }
 
@@ -166,7 +166,7 @@ async fn a_watermark_stops_at_a_response_that_is_older_as_a_whole() {
             answer(json!([at("i", "2026-05-01")])),
         ]
     };
-    let with = |since: &str| Key { value: "1".to_owned(), since: Some(since.to_owned()), over: None, after: None };
+    let with = |since: &str| Key { since: Some(since.to_owned()), ..Key::new("1") };
     // 30 days of overlap: everything before 2026-08-01 is old; a page with an item of unknown age isn't.
     for (key, left) in [
         (with("2026-08-31"), 1),
@@ -249,7 +249,7 @@ fn text(body: &str) -> Response {
     Response::text("https://a.example/l?p=1", body)
 }
 
-fn column(harvest: &Harvest, name: &str) -> Vec<String> {
+fn column(harvest: &KeyOutput, name: &str) -> Vec<String> {
     let column = harvest.batch.column_by_name(name).unwrap().as_string::<i32>();
     column.iter().map(|text| text.unwrap_or("-").to_owned()).collect()
 }
@@ -262,10 +262,10 @@ impl Fetch for Failing {
     async fn fetch(
         &self,
         _: &FetchRequest<'_>,
-        on: &mut (dyn FnMut(Response) -> Flow + Send),
+        on: &mut (dyn FnMut(Response) -> FetchFlow + Send),
     ) -> Result<(), FetchError> {
         if let Some(page) = self.0 {
-            assert_ne!(on(text(page)), Flow::Stop);
+            assert_ne!(on(text(page)), FetchFlow::Stop);
         }
         Err(self.1.clone())
     }

@@ -1,14 +1,15 @@
-//! The items that a document carries in the cache of its page's program: `window.<state> = {…}`, an object of entries by
-//! name, which refer to each other by `{"__ref": "<name>"}`.
+//! The items that a document carries in an Apollo cache: `window.<state> = {…}`, an object of entries by name, which refer
+//! to each other by `{"__ref": "<name>"}`.
 //!
 //! A page decides what it refers to, and how often: six kilobytes of references can mean more than any memory holds. So
 //! what they expand to is counted, and a document that goes beyond it is refused as a whole.
 
 use std::collections::HashMap;
 
+use super::script::variable;
 use super::{Item, Page, Unreadable};
-use crate::json::{Json, NoJson, Text, span};
-use crate::source::{DocumentRecipe, Found};
+use crate::json::{Json, NoJson, Text};
+use crate::source::{CacheRecipe, Found};
 
 /// How many values a cache may hold, and how many its references may expand to.
 const MOST_VALUES: usize = 500_000;
@@ -16,12 +17,9 @@ const MOST_VALUES: usize = 500_000;
 /// How deep references may follow each other.
 const MOST_REFERENCES: usize = 32;
 
-/// How many beginnings of a state are looked at: a page may write thousands that never end.
-const MOST_STATES: usize = 8;
-
-/// The items that a document carries.
-pub(crate) fn in_document(recipe: &DocumentRecipe, html: &str) -> Result<Page<'static>, Unreadable> {
-    let state = script_object(html, &recipe.state)?;
+/// The items that a document's cache lists.
+pub(super) fn in_cache(recipe: &CacheRecipe, html: &str) -> Result<Page<'static>, Unreadable> {
+    let state = variable(html, &recipe.state, &['{'])?;
     let state = Json::parse_within(state, MOST_VALUES).map_err(|why| match why {
         NoJson::TooMuch(bound) => Unreadable::TooMuch { expected: format!("a document whose state has {bound}") },
         NoJson::Broken(why) => Unreadable::Garbage {
@@ -67,21 +65,6 @@ fn too_much() -> Unreadable {
 
 fn total(field: &Json) -> Option<u64> {
     if let Json::Number(number) = field.get("total")? { number.parse().ok() } else { None }
-}
-
-/// The object literal in `<name> = {…}`, up to its matching brace: script text follows it.
-fn script_object<'h>(html: &'h str, name: &str) -> Result<&'h str, Unreadable> {
-    let mut found = "none";
-    let objects = html.match_indices(name).filter_map(|(at, _)| {
-        html[at + name.len()..].trim_start().strip_prefix('=').map(str::trim_start).filter(|text| text.starts_with('{'))
-    });
-    for object in objects.take(MOST_STATES) {
-        match span(object, 0) {
-            Ok(end) => return Ok(&object[..end]),
-            Err(_) => found = "one that is cut off",
-        }
-    }
-    Err(Unreadable::Garbage { expected: "a document with its state in a script", found: found.to_owned() })
 }
 
 /// `media({"size":1})` → `media`

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::source::{DocumentRecipe, EMBEDDED, Recipe};
+use crate::source::{CacheRecipe, DocumentRecipe, EMBEDDED, Recipe};
 
 fn reviews() -> Source {
     Source::parse(EMBEDDED[1].0, EMBEDDED[1].1).unwrap()
@@ -14,7 +14,7 @@ fn document_recipe() -> DocumentRecipe {
 
 fn parsed(page: &Page<'_>) -> Vec<Json> {
     let item = |item: &Item<'_>| match item {
-        Item::Raw(text) => Json::parse(text).unwrap(),
+        Item::Raw(text) | Item::Embedded(text) => Json::parse(text).unwrap(),
         Item::Joined(item) => item.clone(),
     };
     page.items.iter().map(item).collect()
@@ -182,7 +182,8 @@ fn saved_pages_are_read() {
     };
     let phrases = reviews().recipe().blocked().to_vec();
     assert!(block_phrase(&phrases, &blocked).is_some());
-    let recipe = DocumentRecipe { typename: "FsasReview".to_owned(), ..document_recipe() };
+    let DocumentRecipe::Cache(cache) = document_recipe() else { panic!("a cache") };
+    let recipe = DocumentRecipe::Cache(CacheRecipe { typename: "FsasReview".to_owned(), ..cache });
     for name in ["place-1265317185.html", "place-1716926393-home_test-html-source.html"] {
         let html = std::fs::read_to_string(folder.join(name)).unwrap();
         assert!(block_phrase(&phrases, &html).is_none(), "{name}");

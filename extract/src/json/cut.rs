@@ -43,7 +43,8 @@ pub(crate) fn cut(text: &str) -> Result<Cut<'_>, String> {
 }
 
 fn no_name(piece: &str) -> String {
-    format!("expected a name in quotes and `:`, found {}", piece.chars().take(20).collect::<String>())
+    // No more than where it begins: it may be somebody's.
+    format!("expected a name in quotes and `:`, found {} bytes of something else", piece.len())
 }
 
 /// What stands between the commas of the outermost level.

@@ -13,7 +13,7 @@ use crate::outcome::{KeyOutcome, Outcome};
 
 /// What was seen of one key.
 #[derive(Default)]
-struct Seen {
+struct SeenRows {
     rows: u64,
     set_aside: u64,
     /// Rows that hold nothing but a reason: how an older program recorded a key that could not be read or reached.
@@ -24,7 +24,7 @@ struct Seen {
 /// The keys that have rows on a day from `since` on, as outcomes. A key of which there is nothing but a reason why there is
 /// nothing stays open: that reason may have passed.
 pub(super) async fn read(snapshot: &Snapshot, since: Date, definition: &str) -> Result<Vec<KeyOutcome>, Error> {
-    let mut seen: BTreeMap<(Date, String), Seen> = BTreeMap::new();
+    let mut seen: BTreeMap<(Date, String), SeenRows> = BTreeMap::new();
     let mut batches = snapshot.scan_where(&["dt", "_key", "_error", "_payload"], since, &[]).await?;
     while let Some(batch) =
         batches.try_next().await.map_err(|error| catalog::Error::reading(snapshot.table(), error))?
@@ -45,7 +45,7 @@ pub(super) async fn read(snapshot: &Snapshot, since: Date, definition: &str) -> 
             }
         }
     }
-    let outcome = |((dt, key), seen): ((Date, String), Seen)| KeyOutcome {
+    let outcome = |((dt, key), seen): ((Date, String), SeenRows)| KeyOutcome {
         key,
         dt,
         outcome: if seen.refusals == seen.rows { Outcome::Unreadable } else { Outcome::Landed },

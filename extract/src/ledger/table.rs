@@ -54,7 +54,7 @@ pub fn outcomes_table() -> Result<TableSpec, Error> {
 
 /// What the table knows of one source.
 #[derive(Default)]
-pub(super) struct Stored {
+pub(super) struct StoredOutcomes {
     pub(super) outcomes: Vec<(i64, KeyOutcome)>,
     /// Up to which number it is complete.
     pub(super) copied: Option<i64>,
@@ -67,10 +67,10 @@ pub(super) async fn read(
     table_id: &str,
     since: Date,
     app_id: &str,
-) -> Result<Stored, Error> {
-    let Some(table) = lake.find(&super::name()?).await? else { return Ok(Stored::default()) };
+) -> Result<StoredOutcomes, Error> {
+    let Some(table) = lake.find(&super::name()?).await? else { return Ok(StoredOutcomes::default()) };
     let snapshot = table.snapshot().await?;
-    let Some(copied) = snapshot.txn(app_id).await? else { return Ok(Stored::default()) };
+    let Some(copied) = snapshot.txn(app_id).await? else { return Ok(StoredOutcomes::default()) };
     let equal = [("source", source.as_str()), ("table_id", table_id)];
     let mut batches = snapshot.scan_where(&COLUMNS, since, &equal).await?;
     let mut outcomes = Vec::new();
@@ -78,7 +78,7 @@ pub(super) async fn read(
     while let Some(batch) = batches.try_next().await.map_err(failed)? {
         read_batch(&batch, &mut outcomes)?;
     }
-    Ok(Stored { outcomes, copied: Some(copied) })
+    Ok(StoredOutcomes { outcomes, copied: Some(copied) })
 }
 
 fn read_batch(batch: &RecordBatch, into: &mut Vec<(i64, KeyOutcome)>) -> Result<(), Error> {

@@ -3,8 +3,8 @@
 use super::*;
 use crate::outcome::tests::outcome;
 
-fn state(outcomes: &[(i64, &str, &str, Outcome)]) -> State {
-    let mut state = State::default();
+fn state(outcomes: &[(i64, &str, &str, Outcome)]) -> LedgerState {
+    let mut state = LedgerState::default();
     for (mark, key, dt, one) in outcomes {
         state.take(*mark, outcome(key, dt, *one));
     }
@@ -40,7 +40,7 @@ async fn each_outcome_is_due_when_it_should_be() {
         (&[], 1, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
         (&[(1, "2026-10-03", Landed)], 1, &[1, 2, 4, 5, 6, 7, 8, 9]),
         (&[(1, "2026-10-03", Empty)], 7, &[1, 2]),
-        (&[(1, "2026-10-03", Gone)], 3, &[1, 2, 6, 7, 8, 9]),
+        (&[(1, "2026-10-03", Gone)], 3, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
         (&[(1, "2026-10-03", Refused), (2, "2026-10-06", Failed)], 3, &[1, 2, 6, 7, 8, 9]),
         (&[(1, "2026-10-03", Failed)], 7, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
         (&[(1, "2026-10-03", Landed), (2, "2026-10-03", Reopened)], 7, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
@@ -54,6 +54,23 @@ async fn each_outcome_is_due_when_it_should_be() {
         let due: Vec<i8> = (1..=9).filter(is_due).collect();
         assert_eq!(due, expected, "{outcomes:?} every {every} days");
     }
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_has_ended_unless_all_are_or_it_is_looked_for_elsewhere() {
+    let mut ledger =
+        ledger("gone", &[(1, "a", "2026-10-03", Outcome::Gone), (2, "b", "2026-10-03", Outcome::Landed)]).await;
+    let due = |ledger: &Ledger, keys: &[&str], day| {
+        let keys: Vec<Key> = keys.iter().copied().map(Key::new).collect();
+        let due = ledger.due(&keys, Date::constant(2026, 10, day), 3);
+        (due.due.iter().map(|key| (key.value.clone(), key.over)).collect::<Vec<_>>(), due.leftovers)
+    };
+    assert_eq!(due(&ledger, &["a", "b"], 4), (vec![], 0));
+    assert_eq!(due(&ledger, &["a"], 4), (vec![("a".to_owned(), None)], 1), "late, or a wrong address");
+    assert_eq!(due(&ledger, &["a"], 3), (vec![("a".to_owned(), Some(1))], 1), "on top of what was said");
+    assert_eq!(due(&ledger, &["a", "new"], 3), (vec![("new".to_owned(), None)], 0), "nobody knows yet");
+    ledger.definition = "another".to_owned();
+    assert_eq!(due(&ledger, &["a", "b"], 3).0, [("a".to_owned(), Some(1))]);
 }
 
 #[tokio::test]
@@ -105,4 +122,26 @@ async fn outcomes_come_back_from_the_copy_and_from_the_log_alike() {
     assert_eq!(copied.row_count().unwrap(), 6, "each is copied once");
     assert_eq!(both.get(day("2026-10-03"), "c").unwrap().closed, None);
     assert_eq!(open().await.unwrap().outcomes(), both.outcomes());
+}
+
+#[tokio::test]
+async fn of_two_that_commit_by_turns_each_copies_each_outcome_once() {
+    let info = CommitInfo { run: "r1".parse().unwrap(), now: "2026-10-03T03:00:00Z".parse().unwrap(), lineage: vec![] };
+    let lake = Lake::open("memory://ledger-turns", "test").await.unwrap();
+    let source = crate::source::tests::any();
+    let table = lake.create(&source.table_spec()).await.unwrap();
+    let open = || Ledger::open(&lake, &source, table.clone(), day("2026-10-03"));
+    let (one, two) = (open().await.unwrap(), open().await.unwrap());
+    for (turn, ledger) in [&one, &one, &two, &one, &two, &two].into_iter().enumerate() {
+        ledger.catch_up(&table.snapshot().await.unwrap()).await.unwrap();
+        ledger.say(&[outcome(&format!("k{turn}"), "2026-10-03", Outcome::Landed)], &info).await.unwrap();
+    }
+    for ledger in [&one, &two] {
+        ledger.catch_up(&table.snapshot().await.unwrap()).await.unwrap();
+        assert_eq!(ledger.outcomes().len(), 6);
+    }
+    one.copy(&info).await.unwrap();
+    two.copy(&info).await.unwrap();
+    let copied = lake.table(&name().unwrap()).await.unwrap().snapshot().await.unwrap();
+    assert_eq!(copied.row_count().unwrap(), 6);
 }

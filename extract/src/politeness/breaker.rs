@@ -2,13 +2,14 @@
 //!
 //! A block page is about us, and lasts most of an hour where it was observed (sites let go after 40 to 60 minutes): the
 //! host is left alone for the rest of an ordinary run. A single 429 only asks for patience. Several in a row mean that our
-//! pace is wrong, and everybody stops at once instead of each worker finding out by itself.
+//! pace is wrong, and everybody stops at once instead of each worker finding out by itself. A host that has nothing but
+//! failures for us is still asked for every key, since the next one may be well, but for each of them once and not four times.
 
 use std::time::Duration;
 
 use catalog::simulation::Instant;
 
-use super::Outcome;
+use super::RequestOutcome;
 
 /// After a block page.
 const BLOCK_REST: Duration = Duration::from_hours(1);
@@ -17,11 +18,15 @@ const BLOCK_REST: Duration = Duration::from_hours(1);
 const STORM: u32 = 5;
 const STORM_REST: Duration = Duration::from_mins(1);
 
+/// Requests in a row without a good answer after which the trouble is the host's and not a key's: three keys, with all their tries.
+const SILENT: u32 = 12;
+
 /// One host's circuit: closed, or open until a time.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     open: Option<Open>,
     too_many_in_a_row: u32,
+    failed_in_a_row: u32,
 }
 
 #[derive(Debug)]
@@ -41,13 +46,14 @@ pub(super) enum Refusal {
 }
 
 impl Breaker {
-    pub(super) fn note(&mut self, outcome: &Outcome, now: Instant) {
+    pub(super) fn note(&mut self, outcome: &RequestOutcome, now: Instant) {
         match outcome {
-            Outcome::Answered => self.too_many_in_a_row = 0,
-            Outcome::Blocked { evidence } => {
+            RequestOutcome::Answered => (self.too_many_in_a_row, self.failed_in_a_row) = (0, 0),
+            RequestOutcome::Failed => self.failed_in_a_row = self.failed_in_a_row.saturating_add(1),
+            RequestOutcome::Blocked { evidence } => {
                 self.open = Some(Open { until: now + BLOCK_REST, evidence: Some(evidence.clone()) });
             }
-            Outcome::TooMany { retry_after } => {
+            RequestOutcome::TooMany { retry_after } => {
                 self.too_many_in_a_row += 1;
                 if self.too_many_in_a_row >= STORM {
                     self.too_many_in_a_row = 0;
@@ -59,6 +65,11 @@ impl Breaker {
                 }
             }
         }
+    }
+
+    /// Whether there is no use in asking again at once.
+    pub(super) fn is_silent(&self) -> bool {
+        self.failed_in_a_row >= SILENT
     }
 
     pub(super) fn refusal(&mut self, now: Instant) -> Option<Refusal> {
@@ -78,16 +89,16 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    fn too_many(seconds: u64) -> Outcome {
-        Outcome::TooMany { retry_after: (seconds > 0).then(|| Duration::from_secs(seconds)) }
+    fn too_many(seconds: u64) -> RequestOutcome {
+        RequestOutcome::TooMany { retry_after: (seconds > 0).then(|| Duration::from_secs(seconds)) }
     }
 
     #[test]
     fn a_block_page_opens_the_circuit_for_an_hour() {
         let (mut breaker, now) = (Breaker::default(), Instant::now());
         assert_eq!(breaker.refusal(now), None);
-        breaker.note(&Outcome::Blocked { evidence: "e".to_owned() }, now);
-        breaker.note(&Outcome::Answered, now);
+        breaker.note(&RequestOutcome::Blocked { evidence: "e".to_owned() }, now);
+        breaker.note(&RequestOutcome::Answered, now);
         assert_eq!(
             breaker.refusal(now + Duration::from_secs(3599)),
             Some(Refusal::Blocked { evidence: "e".to_owned() })
@@ -102,7 +113,7 @@ mod tests {
             breaker.note(&too_many(0), now);
         }
         assert_eq!(breaker.refusal(now), None);
-        breaker.note(&Outcome::Answered, now);
+        breaker.note(&RequestOutcome::Answered, now);
         for _ in 0..STORM {
             assert_eq!(breaker.refusal(now), None);
             breaker.note(&too_many(90), now);
@@ -112,9 +123,22 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_silent_until_it_answers() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        (1..SILENT).for_each(|_| breaker.note(&RequestOutcome::Failed, now));
+        assert!(!breaker.is_silent());
+        breaker.note(&RequestOutcome::Failed, now);
+        assert!(breaker.is_silent());
+        assert_eq!(breaker.refusal(now), None, "it is asked all the same");
+        breaker.note(&RequestOutcome::Answered, now);
+        breaker.note(&RequestOutcome::Failed, now);
+        assert!(!breaker.is_silent());
+    }
+
+    #[test]
     fn a_storm_never_hides_a_block() {
         let (mut breaker, now) = (Breaker::default(), Instant::now());
-        breaker.note(&Outcome::Blocked { evidence: "e".to_owned() }, now);
+        breaker.note(&RequestOutcome::Blocked { evidence: "e".to_owned() }, now);
         (0..STORM).for_each(|_| breaker.note(&too_many(0), now));
         assert!(matches!(breaker.refusal(now), Some(Refusal::Blocked { .. })));
     }

@@ -34,12 +34,12 @@ pub struct RobotsTxt {
 struct Group {
     /// Lower-case product tokens, or `*`.
     agents: Vec<String>,
-    rules: Vec<Rule>,
+    rules: Vec<RobotsRule>,
     crawl_delay: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
-struct Rule {
+struct RobotsRule {
     allow: bool,
     /// Normalised as paths are.
     pattern: String,
@@ -49,7 +49,7 @@ struct Rule {
 
 /// What robots.txt says about a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct RobotsVerdict {
     /// Whether it may be fetched.
     pub allowed: bool,
     /// The line that decided, or why none did.
@@ -58,7 +58,7 @@ pub struct Verdict {
 
 /// A robots.txt that was asked for and answered.
 #[derive(Clone, Debug)]
-pub(super) enum Fetched {
+pub(super) enum RobotsAnswer {
     File(RobotsTxt),
     /// 4xx: there is none.
     None(u16),
@@ -73,12 +73,12 @@ pub(super) enum Missed {
     TooMany(Option<Duration>),
 }
 
-impl Fetched {
-    pub(super) fn verdict(&self, agent: &str, path: &str) -> Verdict {
+impl RobotsAnswer {
+    pub(super) fn verdict(&self, agent: &str, path: &str) -> RobotsVerdict {
         match self {
             Self::File(robots) => robots.verdict(agent, path),
             Self::None(status) => {
-                Verdict { allowed: true, rule: format!("robots.txt answered {status}: nothing is forbidden") }
+                RobotsVerdict { allowed: true, rule: format!("robots.txt answered {status}: nothing is forbidden") }
             }
         }
     }
@@ -95,7 +95,7 @@ pub(super) async fn fetch(
     declared: &Declared,
     somewhere: &Url,
     patience: &(dyn Fn(&str) -> Option<Duration> + Sync),
-) -> Result<Fetched, Missed> {
+) -> Result<RobotsAnswer, Missed> {
     let unreachable = |why: String| Missed::Unreachable(why);
     let mut url = somewhere.clone();
     url.set_path("/robots.txt");
@@ -124,12 +124,12 @@ pub(super) async fn fetch(
             continue;
         }
         if status.is_client_error() {
-            return Ok(Fetched::None(status.as_u16()));
+            return Ok(RobotsAnswer::None(status.as_u16()));
         }
         if !status.is_success() {
             return Err(unreachable(format!("it answered {}", status.as_u16())));
         }
-        return Ok(Fetched::File(RobotsTxt::parse(&answer.body)));
+        return Ok(RobotsAnswer::File(RobotsTxt::parse(&answer.body)));
     }
     Err(unreachable("too many redirects".to_owned()))
 }
@@ -168,7 +168,7 @@ impl RobotsTxt {
                     // An empty rule says nothing.
                     if !value.is_empty() {
                         let allow = field == "allow";
-                        group.rules.push(Rule {
+                        group.rules.push(RobotsRule {
                             allow,
                             pattern: percent_encode_path(value),
                             line: format!(
@@ -195,15 +195,15 @@ impl RobotsTxt {
     }
 
     /// Whether `agent`, a product token, may fetch `path`, which is a path and its query.
-    pub fn verdict(&self, agent: &str, path: &str) -> Verdict {
+    pub fn verdict(&self, agent: &str, path: &str) -> RobotsVerdict {
         if path == "/robots.txt" {
-            return Verdict { allowed: true, rule: "robots.txt itself is always allowed".to_owned() };
+            return RobotsVerdict { allowed: true, rule: "robots.txt itself is always allowed".to_owned() };
         }
         let path = percent_encode_path(path);
         let rules = self.groups(agent).flat_map(|group| &group.rules).filter(|rule| matches(&rule.pattern, &path));
         match rules.max_by_key(|rule| (rule.pattern.len(), rule.allow)) {
-            Some(rule) => Verdict { allowed: rule.allow, rule: rule.line.clone() },
-            None => Verdict { allowed: true, rule: "no rule of robots.txt matches".to_owned() },
+            Some(rule) => RobotsVerdict { allowed: rule.allow, rule: rule.line.clone() },
+            None => RobotsVerdict { allowed: true, rule: "no rule of robots.txt matches".to_owned() },
         }
     }
 
@@ -342,9 +342,12 @@ mod tests {
         let robots = RobotsTxt::parse(b"User-agent: *\r\nDisallow: /a\nAllow: /a/b\n");
         assert_eq!(
             robots.verdict("Onggi", "/a/x"),
-            Verdict { allowed: false, rule: "Disallow: /a (line 2)".to_owned() }
+            RobotsVerdict { allowed: false, rule: "Disallow: /a (line 2)".to_owned() }
         );
-        assert_eq!(robots.verdict("Onggi", "/a/b"), Verdict { allowed: true, rule: "Allow: /a/b (line 3)".to_owned() });
+        assert_eq!(
+            robots.verdict("Onggi", "/a/b"),
+            RobotsVerdict { allowed: true, rule: "Allow: /a/b (line 3)".to_owned() }
+        );
         assert_eq!(robots.verdict("Onggi", "/c").rule, "no rule of robots.txt matches");
     }
 
@@ -375,6 +378,6 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_forbids_nothing() {
-        assert!(Fetched::None(404).verdict("Onggi", "/").allowed);
+        assert!(RobotsAnswer::None(404).verdict("Onggi", "/").allowed);
     }
 }

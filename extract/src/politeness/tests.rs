@@ -180,7 +180,7 @@ async fn a_block_page_stops_the_host_for_everybody() {
     let politeness = at(&base, "1000/s");
     let source = source(str::to_owned);
     politeness.admit(&source, PAGE).await.unwrap();
-    politeness.report(PAGE, &Outcome::Blocked { evidence: "서비스 이용이 제한되었습니다".to_owned() });
+    politeness.report(PAGE, &RequestOutcome::Blocked { evidence: "서비스 이용이 제한되었습니다".to_owned() });
     let error = politeness.admit(&source, PAGE).await.unwrap_err();
     assert!(
         matches!(&error, FetchError::Blocked { host, evidence } if host == "pcmap.place.naver.com" && evidence.contains("제한")),

@@ -5,6 +5,10 @@
 //! receive (see [`Process`]); and a file that SQLite can't read is set aside as `….corrupt` and begun anew, because all
 //! that it held is planned again from the lake.
 //!
+//! Times in it are those of this machine's clock, which may be set back: a process whose clock was ahead must not make the next
+//! one wait as long as it was. So the file remembers how late it has been, and who finds it earlier moves all waits along (see
+//! [`keep_time`]): they are durations.
+//!
 //! The file is in WAL mode with `synchronous = normal`: a commit survives the process, and after a power cut the last
 //! ones may be missing, which is again nothing but work planned twice.
 
@@ -32,10 +36,11 @@ use crate::task::{Task, TaskId};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// `user_version` of the file. A step per version is kept in [`MIGRATIONS`].
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// From version n to n + 1.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     create table message (
         sent           integer primary key autoincrement,
         source         text    not null,
@@ -53,14 +58,23 @@ const MIGRATIONS: [&str; 1] = ["
         unique (source, dt, task)
     ) strict;
     create index message_in_order on message (source, dt, dead_at, receives, sent);
-"];
+",
+    "
+    create table clock (
+        seen integer not null                       -- microseconds since 1970: the latest time that was told
+    ) strict;
+",
+];
+
+/// A clock is set right by less than this all the time, and it is not worth a write to be more exact.
+const CLOCK_DRIFT: Duration = Duration::from_secs(1);
 
 /// A queue in a SQLite file. Clones share the connection; other processes open the file for themselves.
 #[derive(Clone, Debug)]
-pub struct EmbeddedQueue(Arc<Inner>);
+pub struct EmbeddedQueue(Arc<SharedConnection>);
 
 #[derive(Debug)]
-struct Inner {
+struct SharedConnection {
     file: PathBuf,
     me: Process,
     connection: Mutex<Connection>,
@@ -75,7 +89,7 @@ impl EmbeddedQueue {
     async fn open_as(file: PathBuf, me: Process) -> Result<Self, Error> {
         blocking(move || {
             let connection = open_or_begin_anew(&file)?;
-            Ok(Self(Arc::new(Inner { file, me, connection: Mutex::new(connection) })))
+            Ok(Self(Arc::new(SharedConnection { file, me, connection: Mutex::new(connection) })))
         })
         .await
     }
@@ -127,6 +141,7 @@ impl Queue for EmbeddedQueue {
     async fn send(&self, tasks: &[Task], now: Timestamp) -> Result<usize, Error> {
         let tasks = tasks.to_vec();
         self.transact(move |transaction, _| {
+            keep_time(transaction, now)?;
             let mut insert = transaction.prepare(
                 "insert into message (source, dt, task, keys, visible_at) values (?1, ?2, ?3, ?4, ?5)
                  on conflict (source, dt, task) do nothing",
@@ -149,8 +164,9 @@ impl Queue for EmbeddedQueue {
         options: &ReceiveOptions,
         now: Timestamp,
     ) -> Result<Option<Message>, Error> {
-        let (of, options) = (Text::from(of), *options);
+        let (of, options) = (FilterText::from(of), *options);
         self.transact(move |transaction, me| {
+            keep_time(transaction, now)?;
             let at = now.as_microsecond();
             free_messages_of_the_dead(transaction, me, &of, at)?;
             transaction.execute(
@@ -220,8 +236,9 @@ impl Queue for EmbeddedQueue {
     }
 
     async fn counts(&self, of: &TaskFilter, now: Timestamp) -> Result<Counts, Error> {
-        let of = Text::from(of);
+        let of = FilterText::from(of);
         self.transact(move |transaction, _| {
+            keep_time(transaction, now)?;
             transaction.query_row(
                 "select count(*) filter (where dead_at is null and visible_at <= ?3),
                         count(*) filter (where dead_at is null and visible_at > ?3),
@@ -238,7 +255,7 @@ impl Queue for EmbeddedQueue {
     }
 
     async fn dead_letters(&self, of: &TaskFilter, _now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
-        let of = Text::from(of);
+        let of = FilterText::from(of);
         self.transact(move |transaction, _| {
             let mut select = transaction.prepare(
                 "select source, dt, task, keys, receives, coalesce(error, ?3) as error, dead_at from message
@@ -278,19 +295,47 @@ impl Queue for EmbeddedQueue {
 }
 
 /// An [`TaskFilter`] as SQL takes it.
-struct Text {
+struct FilterText {
     source: Option<String>,
     dt: Option<String>,
 }
 
-impl From<&TaskFilter> for Text {
+impl From<&TaskFilter> for FilterText {
     fn from(of: &TaskFilter) -> Self {
         Self { source: of.source.as_ref().map(ToString::to_string), dt: of.dt.map(|dt| dt.to_string()) }
     }
 }
 
+/// Moves what waits along if the clock was set back since somebody looked at it.
+fn keep_time(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
+    let at = now.as_microsecond();
+    let seen: Option<i64> = transaction.query_row("select max(seen) from clock", [], |row| row.get(0))?;
+    let back = seen.map_or(0, |seen| seen.saturating_sub(at));
+    let drift = i64::try_from(CLOCK_DRIFT.as_micros()).unwrap_or(i64::MAX);
+    if seen.is_some() && back.abs() <= drift {
+        return Ok(());
+    }
+    if back > 0 {
+        let moved =
+            transaction.execute("update message set visible_at = visible_at - ?1 where visible_at > ?2", [back, at])?;
+        tracing::warn!(
+            seconds = back / 1_000_000,
+            moved,
+            "the clock was set back: what waits in the queue is moved along"
+        );
+    }
+    transaction.execute("delete from clock", [])?;
+    transaction.execute("insert into clock (seen) values (?1)", [at])?;
+    Ok(())
+}
+
 /// Makes visible what a process of this machine held when it died.
-fn free_messages_of_the_dead(transaction: &Transaction<'_>, me: &Process, of: &Text, at: i64) -> rusqlite::Result<()> {
+fn free_messages_of_the_dead(
+    transaction: &Transaction<'_>,
+    me: &Process,
+    of: &FilterText,
+    at: i64,
+) -> rusqlite::Result<()> {
     // Where processes can't be told apart, nobody is known to be dead and all messages wait for their timeouts.
     let Some(place) = me.place() else { return Ok(()) };
     let mut select = transaction.prepare(

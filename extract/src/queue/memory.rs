@@ -18,16 +18,16 @@ use crate::task::{Task, TaskId};
 
 /// A queue in memory. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryQueue(Arc<Mutex<State>>);
+pub struct MemoryQueue(Arc<Mutex<MemoryState>>);
 
 #[derive(Debug, Default)]
-struct State {
-    messages: BTreeMap<Place, Entry>,
+struct MemoryState {
+    messages: BTreeMap<MessageKey, Entry>,
     /// Counts sends and receives: it orders messages and makes handles that never repeat.
     sequence: u64,
 }
 
-type Place = (SourceName, Date, TaskId);
+type MessageKey = (SourceName, Date, TaskId);
 
 #[derive(Debug)]
 struct Entry {
@@ -46,7 +46,7 @@ impl MemoryQueue {
         Self::default()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         // Every change below is complete before the guard drops, so a panic elsewhere can't leave half a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -64,7 +64,7 @@ impl MemoryQueue {
     }
 }
 
-impl State {
+impl MemoryState {
     fn next(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
@@ -200,7 +200,7 @@ impl Queue for MemoryQueue {
     }
 }
 
-fn place(handle: &ReceiptHandle) -> Place {
+fn place(handle: &ReceiptHandle) -> MessageKey {
     (handle.source.clone(), handle.dt, handle.task.clone())
 }
 

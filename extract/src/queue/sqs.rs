@@ -28,7 +28,7 @@ use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use catalog::{Lake, Timestamp};
 use tokio::time::Instant;
 
-use self::body::Body;
+use self::body::MessageBody;
 use self::fault::Fault;
 use super::{Counts, DeadLetter, Message, Queue, ReceiptHandle, ReceiptState, ReceiveOptions, Release, TaskFilter};
 use crate::error::Error;
@@ -183,7 +183,7 @@ impl Queue for SqsQueue {
             let Some(found) = self.take(options).await? else { return Ok(None) };
             let token = found.receipt_handle().unwrap_or_default().to_owned();
             let text = found.body().unwrap_or_default();
-            let body = match Body::parse(text) {
+            let body = match MessageBody::parse(text) {
                 Ok(body) => body,
                 Err(reason) => {
                     self.set_aside(&found, &token, &reason, now).await?;
@@ -267,7 +267,7 @@ impl Queue for SqsQueue {
 impl SqsQueue {
     /// Puts a fresh copy in, with the receives of the message but for this one, and deletes the message.
     async fn hand_back(&self, message: &Message, after: Duration) -> Result<(), Fault> {
-        let body = Body { task: message.task.clone(), receives: message.receive_count.saturating_sub(1) };
+        let body = MessageBody { task: message.task.clone(), receives: message.receive_count.saturating_sub(1) };
         let delay = whole_seconds(after.min(LONGEST_DELAY));
         let send = self.client.send_message().queue_url(&self.url).message_body(body.text());
         send.delay_seconds(delay).send().await?;

@@ -19,7 +19,38 @@ fn mapped(item: &Value) -> Record {
 }
 
 fn field(kind: FieldType) -> Field {
-    Field { column: "c".to_owned(), from: From::Item(Pointer::parse("/v").unwrap()), kind, required: false }
+    Field { column: "c".to_owned(), from: From::Item(Pointer::parse("/v").unwrap()), kind, required: false, zone: None }
+}
+
+#[test]
+fn a_time_without_a_zone_is_an_instant_where_it_is_known_whose_clock_is_meant() {
+    let of = |zone: Option<&str>, text: &str| {
+        let zone = zone.map(|zone| TimeZone::get(zone).unwrap());
+        convert(&Field { zone, ..field(FieldType::Timestamp) }, &Json::from(json!(text)))
+    };
+    let at = |text: &str| Ok(Cell::Time(text.parse::<Timestamp>().unwrap().as_microsecond()));
+    for (text, expected) in [
+        ("2026-04-27 06:19:52", "2026-04-26T21:19:52Z"),
+        ("2026-04-27T06:19:52.5", "2026-04-26T21:19:52.5Z"),
+        ("2026-04-27", "2026-04-26T15:00:00Z"),
+        ("2026-04-27T06:19:52+02:00", "2026-04-27T04:19:52Z"),
+    ] {
+        assert_eq!(of(Some("Asia/Seoul"), text), at(expected), "{text}");
+    }
+    assert_eq!(
+        of(Some("Europe/Berlin"), "2026-03-29 02:30:00"),
+        at("2026-03-29T01:30:00Z"),
+        "in the gap of summer time"
+    );
+    assert_eq!(of(Some("Asia/Seoul"), " "), Ok(Cell::Null));
+    for (zone, text, part) in [
+        (Some("Asia/Seoul"), "yesterday", "found the text \"yesterday\""),
+        (None, "2026-04-27", "say whose clock it is"),
+        (None, "yesterday", "found the text \"yesterday\""),
+    ] {
+        let message = of(zone, text).unwrap_err();
+        assert!(message.contains(part), "{text}: {message}");
+    }
 }
 
 #[test]
@@ -57,7 +88,9 @@ fn values_become_cells_or_errors() {
         (
             Time,
             json!("2026-09-13T04:38:00"),
-            Err("expected `c` to be an instant such as 2026-09-13T04:38:00Z, found the text \"2026-09-13T04:38:00\""),
+            Err(
+                "expected `c` to be an instant such as 2026-09-13T04:38:00Z, found the text \"2026-09-13T04:38:00\": say whose clock it is, `zone = \"Asia/Seoul\"`",
+            ),
         ),
         (
             Time,

@@ -1,12 +1,15 @@
 //! A column of a raw table and where in an item it comes from.
 
-use arrow::datatypes::{DataType, Field as ArrowField, TimeUnit};
+use std::fmt;
 use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field as ArrowField, TimeUnit};
+use jiff::tz::TimeZone;
 
 use super::Pointer;
 
 /// One mapped column.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Field {
     /// Its name in the table.
     pub column: String,
@@ -16,6 +19,21 @@ pub struct Field {
     pub kind: FieldType,
     /// Whether an item without it is set aside.
     pub required: bool,
+    /// Of an instant: where a clock stands whose times, or days, come without a zone. Without one they are no instants.
+    pub zone: Option<TimeZone>,
+}
+
+impl fmt::Debug for Field {
+    /// As it has always been written where there is no zone: a source's definition is made of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { column, from, kind, required, zone } = self;
+        let mut f = f.debug_struct("Field");
+        f.field("column", column).field("from", from).field("kind", kind).field("required", required);
+        if let Some(zone) = zone {
+            f.field("zone", &zone.iana_name());
+        }
+        f.finish()
+    }
 }
 
 /// Where a value lies.
@@ -38,7 +56,7 @@ pub enum FieldType {
     Int64,
     /// A number, also as text.
     Float64,
-    /// An instant: RFC 3339 with an offset.
+    /// An instant: RFC 3339 with an offset; with a `zone` also a time or a day without one.
     Timestamp,
     /// `true` or `false`.
     Bool,

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use catalog::{Diagnostic, Layer, SourceName, TableName};
+use jiff::tz::TimeZone;
 use toml::de::{DeTable, DeValue};
 
 use super::reader::{Reader, Section, either, nearest, wrong};
@@ -238,7 +239,12 @@ fn fields(r: &mut Reader<'_>, top: &mut Section<'_>) -> Vec<Field> {
         }
         let kind = entry.word(r, "type", &FieldType::NAMES);
         let required = entry.boolean(r, "required").unwrap_or(false);
+        let zone = entry.parsed(r, "zone", zone);
         entry.finish(r);
+        if zone.is_some() && kind.is_some_and(|kind| kind != FieldType::Timestamp) {
+            let message = format!("expected `zone` beside the type `timestamp`, found it for `{column}`");
+            r.problem(&value_at, message, None);
+        }
         let (Some(from), Some(kind)) = (from, kind) else { continue };
         let through_lists = matches!(&from, From::Item(pointer) if pointer.is_list());
         if through_lists && kind != FieldType::ListString {
@@ -248,12 +254,16 @@ fn fields(r: &mut Reader<'_>, top: &mut Section<'_>) -> Vec<Field> {
                 None,
             );
         }
-        fields.push(Field { column: column.to_owned(), from, kind, required });
+        fields.push(Field { column: column.to_owned(), from, kind, required, zone });
     }
     if fields.is_empty() && section.is_there() {
         r.problem(section.at(), "expected at least one field in [fields], found none", None);
     }
     fields
+}
+
+fn zone(text: &str) -> Result<TimeZone, String> {
+    TimeZone::get(text).map_err(|_| format!("expected a time zone such as `Asia/Seoul` or `UTC`, found `{text}`"))
 }
 
 fn is_identifier(text: &str) -> bool {

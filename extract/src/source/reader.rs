@@ -221,6 +221,11 @@ impl<'t> Section<'t> {
         None
     }
 
+    /// A key that may stand here although nobody reads its value.
+    pub(super) fn knows(&mut self, key: &'static str) {
+        self.asked.push(key);
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }

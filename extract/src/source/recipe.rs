@@ -82,8 +82,8 @@ pub struct HttpRecipe {
 pub struct BrowserRecipe {
     /// The page's address.
     pub url: UrlTemplate,
-    /// Addresses of the answers to take, with `*` for anything.
-    pub response: String,
+    /// Addresses of the answers to take, with `*` for anything. A page whose documents have all its items has none.
+    pub response: Option<String>,
     /// Hosts beside the page's own whose answers are taken.
     pub response_hosts: Vec<String>,
     /// What the browser says it reads, as `accept-language` has it.
@@ -102,7 +102,7 @@ pub struct BrowserRecipe {
     pub max_body_bytes: usize,
     /// Addresses that are not loaded, as URL patterns.
     pub block_urls: Vec<String>,
-    /// Items in the first document.
+    /// Items in the documents.
     pub document: Option<DocumentRecipe>,
     /// How the page is made to load more.
     pub more: More,
@@ -118,13 +118,29 @@ pub enum More {
         /// How long an answer may take; a page that asks for nothing in this time has ended.
         timeout: Duration,
     },
-    /// By a button.
+    /// By a button that makes its list longer.
     Button(Box<MoreRecipe>),
+    /// By a link or a button that leads to the next part, which takes the place of this one.
+    Next(Box<NextRecipe>),
 }
 
-/// Items in the first document: an Apollo cache in a script.
+/// Items in a document.
 #[derive(Clone, Debug)]
-pub struct DocumentRecipe {
+pub enum DocumentRecipe {
+    /// An Apollo cache in a script.
+    Cache(CacheRecipe),
+    /// Plain JSON in a script.
+    State(StateRecipe),
+    /// Linked data (JSON-LD): what is of this type, wherever it lies.
+    LinkedData {
+        /// A name such as `Review`, without its vocabulary.
+        kind: String,
+    },
+}
+
+/// An Apollo cache: a flat object of entries that refer to each other.
+#[derive(Clone, Debug)]
+pub struct CacheRecipe {
     /// The variable: `window.<state> = {…}`.
     pub state: String,
     /// The field of `ROOT_QUERY` that holds the list, without its arguments.
@@ -133,6 +149,39 @@ pub struct DocumentRecipe {
     pub path: Pointer,
     /// The type of an item's cache entries: what is taken when the root query doesn't hold the list.
     pub typename: String,
+}
+
+/// Plain JSON in a script.
+#[derive(Clone, Debug)]
+pub struct StateRecipe {
+    /// Which script.
+    pub place: StatePlace,
+    /// Where in it the list lies.
+    pub path: Pointer,
+    /// Where it says how many items there are in all.
+    pub total: Option<Pointer>,
+}
+
+/// Where a document has its JSON.
+#[derive(Clone, Debug)]
+pub enum StatePlace {
+    /// In a variable: `window.<name> = {…}`.
+    Variable(String),
+    /// As a script of its own, with this `id`: `<script type="application/json" id="…">`.
+    Script(String),
+}
+
+/// What leads to the next part of a list.
+#[derive(Clone, Debug)]
+pub struct NextRecipe {
+    /// What it is: the first that can be seen and is not disabled. Without one the list has ended.
+    pub next: String,
+    /// Its text is one of these, blanks trimmed; any, where none is named.
+    pub texts: Vec<String>,
+    /// How long the next part may take to come.
+    pub timeout: Duration,
+    /// How long the page may take to come to rest.
+    pub settle: Duration,
 }
 
 /// The button that loads more.
@@ -144,10 +193,10 @@ pub struct MoreRecipe {
     pub within: String,
     /// What a button is.
     pub button: String,
-    /// Its text is one of these, blanks trimmed.
+    /// Its text is one of these, blanks trimmed; any, where none is named.
     pub texts: Vec<String>,
     /// Elements that may be removed once their answer was taken.
-    pub prune: String,
+    pub prune: Option<String>,
     /// How many of the last of them stay.
     pub keep: usize,
     /// How long an answer may take.

@@ -16,26 +16,27 @@ pub struct Place<'a> {
     pub key: &'a str,
     /// `{page}`: counts from `first_page`.
     pub page: u64,
-    /// `{start}`: the number of the page's first item, from 1.
+    /// `{start}`: the number of the page's first item, from 1; `{offset}` is the same from 0.
     pub start: u64,
     /// `{size}`: items per page.
     pub size: u64,
 }
 
-const NAMES: [&str; 4] = ["key", "page", "start", "size"];
+const NAMES: [&str; 5] = ["key", "page", "start", "offset", "size"];
 
 impl Place<'_> {
     fn number(&self, name: &str) -> Option<u64> {
         match name {
             "page" => Some(self.page),
             "start" => Some(self.start),
+            "offset" => Some(self.start.saturating_sub(1)),
             "size" => Some(self.size),
             _ => None,
         }
     }
 }
 
-/// An address, or a header's value, with `{key}`, `{page}`, `{start}` and `{size}` in it, and references to secrets.
+/// An address, or a header's value, with `{key}`, `{page}`, `{start}`, `{offset}` and `{size}` in it, and references to secrets.
 #[derive(Clone, Debug)]
 pub struct UrlTemplate {
     text: String,
@@ -65,7 +66,7 @@ impl UrlTemplate {
                 parts.push(Part::Name(name.to_owned()));
             } else {
                 return Err(format!(
-                    "expected `{{key}}`, `{{page}}`, `{{start}}`, `{{size}}` or `{{secret:NAME}}`, found `{{{name}}}`"
+                    "expected `{{key}}`, `{{page}}`, `{{start}}`, `{{offset}}`, `{{size}}` or `{{secret:NAME}}`, found `{{{name}}}`"
                 ));
             }
             rest = tail;
@@ -138,8 +139,8 @@ pub(crate) fn host_of(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// A JSON body. A text that is exactly `{page}`, `{start}` or `{size}` becomes a number; `{key}` becomes a text. Only these
-/// four words in braces without spaces count: a GraphQL query is full of other braces.
+/// A JSON body. A text that is exactly `{page}`, `{start}`, `{offset}` or `{size}` becomes a number; `{key}` becomes a text. Only these
+/// five words in braces without spaces count: a GraphQL query is full of other braces.
 #[derive(Clone, Debug)]
 pub struct JsonTemplate(Value);
 
@@ -214,6 +215,10 @@ mod tests {
             template.render(&place("../x?y=1#z&{page} 국")),
             "https://a.example/p/..%2Fx%3Fy%3D1%23z%26%7Bpage%7D%20%EA%B5%AD/r?page=3&start=101"
         );
+        let template = UrlTemplate::parse("https://a.example/{key}?skip={offset}&take={size}").unwrap();
+        assert_eq!(template.render(&place("k")), "https://a.example/k?skip=100&take=50", "from 0");
+        let body = JsonTemplate::parse(r#"{"skip": "{offset}", "of": "{key}/{offset}"}"#).unwrap();
+        assert_eq!(body.render(&place("k")), json!({"skip": 100, "of": "k/100"}));
     }
 
     #[test]

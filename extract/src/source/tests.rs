@@ -189,7 +189,7 @@ fn each_mistake_has_its_place_and_a_hint() {
         (
             edited("/restaurant/{key}/", "/restaurant/{place}/"),
             vec![
-                "expected `{key}`, `{page}`, `{start}`, `{size}` or `{secret:NAME}`, found `{place}` (write something like `url = \"https://example.org/place/{key}/review\"`)",
+                "expected `{key}`, `{page}`, `{start}`, `{offset}`, `{size}` or `{secret:NAME}`, found `{place}` (write something like `url = \"https://example.org/place/{key}/review\"`)",
             ],
         ),
         (
@@ -211,6 +211,12 @@ fn each_mistake_has_its_place_and_a_hint() {
         (
             edited("/review/visitor?", "/review/visitor?k={secret:KEY}&"),
             vec!["expected a secret of [secrets], found `KEY` (add `KEY = \"env:NAME\"` under [secrets])"],
+        ),
+        (
+            edited("/review/visitor?", "/review/visitor?apiKey=hunter2&"),
+            vec![
+                "expected `apiKey` to refer to a secret: credentials do not belong in a source file (write `apiKey={secret:KEY}` and `KEY = \"env:NAME\"` under [secrets])",
+            ],
         ),
         (
             format!("{}\n[secrets]\nKEY = \"hunter2\"\n", EMBEDDED[1].1),
@@ -243,7 +249,15 @@ fn line_and_column_are_those_of_the_mistake() {
             "s.toml:11:21: unknown key `typ` in field `id` (did you mean `type`?)",
         ]
     );
-    assert!(Source::parse("s.toml", &text.replace("typ =", "type =")).is_ok());
+    let text = text.replace("typ =", "type =");
+    assert!(Source::parse("s.toml", &text).is_ok());
+    let zoned = |field: &str| problems(&format!("{text}at = {field}\n"));
+    let of = |kind: &str, zone: &str| zoned(&format!("{{ path = \"/at\", type = \"{kind}\", zone = \"{zone}\" }}"));
+    assert_eq!(
+        of("timestamp", "Asia/Soul"),
+        ["s.toml:12:49: expected a time zone such as `Asia/Seoul` or `UTC`, found `Asia/Soul`"]
+    );
+    assert_eq!(of("string", "UTC"), ["s.toml:12:6: expected `zone` beside the type `timestamp`, found it for `at`"]);
 }
 
 #[test]
@@ -308,24 +322,108 @@ fn credentials_are_references() {
     }
 }
 
+/// A browser source of which only the recipe matters; where its mistakes stand and what they are.
+fn browser_recipe(recipe: &str) -> Result<BrowserRecipe, Vec<String>> {
+    let text = format!(
+        "name = \"s\"\nfetch = \"browser\"\nevery = \"1d\"\nkeys.list = [\"a\"]\nitems = {{ path = \"/i\", key = \"id\" }}\n\
+         fields.id = {{ path = \"/id\", type = \"id\" }}\n[browser]\nurl = \"https://a.example/{{key}}\"\nready = \"#list\"\n{recipe}\n"
+    );
+    match Source::parse("s.toml", &text) {
+        Ok(Source { recipe: Recipe::Browser(recipe), .. }) => Ok(*recipe),
+        Ok(_) => panic!("a browser source"),
+        Err(found) => Err(found.into_iter().map(|it| format!("{}:{}: {}", it.line, it.column, it.message)).collect()),
+    }
+}
+
 #[test]
-fn a_page_loads_more_by_a_button_by_scrolling_or_not() {
-    let more = |text: &str| {
-        let (before, rest) = EMBEDDED[1].1.split_once("# Without a section [browser.more]").unwrap();
-        let (_, after) = rest.split_once("# Where the page may go").unwrap();
-        let text = format!(
-            "{}# Where the page may go{after}",
-            before.replacen("[browser.document]", &format!("{text}\n[browser.document]"), 1)
-        );
-        match Source::parse("s.toml", &text).map(|source| source.recipe) {
-            Ok(Recipe::Browser(recipe)) => Ok(recipe.more),
-            Ok(Recipe::Http(_)) => panic!("a browser source"),
-            Err(problems) => Err(problems[0].message.clone()),
-        }
-    };
+fn a_page_loads_more_in_one_of_four_ways() {
+    let more = |text: &str| browser_recipe(&format!("response = \"*\"\n{text}")).map(|recipe| recipe.more);
     assert!(matches!(more(""), Ok(More::Nothing)));
-    assert!(matches!(more("more = \"scroll\""), Ok(More::Scroll { .. })));
-    assert_eq!(more("more = \"click\"").unwrap_err(), "expected `more` to be \"scroll\" or a section");
+    let timeout = |more| if let Ok(More::Scroll { timeout }) = more { timeout } else { panic!("{more:?}") };
+    assert_eq!(timeout(more("more = \"scroll\"")), Duration::from_secs(4));
+    assert_eq!(timeout(more("[browser.more]\nscroll = true\ntimeout = \"9s\"")), Duration::from_secs(9));
+    assert!(matches!(more("[browser.more]\nscroll = false"), Ok(More::Nothing)));
+    let Ok(More::Next(next)) = more("[browser.more]\nnext = \"a.next\"\ntexts = [\"older\"]") else { panic!() };
+    assert_eq!((next.next.as_str(), next.texts), ("a.next", vec!["older".to_owned()]));
+    let Ok(More::Button(button)) = more("[browser.more]\nlist = \"ul\"\nbutton = \"button\"") else { panic!() };
+    assert_eq!((button.within.as_str(), button.texts.len(), button.prune), ("body", 0, None));
     let Recipe::Browser(shipped) = Source::parse(EMBEDDED[1].0, EMBEDDED[1].1).unwrap().recipe else { panic!() };
     assert!(matches!(shipped.more, More::Button(_)));
+    for (text, expected) in [
+        ("more = \"click\"", "11:8: expected `more` to be \"scroll\" or a section"),
+        ("[browser.more]\nnext = \"a\"\nlist = \"ul\"", "13:1: unknown key `list` in [browser.more]"),
+        (
+            "[browser.more]\nnext = \"a\"\nbutton = \"b\"",
+            "11:1: expected one of `button`, `next` and `scroll`, found `button` and `next`",
+        ),
+        ("[browser.more]\nlist = \"ul\"", "11:1: expected `button` in [browser.more], found nothing"),
+    ] {
+        assert_eq!(more(text).unwrap_err(), [expected], "{text}");
+    }
+}
+
+#[test]
+fn items_of_a_document_are_found_in_one_of_four_places() {
+    let document =
+        |text: &str| browser_recipe(&format!("[browser.document]\n{text}")).map(|recipe| recipe.document.unwrap());
+    let cache = "state = \"S\"\nfield = \"f\"\npath = \"/items\"\ntypename = \"T\"";
+    assert!(matches!(document(cache), Ok(DocumentRecipe::Cache(_))));
+    let Ok(DocumentRecipe::State(state)) = document("state = \"S\"\npath = \"\"\ntotal = \"/n\"") else { panic!() };
+    assert!(
+        matches!(state.place, StatePlace::Variable(name) if name == "S")
+            && state.path.as_str().is_empty()
+            && state.total.is_some()
+    );
+    let Ok(DocumentRecipe::State(state)) = document("script = \"data\"\npath = \"/a\"") else { panic!() };
+    assert!(matches!(state.place, StatePlace::Script(id) if id == "data"));
+    assert!(
+        matches!(document("linked_data = \"Review\""), Ok(DocumentRecipe::LinkedData { kind }) if kind == "Review")
+    );
+    for (text, expected) in [
+        (
+            "state = \"S\"\nfield = \"f\"\npath = \"/items\"",
+            "10:1: expected `typename` in [browser.document], found nothing",
+        ),
+        ("state = \"S\"", "10:1: expected `path` in [browser.document], found nothing"),
+        ("script = \"a\"\npath = \"/x/*\"", "12:8: expected a JSON pointer without `*`, found `/x/*`"),
+        (
+            "script = \"a\"\nstate = \"b\"\npath = \"/x\"",
+            "10:1: expected one of `state`, `script` and `linked_data`, found `state` and `script`",
+        ),
+        ("path = \"/x\"", "10:1: expected `state`, `script` or `linked_data` in [browser.document], found nothing"),
+        ("linked_data = \"Review\"\npath = \"/x\"", "12:1: unknown key `path` in [browser.document]"),
+    ] {
+        assert_eq!(document(text).unwrap_err(), [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_recipe_that_would_read_nothing_is_refused() {
+    let document = "[browser.document]\nlinked_data = \"Review\"";
+    assert!(browser_recipe(document).is_ok_and(|recipe| recipe.response.is_none()));
+    for (text, expected) in [
+        ("", "7:1: expected `response` or a section [browser.document], found neither: nothing would be read"),
+        (
+            "operation = \"q\"\n[browser.document]\nlinked_data = \"Review\"",
+            "10:13: `operation` is of no use without `response`",
+        ),
+        (
+            "more = \"scroll\"\n[browser.document]\nlinked_data = \"Review\"",
+            "10:8: expected `response` beside `more`: what scrolling or a button loads comes as answers",
+        ),
+        ("response = \"\"", "10:12: expected `response` to be a text, found an empty one"),
+        (
+            "response = \"*\"\nlanguage = \"de_DE\"",
+            "11:12: expected languages as `accept-language` has them, such as `de-DE,de;q=0.9,en;q=0.5`, found `de_DE`",
+        ),
+        (
+            "response = \"*\"\nlanguage = \"de\\r\\nx: y\"",
+            "11:12: expected languages as `accept-language` has them, such as `de-DE,de;q=0.9,en;q=0.5`, found `de\r\nx: y`",
+        ),
+    ] {
+        assert_eq!(browser_recipe(text).unwrap_err(), [expected], "{text}");
+    }
+    for language in ["ko-KR,ko;q=0.9", "en", "zh-Hant-TW, en;q=0.5, *;q=0.1"] {
+        assert!(browser_recipe(&format!("response = \"*\"\nlanguage = \"{language}\"")).is_ok(), "{language}");
+    }
 }

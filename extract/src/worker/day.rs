@@ -73,7 +73,8 @@ impl Day {
         tasks.iter().flat_map(|task| &task.keys).filter(|key| self.is_left(key)).count() as u64
     }
 
-    fn is_left(&self, key: &Key) -> bool {
+    /// Whether a key neither ended nor failed since this run began.
+    pub(super) fn is_left(&self, key: &Key) -> bool {
         let tried = self.open.ledger.get(self.dt, &key.value).map(|state| state.mark);
         let before_us = tried.is_none_or(|mark| self.began_at.is_some_and(|began| mark <= began));
         self.open.ledger.is_wanted(self.dt, key) && before_us
@@ -107,12 +108,10 @@ impl Day {
 
     /// Removes what keys that are done left staged: their worker died between its commit and the end. It is garbage, so
     /// what can't be removed is left for later.
-    pub(super) async fn sweep(&self, tasks: &[Task]) {
+    pub(super) async fn sweep(&self, wanted: &[Key]) {
         let staged = path::staged_day(self.open.source.name(), self.dt);
         let Ok(staged) = self.ctx.lake.objects().list(&staged).await else { return };
-        let wanted: HashSet<_> = (tasks.iter().flat_map(|task| &task.keys))
-            .map(|key| stage::place(self.open.source.name(), self.dt, key))
-            .collect();
+        let wanted: HashSet<_> = wanted.iter().map(|key| stage::place(self.open.source.name(), self.dt, key)).collect();
         for object in staged.iter().filter(|object| !wanted.contains(object)) {
             tracing::debug!(%object, "removing what a key that is done left staged");
             if let Err(error) = self.ctx.lake.objects().delete(object).await {

@@ -10,6 +10,7 @@ use catalog::{Date, failpoint, path};
 use super::open_source::OpenSource;
 use super::{Extracted, Extractor, Progress, conclude, prepare};
 use crate::error::Error;
+use crate::plan;
 use crate::source::Source;
 use crate::stage;
 use crate::task::{Key, Task};
@@ -25,7 +26,9 @@ const SEND_EVERY: u32 = 5;
 /// are those of all that landed while it waited.
 pub async fn extract_external(ctx: &Extractor, source: &Source, dt: Date, keys: Vec<Key>) -> Result<Extracted, Error> {
     let open = OpenSource::new(&ctx.lake, source, ctx.fetchers.get(source.fetch_kind()), dt).await?;
-    let (day, tasks) = prepare(ctx, &open, dt, &keys).await?;
+    let day = prepare(ctx, &open, dt, &keys).await?;
+    let due = open.ledger.due(&keys, dt, source.every_days());
+    let tasks = plan::tasks(source.name(), dt, &due, source.keys_per_task(), (ctx.now)());
     let mut waiting = tasks.clone();
     for look in 0_u32.. {
         if waiting.is_empty() {

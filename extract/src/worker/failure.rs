@@ -96,8 +96,8 @@ impl WorkerContext {
             return Duration::ZERO;
         }
         tracing::error!(host, evidence, %source, minutes = REST.as_secs() / 60, "the host refuses us: its source rests");
-        if let Some(presence) = &self.ctx.presence {
-            presence.note(format!("{source} rests: blocked by {host}: {evidence}"), REST);
+        if let Some(heartbeat) = &self.ctx.heartbeat {
+            heartbeat.show_note(format!("{source} rests: blocked by {host}: {evidence}"), REST);
         }
         self.rest(source, REST);
         REST

@@ -4,13 +4,13 @@
 //! others do, and those that failed come again with the message, or, when its receives are used up, end as *failed*. What
 //! ends it early is a [`TaskFailure`], and [`WorkerContext::settle`] is the one place that tells the queue about it.
 //!
-//! A hand does not wait until what it fetched has landed: it hands that over as an [`Ending`], with the lease, and takes the
+//! A hand does not wait until what it fetched has landed: it hands that over as a [`FetchedMessage`], with the lease, and takes the
 //! next message.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use catalog::{ObjectPath, failpoint, path};
+use catalog::{CommitInfo, ObjectPath, failpoint, path};
 
 use super::context::WorkerContext;
 use super::failure::TaskFailure;
@@ -20,9 +20,10 @@ use super::parcels::Fetched;
 use super::stats::TaskProgress;
 use crate::decide::{Attempt, Decision, decide, wait};
 use crate::error::{Error, FetchError, one_line};
-use crate::harvest::{Ending as ListEnding, Envelope, Harvest, harvest};
+use crate::harvest::{Ending as ListEnding, Envelope, KeptBody, KeyOutput, harvest};
+use crate::heartbeat::Guard;
 use crate::outcome::{KeyOutcome, Outcome, whole_milliseconds};
-use crate::presence::Guard;
+use crate::plan::is_late;
 use crate::queue::{Message, NO_WORD, ReceiptState};
 use crate::stage::{self, Staged};
 use crate::task::{Key, fraction};
@@ -31,8 +32,11 @@ use crate::task::{Key, fraction};
 /// task waits for its next receive, which begins with them.
 const MOST_FAILED_IN_ROW: usize = 3;
 
+/// What is said of a key that was found in the queue when its day was over.
+const LATE: &str = "not asked for: its day was over when a worker came to it, and the source answers with the present";
+
 /// A message whose keys were asked for: what remains is to land them and to tell the queue.
-pub(super) struct Ending {
+pub(super) struct FetchedMessage {
     message: Message,
     open: Arc<OpenSource>,
     lease: Lease,
@@ -46,7 +50,7 @@ pub(super) struct Ending {
 impl WorkerContext {
     /// Asks for the keys of a message. What remains to be done comes back; nothing if the queue was told already. An error is
     /// one that stops the work.
-    pub(super) async fn perform(&self, message: Message) -> Result<Option<Ending>, Error> {
+    pub(super) async fn perform(&self, message: Message) -> Result<Option<FetchedMessage>, Error> {
         let task = &message.task;
         let open = match self.open.get(&self.ctx, &task.source, task.dt).await {
             Ok(open) => open,
@@ -58,15 +62,15 @@ impl WorkerContext {
         if let Some(failure) = self.refuse(&message) {
             return self.settle(&message, failure).await.map(|()| None);
         }
-        let presence = self.ctx.presence.as_ref().map(|presence| presence.task(&message.task));
+        let heartbeat = self.ctx.heartbeat.as_ref().map(|heartbeat| heartbeat.task(&message.task));
         let lease =
             Lease::hold(&self.ctx.queue, &message.receipt_handle, self.ctx.tuning.visibility_timeout, self.ctx.now);
         let progress = self.stats_of(&message.task).of_task();
-        let job = Job { pool: self, open: &open, message: &message, presence };
+        let job = Job { pool: self, open: &open, message: &message, heartbeat };
         let ended = job.fetch(&lease, &progress).await;
         match ended {
             Ok((fetched, failure)) => {
-                Ok(Some(Ending { open: Arc::clone(&open), message, lease, progress, fetched, failure }))
+                Ok(Some(FetchedMessage { open: Arc::clone(&open), message, lease, progress, fetched, failure }))
             }
             Err(failure) => {
                 // From here on nothing may extend what we give back.
@@ -77,8 +81,8 @@ impl WorkerContext {
     }
 
     /// Lands what was fetched of a message, and tells the queue. An error is one that stops the work.
-    pub(super) async fn end(&self, ending: Ending) -> Result<(), Error> {
-        let Ending { message, open, lease, progress, fetched, failure } = ending;
+    pub(super) async fn end(&self, ending: FetchedMessage) -> Result<(), Error> {
+        let FetchedMessage { message, open, lease, progress, fetched, failure } = ending;
         let keys: Vec<Key> = fetched.iter().map(|it| it.key.clone()).collect();
         if !fetched.is_empty() {
             match open.land(&self.ctx, fetched, self.is_alone()).await {
@@ -151,7 +155,7 @@ struct Job<'a> {
     pool: &'a WorkerContext,
     open: &'a OpenSource,
     message: &'a Message,
-    presence: Option<Guard>,
+    heartbeat: Option<Guard>,
 }
 
 /// What was done of a message's keys.
@@ -167,7 +171,7 @@ enum Asked {
     /// To land.
     Fetched(Box<Staged>),
     /// To be asked for again, if there is another time; what came until then lands if there is none.
-    Again { outcome: Outcome, why: String, came: Option<Box<Staged>> },
+    Again { outcome: Outcome, why: String, came: Option<Box<Staged>>, bodies: Vec<KeptBody> },
     /// The whole task goes back; what came of the key until then lands, where nobody here goes on with it.
     Back { failure: TaskFailure, came: Option<Box<Staged>> },
 }
@@ -191,6 +195,11 @@ impl Job<'_> {
         // Of a queue that counts receives by itself, a message may come that nobody lived to say a word about.
         if self.message.receive_count > attempt.max_receives.max(2) {
             let fetched = wanted.into_iter().map(|key| self.without_rows(key, Outcome::Failed, NO_WORD.to_owned()));
+            return Ok((fetched.collect(), None));
+        }
+        // Whoever waits for it is told; whose own day it is, goes on with it also past midnight.
+        if !pool.is_ours(task) && wanted.iter().any(|key| self.is_late(key)) {
+            let fetched = wanted.into_iter().map(|key| self.without_rows(key, Outcome::Failed, LATE.to_owned()));
             return Ok((fetched.collect(), None));
         }
         let mut done = Done::default();
@@ -256,9 +265,11 @@ impl Job<'_> {
                     progress.key_done();
                     done.fetched.push(Fetched { dt: task.dt, key: key.clone(), staged: *staged });
                 }
-                Asked::Again { outcome, came: Some(staged), .. }
+                Asked::Again { outcome, came: Some(staged), bodies, .. }
                     if attempt.is_last() || (outcome == Outcome::Unreadable && self.message.receive_count > 1) =>
                 {
+                    let info = CommitInfo { run: pool.ctx.run.clone(), now: (pool.ctx.now)(), lineage: Vec::new() };
+                    self.open.bodies.keep(task.dt, &key.value, &bodies, &info).await;
                     failed_in_row = 0;
                     records += staged.outcome.rows;
                     done.fetched.push(Fetched { dt: task.dt, key: key.clone(), staged: *staged });
@@ -287,8 +298,8 @@ impl Job<'_> {
     /// Fetches a key and stages it.
     async fn ask_one(&self, key: &Key, records: u64, progress: &TaskProgress) -> Result<Asked, Error> {
         let (ctx, task, stats) = (&self.pool.ctx, &self.message.task, self.pool.stats_of(&self.message.task));
-        if let Some(presence) = &self.presence {
-            presence.key(&key.value);
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.key(&key.value);
         }
         failpoint!("extract.fetch.before");
         let envelope = Envelope { task: task.id.to_string(), dt: task.dt, now: ctx.now };
@@ -296,7 +307,7 @@ impl Job<'_> {
         let harvested =
             harvest(self.open.fetch.as_ref(), &self.open.source, key, &envelope, &ctx.identity, &tell).await;
         failpoint!("extract.fetch.after");
-        let harvest = match harvested {
+        let mut harvest = match harvested {
             Ok(harvest) => harvest,
             Err(error) => return Ok(self.failed(&error)),
         };
@@ -321,6 +332,7 @@ impl Job<'_> {
             ListEnding::Short(error) => (Some(self.failed(error)), matches!(error, FetchError::Blocked { .. })),
             _ => (None, false),
         };
+        let bodies = std::mem::take(&mut harvest.unreadable);
         let staged = self.staged(key, outcome, why.clone(), harvest);
         if let Some(Asked::Back { failure, .. }) = broke_off {
             // A host that only wants its rest is asked for the whole list again, by us.
@@ -328,7 +340,7 @@ impl Job<'_> {
             return Ok(Asked::Back { failure, came });
         }
         if outcome.is_open() {
-            return Ok(Asked::Again { outcome, why: why.unwrap_or_default(), came: Some(Box::new(staged)) });
+            return Ok(Asked::Again { outcome, why: why.unwrap_or_default(), came: Some(Box::new(staged)), bodies });
         }
         failpoint!("extract.stage.before");
         let staged = stage::write(&ctx.lake, task, key, staged).await?;
@@ -349,7 +361,7 @@ impl Job<'_> {
                     FetchError::Cut { .. } => Outcome::Cut,
                     _ => Outcome::Failed,
                 };
-                Asked::Again { outcome, why: one_line(error), came: None }
+                Asked::Again { outcome, why: one_line(error), came: None, bodies: Vec::new() }
             }
             Decision::Rest { after } => back(TaskFailure::Again { after, error: one_line(error) }),
             Decision::StopHost { host, evidence } => {
@@ -365,11 +377,17 @@ impl Job<'_> {
         }
     }
 
-    fn staged(&self, key: &Key, outcome: Outcome, why: Option<String>, harvest: Harvest) -> Staged {
-        let Harvest { batch, set_aside, duplicates, short, .. } = harvest;
+    fn staged(&self, key: &Key, outcome: Outcome, why: Option<String>, harvest: KeyOutput) -> Staged {
+        let KeyOutput { batch, set_aside, duplicates, short, .. } = harvest;
         let outcome =
             KeyOutcome { rows: batch.num_rows() as u64, set_aside, missing: short, ..self.outcome(key, outcome, why) };
         Staged { batch, outcome, duplicates }
+    }
+
+    /// Whether what the source answers now is no longer what was asked for when the key was planned.
+    fn is_late(&self, key: &Key) -> bool {
+        let kind = self.open.source.fetch_kind();
+        key.planned.is_some_and(|planned| is_late(kind, planned, (self.pool.ctx.now)()))
     }
 
     fn without_rows(&self, key: Key, outcome: Outcome, why: String) -> Fetched {

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::fetch::Fetch;
 use crate::ledger::Ledger;
 use crate::source::Source;
+use crate::unreadable::KeptBodies;
 
 /// One source, ready to be worked on.
 pub(super) struct OpenSource {
@@ -23,6 +24,8 @@ pub(super) struct OpenSource {
     pub(super) schema: SchemaRef,
     pub(super) ledger: Arc<Ledger>,
     pub(super) landing: Landing,
+    /// What came and could not be read.
+    pub(super) bodies: KeptBodies,
     /// The site has answered somebody here.
     answered: AtomicBool,
     /// How often in a row it asked to slow down.
@@ -42,6 +45,7 @@ impl OpenSource {
             schema,
             ledger,
             landing: Landing::default(),
+            bodies: KeptBodies::new(lake, source.name()),
             answered: AtomicBool::new(false),
             rests: AtomicU32::new(0),
         }))

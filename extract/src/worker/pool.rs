@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::Extracted;
 use super::context::{Until, WorkerContext};
-use super::message::Ending;
+use super::message::FetchedMessage;
 use crate::error::{Error, one_line};
 use crate::outcome::Outcome;
 use crate::queue::{Message, ReceiveOptions};
@@ -124,17 +124,25 @@ impl WorkerPool {
     }
 
     /// Lands what a hand fetched.
-    async fn land(self: Arc<Self>, ending: Ending) -> Result<(), Error> {
+    async fn land(self: Arc<Self>, ending: FetchedMessage) -> Result<(), Error> {
         let ended = self.shared.end(ending).await;
         self.one_ended.notify_waiters();
         ended
     }
 
-    fn ends(&self) -> bool {
+    /// Works on what others sent of the day, until nothing of it is in the queue.
+    pub(super) async fn join(self: Arc<Self>) -> Result<(), Error> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let hands = self.shared.ctx.jobs;
+        self.work(hands).await
+    }
+
+    /// Whether the work is to end, or can't go on.
+    pub(super) fn ends(&self) -> bool {
         self.shared.stop.is_cancelled() || self.shared.ctx.cancel.is_cancelled()
     }
 
-    async fn hand(self: Arc<Self>, endings: mpsc::Sender<Ending>) -> Result<(), Error> {
+    async fn hand(self: Arc<Self>, endings: mpsc::Sender<FetchedMessage>) -> Result<(), Error> {
         while !self.ends() {
             if let Some(message) = self.receive().await? {
                 failpoint!("extract.receive.after");

@@ -28,9 +28,9 @@ impl ExtractStats {
         }
     }
 
-    /// How many keys there are to do.
-    pub(super) fn expect(&self, total_keys: u64) {
-        self.total_keys.store(total_keys, Ordering::Relaxed);
+    /// So many keys more are to be done.
+    pub(super) fn expect(&self, more_keys: u64) {
+        self.total_keys.fetch_add(more_keys, Ordering::Relaxed);
         self.tell();
     }
 

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use arrow::array::{Array, AsArray, RecordBatch};
 use extract::Key;
 use extract::fetch::{FetchError, FetchSettings, Fetchers, USER_AGENT};
-use extract::harvest::{Envelope, Harvest, harvest};
+use extract::harvest::{Envelope, KeyOutput, harvest};
 use extract::identity::IdentityKey;
 use extract::politeness::Hosts;
 use extract::source::{EMBEDDED, Rate, Source};
@@ -20,7 +20,9 @@ mod egress;
 mod http;
 mod pages;
 mod reaping;
+mod shapes;
 mod stranger;
+mod ways;
 
 /// A replica, and fetchers that take it for the real site.
 struct Site {
@@ -62,7 +64,7 @@ impl Site {
         }
     }
 
-    async fn harvest(&self, source: &Source, key: &str) -> Result<Harvest, FetchError> {
+    async fn harvest(&self, source: &Source, key: &str) -> Result<KeyOutput, FetchError> {
         let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: clock };
         let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
         let fetch = self.fetchers.get(source.fetch_kind());
@@ -70,7 +72,7 @@ impl Site {
         harvest(fetch.as_ref(), source, &Key::new(key), &envelope, &identity, &told).await
     }
 
-    async fn reviews_of(&self, place: usize) -> Result<Harvest, FetchError> {
+    async fn reviews_of(&self, place: usize) -> Result<KeyOutput, FetchError> {
         self.harvest(&self.reviews, &self.place_id(place)).await
     }
 
@@ -88,7 +90,7 @@ impl Site {
     }
 
     /// Everything of a place was harvested, once.
-    fn assert_complete(&self, place: usize, harvest: &Harvest) {
+    fn assert_complete(&self, place: usize, harvest: &KeyOutput) {
         let (sound, spoilt) = self.expected(place);
         let errors = texts(&harvest.batch, "_error");
         let ids = texts(&harvest.batch, "review_id");

@@ -16,6 +16,10 @@ use self::bench::*;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
+mod claims;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod killed;
@@ -205,6 +209,31 @@ async fn a_key_that_is_gone_has_an_outcome_and_is_not_asked_for_again() {
     assert!(gone.why.unwrap().contains("404 Not Found"));
     assert_eq!(bench.extract(KEYS).await.unwrap().keys_fetched, 0);
     assert_eq!(bench.site.calls_of("b"), 1);
+}
+
+#[tokio::test]
+async fn where_all_keys_are_gone_the_run_is_partial_and_the_next_one_asks_again() {
+    let bench = Bench::new("all-gone").await;
+    for key in KEYS {
+        bench.site.script(key, Answer::Gone("404 Not Found"));
+    }
+    for turn in 1..=2 {
+        let extracted = bench.extract(KEYS).await.unwrap();
+        assert!(extracted.is_partial() && extracted.excess.unwrap().contains("any of the 5 keys"));
+        assert_eq!(bench.site.calls_of("b"), turn, "once a run");
+    }
+    // What was late is there.
+    bench.site.script("a", Answer::Items);
+    let extracted = bench.extract(KEYS).await.unwrap();
+    assert_eq!((extracted.landed, extracted.is_partial()), (2, false));
+    assert_eq!(bench.extract(KEYS).await.unwrap().keys_fetched, 0, "the others are really gone");
+    // Another address may have them.
+    let mut moved = bench.clone();
+    moved.source =
+        extract::Source::parse("notes.toml", &NOTES.replace("site.test/{key}", "site.test/v2/{key}")).unwrap();
+    moved.site.script("b", Answer::Items);
+    assert_eq!(moved.extract(KEYS).await.unwrap().landed, 2);
+    assert_eq!(bench.rows().await, rows_of(&["a", "b"]));
 }
 
 #[tokio::test]

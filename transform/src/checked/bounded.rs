@@ -26,12 +26,14 @@ enum Growth {
     Range,
     /// The first argument with the third in each place of the second.
     Replaced,
+    /// The first argument with the third in each place where the second fits, a pattern.
+    Matched,
     /// All arguments together.
     Sum,
 }
 
 /// The functions that are bounded.
-const GROWING: [(&str, Growth); 14] = [
+const GROWING: [(&str, Growth); 15] = [
     ("repeat", Growth::Times),
     ("array_repeat", Growth::Times),
     ("lpad", Growth::UpTo),
@@ -40,11 +42,12 @@ const GROWING: [(&str, Growth); 14] = [
     ("range", Growth::Range),
     ("generate_series", Growth::Range),
     ("replace", Growth::Replaced),
-    ("regexp_replace", Growth::Replaced),
+    ("regexp_replace", Growth::Matched),
     ("concat", Growth::Sum),
     ("concat_ws", Growth::Sum),
     ("array_concat", Growth::Sum),
     ("array_append", Growth::Sum),
+    ("array_prepend", Growth::Sum),
     ("translate", Growth::Sum),
 ];
 
@@ -147,11 +150,13 @@ impl Growth {
         };
         let count = |place: usize| number(place).map_or(0, |number| u64::try_from(number).unwrap_or(0));
         // Nothing as often as one likes is nothing.
+        let is_list = |place: usize| arguments.get(place).is_some_and(|array| array.data_type().is_nested());
         let is_nothing = |place: usize| arguments.get(place).is_none_or(|array| array.is_null(row));
         match self {
             Self::Times if is_nothing(0) || is_nothing(1) => 0,
             Self::Times => length(0).max(1).saturating_mul(count(1)),
-            Self::UpTo => count(1),
+            // A list is filled with whole values.
+            Self::UpTo => count(1).saturating_mul(if is_list(0) { length(2).max(8) } else { 1 }),
             Self::Range => {
                 let (first, last) = if arguments.len() == 1 { (Some(0), number(0)) } else { (number(0), number(1)) };
                 let step = if arguments.len() > 2 { number(2) } else { Some(1) };
@@ -162,12 +167,18 @@ impl Growth {
                 let places = length(0) / length(1).max(1) + 1;
                 length(0).saturating_add(places.saturating_mul(length(2)))
             }
+            Self::Matched => {
+                // A short pattern fits everywhere, and what it found may be named in the replacement by two characters.
+                let places = if arguments.len() > 3 { length(0) + 1 } else { 1 };
+                let named = (length(2) / 2).saturating_mul(length(0));
+                length(0).saturating_add(places.saturating_mul(length(2))).saturating_add(named)
+            }
             Self::Sum => (0..arguments.len()).fold(0, |sum: u64, place| sum.saturating_add(length(place))),
         }
     }
 }
 
-/// How many bytes a text has, or the items of a list.
+/// How many bytes a text or a list has.
 fn bytes_of(array: &ArrayRef, row: usize) -> u64 {
     if array.is_null(row) {
         return 0;
@@ -176,11 +187,22 @@ fn bytes_of(array: &ArrayRef, row: usize) -> u64 {
         DataType::Utf8 => array.as_string::<i32>().value(row).len(),
         DataType::LargeUtf8 => array.as_string::<i64>().value(row).len(),
         DataType::Utf8View => array.as_string_view().value(row).len(),
-        DataType::List(_) => array.as_list::<i32>().value_length(row).unsigned_abs() as usize * 8,
-        DataType::LargeList(_) => usize::try_from(array.as_list::<i64>().value_length(row)).unwrap_or(0) * 8,
+        // With all that is in them, however deep.
+        DataType::List(_) => return bytes_of_all(&array.as_list::<i32>().value(row)),
+        DataType::LargeList(_) => return bytes_of_all(&array.as_list::<i64>().value(row)),
+        DataType::FixedSizeList(..) => return bytes_of_all(&array.as_fixed_size_list().value(row)),
+        DataType::Struct(_) => return array.as_struct().columns().iter().map(|column| bytes_of(column, row)).sum(),
         _ => 8,
     };
     bytes as u64
+}
+
+fn bytes_of_all(values: &ArrayRef) -> u64 {
+    if values.data_type().is_primitive() {
+        return values.len() as u64 * 8;
+    }
+    // A place of its own has each of them, though it be empty.
+    (0..values.len()).map(|place| bytes_of(values, place).max(8)).fold(0, u64::saturating_add)
 }
 
 fn admit(name: &str, values: impl Iterator<Item = u64>) -> Result<()> {

@@ -1,20 +1,24 @@
-//! `sum` of integers that fails when the answer does not fit. It adds in twice the width and looks at the end.
+//! `sum` that fails when the answer does not fit. It adds in a wider number and looks at the end.
+
+mod distinct;
+mod interval;
+mod wide;
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef};
-use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
     utils::AggregateOrderSensitivity,
 };
 
-/// What sums are kept in: every sum of 2^63 integers fits.
-const WIDE: DataType = DataType::Decimal128(38, 0);
+use distinct::DistinctSum;
+use interval::IntervalSum;
+use wide::Wide;
 
 /// Puts the checked function in the place of the engine's own.
 pub(super) fn replace(functions: &mut [Arc<AggregateUDF>]) {
@@ -28,9 +32,23 @@ struct CheckedSum {
     inner: Arc<AggregateUDF>,
 }
 
-impl CheckedSum {
-    fn is_checked(kind: &DataType, distinct: bool) -> bool {
-        !distinct && matches!(kind, DataType::Int64 | DataType::UInt64)
+/// How a sum is made.
+enum Way {
+    Wide(Wide),
+    Distinct(Wide),
+    Intervals,
+    /// As the engine does it: of numbers with a point, whose sums end at infinity.
+    Engine,
+}
+
+impl Way {
+    fn of(kind: &DataType, distinct: bool) -> Self {
+        match (Wide::of(kind), kind) {
+            (Some(wide), _) if distinct => Self::Distinct(wide),
+            (Some(wide), _) => Self::Wide(wide),
+            (None, DataType::Interval(_)) if !distinct => Self::Intervals,
+            _ => Self::Engine,
+        }
     }
 }
 
@@ -52,36 +70,45 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        if Self::is_checked(args.return_field.data_type(), args.is_distinct) {
-            return Ok(Box::new(WideSum::new(args.return_field.data_type())));
-        }
-        self.inner.accumulator(args)
+        Ok(match Way::of(args.return_field.data_type(), args.is_distinct) {
+            Way::Wide(wide) => Box::new(WideSum::new(wide)),
+            Way::Distinct(wide) => Box::new(DistinctSum::new(wide)),
+            Way::Intervals => Box::new(IntervalSum::new(args.return_field.data_type())),
+            Way::Engine => return self.inner.accumulator(args),
+        })
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        if Self::is_checked(args.return_type(), args.is_distinct) {
-            return Ok(vec![Arc::new(Field::new(format!("{}[sum]", args.name), WIDE, true))]);
-        }
-        self.inner.state_fields(args)
+        Ok(match Way::of(args.return_type(), args.is_distinct) {
+            Way::Wide(wide) => vec![Arc::new(Field::new(format!("{}[sum]", args.name), wide.state(), true))],
+            Way::Distinct(wide) => {
+                let item = Field::new_list_field(wide.state(), true);
+                vec![Arc::new(Field::new_list(format!("{}[sum distinct]", args.name), item, false))]
+            }
+            Way::Intervals | Way::Engine => return self.inner.state_fields(args),
+        })
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        match Way::of(args.return_field.data_type(), args.is_distinct) {
+            Way::Wide(_) => true,
+            Way::Distinct(_) | Way::Intervals => false,
+            Way::Engine => self.inner.groups_accumulator_supported(args),
+        }
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        if Self::is_checked(args.return_field.data_type(), args.is_distinct) {
-            let kind = args.return_field.data_type().clone();
-            return Ok(Box::new(WideSums { sums: Vec::new(), kind }));
+        match Way::of(args.return_field.data_type(), args.is_distinct) {
+            Way::Wide(wide) => Ok(Box::new(WideSums { sums: Vec::new(), wide })),
+            _ => self.inner.create_groups_accumulator(args),
         }
-        self.inner.create_groups_accumulator(args)
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        if Self::is_checked(args.return_field.data_type(), args.is_distinct) {
-            return Ok(Box::new(WideSum::new(args.return_field.data_type())));
+        match Way::of(args.return_field.data_type(), args.is_distinct) {
+            Way::Engine => self.inner.create_sliding_accumulator(args),
+            _ => self.accumulator(args),
         }
-        self.inner.create_sliding_accumulator(args)
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -97,46 +124,31 @@ impl AggregateUDFImpl for CheckedSum {
     }
 }
 
-fn widen(array: &ArrayRef) -> Result<ArrayRef> {
-    Ok(cast_with_options(array, &WIDE, &CastOptions { safe: false, ..CastOptions::default() })?)
-}
-
-fn narrow(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef> {
-    cast_with_options(array, kind, &CastOptions { safe: false, ..CastOptions::default() }).map_err(|error| {
-        DataFusionError::Execution(format!(
-            "`sum` of {kind}: the answer does not fit, cast to a decimal first ({error})"
-        ))
-    })
-}
-
-fn wide(values: impl IntoIterator<Item = Option<i128>>) -> Result<ArrayRef> {
-    Ok(Arc::new(values.into_iter().collect::<Decimal128Array>().with_precision_and_scale(38, 0)?))
-}
-
 /// One sum, of all rows or of a window that slides.
 struct WideSum {
     sum: i128,
     /// How many values are in it: without any it is null.
     count: i64,
-    kind: DataType,
+    wide: Wide,
 }
 
 impl fmt::Debug for WideSum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "WideSum({})", self.kind)
+        write!(f, "WideSum({:?})", self.wide)
     }
 }
 
 impl WideSum {
-    fn new(kind: &DataType) -> Self {
-        Self { sum: 0, count: 0, kind: kind.clone() }
+    fn new(wide: Wide) -> Self {
+        Self { sum: 0, count: 0, wide }
     }
 
-    fn add(&mut self, array: &ArrayRef, sign: i128) {
+    fn add(&mut self, array: &ArrayRef, sign: i128) -> Result<()> {
         for value in array.as_primitive::<Decimal128Type>().iter().flatten() {
-            self.sum += sign * value;
+            self.sum = self.wide.add(self.sum, sign * value)?;
             self.count += if sign > 0 { 1 } else { -1 };
         }
+        Ok(())
     }
 
     fn value(&self) -> Option<i128> {
@@ -146,13 +158,11 @@ impl WideSum {
 
 impl Accumulator for WideSum {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(&widen(&values[0])?, 1);
-        Ok(())
+        self.add(&self.wide.widen(&values[0])?, 1)
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(&widen(&values[0])?, -1);
-        Ok(())
+        self.add(&self.wide.widen(&values[0])?, -1)
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -160,16 +170,15 @@ impl Accumulator for WideSum {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.add(&states[0], 1);
-        Ok(())
+        self.add(&states[0], 1)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![ScalarValue::Decimal128(self.value(), 38, 0)])
+        Ok(vec![ScalarValue::try_from_array(&self.wide.array([self.value()])?, 0)?])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        ScalarValue::try_from_array(&narrow(&wide([self.value()])?, &self.kind)?, 0)
+        ScalarValue::try_from_array(&self.wide.narrow([self.value()])?, 0)
     }
 
     fn size(&self) -> usize {
@@ -180,19 +189,20 @@ impl Accumulator for WideSum {
 /// The sums of many groups.
 struct WideSums {
     sums: Vec<Option<i128>>,
-    kind: DataType,
+    wide: Wide,
 }
 
 impl WideSums {
-    fn add(&mut self, values: &ArrayRef, groups: &[usize], filter: Option<&BooleanArray>, total: usize) {
+    fn add(&mut self, values: &ArrayRef, groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
         self.sums.resize(total, None);
         let counts = |row: usize| filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
         for (row, (group, value)) in groups.iter().zip(values.as_primitive::<Decimal128Type>()).enumerate() {
             if let Some(value) = value.filter(|_| counts(row)) {
                 let sum = &mut self.sums[*group];
-                *sum = Some(sum.unwrap_or(0) + value);
+                *sum = Some(self.wide.add(sum.unwrap_or(0), value)?);
             }
         }
+        Ok(())
     }
 }
 
@@ -204,28 +214,26 @@ impl GroupsAccumulator for WideSums {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        self.add(&widen(&values[0])?, groups, filter, total);
-        Ok(())
+        self.add(&self.wide.widen(&values[0])?, groups, filter, total)
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.add(&values[0], groups, None, total);
-        Ok(())
+        self.add(&values[0], groups, None, total)
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
-        narrow(&wide(emit.take_needed(&mut self.sums))?, &self.kind)
+        self.wide.narrow(emit.take_needed(&mut self.sums))
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![wide(emit.take_needed(&mut self.sums))?])
+        Ok(vec![self.wide.array(emit.take_needed(&mut self.sums))?])
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let widened = widen(&values[0])?;
+        let widened = self.wide.widen(&values[0])?;
         let counts = |row: usize| filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
         let kept = widened.as_primitive::<Decimal128Type>().iter().enumerate();
-        Ok(vec![wide(kept.map(|(row, value)| value.filter(|_| counts(row))))?])
+        Ok(vec![self.wide.array(kept.map(|(row, value)| value.filter(|_| counts(row))))?])
     }
 
     fn size(&self) -> usize {

@@ -143,7 +143,14 @@ impl Selector {
             What::Name(name) | What::Tag(name) => nearest(name, known.iter().copied().filter(|other| other != name)),
             What::Path(_) => None,
         });
-        Err(SelectorError { selector: self.text.clone(), hint: hint.map(|meant| format!("did you mean `{meant}`?")) })
+        let hint = hint.map(|meant| format!("did you mean `{meant}`?"));
+        let each_means_something = self.terms.len() > 1 && self.terms.iter().all(|term| !term.choose(graph).is_empty());
+        let hint = if each_means_something {
+            Some("`a,b` means what both select; give the option once for each to select either".to_owned())
+        } else {
+            hint
+        };
+        Err(SelectorError { selector: self.text.clone(), hint })
     }
 }
 
@@ -201,6 +208,8 @@ mod tests {
             (wrong.to_string().as_str(), wrong.hint.as_deref()),
             ("nothing is selected by `staging.review`", Some("did you mean `staging.reviews`?"))
         );
+        let both = graph().select(&["staging.places,staging.reviews".parse().unwrap()]).unwrap_err();
+        assert!(both.hint.unwrap().contains("what both select"));
         for text in ["", "+", "a+b+c", "kind:x", "a,,b"] {
             assert!(text.parse::<Selector>().is_err(), "{text}");
         }

@@ -127,7 +127,7 @@ pub(crate) fn parse(file: &str, text: &str, problems: &mut Vec<Diagnostic>) -> H
             continue;
         }
         let Some(comment) = line.trim_start().strip_prefix("--") else { break };
-        let mut reader = Reader {
+        let mut reader = HeadReader {
             file,
             line: number + 1,
             column: chars(line) - chars(comment),
@@ -156,7 +156,7 @@ fn chars(text: &str) -> usize {
 }
 
 /// What is left of one line, and where that is.
-struct Reader<'a> {
+struct HeadReader<'a> {
     file: &'a str,
     line: usize,
     /// How many characters stand before `rest`.
@@ -168,7 +168,7 @@ struct Reader<'a> {
 /// A list of arguments that was not what was expected: already reported.
 struct Reported;
 
-impl<'a> Reader<'a> {
+impl<'a> HeadReader<'a> {
     fn place(&self) -> Position {
         Position { line: self.line, column: self.column + 1 }
     }

@@ -4,29 +4,33 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
-    TableFactor, Value, ValueWithSpan, Visit, Visitor,
+    TableFactor, Value, ValueWithSpan, Visitor,
 };
 
 use crate::position::Position;
 
 /// Collects what the statement leans on. Names that a `with` defines are tables only outside of it.
 #[derive(Default)]
-pub(super) struct Reader {
+pub(super) struct StatementReader {
     pub(super) relations: Vec<(String, Position)>,
     pub(super) functions: Vec<(String, Position)>,
     pub(super) parameters: Vec<(String, Position)>,
     pub(super) equalities: usize,
     pub(super) all_columns: bool,
     defined: Vec<String>,
+    /// How many names are defined outside of each query that is being read.
+    scopes: Vec<usize>,
+    /// The parts of `with` that are still to be read, by where they are, and the name that each has from then on.
+    parts: Vec<(*const Query, String)>,
     /// Names that turned out to be table functions.
     called: Vec<Position>,
 }
 
-fn ident_name(ident: &Ident) -> String {
+pub(super) fn ident_name(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
-fn object_name(name: &ObjectName) -> (String, Position) {
+pub(super) fn object_name(name: &ObjectName) -> (String, Position) {
     let idents: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
     let text = idents.iter().map(|ident| ident_name(ident)).collect::<Vec<_>>().join(".");
     (text, idents.first().map(|ident| ident.span.into()).unwrap_or_default())
@@ -50,30 +54,28 @@ pub(super) fn equals_dt(expr: &Expr) -> Option<&Expr> {
     matches!(column.as_ref(), Expr::Identifier(_) | Expr::CompoundIdentifier(_)).then(|| column.as_ref())
 }
 
-impl Visitor for Reader {
+impl Visitor for StatementReader {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        if let Some(with) = &query.with {
-            for cte in &with.cte_tables {
-                if !with.recursive {
-                    // Its own name is not yet defined inside it; what is found here is found again below, and is kept once.
-                    let (parameters, equalities, functions) =
-                        (self.parameters.len(), self.equalities, self.functions.len());
-                    cte.visit(self)?;
-                    self.parameters.truncate(parameters);
-                    self.equalities = equalities;
-                    self.functions.truncate(functions);
-                }
+        self.scopes.push(self.defined.len());
+        for (with, cte) in query.with.iter().flat_map(|with| with.cte_tables.iter().map(move |cte| (with, cte))) {
+            if with.recursive {
                 self.defined.push(ident_name(&cte.alias.name));
+            } else {
+                // Its own name is not yet defined inside it.
+                self.parts.push((std::ptr::from_ref(cte.query.as_ref()), ident_name(&cte.alias.name)));
             }
         }
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let defined = query.with.as_ref().map_or(0, |with| with.cte_tables.len());
-        self.defined.truncate(self.defined.len() - defined);
+        self.defined.truncate(self.scopes.pop().unwrap_or_default());
+        let place = std::ptr::from_ref(query);
+        if let Some(part) = self.parts.iter().position(|(part, _)| *part == place) {
+            self.defined.push(self.parts.swap_remove(part).1);
+        }
         ControlFlow::Continue(())
     }
 

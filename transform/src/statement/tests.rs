@@ -84,6 +84,97 @@ fn what_is_too_deep_is_refused_and_not_planned() {
     );
 }
 
+/// Each link of a chain is a level of the plan, whatever it is made of and whatever stands between the links.
+#[test]
+fn every_chain_is_counted() {
+    let chain = |first: &str, link: &str, count: usize| format!("select {first}{} from raw.a", link.repeat(count));
+    for link in [
+        " + 1",
+        " || a",
+        " and a",
+        " or a",
+        " = a",
+        " is null",
+        " is not null",
+        " like 'a'",
+        " ilike 'a'",
+        " not like 'a'",
+        " similar to 'a'",
+        " between 1 and 2",
+        " in (1)",
+        " not in (1, 2)",
+        " at time zone 'UTC'",
+        "::int",
+        "[1]",
+        " -> 'a'",
+        " ->> 'a'",
+        " @> a",
+        " & 1",
+        " << 1",
+        " ^ 2",
+        " div 2",
+        " xor a",
+        " ~ 'a'",
+        " collate \"C\"",
+        " <=> a",
+        " + coalesce(a, b)",
+        " or f(a, b, (c + d))",
+        " + case when a then b else c end",
+        " + [1, 2][1]",
+    ] {
+        let found = Statement::parse(&chain("a", link, 2_000)).unwrap_err().message;
+        assert!(found.contains("at most 500 operators") || found.contains("expected end"), "{link}: {found}");
+        assert!(extent::of_tokens(&tokens(&chain("a", link, 100))).is_ok(), "{link}");
+    }
+    let fields = format!("select (a){} from raw.a", ".b".repeat(2_000));
+    assert!(Statement::parse(&fields).unwrap_err().message.contains("at most 500 operators"));
+    let froms =
+        format!("select 1 from {}", (0..1_000).map(|it| format!("raw.a as t{it}")).collect::<Vec<_>>().join(", "));
+    assert!(Statement::parse(&froms).unwrap_err().message.contains("at most 200 joins"));
+    // What stands side by side is no chain.
+    let wide = format!(
+        "select {} from raw.a where a in ({}) order by {}",
+        vec!["coalesce(a, b, 1) + 1 as c"; 3_000].join(", "),
+        vec!["a + 1"; 3_000].join(", "),
+        vec!["a is not null"; 3_000].join(", ")
+    );
+    assert!(extent::of_tokens(&tokens(&wide)).is_ok());
+}
+
+#[test]
+fn parts_that_grow_with_each_other_are_refused() {
+    type Body<'b> = &'b dyn Fn(usize) -> String;
+    let parts = |count: usize, body: &dyn Fn(usize) -> String| {
+        let parts: Vec<String> = (1..count).map(|it| format!("a{it} as ({})", body(it - 1))).collect();
+        format!("with a0 as (select 1 as x), {} select * from a{}", parts.join(", "), count - 1)
+    };
+    let doubling: [Body<'_>; 5] = [
+        &|it| format!("select a.x from a{it} as a cross join a{it} as b"),
+        &|it| format!("select * from a{it} union all select * from a{it}"),
+        &|it| format!("select (select max(x) from a{it}) + (select min(x) from a{it}) as x"),
+        &|it| format!("select x from a{it} where x in (select x from a{it})"),
+        &|it| format!("select * from a{it} order by (select max(x) from a{it})"),
+    ];
+    for body in doubling {
+        let found = Statement::parse(&parts(64, body)).unwrap_err().message;
+        assert!(found.contains("tables are read"), "{}: {found}", body(1));
+        assert!(Statement::parse(&parts(8, body)).is_ok(), "{}", body(1));
+    }
+    let one_by_one = |it: usize| format!("select x + 1 as x from a{it}");
+    assert!(Statement::parse(&parts(100, &one_by_one)).is_ok());
+    assert!(Statement::parse(&parts(1_000, &one_by_one)).unwrap_err().message.contains("in a row"));
+    // A name that is made again inside is the inner one, and ends with its query.
+    let shadowed = "with a as (select 1 as x) select * from (with a as (select x from a) select * from a) as b, a";
+    assert!(Statement::parse(shadowed).is_ok());
+    // Parts within parts are read once, however deep they are.
+    let nested = (0..20).fold("select 1 as x".to_owned(), |inner, _| format!("with a as ({inner}) select * from a"));
+    assert!(Statement::parse(&nested).is_ok());
+}
+
+fn tokens(sql: &str) -> Vec<TokenWithSpan> {
+    Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap()
+}
+
 #[test]
 fn a_syntax_error_has_a_place() {
     let wrong = Statement::parse("select a\nfrm raw.a where").unwrap_err();

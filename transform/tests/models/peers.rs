@@ -1,4 +1,4 @@
-//! The same statements here and in DuckDB. Where the two are known to differ, the table says what each answers.
+//! The same statements here, in DuckDB and in PostgreSQL. Where they are known to differ, the tables say what each answers.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -105,17 +105,54 @@ const ALIKE: &[&str] = &[
     "select sum(n), count(*) from a where id > 99",
     "select area, count(*) from a where id > 99 group by area",
     "select x.id, y.id from a as x, a as y where x.n = y.n and x.id < y.id",
+    "select area, sum(distinct n), count(distinct r) from a group by area",
+    "select sum(cast(r as decimal(10, 2))), sum(distinct cast(r as decimal(10, 2))), avg(cast(r as decimal(10, 2))) from a",
+    "select id, -n, -(-n), abs(-n) from a",
+    "select 1 << 3, 256 >> 4, cast(1 as bigint) << 40",
+    "select id, sum(n) over (order by id rows between 1 preceding and 1 following), min(r) over (order by id) from a",
+    // NaN stands behind all numbers, and one is like the other.
+    "select g, min(x) = 0.5, max(x) > 5 from (values (1, 0.5), (1, cast('NaN' as double precision)), (1, 2.5), (1, 1.0)) \
+     as t(g, x) group by g",
+    "select min(x) = 0.5, max(x) > 5 from (values (0.5), (cast('NaN' as double precision)), (1.0)) as t(x)",
+    "select id, x > 5, x = x from (values (1, cast('NaN' as double precision)), (2, 1.0), (3, null)) as t(id, x)",
+    "select id from (values (1, cast('NaN' as double precision)), (2, 1.0), (3, -1.0)) as t(id, x) order by x desc limit 1",
 ];
 
-/// Statements whose answers are known to differ: ours and theirs.
-const DIFFERENT: &[(&str, &str, &str)] = &[
+/// Statements that have no answer: it would not fit.
+const REFUSED: &[&str] = &[
+    "select 9223372036854775807 + 1",
+    "select x * 2 from (select 9223372036854775807 as x) as t",
+    "select -x from (select cast(-9223372036854775807 - 1 as bigint) as x) as t",
+    "select abs(x) from (select cast(-9223372036854775807 - 1 as bigint) as x) as t",
+    "select cast(x as int) from (select 3000000000 as x) as t",
+    "select cast(x as bigint) from (select cast(1e30 as double precision) as x) as t",
+    "select cast(t as int) from b where id = 1",
+    "select cast(99999.5 as decimal(5, 1))",
+];
+
+/// Statements whose answers are known to differ from DuckDB's: ours and theirs.
+const UNLIKE_DUCKDB: &[(&str, &str, &str)] = &[
     // Two integers divide to an integer here, as in PostgreSQL and Trino.
     ("select 7 / 2", "[[3]]", "[[3.5]]"),
     // A cast to an integer cuts here; DuckDB, PostgreSQL and Trino round.
     ("select cast(1.6 as int)", "[[1]]", "[[2]]"),
     // Numbers with a point are doubles here; DuckDB takes them for decimals.
     ("select 0.1 + 0.2 = 0.3", "[[false]]", "[[true]]"),
+    // A sum that is too large is an error here; DuckDB and PostgreSQL make a wider number of it.
+    ("select sum(distinct x) from (values (9223372036854775807), (1)) as t(x)", "\"error\"", "[[9223372036854775808]]"),
 ];
+
+/// The same of PostgreSQL's.
+const UNLIKE_POSTGRES: &[(&str, &str, &str)] = &[
+    ("select cast(1.6 as int)", "[[1]]", "[[2]]"),
+    ("select 0.1 + 0.2 = 0.3", "[[false]]", "[[true]]"),
+    // Nothing is left of a shift beyond the bits, or it begins again: here it is an error.
+    ("select cast(1 as bigint) << 64", "\"error\"", "[[1]]"),
+    ("select cast(1.5 as double precision) / 0", "[[null]]", "\"error\""),
+];
+
+/// What PostgreSQL has no word for.
+const NOT_IN_POSTGRES: [&str; 2] = ["median(", "try_cast("];
 
 fn python() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a test looks where the peers were installed")]
@@ -189,25 +226,81 @@ fn comparable(answer: &Value) -> Vec<String> {
     rows
 }
 
+/// What PostgreSQL answers to a statement that has as many columns as ours; none asks whether there is a row.
+fn of_postgres(server: &services::Postgres, url: &str, sql: &str, columns: usize) -> Value {
+    let names = (0..columns).map(|place| format!("c{place}")).collect::<Vec<_>>().join(", ");
+    let (tables, sql) = (TABLES.replace("[]", "cast(array[] as text[])").replace("['b'", "array['b'"), sql);
+    let question = if columns == 0 {
+        format!("select case when count(*) = 0 then '[]' else '[[]]' end from ({tables}{sql}) as q")
+    } else {
+        format!("select coalesce(json_agg(json_build_array({names})), '[]') from ({tables}{sql}) as q({names})")
+    };
+    let mut psql = Command::new(server.bin().join("psql"));
+    psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", url, "-c", &question]);
+    let output = psql.output().unwrap();
+    if !output.status.success() {
+        return Value::from("error");
+    }
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What is wrong with the answers to one statement, if anything.
+fn differ(sql: &str, ours: &Value, theirs: &Value, expected: Expected) -> Option<String> {
+    let is = |found: &Value, text: &str| *found == serde_json::from_str::<Value>(text).unwrap();
+    let right = match expected {
+        Expected::Alike => comparable(ours) == comparable(theirs) && ours != "error",
+        Expected::Refused => ours == "error" && theirs == "error",
+        Expected::Known(our, their) => is(ours, our) && is(theirs, their),
+    };
+    (!right).then(|| format!("{sql}\n  ours   {ours}\n  theirs {theirs}"))
+}
+
+#[derive(Clone, Copy)]
+enum Expected {
+    Alike,
+    Refused,
+    Known(&'static str, &'static str),
+}
+
+fn cases(unlike: &'static [(&'static str, &'static str, &'static str)]) -> Vec<(&'static str, Expected)> {
+    let alike = ALIKE.iter().map(|sql| (*sql, Expected::Alike));
+    let refused = REFUSED.iter().map(|sql| (*sql, Expected::Refused));
+    let known = unlike.iter().map(|(sql, ours, theirs)| (*sql, Expected::Known(ours, theirs)));
+    alike.chain(refused).chain(known).collect()
+}
+
 #[tokio::test]
-async fn the_same_statements_have_the_same_answers() {
+async fn duckdb_gives_the_same_answers() {
     let Some(python) = python() else { return };
     let house = House::new("peers").await;
     let models = Models::default();
-    let all = ALIKE.iter().copied().chain(DIFFERENT.iter().map(|(sql, ..)| *sql));
-    let statements: Vec<String> = all.map(|sql| format!("{TABLES}{sql}")).collect();
+    let cases = cases(UNLIKE_DUCKDB);
+    let statements: Vec<String> = cases.iter().map(|(sql, _)| format!("{TABLES}{sql}")).collect();
     let answers = theirs(&python, &statements);
     let mut wrong = Vec::new();
-    for (place, (statement, theirs)) in statements.iter().zip(&answers).enumerate() {
+    for ((statement, (sql, expected)), theirs) in statements.iter().zip(&cases).zip(&answers) {
         let ours = ours(&house, &models, statement).await;
-        let (found, expected) = (comparable(&ours), comparable(theirs));
-        let sql = &statement[TABLES.len()..];
-        match place.checked_sub(ALIKE.len()).map(|place| DIFFERENT[place]) {
-            None if found == expected && ours != "error" => {}
-            None => wrong.push(format!("{sql}\n  ours   {ours}\n  theirs {theirs}")),
-            Some((_, known, other)) if (ours.to_string().as_str(), theirs.to_string().as_str()) == (known, other) => {}
-            Some(_) => wrong.push(format!("{sql} is known to differ otherwise\n  ours   {ours}\n  theirs {theirs}")),
-        }
+        wrong.extend(differ(sql, &ours, theirs, *expected));
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), statements.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn postgres_gives_the_same_answers() {
+    let Some(server) = services::postgres() else { return };
+    let url = server.database();
+    let house = House::new("peers-postgres").await;
+    let models = Models::default();
+    let mut cases = cases(UNLIKE_POSTGRES);
+    cases.retain(|(sql, _)| !NOT_IN_POSTGRES.iter().any(|word| sql.contains(word)));
+    let mut wrong = Vec::new();
+    for (sql, expected) in &cases {
+        let ours = ours(&house, &models, &format!("{TABLES}{sql}")).await;
+        let columns = match &ours {
+            Value::Array(rows) => rows.first().and_then(Value::as_array).map_or(0, Vec::len),
+            _ => 1,
+        };
+        wrong.extend(differ(sql, &ours, &of_postgres(server, &url, sql, columns), *expected));
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }

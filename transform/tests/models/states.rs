@@ -132,7 +132,7 @@ async fn a_model_that_is_new_has_all_days_of_what_it_reads_to_build() {
     assert_eq!(standing(&house, &daily).await, "staging.daily stale 2026-09-29, 2026-10-01 (never built)");
     house.build(&daily, "staging.daily", "2026-09-29").await.unwrap();
     let said = standing(&house, &daily).await;
-    assert_eq!(said, "marts.below stale 2026-09-29 (never built)\nstaging.daily stale 2026-10-01 (never built)");
+    assert_eq!(said, "staging.daily stale 2026-10-01 (never built)\nmarts.below stale 2026-09-29 (never built)");
     rebuild_stale(&house, &daily).await;
     assert_eq!(standing(&house, &daily).await, "");
     assert_eq!(house.rows(&daily, "select dt, n from marts.below").await, ["2026-09-29 | 1", "2026-10-01 | 3"]);

@@ -134,19 +134,20 @@ impl HttpConnector for Metered {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        let client = HttpClient::new(Line { client: self.http.connect(options)?, meter: Arc::clone(&self.meter) });
+        let client =
+            HttpClient::new(MeteredService { client: self.http.connect(options)?, meter: Arc::clone(&self.meter) });
         Ok(self.client.get_or_init(|| client).clone())
     }
 }
 
 #[derive(Debug)]
-struct Line {
+struct MeteredService {
     client: HttpClient,
     meter: Arc<Meter>,
 }
 
 #[async_trait]
-impl HttpService for Line {
+impl HttpService for MeteredService {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         // Until the answer begins, not until its body ends: who reads one body while waiting for another must get it.
         let turn = self.meter.turns.acquire().await;

@@ -23,7 +23,7 @@ pub(super) async fn findings(project: &Project, lake: Option<&Lake>) -> Vec<Find
 }
 
 async fn workgroup(project: &Project) -> anyhow::Result<Output> {
-    Ok(wire::athena(project).await?.look().await?)
+    Ok(wire::athena(project).await?.observe().await?)
 }
 
 async fn databases(project: &Project, lake: Option<&Lake>) -> anyhow::Result<String> {
@@ -31,7 +31,7 @@ async fn databases(project: &Project, lake: Option<&Lake>) -> anyhow::Result<Str
     if let Some(lake) = lake {
         athena::location(lake, &options)?;
     }
-    let found = wire::glue(project).await?.look(&options).await?;
+    let found = wire::glue(project).await?.observe(&options).await?;
     let mut parts = Vec::new();
     if !found.there.is_empty() {
         parts.push(format!("databases {} are there", found.there.join(", ")));

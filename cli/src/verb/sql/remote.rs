@@ -1,6 +1,6 @@
 //! `onggi sql --athena`: a question to Athena, what it costs while it runs, and its answer.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use athena::{Execution, Progress, State};
@@ -10,8 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Global, Sql};
 use crate::exit::{Exit, Failure};
+use crate::out;
 use crate::project::Project;
 use crate::rows::{self, Format, Rows};
+use crate::verb::check;
 use crate::wire;
 
 /// The longest silence in a log.
@@ -31,6 +33,9 @@ pub(super) async fn ask(
     statement: &str,
     format: Format,
 ) -> anyhow::Result<Exit> {
+    if !global.quiet {
+        warn(project, statement)?;
+    }
     // Before the query is started, so that no signal comes too early to be heard.
     let mut interrupt = Interrupt::listen()?;
     let athena = wire::athena(project).await?;
@@ -61,6 +66,19 @@ pub(super) async fn ask(
     };
     super::tell(global, args, written);
     Ok(Exit::Done)
+}
+
+/// Says what of the statement Athena answers differently than this program.
+fn warn(project: &Project, statement: &str) -> anyhow::Result<()> {
+    let schemas = check::askable(project)?;
+    let question = transform::ModelFile { path: "the question".to_owned(), text: statement.to_owned() };
+    for found in project.models.check_portable(&[question], &|name| schemas.get(name).cloned()) {
+        out::note(format_args!("note: {found}"));
+        if let Some(hint) = &found.hint {
+            out::note(format_args!("  hint: {hint}"));
+        }
+    }
+    Ok(())
 }
 
 /// Stops the query; what to say of that.
@@ -133,7 +151,7 @@ impl Watch {
         let due = self.shown.is_none_or(|(state, at)| state != progress.state || now - at >= LINE_EVERY);
         // The end has a line of its own.
         if !self.quiet && due && matches!(progress.state, State::Queued | State::Running) {
-            say(&line(progress));
+            out::note(line(progress));
             self.shown = Some((progress.state, now));
         }
     }
@@ -149,7 +167,7 @@ impl Watch {
         self.clear();
         if let Some(progress) = self.last.as_ref().filter(|_| !self.quiet) {
             let (queued, ran) = (progress.queued.as_secs_f64(), progress.ran.as_secs_f64());
-            say(&format!("{} (queued {queued:.1}s, ran {ran:.1}s; query {id})", line(progress)));
+            out::note(format_args!("{} (queued {queued:.1}s, ran {ran:.1}s; query {id})", line(progress)));
         }
     }
 }
@@ -174,11 +192,6 @@ fn scanned(bytes: u64) -> String {
 /// The smallest query costs a part of a cent, which must not look like nothing.
 fn money(cost: f64) -> String {
     if cost > 0.0 && cost < 0.01 { format!("${cost:.6}") } else { format!("${cost:.2}") }
-}
-
-fn say(text: &str) {
-    // A closed standard error is no reason to stop a query.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Who works, on what, and which keys are unfinished.
 
 use catalog::{Lake, Timestamp};
+use extract::heartbeat::{self, Health, Role, Worker, WorkerState};
 use extract::ledger::Ledger;
 use extract::outcome::KeyOutcome;
-use extract::presence::{self, Health, Role, State, Worker};
 use serde_json::json;
 
 use super::took;
+use crate::out;
 use crate::progress::counted;
 use crate::project::Project;
 use crate::run::extraction::told;
@@ -31,7 +32,7 @@ impl Workers {
     /// # Errors
     /// If the lake cannot be read.
     pub(super) async fn look(project: &Project, lake: &Lake) -> anyhow::Result<Self> {
-        let workers = presence::workers(lake, clock::now()).await?;
+        let workers = heartbeat::workers(lake, clock::now()).await?;
         let today = clock::today(&project.config.timezone());
         let mut unfinished = Vec::new();
         for source in &project.sources {
@@ -48,10 +49,10 @@ impl Workers {
     /// If one cannot be turned into JSON.
     pub(super) fn print_json(&self) -> anyhow::Result<()> {
         for worker in &self.workers {
-            println!("{}", json!({ "worker": serde_json::to_value(worker)? }));
+            out::object(&json!({ "worker": serde_json::to_value(worker)? }))?;
         }
         for (source, last) in &self.unfinished {
-            println!("{}", json!({ "unfinished": { "source": source, "outcome": serde_json::to_value(last)? } }));
+            out::object(&json!({ "unfinished": { "source": source, "outcome": serde_json::to_value(last)? } }))?;
         }
         Ok(())
     }
@@ -61,7 +62,7 @@ impl Workers {
         let shown: Vec<&Worker> = self
             .workers
             .iter()
-            .filter(|worker| match (worker.health, worker.sign.role) {
+            .filter(|worker| match (worker.health, worker.record.role) {
                 (Health::Stopped, Role::Worker) => worker.seconds_ago < RECENT_SECONDS,
                 // A run that ended, or died, is told of above.
                 (Health::Stopped, Role::Run) => false,
@@ -91,35 +92,35 @@ impl Workers {
 
 /// One line for the worker, one for each task beyond the first, one for each note.
 fn rows(worker: &Worker, now: Timestamp) -> Vec<Vec<String>> {
-    let sign = &worker.sign;
-    let (mark, word) = match (worker.health, sign.state) {
+    let record = &worker.record;
+    let (mark, word) = match (worker.health, record.state) {
         (Health::Dead, _) => ("✗", "dead"),
         (Health::Stopped, _) => ("-", "stopped"),
-        (Health::Lives, State::Working) => ("▶", "working"),
-        (Health::Lives, State::Stopping) => ("▶", "stopping"),
-        (Health::Lives, State::Idle | State::Stopped) => ("·", "idle"),
+        (Health::Lives, WorkerState::Working) => ("▶", "working"),
+        (Health::Lives, WorkerState::Stopping) => ("▶", "stopping"),
+        (Health::Lives, WorkerState::Idle | WorkerState::Stopped) => ("·", "idle"),
     };
-    let role = match sign.role {
+    let role = match record.role {
         Role::Worker => "worker",
         Role::Run => "run",
     };
-    let mut on = sign.tasks.iter().map(|task| {
+    let mut on = record.tasks.iter().map(|task| {
         let key = task.key.as_ref().map_or_else(String::new, |key| format!(" at `{key}`"));
         let time = if worker.health == Health::Lives { format!(", {}", took(task.since, now)) } else { String::new() };
         format!("{} {} {}{key}{time}", task.source, task.dt, task.task)
     });
     let seen = format!("{} ago", seconds(worker.seconds_ago));
-    let place = format!("{} pid {}", sign.process.host, sign.process.pid);
+    let place = format!("{} pid {}", record.process.host, record.process.pid);
     let first = match (on.next(), worker.health) {
         (Some(task), _) => task,
-        (None, Health::Lives) => format!("{} free", counted(sign.jobs as u64, "job")),
+        (None, Health::Lives) => format!("{} free", counted(record.jobs as u64, "job")),
         (None, _) => String::new(),
     };
-    let mut rows = vec![vec![format!("  {mark} {role} {}", sign.id), word.to_owned(), seen, place, first]];
+    let mut rows = vec![vec![format!("  {mark} {role} {}", record.id), word.to_owned(), seen, place, first]];
     let blank = |text: String| vec![String::new(), String::new(), String::new(), String::new(), text];
     rows.extend(on.map(blank));
     if worker.health == Health::Lives {
-        rows.extend(sign.notes.iter().cloned().map(blank));
+        rows.extend(record.notes.iter().cloned().map(blank));
     }
     rows
 }

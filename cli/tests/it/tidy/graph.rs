@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::items::{FileItems, Item, ItemKind, read};
 use super::tokens::tokens;
@@ -34,11 +34,11 @@ impl CrateModules {
     pub(super) fn read(repository: &Path, root: &str) -> Self {
         let mut all = Self { modules: Vec::new() };
         let path = Path::new(root);
-        all.add(repository, path, path.parent().unwrap_or(path).to_owned(), None);
+        all.add(repository, path, path.parent().unwrap_or(path), None);
         all
     }
 
-    fn add(&mut self, repository: &Path, file: &Path, below: PathBuf, parent: Option<usize>) -> usize {
+    fn add(&mut self, repository: &Path, file: &Path, below: &Path, parent: Option<usize>) -> usize {
         let text =
             fs::read_to_string(repository.join(file)).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let content = read(&tokens(&text));
@@ -54,7 +54,7 @@ impl CrateModules {
             let child = below.join(format!("{name}.rs"));
             // A module without a file of its own stands in its parent's.
             if repository.join(&child).is_file() {
-                let index = self.add(repository, &child, below.join(&name), Some(here));
+                let index = self.add(repository, &child, &below.join(&name), Some(here));
                 self.modules[here].children.insert(name, index);
             }
         }

@@ -69,9 +69,9 @@ pub(super) enum What {
     Answer,
 }
 
-/// Counts of answers that were stopped.
+/// How many answers were stopped, and what became of them.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct InterceptCounts {
     pub(super) paused: AtomicU64,
     pub(super) captured: AtomicU64,
     pub(super) skipped: AtomicU64,
@@ -92,14 +92,13 @@ pub(super) fn patterns(recipe: &BrowserRecipe, politeness: &Politeness) -> Vec<R
             .request_stage(RequestStage::Request)
             .build(),
         of(ResourceType::Document, "*"),
-        of(ResourceType::Xhr, &recipe.response),
-        of(ResourceType::Fetch, &recipe.response),
         RequestPattern::builder()
             .url_pattern("*")
             .resource_type(ResourceType::Media)
             .request_stage(RequestStage::Request)
             .build(),
     ];
+    patterns.extend(recipe.response.iter().flat_map(|url| [of(ResourceType::Xhr, url), of(ResourceType::Fetch, url)]));
     patterns.extend(recipe.block_urls.iter().cloned().map(before));
     patterns.extend(politeness.hosts().moved().map(|(name, _)| before(format!("*://{name}/*"))));
     patterns
@@ -116,7 +115,7 @@ pub(super) struct Interceptor {
     pub(super) own: Url,
     pub(super) answering: Declared,
     pub(super) sender: mpsc::Sender<Captured>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<InterceptCounts>,
 }
 
 /// What becomes of an answer after it was read.

@@ -9,22 +9,24 @@ use super::intercept::{Captured, Lost, What};
 use crate::error::FetchError;
 use crate::fetch::{LONGEST_WAIT, Response, evidence, read_answer};
 use crate::items::{self, Unreadable};
-use crate::politeness::{Outcome, Politeness};
+use crate::politeness::{Politeness, RequestOutcome};
 use crate::source::{BrowserRecipe, Source, host_of};
 
 /// Why a visit ended early.
-pub(super) enum Trouble {
+pub(super) enum PageTrouble {
     /// It is about the site or about us.
     Site(FetchError),
     /// The tab or the browser was lost.
     Tab(String),
+    /// The page held too much: what is too much.
+    TooMuch(String),
 }
 
 /// Why a page is opened again.
 pub(super) struct Half(pub(super) FetchError);
 
 /// What a captured answer is.
-pub(super) enum Verdict {
+pub(super) enum AnswerVerdict {
     Answer(Response, usize, Option<u64>),
     /// Wait so long and ask again.
     Again(Duration, FetchError),
@@ -43,7 +45,7 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'_> {
     /// What an answer is worth; nothing for a document.
-    pub(super) async fn read(&self, captured: Captured) -> Option<Verdict> {
+    pub(super) async fn read(&self, captured: Captured) -> Option<AnswerVerdict> {
         if captured.what == What::Document {
             return None;
         }
@@ -53,14 +55,15 @@ impl Judge<'_> {
         if Url::parse(&named).is_ok_and(|url| host_of(&url) != self.host)
             && let Err(error) = self.politeness.allowed(self.source, &named).await
         {
-            return Some(Verdict::End(error));
+            return Some(AnswerVerdict::End(error));
         }
-        let again =
-            |reason: String| Verdict::Again(Duration::ZERO, FetchError::Transient { url: self.url.clone(), reason });
+        let again = |reason: String| {
+            AnswerVerdict::Again(Duration::ZERO, FetchError::Transient { url: self.url.clone(), reason })
+        };
         let bytes = match captured.body {
             Ok(bytes) => bytes,
             Err(Lost::Broken(reason)) => return Some(again(reason)),
-            Err(Lost::TooLarge(reason)) => return Some(Verdict::End(self.unreadable(reason, &[]))),
+            Err(Lost::TooLarge(reason)) => return Some(AnswerVerdict::End(self.unreadable(reason, &[]))),
         };
         let answer = match captured.status {
             200..=299 => read_answer(self.source, captured.content_type.as_deref(), &bytes),
@@ -69,27 +72,27 @@ impl Judge<'_> {
         let why = match answer {
             Ok((text, count, total)) => {
                 let url = self.source.secrets().redact(&named);
-                return Some(Verdict::Answer(Response::text(url, text), count, total));
+                return Some(AnswerVerdict::Answer(Response::text(url, text), count, total));
             }
             Err(why) => why,
         };
         if let Some(phrase) = items::block_phrase(&self.recipe.blocked, &String::from_utf8_lossy(&bytes)) {
-            let Trouble::Site(error) = self.blocked(phrase, captured.status) else { return None };
-            return Some(Verdict::End(error));
+            let PageTrouble::Site(error) = self.blocked(phrase, captured.status) else { return None };
+            return Some(AnswerVerdict::End(error));
         }
-        let unreadable = || self.unreadable(format!("{why}; {}", evidence(&bytes)), &bytes);
+        let unreadable = || self.unreadable(format!("{why}; {}", evidence(self.source, &bytes)), &bytes);
         Some(match (captured.status, &why) {
             (429, _) => match self.too_many(captured.retry_after) {
-                Ok(Half(error)) => Verdict::Again(captured.retry_after.unwrap_or(Duration::from_secs(1)), error),
-                Err(Trouble::Site(error)) => Verdict::End(error),
-                Err(Trouble::Tab(reason)) => again(reason),
+                Ok(Half(error)) => AnswerVerdict::Again(captured.retry_after.unwrap_or(Duration::from_secs(1)), error),
+                Err(PageTrouble::Site(error)) => AnswerVerdict::End(error),
+                Err(PageTrouble::Tab(reason) | PageTrouble::TooMuch(reason)) => again(reason),
             },
-            (200..=299, Unreadable::TooMuch { .. }) => Verdict::End(unreadable()),
+            (200..=299, Unreadable::TooMuch { .. }) => AnswerVerdict::End(unreadable()),
             // An error of the service in a form of its own looks like a list that moved: the next answer may be well.
             (200..=299, Unreadable::Shape { .. } | Unreadable::Garbage { .. }) => {
-                Verdict::Again(Duration::ZERO, unreadable())
+                AnswerVerdict::Again(Duration::ZERO, unreadable())
             }
-            _ => again(format!("{why}; {}", evidence(&bytes))),
+            _ => again(format!("{why}; {}", evidence(self.source, &bytes))),
         })
     }
 
@@ -97,19 +100,41 @@ impl Judge<'_> {
         FetchError::Unreadable { url: self.url.clone(), reason, body: Bytes::copy_from_slice(body) }
     }
 
-    pub(super) fn too_many(&self, wait: Option<Duration>) -> Result<Half, Trouble> {
-        self.politeness.report(&self.url, &Outcome::TooMany { retry_after: wait });
+    pub(super) fn too_many(&self, wait: Option<Duration>) -> Result<Half, PageTrouble> {
+        self.politeness.report(&self.url, &RequestOutcome::TooMany { retry_after: wait });
         let error = FetchError::RateLimited { host: self.host.clone(), retry_after: wait };
-        if wait.unwrap_or_default() > LONGEST_WAIT { Err(Trouble::Site(error)) } else { Ok(Half(error)) }
+        if wait.unwrap_or_default() > LONGEST_WAIT { Err(PageTrouble::Site(error)) } else { Ok(Half(error)) }
     }
 
-    pub(super) fn blocked(&self, phrase: &str, status: u16) -> Trouble {
+    pub(super) fn blocked(&self, phrase: &str, status: u16) -> PageTrouble {
         let evidence = format!("`{phrase}` with status {status}");
-        self.politeness.report(&self.url, &Outcome::Blocked { evidence: evidence.clone() });
-        Trouble::Site(FetchError::Blocked { host: self.host.clone(), evidence })
+        self.politeness.report(&self.url, &RequestOutcome::Blocked { evidence: evidence.clone() });
+        PageTrouble::Site(FetchError::Blocked { host: self.host.clone(), evidence })
     }
 
     pub(super) fn half(&self, reason: String) -> Half {
         Half(FetchError::Transient { url: self.url.clone(), reason })
+    }
+}
+
+/// What came so far, as far as the end of the list is concerned.
+#[derive(Default)]
+pub(super) struct VisitState {
+    /// Different ones: a page that asks for its first items once more has not come any further.
+    pub(super) items: u64,
+    pub(super) total: Option<u64>,
+    /// Answers to clicks, and documents they led to.
+    pub(super) answers: u64,
+    /// Loads that ended before their total without one.
+    pub(super) short_loads: u32,
+}
+
+impl VisitState {
+    pub(super) fn is_short(&self) -> bool {
+        self.total.is_some_and(|total| self.items < total)
+    }
+
+    pub(super) fn is_all(&self) -> bool {
+        self.total.is_some_and(|total| self.items >= total)
     }
 }

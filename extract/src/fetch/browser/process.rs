@@ -5,21 +5,30 @@
 //! standard input is a pipe that only we hold open. When we close it, or the kernel does it for us, the keeper reads the
 //! end of its input, kills the browser, removes the browser's profile and then its whole group with itself. When the
 //! browser ends by itself, the keeper ends as well, and that is how we learn of it.
+//!
+//! What it holds is watched (`browser/memory.rs`), which pages of it crashed is remembered, and no worker that would answer
+//! for a page later is ever run: it is stopped at its start, whichever page, frame or window registers it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chromiumoxide::Browser as Connection;
+use chromiumoxide::cdp::browser_protocol::target::{
+    EventTargetCrashed, FilterEntry, SetAutoAttachParams, TargetFilter, TargetId,
+};
+use chromiumoxide::error::CdpError;
 use chromiumoxide::handler::HandlerConfig;
+use chromiumoxide::listeners::EventStream;
 use futures::StreamExt;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{ChildStdin, Command};
 use tokio::sync::watch;
 
-use super::profile;
+use super::{memory, profile};
 use crate::error::FetchError;
 
 /// Under which names Chromium is looked for.
@@ -28,6 +37,12 @@ const NAMES: [&str; 6] =
 
 /// A browser that has not opened its port by then never will.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a page's program may hold in its heap.
+const HEAP_MIB: u32 = 1024;
+
+/// A page that crashes so soon after a process was ended for what it held was that process's.
+const SOON: Duration = Duration::from_secs(5);
 
 /// $1 is the profile, the rest is the command. The browser's input is not the pipe, or it would read from it.
 const KEEPER: &str = r#"
@@ -57,11 +72,34 @@ pub(super) struct Running {
     ended: watch::Receiver<bool>,
     /// The connection broke, or the keeper has ended: nothing more can be asked.
     gone: watch::Receiver<bool>,
+    /// Pages whose program is no more, and why.
+    crashed: watch::Receiver<HashMap<String, Crash>>,
+    /// When a process was ended for what it held.
+    ended_for_memory: Arc<Mutex<Option<Instant>>>,
+    most_bytes: u64,
+    watcher: tokio::task::JoinHandle<()>,
     tabs_opened: AtomicU32,
 }
 
+/// Why a page's program is no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Crash {
+    /// It held too much: what is too much.
+    TooMuch(String),
+    /// Something else.
+    Other(String),
+}
+
+impl Crash {
+    pub(super) fn reason(&self) -> &str {
+        let (Self::TooMuch(reason) | Self::Other(reason)) = self;
+        reason
+    }
+}
+
 impl Running {
-    pub(super) async fn launch(setting: Option<&Path>) -> Result<Self, FetchError> {
+    /// Starts one, which may hold so many bytes.
+    pub(super) async fn launch(setting: Option<&Path>, most_bytes: u64) -> Result<Self, FetchError> {
         let program = find_chromium(setting).await?;
         let failed = |tried: String| FetchError::NoBrowser { tried };
         let profile = profile::make().await.map_err(|error| failed(format!("no folder for its profile: {error}")))?;
@@ -135,6 +173,15 @@ impl Running {
             .user_agent()
             .await
             .map_err(|error| failed(format!("{}: it does not answer: {error}", program.display())))?;
+        let no_answer = |error: CdpError| failed(format!("{}: it does not answer: {error}", program.display()));
+        stop_workers(&connection).await.map_err(no_answer)?;
+        let crashes = connection.event_listener::<EventTargetCrashed>().await.map_err(no_answer)?;
+        let (crashed_sender, crashed) = watch::channel(HashMap::new());
+        let ended_for_memory = Arc::new(Mutex::new(None));
+        tokio::spawn(listen_for_crashes(crashes, crashed_sender, Arc::clone(&ended_for_memory), most_bytes));
+        let mark = Arc::clone(&ended_for_memory);
+        let mark = Arc::new(move || *mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now()));
+        let watcher = tokio::spawn(memory::watch(process_group, most_bytes, mark));
         tracing::debug!(program = %program.display(), user_agent, process_group, "the browser is up");
         Ok(Self {
             connection,
@@ -143,6 +190,10 @@ impl Running {
             leash: Mutex::new(leash),
             ended,
             gone,
+            crashed,
+            ended_for_memory,
+            most_bytes,
+            watcher,
             tabs_opened: AtomicU32::new(0),
         })
     }
@@ -177,6 +228,30 @@ impl Running {
         let _ = self.gone.clone().wait_for(|gone| *gone).await;
     }
 
+    /// Why a page's program is no more, if it is.
+    pub(super) fn crash_of(&self, page: &TargetId) -> Option<Crash> {
+        if let Some(crash) = self.crashed.borrow().get(page.as_ref()) {
+            return Some(crash.clone());
+        }
+        // The browser as a whole was ended: which of its pages held too much is not known.
+        let was_ended = was_ended_for_memory(&self.ended_for_memory);
+        (!self.is_alive() && was_ended).then(|| Crash::Other(too_much(self.most_bytes)))
+    }
+
+    /// Waits until a page's program is no more.
+    pub(super) async fn crashed(&self, page: &TargetId) -> String {
+        let mut crashed = self.crashed.clone();
+        let reason = match crashed.wait_for(|crashed| crashed.contains_key(page.as_ref())).await {
+            Ok(crashed) => crashed.get(page.as_ref()).map(|crash| crash.reason().to_owned()),
+            Err(_) => None,
+        };
+        match reason {
+            Some(reason) => reason,
+            // Nobody tells any more: that the browser is gone is told elsewhere.
+            None => std::future::pending().await,
+        }
+    }
+
     async fn ended(&self) {
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
@@ -196,6 +271,51 @@ impl Running {
                 let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             }
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+/// A service worker answers for pages that come later, and what it asks for is not the page's: each is stopped at its start
+/// and never told to go on.
+async fn stop_workers(connection: &Connection) -> Result<(), CdpError> {
+    let workers = FilterEntry::builder().r#type("service_worker").build();
+    let others = FilterEntry::builder().exclude(true).build();
+    let mut attach = SetAutoAttachParams::new(true, true);
+    attach.flatten = Some(true);
+    attach.filter = Some(TargetFilter::new(vec![workers, others]));
+    connection.execute(attach).await.map(|_| ())
+}
+
+fn too_much(most_bytes: u64) -> String {
+    format!("it makes the browser hold more than {} MiB of memory, [crawl] browser_mib", most_bytes >> 20)
+}
+
+fn was_ended_for_memory(at: &Mutex<Option<Instant>>) -> bool {
+    at.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < SOON)
+}
+
+async fn listen_for_crashes(
+    mut crashes: EventStream<EventTargetCrashed>,
+    crashed: watch::Sender<HashMap<String, Crash>>,
+    ended_for_memory: Arc<Mutex<Option<Instant>>>,
+    most_bytes: u64,
+) {
+    while let Some(crash) = crashes.next().await {
+        let why = if was_ended_for_memory(&ended_for_memory) {
+            Crash::TooMuch(too_much(most_bytes))
+        } else if crash.status == "oom" {
+            Crash::TooMuch(format!("its program holds more than {HEAP_MIB} MiB of memory"))
+        } else {
+            Crash::Other(format!("the page crashed: {}", crate::items::excerpt(&crash.status, 60)))
+        };
+        crashed.send_modify(|crashed| {
+            crashed.insert(crash.target_id.inner().clone(), why);
+        });
     }
 }
 
@@ -259,9 +379,9 @@ fn flags(profile: &Path) -> Vec<std::ffi::OsString> {
         "--proxy-server=http://127.0.0.1:9",
         "--proxy-bypass-list=<-loopback>",
         "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+        // Its name with newer versions, and with older ones.
+        "--webrtc-ip-handling-policy=disable_non_proxied_udp",
         "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
-        // What a page's program may hold.
-        "--js-flags=--max-old-space-size=1024",
         "--no-first-run",
         "--no-default-browser-check",
         "--no-pings",
@@ -278,6 +398,7 @@ fn flags(profile: &Path) -> Vec<std::ffi::OsString> {
         "--disable-dev-shm-usage",
     ];
     let mut flags: Vec<std::ffi::OsString> = FLAGS.iter().map(Into::into).collect();
+    flags.push(format!("--js-flags=--max-old-space-size={HEAP_MIB}").into());
     let mut folder = std::ffi::OsString::from("--user-data-dir=");
     folder.push(profile);
     flags.push(folder);
@@ -333,7 +454,7 @@ mod tests {
         let program = folder.path().join("chromium");
         std::fs::write(&program, "#!/bin/sh\necho 'no display' >&2\nexit 7\n").unwrap();
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let error = Running::launch(Some(&program)).await.err().unwrap();
+        let error = Running::launch(Some(&program), 1 << 30).await.err().unwrap();
         let FetchError::NoBrowser { tried } = &error else { panic!("{error:?}") };
         assert!(tried.contains("it ended at once"), "{tried}");
     }

@@ -15,16 +15,20 @@ use chromiumoxide::cdp::browser_protocol::emulation::{SetLocaleOverrideParams, S
 use chromiumoxide::cdp::browser_protocol::fetch::{EnableParams, EventRequestPaused};
 use chromiumoxide::cdp::browser_protocol::log;
 use chromiumoxide::cdp::browser_protocol::network;
-use chromiumoxide::cdp::browser_protocol::page::AddScriptToEvaluateOnNewDocumentParams;
-use chromiumoxide::cdp::browser_protocol::target::{CreateBrowserContextParams, CreateTargetParams};
+use chromiumoxide::cdp::browser_protocol::page::{
+    AddScriptToEvaluateOnNewDocumentParams, CreateIsolatedWorldParams, FrameId,
+};
+use chromiumoxide::cdp::browser_protocol::target::{
+    CreateBrowserContextParams, CreateTargetParams, SetAutoAttachParams,
+};
 use chromiumoxide::cdp::js_protocol::runtime::{self, EvaluateParams};
 use chromiumoxide::error::CdpError;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::intercept::{Captured, Counts, Interceptor, MOST_WAITING, patterns};
-use super::process::Running;
+use super::intercept::{Captured, InterceptCounts, Interceptor, MOST_WAITING, patterns};
+use super::process::{Crash, Running};
 use crate::egress::{Declared, Proxy};
 use crate::items::excerpt;
 use crate::politeness::Politeness;
@@ -35,11 +39,18 @@ use crate::source::{BrowserRecipe, Source};
 const QUIET: &str = "window.alert = () => {}; window.confirm = () => false; window.prompt = () => null; window.print = () => {}; window.open = () => null; \
 if (window.ServiceWorkerContainer) Object.defineProperty(ServiceWorkerContainer.prototype, 'register', { value: () => new Promise(() => {}), writable: false, configurable: false });";
 
+/// The world of our scripts in a page: the document is the same, and what the page's program has made of `Promise` or
+/// `String` is not. So no page decides how much of it we are told.
+const WORLD: &str = "onggi";
+
 /// What a message of the browser's may take in one of ours.
 const LONGEST_WORD: usize = 300;
 
 /// A command that is not answered by then never is.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(28);
+
+/// How long the word may take that a page crashed.
+const CRASH_WORD: Duration = Duration::from_millis(300);
 
 /// One tab, set up for one key.
 pub(super) struct Tab {
@@ -48,7 +59,7 @@ pub(super) struct Tab {
     proxy: Proxy,
     captured: mpsc::Receiver<Captured>,
     interceptor: JoinHandle<()>,
-    counts: Arc<Counts>,
+    counts: Arc<InterceptCounts>,
     running: Arc<Running>,
 }
 
@@ -85,7 +96,7 @@ impl Tab {
             }
         };
         let (sender, captured) = mpsc::channel(MOST_WAITING);
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(InterceptCounts::default());
         let interceptor = Interceptor {
             page: page.clone(),
             main_frame: page.mainframe().await.ok().flatten().map(|frame| frame.inner().clone()),
@@ -120,10 +131,18 @@ impl Tab {
     pub(super) async fn evaluate(&self, expression: &str) -> Result<Value, String> {
         let params =
             EvaluateParams::builder().expression(expression).await_promise(true).return_by_value(true).build()?;
-        let command = async { self.page.execute(params).await };
+        let command = async {
+            // Made for each question: it goes with its document. A page's frame has the page's own id.
+            let mut world = CreateIsolatedWorldParams::new(FrameId::new(self.page.target_id().inner().clone()));
+            world.world_name = Some(WORLD.to_owned());
+            let mut params = params;
+            params.context_id = Some(self.page.execute(world).await?.result.execution_context_id);
+            self.page.execute(params).await
+        };
         let returned = tokio::select! {
             returned = tokio::time::timeout(COMMAND_TIMEOUT, command) => returned.map_err(|_| "the page does not answer".to_owned())?.map_err(|error| bounded(&error))?,
             () = self.running.gone() => return Err("the browser is gone".to_owned()),
+            reason = self.running.crashed(self.page.target_id()) => return Err(reason),
         };
         match &returned.result.exception_details {
             Some(details) => {
@@ -141,7 +160,21 @@ impl Tab {
             captured = self.captured.recv() => captured.map(Some).ok_or_else(|| "the tab is gone".to_owned()),
             () = tokio::time::sleep(within) => Ok(None),
             () = self.running.gone() => Err("the browser is gone".to_owned()),
+            reason = self.running.crashed(self.page.target_id()) => Err(reason),
         }
+    }
+
+    /// Why the page's program is no more, if it is.
+    fn crash(&self) -> Option<Crash> {
+        self.running.crash_of(self.page.target_id())
+    }
+
+    /// The same where something of the page just broke: that it crashed may be told a moment later.
+    pub(super) async fn crash_soon(&self) -> Option<Crash> {
+        if self.running.is_alive() {
+            let _ = tokio::time::timeout(CRASH_WORD, self.running.crashed(self.page.target_id())).await;
+        }
+        self.crash()
     }
 
     /// What was captured already.
@@ -164,7 +197,7 @@ impl Tab {
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        self.running.is_alive() && !self.interceptor.is_finished()
+        self.running.is_alive() && !self.interceptor.is_finished() && self.crash().is_none()
     }
 }
 
@@ -186,7 +219,8 @@ impl Drop for Tab {
 
 /// The hosts whose answers are taken: the page's own, those of the recipe, and one that its pattern names.
 fn answering(source: &Source, recipe: &BrowserRecipe) -> Declared {
-    let named = recipe.response.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    let response = recipe.response.as_deref().unwrap_or_default();
+    let named = response.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
     let named = named.filter(|name| !name.trim_start_matches("*.").contains(['*', '?'])).map(str::to_owned);
     Declared::new([source.host()].into_iter().chain(recipe.response_hosts.iter().cloned()).chain(named))
 }
@@ -226,6 +260,9 @@ async fn set_up(
     page.execute(network::DisableParams::default()).await?;
     page.execute(runtime::DisableParams::default()).await?;
     page.execute(log::DisableParams::default()).await?;
+    // Frames and workers of the page are not talked to, so nothing of theirs reaches us: they pass the proxy like all else,
+    // and none of them lets a worker go on that was stopped at its start.
+    page.execute(SetAutoAttachParams::new(false, false)).await?;
     page.execute(AddScriptToEvaluateOnNewDocumentParams::new(QUIET)).await?;
     let events = page.event_listener::<EventRequestPaused>().await?;
     let wanted = EnableParams::builder().patterns(patterns(recipe, politeness)).handle_auth_requests(true);

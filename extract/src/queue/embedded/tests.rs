@@ -44,15 +44,47 @@ fn now() -> Timestamp {
 }
 
 fn task(key: &str) -> Task {
-    Task::new(
-        &source(),
-        dt(),
-        vec![Key { value: key.into(), since: Some("2026-09-30".into()), over: Some(7), after: None }],
-    )
+    Task::new(&source(), dt(), vec![Key { since: Some("2026-09-30".into()), over: Some(7), ..Key::new(key) }])
 }
 
 async fn receive(queue: &EmbeddedQueue) -> Option<Message> {
     queue.receive(&TaskFilter::day(&source(), dt()), &OPTIONS, now()).await.unwrap()
+}
+
+/// What is waited for is a duration, whatever the clock said when the wait began.
+#[tokio::test]
+async fn a_clock_that_was_ahead_makes_nobody_wait() {
+    let of = TaskFilter::day(&source(), dt());
+    for ahead in [Duration::from_mins(5), Duration::from_hours(9), Duration::from_hours(24 * 400)] {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("queue.sqlite");
+        let queue = EmbeddedQueue::open(&file).await.unwrap();
+        let later = now() + ahead;
+        queue.send(&[task("put back"), task("held"), task("waiting")], later).await.unwrap();
+        let put_back = queue.receive(&of, &OPTIONS, later).await.unwrap().unwrap();
+        let release = Release { after: Duration::from_secs(30), error: None, uncounted: true };
+        assert_eq!(queue.release(&put_back, &release, later).await.unwrap(), ReceiptState::Current);
+        let held = queue.receive(&of, &OPTIONS, later).await.unwrap().unwrap();
+
+        let queue = EmbeddedQueue::open(&file).await.unwrap();
+        assert_eq!(queue.counts(&of, now()).await.unwrap(), Counts { visible: 1, in_flight: 2, dead: 0 }, "{ahead:?}");
+        let waiting = receive(&queue).await.unwrap();
+        assert_eq!(waiting.task.keys[0].value, "waiting", "{ahead:?}");
+        assert!(receive(&queue).await.is_none(), "{ahead:?}: the others still wait");
+        let after = |seconds: u64| now() + Duration::from_secs(seconds);
+        let again = queue.receive(&of, &OPTIONS, after(32)).await.unwrap().unwrap();
+        assert_eq!(again.task.keys[0].value, "put back", "{ahead:?}");
+        // Who holds one does so as long as it was given, and can say that it lives.
+        assert_eq!(
+            queue.change_visibility(&held.receipt_handle, Duration::from_mins(2), after(100)).await.unwrap(),
+            ReceiptState::Current
+        );
+        for done in [waiting, again] {
+            assert_eq!(queue.delete(&done.receipt_handle).await.unwrap(), ReceiptState::Current);
+        }
+        assert!(queue.receive(&of, &OPTIONS, after(200)).await.unwrap().is_none(), "{ahead:?}");
+        assert!(queue.receive(&of, &OPTIONS, after(225)).await.unwrap().is_some(), "{ahead:?}");
+    }
 }
 
 #[test]

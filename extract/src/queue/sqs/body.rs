@@ -9,7 +9,7 @@ const VERSION: u32 = 1;
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Body {
+pub(super) struct MessageBody {
     /// What is to be done.
     pub(super) task: Task,
     /// Receives that it had before it was handed back as a copy.
@@ -31,7 +31,7 @@ struct Read {
     receives: u32,
 }
 
-impl Body {
+impl MessageBody {
     /// A task that nobody has tried yet.
     pub(super) fn fresh(task: &Task) -> Self {
         Self { task: task.clone(), receives: 0 }
@@ -64,22 +64,20 @@ mod tests {
     use crate::task::Key;
 
     fn task() -> Task {
-        let keys = vec![
-            Key { value: "망원동 '국밥'".into(), since: Some("2026-09-30".into()), over: Some(7), after: None },
-            Key::new("b"),
-        ];
+        let keys =
+            vec![Key { since: Some("2026-09-30".into()), over: Some(7), ..Key::new("망원동 '국밥'") }, Key::new("b")];
         Task::new(&"naver_reviews".parse().unwrap(), "2026-10-01".parse().unwrap(), keys)
     }
 
     #[test]
     fn a_task_comes_back_as_it_was() {
-        let body = Body { task: task(), receives: 3 };
-        assert_eq!(Body::parse(&body.text()).unwrap(), body);
+        let body = MessageBody { task: task(), receives: 3 };
+        assert_eq!(MessageBody::parse(&body.text()).unwrap(), body);
     }
 
     #[test]
     fn what_is_no_task_of_ours_is_told_apart() {
-        let good = Body::fresh(&task()).text();
+        let good = MessageBody::fresh(&task()).text();
         for (text, word) in [
             (String::new(), "expected a task"),
             ("hello".into(), "expected a task"),
@@ -88,7 +86,7 @@ mod tests {
             (good.replace(task().id.as_str(), "0123456789abcdef"), "by its keys"),
             (good.replace("naver_reviews", "../etc"), "expected a task"),
         ] {
-            let reason = Body::parse(&text).unwrap_err();
+            let reason = MessageBody::parse(&text).unwrap_err();
             assert!(reason.contains(word), "{text}: {reason}");
         }
     }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use catalog::{Date, Lake, PutNew, SourceName, Timestamp, path};
 use tokio::time::Instant;
 
-use super::body::Body;
+use super::body::MessageBody;
 use super::fault::Fault;
 use super::{SqsQueue, count};
 use crate::error::Error;
@@ -140,7 +140,7 @@ impl SqsQueue {
                 break;
             }
             for message in found {
-                let Ok(body) = Body::parse(message.body().unwrap_or_default()) else { continue };
+                let Ok(body) = MessageBody::parse(message.body().unwrap_or_default()) else { continue };
                 let attribute = |name: &str| {
                     let found = message.message_attributes().and_then(|attributes| attributes.get(name));
                     found.and_then(MessageAttributeValue::string_value).map(str::to_owned)
@@ -171,15 +171,15 @@ impl SqsQueue {
                 noted.push(letter);
             }
         }
-        let texts: Vec<String> = noted.iter().map(|letter| Body::fresh(&letter.task).text()).collect();
+        let texts: Vec<String> = noted.iter().map(|letter| MessageBody::fresh(&letter.task).text()).collect();
         self.send_texts(&texts).await?;
         self.forget(&noted, now).await?;
         Ok(noted.len())
     }
 
     async fn forget(&self, letters: &[&DeadLetter], now: Timestamp) -> Result<(), Error> {
-        type Place<'l> = (&'l SourceName, Date, &'l TaskId);
-        let places: BTreeSet<Place<'_>> =
+        type LetterKey<'l> = (&'l SourceName, Date, &'l TaskId);
+        let places: BTreeSet<LetterKey<'_>> =
             letters.iter().map(|letter| (&letter.task.source, letter.task.dt, &letter.task.id)).collect();
         if let Some(url) = &self.dead_url
             && self.about(url).await.map_err(|fault| self.failed("counting the dead letters", fault))? != (0, 0)

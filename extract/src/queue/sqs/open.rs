@@ -24,18 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A queue's name, and whose it is if it is not ours.
 #[derive(Debug, PartialEq, Eq)]
-struct Name<'u> {
+struct QueueName<'u> {
     account: Option<&'u str>,
     queue: &'u str,
 }
 
 /// `sqs://name` or `sqs://account/name`.
-fn name(uri: &str) -> Option<Name<'_>> {
+fn name(uri: &str) -> Option<QueueName<'_>> {
     let rest = uri.strip_prefix("sqs://")?;
     let (account, queue) = rest.split_once('/').map_or((None, rest), |(account, queue)| (Some(account), queue));
     let fits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     let whose = account.is_none_or(|account| !account.is_empty() && account.bytes().all(|b| b.is_ascii_digit()));
-    (whose && fits(queue) && queue.len() <= 80).then_some(Name { account, queue })
+    (whose && fits(queue) && queue.len() <= 80).then_some(QueueName { account, queue })
 }
 
 /// A queue's `RedrivePolicy`, as far as we read it.
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn a_queue_is_named_with_or_without_its_account() {
-        assert_eq!(name("sqs://onggi-tasks"), Some(Name { account: None, queue: "onggi-tasks" }));
-        assert_eq!(name("sqs://123456789012/q_1"), Some(Name { account: Some("123456789012"), queue: "q_1" }));
+        assert_eq!(name("sqs://onggi-tasks"), Some(QueueName { account: None, queue: "onggi-tasks" }));
+        assert_eq!(name("sqs://123456789012/q_1"), Some(QueueName { account: Some("123456789012"), queue: "q_1" }));
         for wrong in ["", "sqs:/q", "sqs://", "sqs://team/q", "sqs:///q", "sqs://1/", "https://sqs/1/q", "sqs://1/a/b"]
         {
             assert_eq!(name(wrong), None, "{wrong}");

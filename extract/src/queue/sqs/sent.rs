@@ -9,7 +9,7 @@ use catalog::{Date, SourceName, Timestamp, path};
 use serde::{Deserialize, Serialize};
 
 use super::SqsQueue;
-use super::body::Body;
+use super::body::MessageBody;
 use crate::error::Error;
 use crate::task::Task;
 
@@ -54,7 +54,7 @@ impl SqsQueue {
             if new.is_empty() {
                 continue;
             }
-            let texts: Vec<String> = new.values().map(|task| Body::fresh(task).text()).collect();
+            let texts: Vec<String> = new.values().map(|task| MessageBody::fresh(task).text()).collect();
             self.send_texts(&texts).await?;
             count += texts.len();
             sent.at = now;

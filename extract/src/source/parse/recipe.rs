@@ -6,10 +6,9 @@ use toml::de::DeValue;
 
 use super::{duration, host_names, single};
 use crate::source::reader::{Reader, Section, wrong};
-use crate::source::{
-    BrowserRecipe, DocumentRecipe, FetchKind, HttpRecipe, JsonTemplate, Method, More, MoreRecipe, Place, Recipe,
-    Secrets, UrlTemplate,
-};
+use crate::source::{FetchKind, HttpRecipe, JsonTemplate, Method, Place, Recipe, Secrets, UrlTemplate};
+
+mod browser;
 
 /// Answers bigger than this are not what a listing sends: 16 MiB, decompressed.
 const MAX_BODY_BYTES: i64 = 16 << 20;
@@ -49,7 +48,7 @@ pub(super) fn recipe(
             recipe.map(Box::new).map(Recipe::Http)
         }
         FetchKind::Browser => {
-            let recipe = browser_recipe(r, &mut browser, secrets);
+            let recipe = browser::recipe(r, &mut browser, secrets);
             browser.finish(r);
             recipe.map(Box::new).map(Recipe::Browser)
         }
@@ -129,97 +128,41 @@ fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>, secrets: &Secrets)
     })
 }
 
-fn browser_recipe(r: &mut Reader<'_>, section: &mut Section<'_>, secrets: &Secrets) -> Option<BrowserRecipe> {
-    let url = address(r, section, "\"https://example.org/place/{key}/review\"", secrets);
-    let language = section.string(r, "language").map_or_else(|| "en-US,en;q=0.9".to_owned(), |(language, _)| language);
-    let response_hosts = section.strings(r, "response_hosts");
-    let response_hosts = host_names(r, response_hosts);
-    let response = section.need_string(r, "response", "\"*/graphql*\"");
-    let operation = section.string(r, "operation").map(|(operation, _)| operation);
-    let blocked = phrases(r, section);
-    let ready = section.need_string(r, "ready", "\"#_review_list\"");
-    let ready_timeout = section.parsed(r, "ready_timeout", duration).unwrap_or(Duration::from_secs(15));
-    let reloads = section.integer(r, "reloads", 0..=10).unwrap_or(4);
-    let max_body_bytes = section.integer(r, "max_body_bytes", 1..=1 << 30).unwrap_or(MAX_BODY_BYTES);
-    let block_urls = section.strings(r, "block_urls").into_iter().map(|(pattern, _)| pattern).collect();
-
-    let mut document_section = section.section(r, "document", "browser.document");
-    let document = if document_section.is_there() {
-        let state = document_section.need_string(r, "state", "\"__APOLLO_STATE__\"");
-        let field = document_section.need_string(r, "field", "\"visitorReviews\"");
-        let path = document_section.need_parsed(r, "path", "\"/items\"", single);
-        let typename = document_section.need_string(r, "typename", "\"VisitorReview\"");
-        document_section.finish(r);
-        Some(DocumentRecipe { state: state?.0, field: field?.0, path: path?, typename: typename?.0 })
-    } else {
-        None
-    };
-
-    let more = more(r, section);
-
-    Some(BrowserRecipe {
-        url: url?,
-        response: response?.0,
-        response_hosts,
-        language,
-        operation,
-        blocked,
-        ready: ready?.0,
-        ready_timeout,
-        reloads: u32::try_from(reloads).ok()?,
-        max_body_bytes: usize::try_from(max_body_bytes).ok()?,
-        block_urls,
-        document,
-        more: more?,
-    })
-}
-
-/// `more = "scroll"`, a button, or nothing.
-fn more(r: &mut Reader<'_>, section: &mut Section<'_>) -> Option<More> {
-    const ANSWER: Duration = Duration::from_secs(10);
-    // This is waited at the end of every key.
-    const SCROLLED: Duration = Duration::from_secs(4);
-    let Some((value, at)) = section.value("more") else { return Some(More::Nothing) };
-    let table = match value {
-        DeValue::Table(table) => table,
-        DeValue::String(word) if word == "scroll" => return Some(More::Scroll { timeout: SCROLLED }),
-        _ => {
-            let hint = "write `more = \"scroll\"`, or a section [browser.more] for a button, or leave it out";
-            r.problem(&at, "expected `more` to be \"scroll\" or a section", Some(hint.to_owned()));
-            return None;
-        }
-    };
-    let mut section = Section::of("[browser.more]".to_owned(), table, at);
-    let list = section.need_string(r, "list", "\"#_review_list\"");
-    let within = section.need_string(r, "within", "\".place_section\"");
-    let button = section.need_string(r, "button", "\"a[role=button]\"");
-    let texts: Vec<String> = section.strings(r, "texts").into_iter().map(|(text, _)| text).collect();
-    if texts.is_empty() {
-        section.missing(r, "texts", "[\"더보기\"]");
-    }
-    let prune = section.need_string(r, "prune", "\"#_review_list > li\"");
-    let keep = section.integer(r, "keep", 1..=10_000).unwrap_or(2);
-    let timeout = section.parsed(r, "timeout", duration).unwrap_or(ANSWER);
-    let settle = section.parsed(r, "settle", duration).unwrap_or(Duration::from_secs(3));
-    section.finish(r);
-    Some(More::Button(Box::new(MoreRecipe {
-        list: list?.0,
-        within: within?.0,
-        button: button?.0,
-        texts,
-        prune: prune?.0,
-        keep: usize::try_from(keep).ok()?,
-        timeout,
-        settle,
-    })))
-}
-
 /// The address to ask, whose secrets are all declared.
 fn address(r: &mut Reader<'_>, section: &mut Section<'_>, example: &str, secrets: &Secrets) -> Option<UrlTemplate> {
     let at = section.value("url").map(|(_, at)| at);
     let template = section.need_parsed(r, "url", example, url)?;
-    known_secrets(r, &at?, &template, secrets);
+    let at = at?;
+    known_secrets(r, &at, &template, secrets);
+    no_credentials(r, &at, &template);
     Some(template)
+}
+
+/// What a parameter of an address is called that nobody else may know.
+const SECRET_PARAMETERS: [&str; 9] = [
+    "apikey",
+    "api_key",
+    "api-key",
+    "access_token",
+    "client_secret",
+    "servicekey",
+    "service_key",
+    "subscription-key",
+    "password",
+];
+
+/// Credentials in an address would stand beside every row.
+fn no_credentials(r: &mut Reader<'_>, at: &std::ops::Range<usize>, template: &UrlTemplate) {
+    let query = template.as_str().split_once('?').map_or("", |(_, query)| query);
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let is_literal = !value.is_empty() && !value.contains('{');
+        if is_literal && SECRET_PARAMETERS.contains(&name.to_ascii_lowercase().as_str()) {
+            // The value itself is not repeated.
+            let hint = format!("write `{name}={{secret:KEY}}` and `KEY = \"env:NAME\"` under [secrets]");
+            let message = format!("expected `{name}` to refer to a secret: credentials do not belong in a source file");
+            r.problem(at, message, Some(hint));
+        }
+    }
 }
 
 fn known_secrets(r: &mut Reader<'_>, at: &std::ops::Range<usize>, template: &UrlTemplate, secrets: &Secrets) {

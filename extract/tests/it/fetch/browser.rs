@@ -154,7 +154,7 @@ async fn troubles_that_stay_are_told_and_the_next_key_is_well() {
         site.replica.set_switches(switches);
         let (told, fetched) = match site.reviews_of(0).await {
             Err(error) => (error.to_string(), 0),
-            Ok(Harvest { ending: Ending::Short(error), fetched, .. }) => (error.to_string(), fetched),
+            Ok(KeyOutput { ending: Ending::Short(error), fetched, .. }) => (error.to_string(), fetched),
             Ok(harvest) => panic!("{:?}", harvest.ending),
         };
         assert!(told.contains(expected) && fetched == came, "{fetched}: {told}");
@@ -181,7 +181,7 @@ async fn a_block_page_stops_the_host_wherever_it_comes() {
         )
         .await;
         let error = match site.reviews_of(0).await {
-            Err(error) | Ok(Harvest { ending: Ending::Short(error), .. }) => error,
+            Err(error) | Ok(KeyOutput { ending: Ending::Short(error), .. }) => error,
             Ok(harvest) => panic!("{:?}", harvest.ending),
         };
         assert!(

@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// Counts who comes, and answers what would be taken for data.
-struct Trap {
+/// Counts who comes, with a connection or a datagram, and answers what would be taken for data.
+pub(super) struct Trap {
     port: u16,
     came: Arc<AtomicUsize>,
 }
@@ -19,7 +19,7 @@ struct Trap {
 const CAUGHT: &str = r#"{"list": [{"id": "caught"}]}"#;
 
 impl Trap {
-    async fn set() -> Self {
+    pub(super) async fn set() -> Self {
         let came = Arc::new(AtomicUsize::new(0));
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -34,15 +34,24 @@ impl Trap {
                 }
             });
         }
+        let sockets = ["0.0.0.0", "[::1]"].map(|at| format!("{at}:{port}"));
+        for socket in sockets {
+            let (came, Ok(socket)) = (Arc::clone(&came), tokio::net::UdpSocket::bind(socket).await) else { continue };
+            tokio::spawn(async move {
+                while socket.recv_from(&mut [0; 2048]).await.is_ok() {
+                    came.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
         Self { port, came }
     }
 
-    fn came(&self) -> usize {
+    pub(super) fn came(&self) -> usize {
         self.came.load(Ordering::SeqCst)
     }
 
     /// Everything that leads to it, and to others whom a site must not reach.
-    fn hosts(&self) -> Vec<String> {
+    pub(super) fn hosts(&self) -> Vec<String> {
         let own = [
             "127.0.0.1",
             "127.1",
@@ -141,7 +150,7 @@ pub(super) fn source_of(head: &str) -> Result<Source, String> {
     Source::parse("rows.toml", &text).map_err(|problems| problems[0].message.clone())
 }
 
-pub(super) async fn harvested(fetchers: &Fetchers, source: &Source, key: &str) -> Result<Harvest, FetchError> {
+pub(super) async fn harvested(fetchers: &Fetchers, source: &Source, key: &str) -> Result<KeyOutput, FetchError> {
     let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: clock };
     let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
     harvest(fetchers.get(source.fetch_kind()).as_ref(), source, &Key::new(key), &envelope, &identity, &|_| {}).await
@@ -220,58 +229,6 @@ async fn a_document_that_redirects_there_is_not_followed() {
         assert_eq!(trap.came(), 0, "{host}: {found:?}");
     }
     fetchers.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_a_page_asks_for_arrives_there() {
-    if !has_browser() {
-        return;
-    }
-    let trap = Trap::set().await;
-    let hosts = trap.hosts();
-    let list: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
-    let html = format!(
-        "<meta charset=utf-8><div id=list></div><script>const hosts = [{}];\n{}</script>",
-        list.join(","),
-        r"
-        const quietly = (what) => { try { what(); } catch (e) {} };
-        const worker = `onmessage = (e) => { for (const h of e.data) { fetch('http://' + h + '/api', { mode: 'no-cors' }).catch(() => {}); try { new WebSocket('ws://' + h + '/'); } catch (x) {} try { importScripts('http://' + h + '/i.js'); } catch (x) {} } postMessage(1); }`;
-        const add = (name, attribute, value) => { const node = document.createElement(name); node[attribute] = value; document.body.append(node); };
-        addEventListener('load', async () => {
-          for (const h of hosts) {
-            const url = 'http://' + h + '/api';
-            quietly(() => fetch(url, { mode: 'no-cors' }).catch(() => {}));
-            quietly(() => fetch(url).catch(() => {}));
-            quietly(() => { const x = new XMLHttpRequest(); x.open('GET', url); x.send(); });
-            quietly(() => navigator.sendBeacon(url, 'x'));
-            quietly(() => new EventSource(url));
-            quietly(() => new WebSocket('ws://' + h + '/'));
-            quietly(() => add('iframe', 'src', url));
-            quietly(() => add('script', 'src', url));
-            quietly(() => add('img', 'src', url));
-            quietly(() => add('link', 'href', url));
-            quietly(() => add('object', 'data', url));
-            quietly(() => add('video', 'src', url));
-            quietly(() => new WebTransport('https://' + h + '/'));
-          }
-          quietly(() => { const p = new RTCPeerConnection({ iceServers: hosts.map((h) => ({ urls: 'stun:' + h.replace(/.*@/, '') })) }); p.createDataChannel('x'); p.createOffer().then((o) => p.setLocalDescription(o)); });
-          const w = new Worker(URL.createObjectURL(new Blob([worker])));
-          w.onmessage = () => setTimeout(() => fetch('/api/done'), 1500);
-          w.postMessage(hosts);
-        });"
-    );
-    let (base, asked) = site(move |path| match path {
-        path if path.starts_with("/p?") => plain("200 OK", "", &html),
-        "/api/done" => plain("200 OK", "", r#"{"list": [{"id": "own"}]}"#),
-        _ => plain("404 No", "", ""),
-    })
-    .await;
-    let more = "\nmore = \"scroll\"";
-    let (fetchers, source) = (fetchers_at(&base), source_of(&format!("{PAGE}{more}")).unwrap());
-    let found = harvested(&fetchers, &source, "a").await.unwrap();
-    fetchers.close().await;
-    assert_eq!(texts(&found.batch, "id"), [Some("own".to_owned())], "{:?}", asked.lock().unwrap());
-    assert_eq!(trap.came(), 0);
 }
 
 /// What a moved host's own page asks of that host by its name goes where it was moved.

@@ -8,14 +8,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-async fn places(switches: Switches) -> (Site, Result<Harvest, FetchError>) {
+async fn places(switches: Switches) -> (Site, Result<KeyOutput, FetchError>) {
     let options = ReplicaOptions { places: 120, reviews: 1_200, switches, ..Default::default() };
     let site = Site::with(options, str::to_owned).await;
     let harvest = site.harvest(&site.places, "서울 맛집").await;
     (site, harvest)
 }
 
-fn ids(harvest: &Harvest) -> BTreeSet<String> {
+fn ids(harvest: &KeyOutput) -> BTreeSet<String> {
     texts(&harvest.batch, "place_id").into_iter().flatten().collect()
 }
 
@@ -87,7 +87,7 @@ async fn troubles_that_stay_are_told_with_evidence() {
         let (site, harvest) = places(switches).await;
         let told = match harvest {
             Err(error) => error.to_string(),
-            Ok(Harvest { ending: Ending::Unreadable(why), fetched: 0, .. }) => why,
+            Ok(KeyOutput { ending: Ending::Unreadable(why), fetched: 0, .. }) => why,
             Ok(harvest) => panic!("{:?}", harvest.ending),
         };
         assert!(told.contains(expected), "{told}");
@@ -217,7 +217,7 @@ async fn statuses_lead_to_the_right_next_action() {
     let ending = |status: &'static str, body: &'static str| from_raw(answer(status, body));
     assert_eq!(
         ending("404 Not Found", "gone, call 010-1234-5678").await,
-        Ok(Ending::Gone(format!("{url} is gone: it answered 404; 24 bytes: gone, call [phone]")))
+        Ok(Ending::Gone(format!("{url} is gone: it answered 404; 24 bytes of text")))
     );
     let found = ending("302 Found\r\nlocation: http://169.254.169.254/", "").await.unwrap();
     assert!(matches!(&found, Ending::Unreadable(why) if why.contains("it answered 302, a redirect")), "{found:?}");
@@ -274,4 +274,16 @@ async fn a_server_that_never_ends_its_answer_is_left() {
     });
     let error = impatient(&base).await;
     assert!(matches!(&error, FetchError::Transient { reason, .. } if reason == "no answer within 0.2 s"), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_answers_nothing_is_asked_for_each_key_once() {
+    let switches = Switches { server_error: Fault::always(1.0), ..Default::default() };
+    let site =
+        Site::with(ReplicaOptions { places: 10, reviews: 10, switches, ..Default::default() }, str::to_owned).await;
+    for key in 0..20 {
+        let error = site.harvest(&site.places, &format!("key {key}")).await.unwrap_err();
+        assert!(matches!(error, FetchError::Transient { .. }), "{error}");
+    }
+    assert_eq!(site.replica.stats().graphql, 3 * 4 + 17, "three keys with all their tries, then it is the host");
 }

@@ -45,7 +45,7 @@ async fn one_page(html: &'static str) -> (Url, Arc<Mutex<Vec<String>>>) {
     (url, asked)
 }
 
-async fn harvest_one_page(html: &'static str) -> (Result<Harvest, FetchError>, Vec<String>) {
+async fn harvest_one_page(html: &'static str) -> (Result<KeyOutput, FetchError>, Vec<String>) {
     let (base, asked) = one_page(html).await;
     let hosts = Hosts::all_at(["pcmap.place.naver.com"], &base, Rate::parse("1000/s").unwrap());
     let fetchers =

@@ -12,7 +12,7 @@ fn source(more: &str, rest: &str) -> Source {
     source_of(&format!("{PAGE}\n{more}\n{rest}")).unwrap()
 }
 
-fn ids(harvest: &Harvest) -> Vec<String> {
+fn ids(harvest: &KeyOutput) -> Vec<String> {
     texts(&harvest.batch, "id").into_iter().flatten().collect()
 }
 
@@ -208,6 +208,133 @@ async fn a_page_leaves_nothing_behind() {
     let pages: Vec<_> = asked.iter().filter(|request| request.starts_with("GET /p?")).collect();
     assert_eq!(pages.len(), 2);
     assert!(!pages[1].to_lowercase().contains("cookie:"), "{}", pages[1]);
+    let script = r#"ls -a "$HOME/Downloads" "$PWD" "${TMPDIR:-/tmp}" 2>/dev/null | grep -c "$1""#;
+    let found = std::process::Command::new("sh").args(["-c", script, "sh", &file]).output().unwrap().stdout;
+    assert_eq!(String::from_utf8_lossy(&found).trim(), "0", "no file was written");
+}
+
+/// What a page's program has made of the language does not decide what it is asked, nor how much we are told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_has_changed_the_language_is_read_and_says_no_more_than_it_may() {
+    if !has_browser() {
+        return;
+    }
+    let html = "<meta charset=utf-8><div id=list></div><script>fetch('/api/1').then((r) => r.json());
+        const long = 'x'.repeat(50000000), evil = () => { console.log(long); return long; }, bad = () => { throw new Error(long); };
+        Promise.prototype.catch = evil; String.prototype.slice = evil; Array.prototype.find = bad; window.MutationObserver = bad;
+        document.querySelector = bad; Document.prototype.querySelector = bad; window.setTimeout = bad; Promise.reject(new Error(long));
+        window.onerror = null; throw new Error(long);</script>";
+    let (base, _) = site(move |path| match path {
+        "/api/1" => plain("200 OK", "", "{\"list\": [{\"id\": \"one\"}]}"),
+        path if path.starts_with("/p?") => plain("200 OK", "", html),
+        _ => plain("404 No", "", ""),
+    })
+    .await;
+    let fetchers = fetchers_at(&base);
+    let found = harvested(&fetchers, &source("more = \"scroll\"", ""), "a").await.unwrap();
+    assert_eq!((ids(&found), found.ending), (vec!["one".to_owned()], Ending::Whole));
+    fetchers.close().await;
+}
+
+/// Takes memory, and changes while it does: at first, or after its first answer.
+const HOG: &str = "<meta charset=utf-8><div id=list></div><script>const held = [];
+        const take = () => { const more = new Uint8Array(32 << 20); for (let at = 0; at < more.length; at += 4096) more[at] = 1; held.push(more); document.getElementById('list').append('.'); setTimeout(take, 20); };
+        fetch('/api?page=1').then((r) => r.json()).then(() => { if (FIRST) setTimeout(take, 1500); }); if (!FIRST) take();</script>";
+
+/// One page takes what it can get, beside another that is read meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_takes_all_memory_is_ended_and_the_one_beside_it_goes_on() {
+    if !has_browser() || !std::path::Path::new("/proc/self/status").exists() {
+        return;
+    }
+    let (base, _) = site(|path| match path {
+        path if path.starts_with("/api") => listing(path, 3),
+        "/p?k=late" => plain("200 OK", "", &HOG.replace("FIRST", "true")),
+        "/p?k=soon" => {
+            plain("200 OK", "", &HOG.replace("FIRST", "false").replace("fetch('/api?page=1')", "new Promise(() => {})"))
+        }
+        "/robots.txt" => plain("404 No", "", ""),
+        _ => plain("200 OK", "", SCROLLED),
+    })
+    .await;
+    let hosts = Hosts::all_at(["site.example"], &base, Rate::parse("10000/s").unwrap());
+    let settings = FetchSettings { hosts, user_agent: USER_AGENT.to_owned(), chromium: None, tabs: 2, now: clock };
+    let fetchers = Fetchers::new(settings).with_browser_memory(1200 << 20);
+    let scrolled = source("[browser.more]\nscroll = true\ntimeout = \"30s\"", "");
+    let well = source("more = \"scroll\"", "");
+    let (hog, beside) = tokio::join!(harvested(&fetchers, &scrolled, "late"), harvested(&fetchers, &well, "beside"));
+    let (hog, beside) = (hog.unwrap(), beside.unwrap());
+    // What came lands.
+    assert!(
+        matches!(&hog.ending, Ending::Cut(why) if why.contains("1200 MiB of memory, [crawl] browser_mib")),
+        "{:?}",
+        hog.ending
+    );
+    assert_eq!((ids(&hog).len(), ids(&beside).len(), beside.ending), (10, 30, Ending::Whole));
+    let group = fetchers.browser().process_group().await;
+    assert!(group.is_some(), "the browser goes on");
+    // Nothing of this one is read before it is too much.
+    let slow = source_of(&PAGE.replace("#list", "#never").replace("\"5s\"", "\"60s\"")).unwrap();
+    let found = harvested(&fetchers, &slow, "soon").await.unwrap();
+    assert!(
+        matches!(&found.ending, Ending::Unreadable(why) if why.contains("[crawl] browser_mib")),
+        "{:?}",
+        found.ending
+    );
+    assert_eq!(ids(&harvested(&fetchers, &well, "after").await.unwrap()).len(), 30);
+    assert_eq!(fetchers.browser().process_group().await, group);
+    fetchers.close().await;
+}
+
+/// A frame of another site is another program, into which none of our scripts go. It registers a worker that answers for all
+/// later pages, opens windows, leaves a cookie and files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_of_another_site_leaves_nothing_behind_either() {
+    if !has_browser() {
+        return;
+    }
+    let file = format!("onggi-frame-{}.bin", std::process::id());
+    let frame = format!(
+        "<meta charset=utf-8><a id=a download={file} href=/file>x</a><a id=w target=_blank href=/window>y</a><form id=f target=_blank action=/window></form><script>
+        document.cookie = 'frame=1'; localStorage.setItem('frame', 1);
+        navigator.serviceWorker.register('/sw.js').then(() => fetch('/registered'));
+        document.getElementById('a').click(); document.getElementById('w').click(); document.getElementById('f').submit(); window.open('/window');
+        new Worker(URL.createObjectURL(new Blob(['self.navigator.serviceWorker && navigator.serviceWorker.register(\"/sw.js\")'])));
+        fetch('/frame-is-up');</script>"
+    );
+    let worker = "addEventListener('install', () => skipWaiting()); addEventListener('activate', (e) => e.waitUntil(clients.claim())); \
+        addEventListener('fetch', (e) => e.respondWith(new Response('{\"list\": [{\"id\": \"forged\"}]}'))); fetch('/ran');";
+    let (base, asked) = site(move |path| match path {
+        "/frame" => plain("200 OK", "set-cookie: sid=frame; SameSite=None\r\n", &frame),
+        "/sw.js" => String::from_utf8(plain("200 OK", "", worker)).unwrap().replace("text/html", "text/javascript").into_bytes(),
+        "/file" => plain("200 OK", "content-disposition: attachment\r\n", "evil"),
+        "/robots.txt" => plain("404 No", "", ""),
+        path if path.starts_with("/p?") => {
+            let port = path.rsplit('=').next().unwrap_or_default();
+            plain("200 OK", "", &format!("<meta charset=utf-8><div id=list></div><iframe src=http://localhost:{port}/frame></iframe><script>setTimeout(() => fetch('/api/own'), 2500)</script>"))
+        }
+        path if path.starts_with("/api/") => plain("200 OK", "", "{\"list\": [{\"id\": \"own\"}]}"),
+        _ => plain("200 OK", "", "x"),
+    })
+    .await;
+    let port = base.port().unwrap();
+    let mut hosts = Hosts::all_at(["site.example"], &base, Rate::parse("10000/s").unwrap());
+    let place = Url::parse(&format!("http://localhost:{port}")).unwrap();
+    hosts.insert("frame.example", extract::politeness::HostSetting { url: Some(place), rate: None }).unwrap();
+    let settings = FetchSettings { hosts, user_agent: USER_AGENT.to_owned(), chromium: None, tabs: 1, now: clock };
+    let (fetchers, source) = (Fetchers::new(settings), source("[browser.more]\nscroll = true\ntimeout = \"6s\"", ""));
+    for _ in 0..2 {
+        let found = harvested(&fetchers, &source, &port.to_string()).await.unwrap();
+        assert_eq!(ids(&found), ["own"]);
+    }
+    fetchers.close().await;
+    let asked = asked.lock().unwrap().clone();
+    let count = |path: &str| asked.iter().filter(|request| request.starts_with(&format!("GET {path} "))).count();
+    assert_eq!((count("/frame"), count("/frame-is-up")), (2, 2), "{asked:?}");
+    assert!(count("/sw.js") >= 1 && count("/file") >= 1, "it tried: {asked:?}");
+    assert_eq!((count("/ran"), count("/registered"), count("/window")), (0, 0, 0), "{asked:?}");
+    let frames: Vec<_> = asked.iter().filter(|request| request.starts_with("GET /frame ")).collect();
+    assert!(!frames[1].to_lowercase().contains("cookie:"), "{}", frames[1]);
     let script = r#"ls -a "$HOME/Downloads" "$PWD" "${TMPDIR:-/tmp}" 2>/dev/null | grep -c "$1""#;
     let found = std::process::Command::new("sh").args(["-c", script, "sh", &file]).output().unwrap().stdout;
     assert_eq!(String::from_utf8_lossy(&found).trim(), "0", "no file was written");

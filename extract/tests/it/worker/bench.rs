@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, AsArray};
 use async_trait::async_trait;
 use catalog::{Date, Lake, Timestamp, Version};
-use extract::fetch::{Fetch, FetchError, FetchRequest, FetchSettings, Fetchers, Flow, Response, USER_AGENT};
+use extract::fetch::{Fetch, FetchError, FetchFlow, FetchRequest, FetchSettings, Fetchers, Response, USER_AGENT};
+use extract::heartbeat::{Heartbeat, HeartbeatSettings, Role};
 use extract::identity::IdentityKey;
 use extract::ledger::Ledger;
 use extract::outcome::KeyOutcome;
@@ -25,6 +26,9 @@ pub(crate) const KEYS: &[&str] = &["a", "b", "c", "d", "e"];
 
 /// Long enough for a heartbeat on a busy machine, short enough to wait for.
 pub(crate) const VISIBILITY: Duration = Duration::from_secs(3);
+
+/// Between two signs of life.
+pub(crate) const SIGN: Duration = Duration::from_millis(300);
 
 /// The time of day that the tests live in.
 pub(crate) fn now() -> Timestamp {
@@ -153,7 +157,7 @@ impl Fetch for View {
     async fn fetch(
         &self,
         request: &FetchRequest<'_>,
-        on: &mut (dyn FnMut(Response) -> Flow + Send),
+        on: &mut (dyn FnMut(Response) -> FetchFlow + Send),
     ) -> Result<(), FetchError> {
         let key = request.key.value.as_str();
         self.step().await;
@@ -223,6 +227,7 @@ pub(crate) struct Bench {
     jobs: usize,
     visibility: Duration,
     kill: Option<Kill>,
+    heartbeat: Option<Heartbeat>,
 }
 
 impl Bench {
@@ -239,7 +244,20 @@ impl Bench {
             jobs: 2,
             visibility: VISIBILITY,
             kill: None,
+            heartbeat: None,
         }
+    }
+
+    /// As a process of its own, which others know of: with its own queue, unless that is given to it afterwards.
+    pub(crate) async fn process(&self, name: &str) -> Self {
+        let settings = HeartbeatSettings { id: name.to_owned(), role: Role::Run, jobs: self.jobs, interval: SIGN, now };
+        let heartbeat = Some(Heartbeat::start(&self.lake, settings).await.unwrap());
+        Self { heartbeat, queue: Arc::new(MemoryQueue::new()), ..self.clone() }
+    }
+
+    /// Gives its last sign.
+    pub(crate) async fn end(self) {
+        self.heartbeat.unwrap().stop().await;
     }
 
     pub(crate) fn with_queue(self, queue: Arc<dyn Queue>) -> Self {
@@ -296,7 +314,7 @@ impl Bench {
             seed: 7,
             progress: Arc::new(move |progress| told.lock().unwrap().push(progress)),
             cancel: Cancel::new(),
-            presence: None,
+            heartbeat: self.heartbeat.clone(),
             tuning: Tuning { visibility_timeout: self.visibility, poll_interval: Duration::from_millis(10) },
         }
     }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use extract::ledger::Ledger;
 use extract::outcome::Outcome;
 use extract::queue::{Counts, MemoryQueue, Queue, TaskFilter};
 use extract::worker::{Until, extract_external, work};
-use extract::{Cancel, Error, Extractor, Task};
+use extract::{Cancel, Error, Extractor, Key, Task};
 
 use super::bench::*;
 use super::faults::Unsorted;
@@ -74,6 +75,25 @@ async fn a_host_that_refuses_another_runs_source_does_not_stop_this_one() {
     assert_eq!((extracted.tasks, extracted.left), (3, 0));
     assert!(extracted.blocked.is_empty() && extracted.open.is_empty());
     assert_eq!(queue.counts(&TaskFilter::all(), now()).await.unwrap().visible, 0, "it waits for its next try");
+}
+
+/// A run that was killed leaves its tasks in the queue, and whoever finds them days later can only have the present.
+#[tokio::test]
+async fn a_task_that_is_found_days_later_is_not_filed_under_its_day() {
+    let yesterday = DT.saturating_sub(jiff::Span::new().days(1));
+    let name = "notes".parse().unwrap();
+    let planned = |hours: i64, key: &str| {
+        let planned = Some(now() - jiff::SignedDuration::from_hours(hours));
+        Task::new(&name, yesterday, vec![Key { planned, ..Key::new(key) }])
+    };
+    let (bench, queue) = with_others("late", &[planned(49, "late"), planned(2, "soon")]).await;
+    bench.extract(KEYS).await.unwrap();
+    assert_eq!((bench.site.calls_of("late"), bench.site.calls_of("soon")), (0, 1));
+    assert_eq!(queue.counts(&TaskFilter::all(), now()).await.unwrap(), Counts::default(), "nobody finds it again");
+    let table = bench.lake.table(bench.source.table()).await.unwrap();
+    let ledger = Ledger::open(&bench.lake, &bench.source, table, DT).await.unwrap();
+    let outcome = |key: &str| ledger.get(yesterday, key).unwrap().last.outcome;
+    assert_eq!((outcome("late"), outcome("soon")), (Outcome::Failed, Outcome::Landed), "who waits for it is told");
 }
 
 #[tokio::test]

@@ -16,13 +16,13 @@
 
 use catalog::simulation::{Instant, sleep};
 
-use super::{MISSED, Presence};
+use super::{Heartbeat, MISSED};
 use crate::error::one_line;
 
 /// A host that was not asked for so many intervals is left: its share is free for others.
 pub(super) const LEFT_AFTER: u32 = 6;
 
-impl Presence {
+impl Heartbeat {
     /// Enters a host unless it is entered, and gives the number of living workers that are in it, this one included.
     pub async fn enter(&self, host: &str) -> u32 {
         if self.is_in(host) {
@@ -78,7 +78,7 @@ impl Presence {
     fn share(&self, host: &str) -> u32 {
         let now = Instant::now();
         let others = self.others();
-        let there = others.values().filter(|other| other.lives(now) && other.sign.hosts.iter().any(|it| it == host));
+        let there = others.values().filter(|other| other.lives(now) && other.record.hosts.iter().any(|it| it == host));
         u32::try_from(there.count()).unwrap_or(u32::MAX).saturating_add(1)
     }
 

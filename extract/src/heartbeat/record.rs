@@ -28,7 +28,7 @@ pub enum Role {
 /// What somebody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum WorkerState {
     /// It has tasks under way.
     Working,
     /// It waits for some.
@@ -56,7 +56,7 @@ pub struct UnderWay {
 
 /// What a worker says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sign {
+pub struct WorkerRecord {
     /// Its name, for people.
     pub id: String,
     /// Random, made when it began to give signs: by this alone it knows its own sign, whatever names, hosts and process ids
@@ -76,7 +76,7 @@ pub struct Sign {
     /// Tasks it takes at the same time.
     pub jobs: usize,
     /// What it does.
-    pub state: State,
+    pub state: WorkerState,
     /// The tasks in its hands.
     pub tasks: Vec<UnderWay>,
     /// The hosts whose pace it shares.
@@ -98,7 +98,7 @@ pub enum Health {
     Stopped,
 }
 
-impl Sign {
+impl WorkerRecord {
     /// How long it may be silent.
     pub fn patience(&self) -> Duration {
         Duration::from_millis(self.interval_ms).saturating_mul(MISSED)
@@ -115,7 +115,7 @@ impl Sign {
     /// Whether it is still there, if it has said nothing for `silence`.
     pub fn health(&self, silence: Duration) -> Health {
         match () {
-            () if self.state == State::Stopped => Health::Stopped,
+            () if self.state == WorkerState::Stopped => Health::Stopped,
             () if self.process.is_gone() || silence > self.patience() => Health::Dead,
             () => Health::Lives,
         }
@@ -124,16 +124,16 @@ impl Sign {
 
 /// A sign, where it lies, and when the store took it in.
 #[derive(Clone, Debug)]
-pub(super) struct Stored {
-    pub(super) sign: Sign,
+pub(super) struct StoredRecord {
+    pub(super) record: WorkerRecord,
     path: ObjectPath,
     pub(super) at: Timestamp,
 }
 
-impl Stored {
+impl StoredRecord {
     /// How long ago it was given.
     pub(super) fn silence(&self, now: Timestamp) -> Duration {
-        silence(self.sign.seen, Some(self.at), now)
+        silence(self.record.seen, Some(self.at), now)
     }
 }
 
@@ -146,39 +146,39 @@ pub struct Worker {
     pub seconds_ago: f64,
     /// What it said.
     #[serde(flatten)]
-    pub sign: Sign,
+    pub record: WorkerRecord,
 }
 
 /// All who gave a sign lately, in the order in which they began.
 pub async fn workers(lake: &Lake, now: Timestamp) -> Result<Vec<Worker>, Error> {
-    let mut signs = read_all(lake).await?;
-    signs.sort_by(|Stored { sign: a, .. }, Stored { sign: b, .. }| {
+    let mut records = read_all(lake).await?;
+    records.sort_by(|StoredRecord { record: a, .. }, StoredRecord { record: b, .. }| {
         (a.started, &a.id, &a.holder).cmp(&(b.started, &b.id, &b.holder))
     });
-    let worker = |stored: Stored| {
+    let worker = |stored: StoredRecord| {
         let silence = stored.silence(now);
-        let health = stored.sign.health(silence);
-        Worker { health, seconds_ago: silence.as_secs_f64(), sign: stored.sign }
+        let health = stored.record.health(silence);
+        Worker { health, seconds_ago: silence.as_secs_f64(), record: stored.record }
     };
-    Ok(signs.into_iter().map(worker).collect())
+    Ok(records.into_iter().map(worker).collect())
 }
 
 /// All signs there are; one that can't be read says nothing.
-pub(super) async fn read_all(lake: &Lake) -> Result<Vec<Stored>, Error> {
+pub(super) async fn read_all(lake: &Lake) -> Result<Vec<StoredRecord>, Error> {
     let listed = lake.objects().entries(&path::workers()).await?;
     let read = futures::stream::iter(listed).map(|entry| async move {
         let body = lake.objects().get(&entry.path).await?;
-        let sign = body.and_then(|body| serde_json::from_slice::<Sign>(&body).ok());
-        Ok::<_, Error>(sign.map(|sign| Stored { sign, path: entry.path, at: entry.modified }))
+        let record = body.and_then(|body| serde_json::from_slice::<WorkerRecord>(&body).ok());
+        Ok::<_, Error>(record.map(|record| StoredRecord { record, path: entry.path, at: entry.modified }))
     });
-    read.buffered(8).try_filter_map(|sign| async { Ok(sign) }).try_collect().await
+    read.buffered(8).try_filter_map(|record| async { Ok(record) }).try_collect().await
 }
 
 /// Removes the signs of those that stopped or died a day ago.
 pub(super) async fn sweep(lake: &Lake, now: Timestamp) -> Result<(), Error> {
     for stored in read_all(lake).await? {
         let silence = stored.silence(now);
-        if silence > KEPT && stored.sign.health(silence) != Health::Lives {
+        if silence > KEPT && stored.record.health(silence) != Health::Lives {
             lake.objects().delete(&stored.path).await?;
         }
     }

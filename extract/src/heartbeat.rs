@@ -3,7 +3,7 @@
 //! `status` shows them, a run that waits for others knows by them that somebody is there, and the pace of a host is divided
 //! by them. Nothing else hangs on them: what is done stands in the table, who holds a message is told by the queue.
 //!
-//! `presence/pace.rs` says how a host's pace is kept by all of them together.
+//! `heartbeat/pace.rs` says how a host's pace is kept by all of them together.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,13 +19,13 @@ use crate::error::{Error, one_line};
 use crate::task::Task;
 
 mod pace;
-mod sign;
+mod record;
 
-pub use sign::{Health, MISSED, Role, Sign, State, UnderWay, Worker, workers};
+pub use record::{Health, MISSED, Role, UnderWay, Worker, WorkerRecord, WorkerState, workers};
 
 /// Whose sign of life it is, and how often it is given.
 #[derive(Clone, Debug)]
-pub struct PresenceSettings {
+pub struct HeartbeatSettings {
     /// What people know it by. Another process may have the same: a sign is told by random bits of its own.
     pub id: String,
     /// What it does here.
@@ -43,12 +43,12 @@ pub const INTERVAL: Duration = Duration::from_secs(5);
 
 /// A sign of life that goes on until it is stopped. Clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Presence(Arc<Inner>);
+pub struct Heartbeat(Arc<HeartbeatInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct HeartbeatInner {
     lake: Lake,
-    settings: PresenceSettings,
+    settings: HeartbeatSettings,
     /// Random, by which its own sign is known among all signs.
     holder: String,
     started: Timestamp,
@@ -80,15 +80,28 @@ struct Me {
 /// Another worker, as far as its signs tell.
 #[derive(Debug)]
 struct Other {
-    sign: Sign,
+    record: WorkerRecord,
     changed: Instant,
     dead: bool,
+    /// It has signed since we look: no clock is needed to know that it lived then.
+    seen: bool,
 }
 
-impl Presence {
+/// What is known of another's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// It has signed since we look.
+    Seen,
+    /// Its last sign may be of one that died since.
+    Unsure,
+    /// It ended, is dead, or was never there.
+    Over,
+}
+
+impl Heartbeat {
     /// Gives the first sign, and from then on one each interval.
-    pub async fn start(lake: &Lake, settings: PresenceSettings) -> Result<Self, Error> {
-        let presence = Self(Arc::new(Inner {
+    pub async fn start(lake: &Lake, settings: HeartbeatSettings) -> Result<Self, Error> {
+        let heartbeat = Self(Arc::new(HeartbeatInner {
             lake: lake.clone(),
             holder: fresh_id(),
             started: (settings.now)(),
@@ -100,16 +113,41 @@ impl Presence {
             changed: Notify::new(),
             ended: Cancel::new(),
         }));
-        presence.write(None).await?;
-        presence.refresh().await?;
-        presence.sweep().await;
-        tokio::spawn(beat(Arc::downgrade(&presence.0)));
-        Ok(presence)
+        heartbeat.write(None).await?;
+        heartbeat.refresh().await?;
+        heartbeat.sweep().await;
+        tokio::spawn(beat(Arc::downgrade(&heartbeat.0)));
+        Ok(heartbeat)
     }
 
     /// The name of the sign.
     pub fn id(&self) -> &str {
         &self.0.settings.id
+    }
+
+    /// What its sign is known by: random.
+    pub(crate) fn holder(&self) -> &str {
+        &self.0.holder
+    }
+
+    /// Between two signs.
+    pub(crate) fn interval(&self) -> Duration {
+        self.0.settings.interval
+    }
+
+    /// Looks at the others now, and not when it is time.
+    pub(crate) async fn look(&self) -> Result<(), Error> {
+        self.refresh().await
+    }
+
+    /// What was known of another's life at the last look.
+    pub(crate) fn life_of(&self, holder: &str) -> Life {
+        let (now, others) = (Instant::now(), self.others());
+        match others.values().find(|other| other.record.holder == holder) {
+            Some(other) if other.lives(now) && other.seen => Life::Seen,
+            Some(other) if other.lives(now) => Life::Unsure,
+            _ => Life::Over,
+        }
     }
 
     /// A task is under way until the guard is dropped.
@@ -123,11 +161,11 @@ impl Presence {
         me.tasks.insert(number, under_way);
         drop(me);
         self.0.changed.notify_one();
-        Guard { presence: self.clone(), number }
+        Guard { heartbeat: self.clone(), number }
     }
 
     /// Says why a source is left alone, and for how long.
-    pub fn note(&self, note: String, time: Duration) {
+    pub fn show_note(&self, note: String, time: Duration) {
         self.me().notes.insert(note, Instant::now() + time);
         self.0.changed.notify_one();
     }
@@ -147,7 +185,7 @@ impl Presence {
             me.hosts.clear();
             me.entered.clear();
         }
-        if let Err(error) = self.write(Some(State::Stopped)).await {
+        if let Err(error) = self.write(Some(WorkerState::Stopped)).await {
             tracing::debug!(error = one_line(&error), "the last sign of life could not be written");
         }
     }
@@ -160,15 +198,15 @@ impl Presence {
         self.0.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sign(&self, state: Option<State>) -> Sign {
+    fn record(&self, state: Option<WorkerState>) -> WorkerRecord {
         let (settings, now) = (&self.0.settings, Instant::now());
         let me = self.me();
         let state = state.unwrap_or(match () {
-            () if me.stopping => State::Stopping,
-            () if me.tasks.is_empty() => State::Idle,
-            () => State::Working,
+            () if me.stopping => WorkerState::Stopping,
+            () if me.tasks.is_empty() => WorkerState::Idle,
+            () => WorkerState::Working,
         });
-        Sign {
+        WorkerRecord {
             id: settings.id.clone(),
             holder: self.0.holder.clone(),
             role: settings.role,
@@ -184,16 +222,16 @@ impl Presence {
         }
     }
 
-    async fn write(&self, state: Option<State>) -> Result<(), Error> {
+    async fn write(&self, state: Option<WorkerState>) -> Result<(), Error> {
         let _one = self.0.writing.lock().await;
         // An end that came meanwhile is the last word.
         if state.is_none() && self.0.ended.is_cancelled() {
             return Ok(());
         }
         let began = Instant::now();
-        let sign = self.sign(state);
-        let at = path::worker(&sign.name());
-        let body = serde_json::to_vec(&sign).map_err(|source| Error::Note { path: at.to_string(), source })?;
+        let record = self.record(state);
+        let at = path::worker(&record.name());
+        let body = serde_json::to_vec(&record).map_err(|source| Error::Note { path: at.to_string(), source })?;
         self.0.lake.objects().put_volatile(&at, body.into()).await?;
         self.me().written = Some(began);
         Ok(())
@@ -201,29 +239,30 @@ impl Presence {
 
     /// Looks at the others.
     async fn refresh(&self) -> Result<(), Error> {
-        let found = sign::read_all(&self.0.lake).await?;
+        let found = record::read_all(&self.0.lake).await?;
         let (now, wall) = (Instant::now(), (self.0.settings.now)());
         // Our own sign came in by the clock that theirs came in by: with it nobody's wrong clock counts.
-        let mine = found.iter().find(|it| it.sign.holder == self.0.holder).map(|it| it.at);
+        let mine = found.iter().find(|it| it.record.holder == self.0.holder).map(|it| it.at);
         let mut others = self.others();
-        let here: HashSet<String> = found.iter().map(|it| it.sign.name()).collect();
+        let here: HashSet<String> = found.iter().map(|it| it.record.name()).collect();
         others.retain(|name, _| here.contains(name));
-        for it in found.into_iter().filter(|it| it.sign.holder != self.0.holder) {
-            let dead = it.sign.state == State::Stopped || it.sign.process.is_gone();
-            if let Some(other) = others.get_mut(&it.sign.name()) {
-                if other.sign.seen != it.sign.seen {
+        for it in found.into_iter().filter(|it| it.record.holder != self.0.holder) {
+            let dead = it.record.state == WorkerState::Stopped || it.record.process.is_gone();
+            if let Some(other) = others.get_mut(&it.record.name()) {
+                if other.record.seen != it.record.seen {
                     other.changed = now;
+                    other.seen = true;
                 }
-                (other.sign, other.dead) = (it.sign, dead);
+                (other.record, other.dead) = (it.record, dead);
             } else {
                 // Of one that is seen for the first time, clocks are all there is to go by.
                 let silence = match mine {
                     Some(mine) => Duration::try_from(mine.duration_since(it.at)).unwrap_or_default(),
                     None => it.silence(wall),
                 };
-                let dead = it.sign.health(silence) != Health::Lives;
-                let changed = if dead { now.checked_sub(it.sign.patience()).unwrap_or(now) } else { now };
-                others.insert(it.sign.name(), Other { sign: it.sign, changed, dead });
+                let dead = it.record.health(silence) != Health::Lives;
+                let changed = if dead { now.checked_sub(it.record.patience()).unwrap_or(now) } else { now };
+                others.insert(it.record.name(), Other { record: it.record, changed, dead, seen: false });
             }
         }
         Ok(())
@@ -231,7 +270,7 @@ impl Presence {
 
     /// Removes signs that nobody needs to see any more.
     async fn sweep(&self) {
-        let swept = sign::sweep(&self.0.lake, (self.0.settings.now)()).await;
+        let swept = record::sweep(&self.0.lake, (self.0.settings.now)()).await;
         if let Err(error) = swept {
             tracing::debug!(error = one_line(&error), "old signs of life stay behind");
         }
@@ -240,14 +279,14 @@ impl Presence {
 
 impl Other {
     fn lives(&self, now: Instant) -> bool {
-        !self.dead && now.saturating_duration_since(self.changed) < self.sign.patience()
+        !self.dead && now.saturating_duration_since(self.changed) < self.record.patience()
     }
 }
 
 /// Signs each interval, and soon after something changed.
-async fn beat(presence: std::sync::Weak<Inner>) {
+async fn beat(heartbeat: std::sync::Weak<HeartbeatInner>) {
     loop {
-        let Some(inner) = presence.upgrade() else { return };
+        let Some(inner) = heartbeat.upgrade() else { return };
         let (interval, ended) = (inner.settings.interval, inner.ended.clone());
         tokio::select! {
             () = sleep(interval) => {}
@@ -258,9 +297,9 @@ async fn beat(presence: std::sync::Weak<Inner>) {
                 sleep(interval / 5).await;
             } => {}
         }
-        let presence = Presence(inner);
-        presence.leave();
-        for done in [presence.write(None).await, presence.refresh().await] {
+        let heartbeat = Heartbeat(inner);
+        heartbeat.leave();
+        for done in [heartbeat.write(None).await, heartbeat.refresh().await] {
             if let Err(error) = done {
                 tracing::warn!(error = one_line(&error), "a sign of life failed");
             }
@@ -271,14 +310,14 @@ async fn beat(presence: std::sync::Weak<Inner>) {
 /// A task under way. Dropped, it is not any more.
 #[derive(Debug)]
 pub struct Guard {
-    presence: Presence,
+    heartbeat: Heartbeat,
     number: u64,
 }
 
 impl Guard {
     /// The key that is fetched now.
     pub fn key(&self, key: &str) {
-        if let Some(under_way) = self.presence.me().tasks.get_mut(&self.number) {
+        if let Some(under_way) = self.heartbeat.me().tasks.get_mut(&self.number) {
             under_way.key = Some(key.to_owned());
         }
     }
@@ -286,8 +325,8 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.presence.me().tasks.remove(&self.number);
-        self.presence.0.changed.notify_one();
+        self.heartbeat.me().tasks.remove(&self.number);
+        self.heartbeat.0.changed.notify_one();
     }
 }
 

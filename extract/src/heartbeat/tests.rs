@@ -18,20 +18,20 @@ fn now() -> Timestamp {
 async fn lake(name: &str) -> Lake {
     static LAKES: AtomicU64 = AtomicU64::new(0);
     let number = LAKES.fetch_add(1, Ordering::SeqCst);
-    Lake::open(&format!("memory://presence-{name}-{number}"), "test").await.unwrap()
+    Lake::open(&format!("memory://heartbeat-{name}-{number}"), "test").await.unwrap()
 }
 
-fn settings(id: &str) -> PresenceSettings {
-    PresenceSettings { id: id.into(), role: Role::Worker, jobs: 2, interval: SIGN, now }
+fn settings(id: &str) -> HeartbeatSettings {
+    HeartbeatSettings { id: id.into(), role: Role::Worker, jobs: 2, interval: SIGN, now }
 }
 
-async fn start(lake: &Lake, id: &str) -> Presence {
-    Presence::start(lake, settings(id)).await.unwrap()
+async fn start(lake: &Lake, id: &str) -> Heartbeat {
+    Heartbeat::start(lake, settings(id)).await.unwrap()
 }
 
-async fn seen(lake: &Lake) -> Vec<(String, Health, State)> {
+async fn seen(lake: &Lake) -> Vec<(String, Health, WorkerState)> {
     let workers = workers(lake, now()).await.unwrap();
-    workers.into_iter().map(|worker| (worker.sign.id, worker.health, worker.sign.state)).collect()
+    workers.into_iter().map(|worker| (worker.record.id, worker.health, worker.record.state)).collect()
 }
 
 fn task() -> Task {
@@ -41,19 +41,19 @@ fn task() -> Task {
 #[tokio::test]
 async fn a_worker_is_seen_with_what_it_is_on_and_says_when_it_ends() {
     let lake = lake("seen").await;
-    let presence = start(&lake, "w1").await;
-    assert_eq!(seen(&lake).await, [("w1".into(), Health::Lives, State::Idle)]);
-    let guard = presence.task(&task());
+    let heartbeat = start(&lake, "w1").await;
+    assert_eq!(seen(&lake).await, [("w1".into(), Health::Lives, WorkerState::Idle)]);
+    let guard = heartbeat.task(&task());
     guard.key("국밥");
     sleep(SIGN * 2).await;
     let worker = workers(&lake, now()).await.unwrap().remove(0);
-    assert_eq!((worker.health, worker.sign.state), (Health::Lives, State::Working));
-    let under_way = &worker.sign.tasks[0];
+    assert_eq!((worker.health, worker.record.state), (Health::Lives, WorkerState::Working));
+    let under_way = &worker.record.tasks[0];
     assert_eq!((under_way.task.as_str(), under_way.key.as_deref()), (task().id.as_str(), Some("국밥")));
     assert!(worker.seconds_ago < 1.0, "{}", worker.seconds_ago);
     drop(guard);
-    presence.stop().await;
-    assert_eq!(seen(&lake).await, [("w1".into(), Health::Stopped, State::Stopped)]);
+    heartbeat.stop().await;
+    assert_eq!(seen(&lake).await, [("w1".into(), Health::Stopped, WorkerState::Stopped)]);
     sleep(SIGN * 2).await;
     assert_eq!(seen(&lake).await[0].1, Health::Stopped, "nothing is said after the last word");
 }
@@ -61,30 +61,30 @@ async fn a_worker_is_seen_with_what_it_is_on_and_says_when_it_ends() {
 #[tokio::test]
 async fn who_is_silent_or_gone_is_dead() {
     let lake = lake("dead").await;
-    let presence = start(&lake, "silent").await;
-    let mut sign = presence.sign(None);
-    presence.stop().await;
-    sign.seen = now() - jiff::SignedDuration::try_from(SIGN * (MISSED + 1)).unwrap();
-    let write = async |sign: &Sign| {
-        lake.objects().put(&path::worker(&sign.name()), serde_json::to_vec(sign).unwrap().into()).await.unwrap();
+    let heartbeat = start(&lake, "silent").await;
+    let mut record = heartbeat.record(None);
+    heartbeat.stop().await;
+    record.seen = now() - jiff::SignedDuration::try_from(SIGN * (MISSED + 1)).unwrap();
+    let write = async |record: &WorkerRecord| {
+        lake.objects().put(&path::worker(&record.name()), serde_json::to_vec(record).unwrap().into()).await.unwrap();
     };
-    write(&sign).await;
-    assert_eq!(seen(&lake).await, [("silent".into(), Health::Dead, State::Idle)]);
-    sign.seen = now();
-    sign.process.pid = 0;
-    write(&sign).await;
+    write(&record).await;
+    assert_eq!(seen(&lake).await, [("silent".into(), Health::Dead, WorkerState::Idle)]);
+    record.seen = now();
+    record.process.pid = 0;
+    write(&record).await;
     assert_eq!(seen(&lake).await[0].1, Health::Dead, "its process is not there");
     for elsewhere in [
-        Process { host: "elsewhere".into(), ..sign.process.clone() },
-        Process { boot: "another machine of this name".into(), ..sign.process.clone() },
-        Process { space: "another container".into(), ..sign.process.clone() },
+        Process { host: "elsewhere".into(), ..record.process.clone() },
+        Process { boot: "another machine of this name".into(), ..record.process.clone() },
+        Process { space: "another container".into(), ..record.process.clone() },
     ] {
-        sign.process = elsewhere;
-        sign.seen = now();
-        write(&sign).await;
+        record.process = elsewhere;
+        record.seen = now();
+        write(&record).await;
         assert_eq!(seen(&lake).await[0].1, Health::Lives, "what runs elsewhere can't be looked at");
-        sign.seen = now() - jiff::SignedDuration::try_from(SIGN * (MISSED + 1)).unwrap();
-        write(&sign).await;
+        record.seen = now() - jiff::SignedDuration::try_from(SIGN * (MISSED + 1)).unwrap();
+        write(&record).await;
         assert_eq!(seen(&lake).await[0].1, Health::Dead, "but it was not heard again");
     }
 }
@@ -116,13 +116,13 @@ async fn a_sign_is_told_by_its_own_random_bits_and_by_nothing_else() {
 async fn the_sign_of_an_older_program_is_another_ones() {
     let lake = lake("older").await;
     let old = start(&lake, "old").await;
-    let mut sign = serde_json::to_value(old.sign(None)).unwrap();
+    let mut record = serde_json::to_value(old.record(None)).unwrap();
     old.stop().await;
-    lake.objects().delete(&path::worker(&old.sign(None).name())).await.unwrap();
-    sign.as_object_mut().unwrap().remove("holder");
-    sign["hosts"] = serde_json::json!([HOST]);
-    sign["interval_ms"] = serde_json::json!(60_000);
-    lake.objects().put(&path::worker("old"), sign.to_string().into()).await.unwrap();
+    lake.objects().delete(&path::worker(&old.record(None).name())).await.unwrap();
+    record.as_object_mut().unwrap().remove("holder");
+    record["hosts"] = serde_json::json!([HOST]);
+    record["interval_ms"] = serde_json::json!(60_000);
+    lake.objects().put(&path::worker("old"), record.to_string().into()).await.unwrap();
     let new = start(&lake, "old").await;
     assert_eq!(new.others().keys().collect::<Vec<_>>(), ["old"]);
     assert_eq!(new.enter(HOST).await, 2);
@@ -133,9 +133,9 @@ async fn old_signs_of_the_dead_are_swept() {
     let lake = lake("sweep").await;
     let old = start(&lake, "old").await;
     old.stop().await;
-    let mut sign = old.sign(Some(State::Stopped));
-    sign.seen = now() - jiff::SignedDuration::from_hours(25);
-    lake.objects().put(&path::worker(&sign.name()), serde_json::to_vec(&sign).unwrap().into()).await.unwrap();
+    let mut record = old.record(Some(WorkerState::Stopped));
+    record.seen = now() - jiff::SignedDuration::from_hours(25);
+    lake.objects().put(&path::worker(&record.name()), serde_json::to_vec(&record).unwrap().into()).await.unwrap();
     start(&lake, "recent").await.stop().await;
     start(&lake, "new").await;
     let ids: Vec<String> = seen(&lake).await.into_iter().map(|(id, ..)| id).collect();
@@ -146,11 +146,11 @@ async fn old_signs_of_the_dead_are_swept() {
 async fn a_lone_worker_never_waits() {
     let lake = lake("alone").await;
     start(&lake, "ended").await.stop().await;
-    let presence = start(&lake, "w1").await;
+    let heartbeat = start(&lake, "w1").await;
     let elsewhere = start(&lake, "w2").await;
     assert_eq!(elsewhere.enter("another.host").await, 1);
     let began = Instant::now();
-    assert_eq!(presence.enter(HOST).await, 1);
+    assert_eq!(heartbeat.enter(HOST).await, 1);
     assert!(began.elapsed() < SIGN / 2, "{:?}", began.elapsed());
 }
 
@@ -175,9 +175,9 @@ async fn of_two_that_begin_at_once_at_least_one_waits() {
         let lake = lake("at-once").await;
         let (one, two) = (start(&lake, "w1").await, start(&lake, "w2").await);
         let began = Instant::now();
-        let enter = |presence: Presence| {
+        let enter = |heartbeat: Heartbeat| {
             tokio::spawn(async move {
-                presence.enter(HOST).await;
+                heartbeat.enter(HOST).await;
                 began.elapsed()
             })
         };
@@ -234,7 +234,7 @@ async fn three_workers_together_keep_one_pace() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let mut workers = Vec::new();
     for number in 0..3_u64 {
-        let presence = start(&lake, &format!("w{number}")).await;
+        let heartbeat = start(&lake, &format!("w{number}")).await;
         let asked = Arc::clone(&asked);
         workers.push(tokio::spawn(async move {
             // They come one after the other, in the middle of the work.
@@ -242,10 +242,10 @@ async fn three_workers_together_keep_one_pace() {
             let began = Instant::now();
             let mut next = Instant::now();
             while began.elapsed() < Duration::from_millis(2500) {
-                let share = presence.enter(HOST).await;
+                let share = heartbeat.enter(HOST).await;
                 let at = next.max(Instant::now());
                 next = at + EVERY * share;
-                presence.wants(HOST, at);
+                heartbeat.wants(HOST, at);
                 sleep(at.saturating_duration_since(Instant::now())).await;
                 asked.lock().unwrap().push(Instant::now());
             }
