@@ -36,10 +36,10 @@ use crate::task::{Task, TaskId};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// `user_version` of the file. A step per version is kept in [`MIGRATIONS`].
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// From version n to n + 1.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     create table message (
         sent           integer primary key autoincrement,
@@ -63,6 +63,10 @@ const MIGRATIONS: [&str; 2] = [
     create table clock (
         seen integer not null                       -- microseconds since 1970: the latest time that was told
     ) strict;
+",
+    "
+    create index message_of_all on message (dead_at, receives, sent);
+    create index message_held on message (holder_machine) where token is not null and dead_at is null;
 ",
 ];
 
@@ -128,8 +132,8 @@ impl EmbeddedQueue {
         let place = [handle.source.to_string(), handle.dt.to_string(), handle.task.to_string(), handle.token.clone()];
         self.transact(move |transaction, _| {
             let sql = format!("{statement} where source = ?1 and dt = ?2 and task = ?3 and token = ?4");
-            let changed =
-                transaction.execute(&sql, params_from_iter(place.into_iter().map(Value::from).chain(values)))?;
+            let values = params_from_iter(place.into_iter().map(Value::from).chain(values));
+            let changed = transaction.prepare_cached(&sql)?.execute(values)?;
             Ok(if changed == 1 { ReceiptState::Current } else { ReceiptState::Stale })
         })
         .await
@@ -142,7 +146,7 @@ impl Queue for EmbeddedQueue {
         let tasks = tasks.to_vec();
         self.transact(move |transaction, _| {
             keep_time(transaction, now)?;
-            let mut insert = transaction.prepare(
+            let mut insert = transaction.prepare_cached(
                 "insert into message (source, dt, task, keys, visible_at) values (?1, ?2, ?3, ?4, ?5)
                  on conflict (source, dt, task) do nothing",
             )?;
@@ -169,22 +173,23 @@ impl Queue for EmbeddedQueue {
             keep_time(transaction, now)?;
             let at = now.as_microsecond();
             free_messages_of_the_dead(transaction, me, &of, at)?;
-            transaction.execute(
+            let meant = of.meant();
+            let bury = format!(
                 "update message set dead_at = ?3, token = null
-                 where (?1 is null or source = ?1) and (?2 is null or dt = ?2)
-                   and dead_at is null and visible_at <= ?3 and receives >= ?4",
-                params![of.source, of.dt, at, options.max_receives],
-            )?;
+                 where {meant} and dead_at is null and receives >= ?4 and visible_at <= ?3"
+            );
+            transaction.prepare_cached(&bury)?.execute(params![of.source, of.dt, at, options.max_receives])?;
+            let take = format!(
+                "update message
+                 set receives = receives + 1, visible_at = ?4, token = lower(hex(randomblob(16))),
+                     holder_machine = ?5, holder_pid = ?6, holder_started = ?7
+                 where sent = (select sent from message where {meant} and dead_at is null and visible_at <= ?3
+                               order by receives, sent limit 1)
+                 returning source, dt, task, keys, receives, token"
+            );
             let next = transaction
+                .prepare_cached(&take)?
                 .query_row(
-                    "update message
-                     set receives = receives + 1, visible_at = ?4, token = lower(hex(randomblob(16))),
-                         holder_machine = ?5, holder_pid = ?6, holder_started = ?7
-                     where sent = (select sent from message
-                                   where (?1 is null or source = ?1) and (?2 is null or dt = ?2)
-                                     and dead_at is null and visible_at <= ?3
-                                   order by receives, sent limit 1)
-                     returning source, dt, task, keys, receives, token",
                     params![
                         of.source,
                         of.dt,
@@ -239,17 +244,17 @@ impl Queue for EmbeddedQueue {
         let of = FilterText::from(of);
         self.transact(move |transaction, _| {
             keep_time(transaction, now)?;
-            transaction.query_row(
+            let count = format!(
                 "select count(*) filter (where dead_at is null and visible_at <= ?3),
                         count(*) filter (where dead_at is null and visible_at > ?3),
                         count(*) filter (where dead_at is not null)
-                 from message where (?1 is null or source = ?1) and (?2 is null or dt = ?2)",
-                params![of.source, of.dt, now.as_microsecond()],
-                |row| {
-                    let count = |column| row.get(column).map(|count: u32| count as usize);
-                    Ok(Counts { visible: count(0)?, in_flight: count(1)?, dead: count(2)? })
-                },
-            )
+                 from message where {}",
+                of.meant()
+            );
+            transaction.prepare_cached(&count)?.query_row(params![of.source, of.dt, now.as_microsecond()], |row| {
+                let count = |column| row.get(column).map(|count: u32| count as usize);
+                Ok(Counts { visible: count(0)?, in_flight: count(1)?, dead: count(2)? })
+            })
         })
         .await
     }
@@ -257,11 +262,11 @@ impl Queue for EmbeddedQueue {
     async fn dead_letters(&self, of: &TaskFilter, _now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
         let of = FilterText::from(of);
         self.transact(move |transaction, _| {
-            let mut select = transaction.prepare(
+            let mut select = transaction.prepare_cached(&format!(
                 "select source, dt, task, keys, receives, coalesce(error, ?3) as error, dead_at from message
-                 where (?1 is null or source = ?1) and (?2 is null or dt = ?2) and dead_at is not null
-                 order by source, dt, task",
-            )?;
+                 where {} and dead_at is not null order by source, dt, task",
+                of.meant()
+            ))?;
             let rows = select.query_map(params![of.source, of.dt, NO_WORD], |row| {
                 let dead_at = Timestamp::from_microsecond(row.get("dead_at")?).map_err(|error| unreadable(6, error))?;
                 Ok(DeadLetter {
@@ -279,7 +284,7 @@ impl Queue for EmbeddedQueue {
     async fn redrive(&self, letters: &[DeadLetter], now: Timestamp) -> Result<usize, Error> {
         let tasks: Vec<Task> = letters.iter().map(|letter| letter.task.clone()).collect();
         self.transact(move |transaction, _| {
-            let mut update = transaction.prepare(
+            let mut update = transaction.prepare_cached(
                 "update message set dead_at = null, receives = 0, visible_at = ?4
                  where source = ?1 and dt = ?2 and task = ?3 and dead_at is not null",
             )?;
@@ -294,10 +299,23 @@ impl Queue for EmbeddedQueue {
     }
 }
 
-/// An [`TaskFilter`] as SQL takes it.
+/// A [`TaskFilter`] as SQL takes it.
 struct FilterText {
     source: Option<String>,
     dt: Option<String>,
+}
+
+impl FilterText {
+    /// Which messages are meant, with `?1` for the source and `?2` for the day. One text a filter, and not one for all, so that
+    /// an index can be used: what a receive costs must not grow with the messages that wait.
+    fn meant(&self) -> &'static str {
+        match (&self.source, &self.dt) {
+            (Some(_), Some(_)) => "source = ?1 and dt = ?2",
+            (Some(_), None) => "source = ?1 and ?2 is null",
+            (None, Some(_)) => "?1 is null and dt = ?2",
+            (None, None) => "?1 is null and ?2 is null",
+        }
+    }
 }
 
 impl From<&TaskFilter> for FilterText {
@@ -309,7 +327,8 @@ impl From<&TaskFilter> for FilterText {
 /// Moves what waits along if the clock was set back since somebody looked at it.
 fn keep_time(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
     let at = now.as_microsecond();
-    let seen: Option<i64> = transaction.query_row("select max(seen) from clock", [], |row| row.get(0))?;
+    let seen: Option<i64> =
+        transaction.prepare_cached("select max(seen) from clock")?.query_row([], |row| row.get(0))?;
     let back = seen.map_or(0, |seen| seen.saturating_sub(at));
     let drift = i64::try_from(CLOCK_DRIFT.as_micros()).unwrap_or(i64::MAX);
     if seen.is_some() && back.abs() <= drift {
@@ -338,11 +357,11 @@ fn free_messages_of_the_dead(
 ) -> rusqlite::Result<()> {
     // Where processes can't be told apart, nobody is known to be dead and all messages wait for their timeouts.
     let Some(place) = me.place() else { return Ok(()) };
-    let mut select = transaction.prepare(
-        "select distinct holder_pid, holder_started from message
-         where (?1 is null or source = ?1) and (?2 is null or dt = ?2)
-           and dead_at is null and visible_at > ?3 and token is not null and holder_machine = ?4",
-    )?;
+    let mut select = transaction.prepare_cached(&format!(
+        "select distinct holder_pid, holder_started from message indexed by message_held
+         where {} and dead_at is null and visible_at > ?3 and token is not null and holder_machine = ?4",
+        of.meant()
+    ))?;
     let holders = select.query_map(params![of.source, of.dt, at, place], |row| {
         let started: i64 = row.get(1)?;
         Ok(Process { pid: row.get(0)?, started: u64::try_from(started).unwrap_or_default(), ..me.clone() })
