@@ -18,6 +18,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
+use std::future::ready;
 use std::io::{self, Write};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,11 +26,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, MultipartUpload, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    RenameOptions, Result, UploadPart,
+    CopyOptions, Error, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 use super::forward::forward;
@@ -111,7 +114,33 @@ impl fmt::Display for DurableLocal {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for DurableLocal {
-    forward!(get_opts, get_ranges, delete_stream, list, list_with_offset, list_with_delimiter);
+    forward!(get_opts, get_ranges, delete_stream, list, list_with_delimiter);
+
+    /// What a folder has after a name. Each look at a table asks its log for this: most names there are older, and the plain store
+    /// makes an address of each before it compares, which grows with the table's history.
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (inner, prefix, offset) = (Arc::clone(&self.inner), prefix.cloned().unwrap_or_default(), offset.clone());
+        let listed = async move {
+            let folder = inner.path_to_filesystem(&prefix)?;
+            let later = {
+                let (under, offset) = (prefix.clone(), offset.clone());
+                blocking(move || names_after(&folder, &under, &offset), &prefix).await?
+            };
+            Ok::<_, Error>(match later {
+                // What the plain store makes of such a name is its own affair.
+                None => inner.list_with_offset(Some(&prefix), &offset),
+                Some(later) => {
+                    let found = stream::iter(later).then(move |path| {
+                        let inner = Arc::clone(&inner);
+                        async move { inner.head(&path).await }
+                    });
+                    let is_there = |found: &Result<_>| ready(!matches!(found, Err(Error::NotFound { .. })));
+                    found.filter(is_there).boxed()
+                }
+            })
+        };
+        stream::once(listed).try_flatten().boxed()
+    }
 
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         let must_be_new = match opts.mode {
@@ -225,6 +254,34 @@ impl Disk {
             }
         }
     }
+}
+
+/// The files of a folder whose paths come after `offset`; nothing if it also has folders, or names that are written otherwise in
+/// a path.
+fn names_after(folder: &FsPath, prefix: &Path, offset: &Path) -> io::Result<Option<Vec<Path>>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
+        entries => entries?,
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let after = offset.as_ref().strip_prefix(prefix.as_ref()).map(|after| after.trim_start_matches('/'));
+    let Some(after) = after else { return Ok(None) };
+    let mut later = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { return Ok(None) };
+        if is_temporary(name) {
+            continue;
+        }
+        if !name.bytes().all(is_plain) || !entry.file_type()?.is_file() {
+            return Ok(None);
+        }
+        if name > after {
+            later.push(prefix.clone().join(name));
+        }
+    }
+    Ok(Some(later))
 }
 
 /// Makes `folder` and what is missing above it. Returns the folders that got a new entry and must
