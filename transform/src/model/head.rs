@@ -9,12 +9,15 @@
 //! -- tag: daily
 //! ```
 //!
-//! A line is a setting when its first word is one of five and a colon follows; any other line is the description. So that a
-//! misspelt setting is not read as prose, a first word that is nearly one of the five is an error.
+//! The head ends where SQL begins; blank lines don't end it. A line is a setting when its first word is one of five and a colon
+//! follows; any other line is the description. So that no setting is read as prose, it is an error if a first word is nearly
+//! one of the five, if a line says what only a setting says, and if one stands below the head.
 
 use std::fmt;
 
 use catalog::{Diagnostic, TableName};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
 use crate::nearest::nearest;
 use crate::position::Position;
@@ -121,34 +124,87 @@ pub(crate) struct Head {
 pub(crate) fn parse(file: &str, text: &str, problems: &mut Vec<Diagnostic>) -> Head {
     let mut head = Head::default();
     let mut described: Vec<&str> = Vec::new();
+    let mut length = 0;
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_end();
-        if line.is_empty() && head.materialize.is_none() && described.is_empty() {
+        if line.trim_start().is_empty() {
             continue;
         }
         let Some(comment) = line.trim_start().strip_prefix("--") else { break };
-        let mut reader = HeadReader {
-            file,
-            line: number + 1,
-            column: chars(line) - chars(comment),
-            rest: comment,
-            problems: &mut *problems,
-        };
+        length = number + 1;
+        let comment = comment.trim_start_matches('-');
+        let column = chars(line) - chars(comment);
+        let mut reader = HeadReader { file, line: number + 1, column, rest: comment, problems: &mut *problems };
         let (word, colon) = reader.first_word();
-        let setting = SETTINGS.contains(&word.as_str());
-        if !colon || !setting {
-            if colon && let Some(meant) = nearest(&word, SETTINGS) {
-                reader.skip_spaces();
-                reader.report(format!("unknown setting `{word}`"), Some(format!("did you mean `{meant}:`?")));
-            } else {
-                described.push(comment.trim());
-            }
-            continue;
+        if colon && SETTINGS.contains(&word.as_str()) {
+            reader.take_setting(&word, &mut head);
+        } else if let Some((message, hint)) = meant(comment) {
+            reader.skip_spaces();
+            reader.report(message, Some(hint));
+        } else {
+            described.push(comment.trim());
         }
-        reader.take_setting(&word, &mut head);
     }
     described.join("\n").trim().clone_into(&mut head.description);
+    below(file, text, length, problems);
     head
+}
+
+/// Reports settings in the comments below the first `length` lines, where nobody reads them.
+fn below(file: &str, text: &str, length: usize, problems: &mut Vec<Diagnostic>) {
+    // What can't be told apart into words is reported by who reads the SQL.
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else { return };
+    for token in tokens {
+        let comment = match &token.token {
+            Token::Whitespace(Whitespace::SingleLineComment { comment, .. }) => comment,
+            Token::Whitespace(Whitespace::MultiLineComment(comment)) => comment,
+            _ => continue,
+        };
+        let start = Position::from(token.span);
+        for (number, line) in comment.lines().enumerate() {
+            let place = Position { line: start.line + number, column: if number == 0 { start.column } else { 1 } };
+            let line = line.trim_start_matches([' ', '\t', '-', '*']);
+            let (word, colon) = first_word(line);
+            if place.line > length && ((colon && SETTINGS.contains(&word.as_str())) || meant(line).is_some()) {
+                problems.push(Diagnostic {
+                    file: file.to_owned(),
+                    line: place.line,
+                    column: place.column,
+                    message: format!("`{}` stands where no setting is read", line.trim_end()),
+                    hint: Some("settings are lines of their own that begin with `--`, above the SQL".to_owned()),
+                });
+            }
+        }
+    }
+}
+
+/// What is wrong with a line that is no setting and was meant as one, with a hint.
+fn meant(line: &str) -> Option<(String, String)> {
+    let (word, colon) = first_word(line);
+    if colon && let Some(meant) = nearest(&word, SETTINGS) {
+        return Some((format!("unknown setting `{word}`"), format!("did you mean `{meant}:`?")));
+    }
+    let rest = line.trim_start().get(word.len()..)?.trim_start();
+    let rest = rest.strip_prefix(':').unwrap_or(rest).trim_start();
+    let (next, _) = first_word(rest);
+    let says_check = CHECKS.contains(&next.as_str()) && rest[next.len()..].trim_start().starts_with('(');
+    let says_kind = MATERIALIZATIONS.contains(&next.as_str());
+    if !colon
+        && ((says_check && ["check", "set_aside"].contains(&word.as_str())) || (says_kind && word == "materialize"))
+    {
+        return Some((format!("expected `:` after `{word}`"), format!("write `-- {word}: {}`", rest.trim_end())));
+    }
+    (colon && says_check)
+        .then(|| (format!("unknown setting `{word}`"), format!("write `-- check: {}`", rest.trim_end())))
+}
+
+/// The first word of a line, in small letters, and whether a colon follows it.
+fn first_word(line: &str) -> (String, bool) {
+    let text = line.trim_start();
+    let end = text
+        .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '-')
+        .unwrap_or(text.len());
+    (text[..end].to_lowercase(), end > 0 && text[end..].trim_start().starts_with(':'))
 }
 
 fn chars(text: &str) -> usize {
@@ -196,11 +252,7 @@ impl<'a> HeadReader<'a> {
 
     /// The first word of the line and whether a colon follows it; the line itself is not consumed.
     fn first_word(&self) -> (String, bool) {
-        let text = self.rest.trim_start();
-        let end = text
-            .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '-')
-            .unwrap_or(text.len());
-        (text[..end].to_lowercase(), end > 0 && text[end..].trim_start().starts_with(':'))
+        first_word(self.rest)
     }
 
     fn eat(&mut self, wanted: &str) -> bool {

@@ -15,7 +15,7 @@ fn a_whole_head_is_read() {
     let (head, problems) = read(
         "-- One row per review.\n-- The newest fetch wins: always.\n-- materialize: latest by review_id, place_id order by fetched_at\n-- key: review_id\n\
          -- check: not_null(a, b), unique(a, b), between(rating, 0, 5.5)\n-- check: accepted(kind, 'a,b', 'it''s'), references(p, staging.places)[id], references(q, raw.x)\n\
-         -- tag: daily, naver\nselect 1 -- check: nothing(here)\n",
+\n         -- tag: daily, naver\nselect 1 -- checks nothing (here)\n",
     );
     assert_eq!(problems, Vec::<String>::new());
     assert_eq!(head.description, "One row per review.\nThe newest fetch wins: always.");
@@ -55,6 +55,23 @@ fn what_is_misspelt_is_said_with_its_place() {
         ("-- check: unique(a) not_null(b)", "m.sql:1:21: expected the end of the line, found `not_null`"),
         ("-- check: accepted(a, 'x)", "m.sql:1:23: expected a text that ends with a quote, found `'x`"),
         ("-- key:", "m.sql:1:8: expected a column, found the end of the line"),
+        ("-- check between(a, 5, 9)", "m.sql:1:4: expected `:` after `check` (write `-- check: between(a, 5, 9)`)"),
+        ("-- materialize table", "m.sql:1:4: expected `:` after `materialize` (write `-- materialize: table`)"),
+        ("-- cheque: unique(a)", "m.sql:1:4: unknown setting `cheque` (write `-- check: unique(a)`)"),
+        ("--- check: unqiue(a)", "m.sql:1:12: unknown check `unqiue` (did you mean `unique`?)"),
+        ("-- text\n\n\n-- check: unqiue(a)", "m.sql:4:11: unknown check `unqiue` (did you mean `unique`?)"),
+        (
+            "select 1\n-- check: unique(a)",
+            "m.sql:2:1: `check: unique(a)` stands where no setting is read (settings are lines of their own that begin with `--`, above the SQL)",
+        ),
+        (
+            "select 1 -- check unique(a)",
+            "m.sql:1:10: `check unique(a)` stands where no setting is read (settings are lines of their own that begin with `--`, above the SQL)",
+        ),
+        (
+            "/* words\n * key: a\n */ select 1",
+            "m.sql:2:1: `key: a` stands where no setting is read (settings are lines of their own that begin with `--`, above the SQL)",
+        ),
         ("-- materialize: view\n-- materialize: table", "m.sql:2:4: `materialize` is said twice (keep one of them)"),
     ];
     for (text, expected) in cases {
@@ -64,7 +81,9 @@ fn what_is_misspelt_is_said_with_its_place() {
 
 #[test]
 fn prose_with_a_colon_is_prose() {
-    let (head, problems) = read("-- Note: the page shows ten.\n-- 참고: 없음\nselect 1");
+    let (head, problems) = read(
+        "-- Note: the page shows ten.\n-- 참고: 없음\nselect '-- check: unique(a)' -- check that it is unique (by day)",
+    );
     assert_eq!(problems, Vec::<String>::new());
     assert_eq!(head.description, "Note: the page shows ten.\n참고: 없음");
 }
