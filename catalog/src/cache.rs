@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::datasource::TableProvider;
 use deltalake::DeltaTable;
+use deltalake::kernel::Snapshot as LazyState;
 
 use crate::Version;
 use crate::name::TableName;
@@ -16,6 +17,8 @@ use crate::name::TableName;
 pub(crate) struct TableCache {
     /// The newest version seen of each.
     newest: Mutex<HashMap<TableName, LoadedTable>>,
+    /// The newest state of their logs, without the files.
+    heads: Mutex<HashMap<TableName, Arc<LazyState>>>,
     marks: Mutex<HashMap<TableName, KnownMarks>>,
 }
 
@@ -52,6 +55,22 @@ impl TableCache {
 
     pub(crate) fn forget(&self, name: &TableName) {
         lock(&self.newest).remove(name);
+    }
+
+    pub(crate) fn head(&self, name: &TableName) -> Option<Arc<LazyState>> {
+        lock(&self.heads).get(name).cloned()
+    }
+
+    /// Keeps it if it is the newest seen.
+    pub(crate) fn remember_head(&self, name: &TableName, state: &Arc<LazyState>) {
+        let mut heads = lock(&self.heads);
+        if heads.get(name).is_none_or(|kept| kept.version() < state.version()) {
+            heads.insert(name.clone(), Arc::clone(state));
+        }
+    }
+
+    pub(crate) fn forget_head(&self, name: &TableName) {
+        lock(&self.heads).remove(name);
     }
 
     pub(crate) fn marks(&self, table: &TableName) -> Option<KnownMarks> {

@@ -53,7 +53,7 @@ pub use objects::{ObjectEntry, Objects, PutNew};
 pub use path::ObjectPath;
 pub use store::{Requests, StoreSettings};
 pub use table::{
-    CommitInfo, Committed, Note, Notes, Scope, Snapshot, Table, TableSpec, Txn, TxnRule, WriteOptions, Written,
+    CommitInfo, Committed, Head, Note, Notes, Scope, Snapshot, Table, TableSpec, Txn, TxnRule, WriteOptions, Written,
 };
 
 /// A table's commit number, from 0.

@@ -3,6 +3,7 @@
 mod commit;
 mod create;
 mod encode;
+mod head;
 mod log;
 mod marks;
 mod notes;
@@ -27,11 +28,15 @@ use crate::lake::Lake;
 use crate::name::TableName;
 
 pub(crate) use create::create;
+pub use head::Head;
 pub(crate) use log::parquet_damage;
 pub use notes::{Note, Notes};
 pub use snapshot::Snapshot;
 pub use spec::{CommitInfo, Committed, Scope, TableSpec, Txn, TxnRule, WriteOptions};
 pub use written::Written;
+
+use spec::Change;
+use written::Pending;
 
 /// A table of a lake. Clones are the same table.
 #[derive(Debug, Clone)]
@@ -85,6 +90,11 @@ impl Table {
         Snapshot::newest(&self.lake, &self.name).await
     }
 
+    /// The newest version of its log alone: all that adding rows and reading marks and notes takes.
+    pub async fn head(&self) -> Result<Head> {
+        Head::newest(&self.lake, &self.name).await
+    }
+
     /// The table as of a version.
     pub async fn snapshot_at(&self, version: Version) -> Result<Snapshot> {
         Snapshot::at(&self.lake, &self.name, version).await
@@ -94,9 +104,19 @@ impl Table {
     /// once. Columns are matched by name; a nullable one may be absent.
     pub async fn write(&self, input: Vec<SendableRecordBatchStream>, options: &WriteOptions) -> Result<Written> {
         let base = self.snapshot().await?;
+        let pending = self.encode(base.head().clone(), input, options).await?;
+        Ok(Written { pending, columns: base })
+    }
+
+    async fn encode(
+        &self,
+        base: Head,
+        input: Vec<SendableRecordBatchStream>,
+        options: &WriteOptions,
+    ) -> Result<Pending> {
         let files = encode::encode(&self.lake, (&base, &base), input, options).await?;
         crate::failpoint!("catalog.files.after");
-        Ok(Written::new(self.lake.clone(), base, files))
+        Ok(Pending::new(self.lake.clone(), base, files))
     }
 
     /// Adds rows once: looks for `txn`, writes, commits.
@@ -104,7 +124,7 @@ impl Table {
         self.append_noted(batches, txn, commit, None).await
     }
 
-    /// [`Table::append`] with a note that stands in the very commit of the rows, for [`Snapshot::notes`] to read. There may
+    /// [`Table::append`] with a note that stands in the very commit of the rows, for [`Head::notes`] to read. There may
     /// be a note without rows.
     pub async fn append_noted(
         &self,
@@ -113,16 +133,15 @@ impl Table {
         commit: &CommitInfo,
         note: Option<serde_json::Value>,
     ) -> Result<Committed> {
-        let snapshot = self.snapshot().await?;
-        if txn.is_done(snapshot.txn(&txn.app_id).await?) {
-            return Ok(Committed::Duplicate(snapshot.version()));
+        let head = self.head().await?;
+        if txn.is_done(head.txn(&txn.app_id).await?) {
+            return Ok(Committed::Duplicate(head.version()));
         }
         let schema = batches.first().map_or_else(|| self.schema(), RecordBatch::schema);
         let stream = futures::stream::iter(batches.into_iter().map(Ok));
         let input: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(schema, stream));
-        let mut written = self.write(vec![input], &WriteOptions::default()).await?;
-        written.note = note;
-        written.append(txn, commit).await
+        let pending = self.encode(head, vec![input], &WriteOptions::default()).await?;
+        commit::commit(Pending { note, ..pending }, Change::Append, &txn, commit).await
     }
 
     pub(super) fn lake(&self) -> &Lake {

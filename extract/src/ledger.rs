@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use catalog::{
-    CommitInfo, Committed, Date, Lake, Layer, Snapshot, SourceName, Table, TableName, Txn, TxnRule, Version,
+    CommitInfo, Committed, Date, Head, Lake, Layer, Snapshot, SourceName, Table, TableName, Txn, TxnRule, Version,
 };
 use jiff::Span;
 use serde_json::{Value, json};
@@ -95,12 +95,12 @@ pub struct DaySummary {
 impl Ledger {
     /// Reads what is known of the days from `since` on. The raw table must be there.
     pub async fn open(lake: &Lake, source: &Source, table: Table, since: Date) -> Result<Arc<Self>, Error> {
-        let snapshot = table.snapshot().await?;
+        let head = table.head().await?;
         let ledger = Arc::new(Self {
             lake: lake.clone(),
             source: source.name().clone(),
             definition: source.definition(),
-            table_id: snapshot.table_id()?,
+            table_id: head.table_id().to_owned(),
             table,
             state: Mutex::default(),
             reading: tokio::sync::Mutex::new(()),
@@ -135,9 +135,9 @@ impl Ledger {
     async fn read_from(&self, since: Date, every_days: i64) -> Result<(), Error> {
         let _one = self.reading.lock().await;
         let since = first_day(since, every_days);
-        let snapshot = self.table.snapshot().await?;
+        let head = self.table.head().await?;
         let stored = table::read(&self.lake, &self.source, &self.table_id, since, &self.copy_app_id()).await?;
-        let notes = snapshot.notes(&self.app_id(), stored.copied).await?;
+        let notes = head.notes(&self.app_id(), stored.copied).await?;
         let mut state = LedgerState { since: Some(since), copied: stored.copied, ..LedgerState::default() };
         let known = !stored.outcomes.is_empty();
         for (mark, outcome) in stored.outcomes {
@@ -146,7 +146,7 @@ impl Ledger {
         let told = known || (notes.complete && !notes.notes.is_empty());
         if stored.copied.is_none() && !told {
             // A lake of a time before outcomes, or one that lost them: the rows themselves say which keys were answered.
-            for outcome in rows::read(&snapshot, since, &self.definition).await? {
+            for outcome in rows::read(&self.table.snapshot().await?, since, &self.definition).await? {
                 state.news.push((0, outcome.clone()));
                 state.take(0, outcome);
             }
@@ -154,23 +154,23 @@ impl Ledger {
         for note in notes.notes {
             state.take_in(note.mark, read_note(note.mark, &note.note));
         }
-        state.version = Some(snapshot.version());
-        state.mark = snapshot.txn(&self.app_id()).await?;
+        state.version = Some(head.version());
+        state.mark = head.txn(&self.app_id()).await?;
         *self.state() = state;
         Ok(())
     }
 
-    /// Takes in what commits up to `snapshot` say. Costs the commits that came since the last time.
-    pub(crate) async fn catch_up(&self, snapshot: &Snapshot) -> Result<(), Error> {
+    /// Takes in what commits up to `head` say. Costs the commits that came since the last time.
+    pub(crate) async fn catch_up(&self, head: &Head) -> Result<(), Error> {
         let _one = self.reading.lock().await;
         let known = self.state().version;
-        let Some(known) = known.filter(|known| *known < snapshot.version()) else { return Ok(()) };
-        let notes = snapshot.notes_since(&self.app_id(), known).await?;
+        let Some(known) = known.filter(|known| *known < head.version()) else { return Ok(()) };
+        let notes = head.notes_since(&self.app_id(), known).await?;
         let mut state = self.state();
         for note in notes {
             state.take_in(note.mark, read_note(note.mark, &note.note));
         }
-        state.version = Some(snapshot.version());
+        state.version = Some(head.version());
         Ok(())
     }
 
@@ -194,15 +194,12 @@ impl Ledger {
 
     /// What of a key's rows is not in the table yet, and how many it has there. Rows are only read for a key that may have some:
     /// one that was asked for on that day before.
-    pub(crate) async fn only_new(
-        &self,
-        snapshot: &Snapshot,
-        dt: Date,
-        key: &str,
-        batch: &RecordBatch,
-    ) -> Result<(RecordBatch, u64), Error> {
+    pub(crate) async fn only_new(&self, dt: Date, key: &str, batch: &RecordBatch) -> Result<(RecordBatch, u64), Error> {
         let may_have_rows = self.get(dt, key).is_some_and(|state| state.closed.is_some() || state.last.rows > 0);
-        if may_have_rows { rows::only_new(snapshot, dt, key, batch).await } else { Ok((batch.clone(), 0)) }
+        if !may_have_rows {
+            return Ok((batch.clone(), 0));
+        }
+        rows::only_new(&self.table.snapshot().await?, dt, key, batch).await
     }
 
     /// The number of the newest commit with outcomes.
@@ -296,7 +293,7 @@ impl Ledger {
         why: &str,
         info: &CommitInfo,
     ) -> Result<Vec<KeyOutcome>, Error> {
-        self.catch_up(&self.table.snapshot().await?).await?;
+        self.catch_up(&self.table.head().await?).await?;
         let chosen: Vec<KeyOutcome> = self.outcomes().into_iter().filter(which).collect();
         let again: Vec<KeyOutcome> = chosen
             .iter()
@@ -338,7 +335,7 @@ impl Ledger {
             return Ok(());
         }
         loop {
-            self.catch_up(&self.table.snapshot().await?).await?;
+            self.catch_up(&self.table.head().await?).await?;
             if let Committed::Done(_) = self.commit(Vec::new(), outcomes, info).await? {
                 return Ok(());
             }
@@ -348,11 +345,10 @@ impl Ledger {
     /// Opens keys again whose rows are no longer in the table, and says how many: an older copy of it was restored, or files
     /// of it were removed. `dt` is the day whose rows are counted.
     pub(crate) async fn reopen_lost(&self, dt: Date, info: &CommitInfo) -> Result<usize, Error> {
-        let snapshot = self.table.snapshot().await?;
-        self.catch_up(&snapshot).await?;
+        self.catch_up(&self.table.head().await?).await?;
         let mut lost = self.behind();
         if lost.is_empty() {
-            lost = self.with_missing_rows(&snapshot, dt).await?;
+            lost = self.with_missing_rows(&self.table.snapshot().await?, dt).await?;
         }
         let again: Vec<KeyOutcome> =
             lost.into_iter().map(|last| reopened(last, "its rows are no longer in the table", info)).collect();

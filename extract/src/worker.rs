@@ -304,7 +304,7 @@ async fn share(
                 break;
             }
         }
-        open.ledger.catch_up(&open.table.snapshot().await?).await?;
+        open.ledger.catch_up(&open.table.head().await?).await?;
     }
     let mut extracted = pool.shared().stats.numbers();
     extracted.left = left;

@@ -20,14 +20,20 @@
 //! | a refusal (403, disk full) | this try was not stored | [`Error::Refused`], unless an earlier one is open |
 //! | still open after four such tries, or three minutes | not known | [`Error::Unknown`]; the next run finds it or does it |
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use delta_kernel::table_features::TableFeature;
 use deltalake::DeltaTableError;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake::checkpoints::create_checkpoint;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake::kernel::{Action, Transaction};
+use deltalake::logstore::LogStore as _;
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::table::config::TablePropertiesExt as _;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::error::{Access, Error, Result, find, is_refused};
 use crate::name::Layer;
@@ -35,11 +41,12 @@ use crate::schema::DT;
 use crate::store::{InDoubt, SyncFailed};
 use crate::{Version, failpoint};
 
+use super::head::Head;
 use super::race::{BROKEN_ROUNDS, lost_race, pause};
 use super::reshape::{self, Fit};
 use super::snapshot::{Snapshot, day_of};
 use super::spec::{Change, CommitInfo, Committed, Scope, Txn, TxnRule};
-use super::written::Written;
+use super::written::{Pending, Written};
 use super::{encode, log, notes};
 
 /// Rounds lost to other writers before giving up: with its pauses about a minute.
@@ -90,18 +97,18 @@ impl Written {
     /// Adds the rows to the table, once: [`Committed::Duplicate`] if the table's mark says that they
     /// are in it.
     pub async fn append(self, txn: Txn, info: &CommitInfo) -> Result<Committed> {
-        commit(self, Change::Append, &txn, info).await
+        commit(self.pending, Change::Append, &txn, info).await
     }
 
     /// Puts the rows in the place of those in `scope`. [`Committed::Duplicate`] if the same doing of
     /// this work is in the table, [`Committed::Conflict`] if another one came in since the writing began.
     pub async fn replace(self, scope: Scope, txn: Txn, info: &CommitInfo) -> Result<Committed> {
-        commit(self, Change::Replace(scope), &txn, info).await
+        commit(self.pending, Change::Replace(scope), &txn, info).await
     }
 }
 
 /// Commits the files, or says why not; then they are removed.
-async fn commit(written: Written, change: Change, txn: &Txn, info: &CommitInfo) -> Result<Committed> {
+pub(super) async fn commit(written: Pending, change: Change, txn: &Txn, info: &CommitInfo) -> Result<Committed> {
     check(&written, change)?;
     let name = written.base.table().clone();
     let base = written.base.txn(&txn.app_id).await?;
@@ -109,7 +116,7 @@ async fn commit(written: Written, change: Change, txn: &Txn, info: &CommitInfo) 
     let mut open: Option<Open> = None;
     let mut broken = 0;
     for round in 0..=ROUNDS {
-        let snapshot = match look(&written, open.as_ref()).await {
+        let snapshot = match look(&written, change, open.as_ref()).await {
             Ok(Look::Ours(version)) => {
                 tracing::debug!(%name, version, "the commit stands although its call failed");
                 return Ok(Committed::Done(version));
@@ -201,13 +208,17 @@ enum Look {
     /// Our commit, in this version.
     Ours(Version),
     /// Not ours; the newest version.
-    Others(Snapshot),
+    Others(Head),
 }
 
 /// Looks at the newest version, and for our own commit if a try of it is open.
-async fn look(written: &Written, open: Option<&Open>) -> Result<Look> {
+async fn look(written: &Pending, change: Change, open: Option<&Open>) -> Result<Look> {
     let name = written.base.table();
-    let snapshot = Snapshot::newest(&written.lake, name).await?;
+    let snapshot = match change {
+        // What goes is told from what is there.
+        Change::Replace(_) => Snapshot::newest(&written.lake, name).await?.head().clone(),
+        Change::Append => Head::newest(&written.lake, name).await?,
+    };
     if let Some(open) = open
         && let Some(version) =
             log::find_mark(&written.lake, name, &written.mark, open.after, snapshot.version()).await?
@@ -218,7 +229,7 @@ async fn look(written: &Written, open: Option<&Open>) -> Result<Look> {
 }
 
 /// What can be seen wrong before anything is tried.
-fn check(written: &Written, change: Change) -> Result<()> {
+fn check(written: &Pending, change: Change) -> Result<()> {
     let table = written.base.table();
     if written.shape.is_some() && change != Change::Replace(Scope::All) {
         return Err(Error::SchemaMismatch {
@@ -247,18 +258,18 @@ fn check(written: &Written, change: Change) -> Result<()> {
 
 /// One try to commit on `snapshot`.
 async fn attempt(
-    written: &Written,
-    snapshot: &Snapshot,
+    written: &Pending,
+    snapshot: &Head,
     change: Change,
     txn: &Txn,
     info: &CommitInfo,
 ) -> Result<Version, DeltaTableError> {
-    let state = snapshot.delta().snapshot()?;
     let mut actions: Vec<Action> = written.files.adds.iter().cloned().map(Action::Add).collect();
     let (mode, predicate) = match change {
         Change::Append => (SaveMode::Append, None),
         Change::Replace(scope) => {
-            for view in state.snapshot().try_log_data()?.iter() {
+            let files = snapshot.views().map_err(|error| DeltaTableError::GenericError { source: error.into() })?;
+            for view in files.iter() {
                 let inside = match scope {
                     Scope::All => true,
                     Scope::Day(day) => day_of(&view.partition_values_map()) == Some(day),
@@ -287,15 +298,54 @@ async fn attempt(
         .with_metadata(metadata)
         .with_max_retries(0)
         .with_cleanup_expired_logs(Some(false));
-    let commit = CommitBuilder::from(properties)
-        .with_actions(actions)
-        .build(Some(state as &dyn TableReference), snapshot.delta().log_store(), operation)
-        .await?;
-    Ok(commit.version())
+    let builder = CommitBuilder::from(properties).with_actions(actions);
+    let log = snapshot.log();
+    if let Some(state) = snapshot.state_with_files() {
+        let commit = builder.build(Some(state as &dyn TableReference), Arc::clone(log), operation).await?;
+        return Ok(commit.version());
+    }
+    // The library's own way reads all of the table's files, before and after.
+    check_writer(snapshot)?;
+    let prepared = builder.build(None, Arc::clone(log), operation).into_prepared_commit_future().await?;
+    let version = snapshot.version() + 1;
+    log.write_commit_entry(version, prepared.commit_or_bytes().clone(), Uuid::new_v4()).await?;
+    if (version + 1).is_multiple_of(snapshot.properties().checkpoint_interval().get()) {
+        checkpoint(written, version).await;
+    }
+    Ok(version)
+}
+
+/// Sums the log up. If that fails the rows stand all the same, and a later commit does it.
+async fn checkpoint(written: &Pending, version: Version) {
+    let name = written.base.table();
+    let summed_up = async {
+        let snapshot = Snapshot::at(&written.lake, name, version).await?;
+        let failed = |error| Error::delta(written.lake.uri().as_str(), Access::Write, name, error);
+        create_checkpoint(snapshot.delta(), None).await.map_err(failed)
+    };
+    if let Err(error) = summed_up.await {
+        tracing::warn!(%name, version, %error, "the log could not be summed up");
+    }
+}
+
+/// Refuses a table that another program gave features whose rules for writers are not known here. Those of versions up to 2,
+/// and the named ones of later versions, ask nothing of a program that adds rows of a table without such properties.
+fn check_writer(head: &Head) -> Result<(), DeltaTableError> {
+    let protocol = head.protocol();
+    let known = [TableFeature::AppendOnly, TableFeature::TimestampWithoutTimezone];
+    let unknown = match (protocol.min_writer_version(), protocol.writer_features()) {
+        (..=2, _) => return Ok(()),
+        (_, Some(features)) => features.iter().filter(|feature| !known.contains(feature)).cloned().collect(),
+        (_, None) => Vec::new(),
+    };
+    if protocol.min_writer_version() == 7 && unknown.is_empty() {
+        return Ok(());
+    }
+    Err(TransactionError::UnsupportedTableFeatures(unknown).into())
 }
 
 /// What every commit says about itself. Keys that Delta reserves would be dropped, hence the prefix.
-fn metadata(written: &Written, info: &CommitInfo, actions: usize) -> Vec<(String, Value)> {
+fn metadata(written: &Pending, info: &CommitInfo, actions: usize) -> Vec<(String, Value)> {
     let lineage: serde_json::Map<_, _> =
         info.lineage.iter().map(|(table, version)| (table.to_string(), json!(version))).collect();
     let mut metadata = vec![

@@ -29,7 +29,7 @@ use crate::lake::Lake;
 use crate::name::TableName;
 use crate::schema::{Align, DT};
 
-use super::snapshot::Snapshot;
+use super::head::Head;
 use super::spec::WriteOptions;
 
 /// An input of at least this many bytes in memory is worth several encoders.
@@ -48,12 +48,12 @@ pub(crate) struct Files {
 /// Writes all rows of `input` to files of the table of `base`, with the columns of `shape`.
 pub(crate) async fn encode(
     lake: &Lake,
-    (base, shape): (&Snapshot, &Snapshot),
+    (base, shape): (&Head, &Head),
     input: Vec<SendableRecordBatchStream>,
     options: &WriteOptions,
 ) -> Result<Files> {
     let name = base.table();
-    let config = config(shape, options)?;
+    let config = config(shape, options);
     let align = Align::new(name.clone(), shape.stored_schema());
     let encoders = options.encoders.max(1);
     let (to_encoders, batches) = mpsc::channel(encoders * 2);
@@ -71,7 +71,7 @@ pub(crate) async fn encode(
     drop(to_encoders);
 
     let encoders = if work.hold(PARALLEL_FROM).await { encoders } else { 1 };
-    let store = base.delta().object_store();
+    let store = base.object_store();
     let mut writers = JoinSet::new();
     for _ in 0..encoders {
         let writer = DeltaWriter::new(Arc::clone(&store), config.clone());
@@ -116,8 +116,8 @@ pub(crate) async fn encode(
 }
 
 /// Removes files that no commit names. What can't be removed is left to a vacuum.
-pub(crate) async fn remove(lake: &Lake, base: &Snapshot, files: &Files) {
-    let store = base.delta().object_store();
+pub(crate) async fn remove(lake: &Lake, base: &Head, files: &Files) {
+    let store = base.object_store();
     let paths: Vec<_> = files.adds.iter().map(|add| Ok(object_store::path::Path::from(add.path.as_str()))).collect();
     let mut removed = store.delete_stream(futures::stream::iter(paths).boxed());
     while let Some(result) = removed.next().await {
@@ -127,8 +127,8 @@ pub(crate) async fn remove(lake: &Lake, base: &Snapshot, files: &Files) {
     }
 }
 
-fn config(shape: &Snapshot, options: &WriteOptions) -> Result<WriterConfig> {
-    let properties = shape.state()?.table_config();
+fn config(shape: &Head, options: &WriteOptions) -> WriterConfig {
+    let properties = shape.properties();
     let stats: Option<Vec<String>> = properties
         .data_skipping_stats_columns
         .as_ref()
@@ -142,7 +142,7 @@ fn config(shape: &Snapshot, options: &WriteOptions) -> Result<WriterConfig> {
         parquet = parquet.set_column_statistics_enabled(ColumnPath::new(vec![column.clone()]), EnabledStatistics::Page);
     }
     let partition = if shape.is_partitioned() { vec![DT.to_owned()] } else { Vec::new() };
-    Ok(WriterConfig::new(
+    WriterConfig::new(
         schema,
         partition,
         Some(parquet.build()),
@@ -150,7 +150,7 @@ fn config(shape: &Snapshot, options: &WriteOptions) -> Result<WriterConfig> {
         Some(WRITE_BATCH),
         properties.num_indexed_cols(),
         stats,
-    ))
+    )
 }
 
 /// What readers and writers share.

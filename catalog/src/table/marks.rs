@@ -10,30 +10,24 @@ use crate::Version;
 use crate::cache::KnownMarks;
 use crate::error::Result;
 
+use super::head::Head;
 use super::notes;
-use super::snapshot::Snapshot;
 
 /// More commits than these are not followed one by one: the log is replayed, from its checkpoint.
 const FOLLOWED: Version = 64;
 
-impl Snapshot {
-    /// The mark that the newest commit of a piece of work left, if any.
-    pub async fn txn(&self, app_id: &str) -> Result<Option<i64>> {
-        find(self, app_id).await
-    }
-}
-
-async fn find(snapshot: &Snapshot, app_id: &str) -> Result<Option<i64>> {
-    let (cache, table_id, version) = (snapshot.lake().cache(), snapshot.table_id()?, snapshot.version());
-    let known = cache.marks(snapshot.table()).filter(|known| known.table_id == table_id);
+/// See [`Head::txn`].
+pub(super) async fn find(head: &Head, app_id: &str) -> Result<Option<i64>> {
+    let (cache, table_id, version) = (head.lake().cache(), head.table_id().to_owned(), head.version());
+    let known = cache.marks(head.table()).filter(|known| known.table_id == table_id);
     let mut known = match known {
         // An older snapshot than the one that is kept: nothing is known of the time between.
-        Some(known) if known.version > version => return snapshot.replay_txn(app_id).await,
+        Some(known) if known.version > version => return head.replay_txn(app_id).await,
         Some(known) if version - known.version <= FOLLOWED => known,
         _ => KnownMarks { table_id, version, marks: HashMap::new() },
     };
     for newer in known.version + 1..=version {
-        let Some(commit) = notes::read(snapshot, newer).await? else {
+        let Some(commit) = notes::read(head, newer).await? else {
             known.marks.clear();
             break;
         };
@@ -45,10 +39,10 @@ async fn find(snapshot: &Snapshot, app_id: &str) -> Result<Option<i64>> {
     let found = if let Some(found) = known.marks.get(app_id) {
         *found
     } else {
-        let found = snapshot.replay_txn(app_id).await?;
+        let found = head.replay_txn(app_id).await?;
         known.marks.insert(app_id.to_owned(), found);
         found
     };
-    cache.keep_marks(snapshot.table(), known);
+    cache.keep_marks(head.table(), known);
     Ok(found)
 }

@@ -12,7 +12,7 @@ use crate::Version;
 use crate::error::Result;
 use crate::path;
 
-use super::snapshot::Snapshot;
+use super::head::Head;
 
 /// The key of a note in a commit's info.
 pub(super) const KEY: &str = "elt.note";
@@ -67,25 +67,13 @@ pub(super) struct Commit {
     note: Value,
 }
 
-impl Snapshot {
-    /// The notes that commits of `app_id` left, those with a mark above `after`, the oldest first. The log is read from its
-    /// newest commit back to the first one that is known, so this costs what is new.
-    pub async fn notes(&self, app_id: &str, after: Option<i64>) -> Result<Notes> {
-        back_to(self, app_id, after).await
-    }
-
-    /// The notes that commits of `app_id` left after the table's version `since`, the oldest first.
-    pub async fn notes_since(&self, app_id: &str, since: Version) -> Result<Vec<Note>> {
-        self::since(self, app_id, since).await
-    }
-}
-
-async fn back_to(snapshot: &Snapshot, app_id: &str, after: Option<i64>) -> Result<Notes> {
+/// See [`Head::notes`].
+pub(super) async fn back_to(head: &Head, app_id: &str, after: Option<i64>) -> Result<Notes> {
     let mut notes = Vec::new();
-    let versions = futures::stream::iter((0..=snapshot.version()).rev());
+    let versions = futures::stream::iter((0..=head.version()).rev());
     let mut commits = std::pin::pin!(
         versions
-            .map(|version| async move { Ok::<_, crate::Error>((version, read(snapshot, version).await?)) })
+            .map(|version| async move { Ok::<_, crate::Error>((version, read(head, version).await?)) })
             .buffered(AHEAD)
     );
     while let Some((version, commit)) = commits.try_next().await? {
@@ -105,10 +93,10 @@ fn ordered(mut notes: Vec<Note>, complete: bool) -> Notes {
     Notes { notes, complete }
 }
 
-async fn since(snapshot: &Snapshot, app_id: &str, since: Version) -> Result<Vec<Note>> {
-    let versions = futures::stream::iter(since + 1..=snapshot.version());
-    let commits =
-        versions.map(|version| async move { Ok::<_, crate::Error>((version, read(snapshot, version).await?)) });
+/// See [`Head::notes_since`].
+pub(super) async fn since(head: &Head, app_id: &str, since: Version) -> Result<Vec<Note>> {
+    let versions = futures::stream::iter(since + 1..=head.version());
+    let commits = versions.map(|version| async move { Ok::<_, crate::Error>((version, read(head, version).await?)) });
     let commits: Vec<_> = commits.buffered(AHEAD).try_collect().await?;
     let note = |(version, commit): (Version, Option<Commit>)| {
         let commit = commit?;
@@ -117,10 +105,10 @@ async fn since(snapshot: &Snapshot, app_id: &str, since: Version) -> Result<Vec<
     Ok(commits.into_iter().filter_map(note).collect())
 }
 
-/// A commit of the snapshot's table; `None` if the log no longer has it.
-pub(super) async fn read(snapshot: &Snapshot, version: Version) -> Result<Option<Commit>> {
-    let lake = snapshot.lake();
-    let at = path::commit(snapshot.table(), version);
+/// A commit of the table; `None` if the log no longer has it.
+pub(super) async fn read(head: &Head, version: Version) -> Result<Option<Commit>> {
+    let lake = head.lake();
+    let at = path::commit(head.table(), version);
     let found = async { lake.store().get(&at).await?.bytes().await };
     let bytes = match found.await {
         Ok(bytes) => bytes,

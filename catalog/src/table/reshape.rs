@@ -7,22 +7,21 @@ use deltalake::kernel::{Action, MetadataExt as _};
 use crate::error::Result;
 use crate::schema::holds;
 
-use super::snapshot::Snapshot;
+use super::head::Head;
 use super::spec::{Change, Scope};
-use super::written::Written;
+use super::written::Pending;
 
 /// The metadata that gives a table the shape of a blank one: its columns, its split and its settings, under its own id.
-pub(super) fn metadata(of: &Snapshot, shape: &Snapshot) -> Result<Action, DeltaTableError> {
-    let id = of.delta().snapshot()?.metadata().id().to_owned();
-    Ok(Action::Metadata(shape.delta().snapshot()?.metadata().clone().with_table_id(id)?))
+pub(super) fn metadata(of: &Head, shape: &Head) -> Result<Action, DeltaTableError> {
+    Ok(Action::Metadata(shape.metadata().clone().with_table_id(of.table_id().to_owned())?))
 }
 
 /// Whether what was written on `written.base` may still be committed on `newest`, as far as columns and rows go.
-pub(super) fn still_fits(written: &Written, change: Change, newest: &Snapshot) -> Result<Fit> {
+pub(super) fn still_fits(written: &Pending, change: Change, newest: &Head) -> Result<Fit> {
     if newest.version() == written.base.version() {
         return Ok(Fit::Fits);
     }
-    let as_before = |of: &Snapshot| of.content_id(None);
+    let as_before = |of: &Head| of.content_id(None);
     if written.shape.is_some() {
         let alone = change == Change::Replace(Scope::All) && as_before(newest)? == as_before(&written.base)?;
         return Ok(if alone { Fit::Fits } else { Fit::RowsMoved });

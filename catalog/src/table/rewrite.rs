@@ -23,7 +23,7 @@ use crate::name::Layer;
 use super::create::{check_new, create_at};
 use super::snapshot::Snapshot;
 use super::spec::{TableSpec, WriteOptions};
-use super::written::Written;
+use super::written::{Pending, Written};
 use super::{Table, encode};
 
 impl Table {
@@ -41,9 +41,10 @@ impl Table {
         }
         let base = self.snapshot().await?;
         let shape = blank(self.lake(), spec).await?;
-        let files = encode::encode(self.lake(), (&base, &shape), input, options).await?;
+        let files = encode::encode(self.lake(), (base.head(), shape.head()), input, options).await?;
         crate::failpoint!("catalog.files.after");
-        Ok(Written { shape: Some(shape), ..Written::new(self.lake().clone(), base, files) })
+        let pending = Pending::new(self.lake().clone(), base.head().clone(), files);
+        Ok(Written { pending: Pending { shape: Some(shape.head().clone()), ..pending }, columns: shape })
     }
 }
 

@@ -13,35 +13,31 @@ use datafusion::datasource::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::{ident, lit};
 use datafusion::scalar::ScalarValue;
-use deltalake::kernel::{LogDataHandler, LogicalFileView};
-use deltalake::table::state::DeltaTableState;
-use deltalake::{DeltaTable, DeltaTableError};
+use deltalake::DeltaTable;
+use deltalake::kernel::LogDataHandler;
 use jiff::civil::Date;
 
 use crate::Version;
 use crate::cache::LoadedTable;
 use crate::day::days_since_epoch;
-use crate::digest::PartsHash;
 use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
 use crate::schema::DT;
 
-use super::log;
+use super::head::{Head, broken, content_of};
 
 /// A table as of one version.
 #[derive(Clone)]
 pub struct Snapshot {
-    lake: Lake,
-    name: TableName,
+    head: Head,
     table: Arc<DeltaTable>,
     provider: Arc<dyn TableProvider>,
-    version: Version,
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}", self.name, self.version)
+        self.head.fmt(f)
     }
 }
 
@@ -51,7 +47,9 @@ impl Snapshot {
         if let Some(known) = lake.cache().newest(name) {
             let mut table = DeltaTable::clone(&known.table);
             match table.update_incremental(None).await {
-                Ok(()) if table.version() == Some(known.version) => return Ok(Self::of(lake, name, known)),
+                Ok(()) if table.version() == Some(known.version) => {
+                    return Self::of(lake, name, known.table, known.provider);
+                }
                 Ok(()) => return Self::keep(lake, name, table).await,
                 // The log is not what it was: look at all of it.
                 Err(error) => tracing::debug!(%name, %error, "reading the whole log again"),
@@ -61,69 +59,59 @@ impl Snapshot {
         let mut table = lake.handle(name)?;
         match table.load().await {
             Ok(()) => Self::keep(lake, name, table).await,
-            Err(error) => Err(Self::broken(lake, name, error).await),
+            Err(error) => Err(broken(lake, name, error).await),
         }
     }
 
     /// The table as of `version`.
     pub(crate) async fn at(lake: &Lake, name: &TableName, version: Version) -> Result<Self> {
         let newest = Self::newest(lake, name).await?;
-        if version == newest.version {
+        if version == newest.version() {
             return Ok(newest);
         }
-        if version > newest.version {
+        if version > newest.version() {
             return Err(Error::NoSuchVersion { table: name.clone(), version });
         }
         let mut table = lake.handle(name)?;
         match table.load_version(version).await {
             Ok(()) if table.version() == Some(version) => Self::new(lake, name, table).await,
             Ok(()) => Err(Error::NoSuchVersion { table: name.clone(), version }),
-            Err(error) => Err(Self::broken(lake, name, error).await),
+            Err(error) => Err(broken(lake, name, error).await),
         }
     }
 
-    fn of(lake: &Lake, name: &TableName, loaded: LoadedTable) -> Self {
-        let LoadedTable { table, provider, version } = loaded;
-        Self { lake: lake.clone(), name: name.clone(), table, provider, version }
+    fn of(lake: &Lake, name: &TableName, table: Arc<DeltaTable>, provider: Arc<dyn TableProvider>) -> Result<Self> {
+        let state = table.snapshot().map_err(|e| Error::delta(lake.uri().as_str(), Access::Read, name, e))?.clone();
+        let head = Head::with_files(lake.clone(), name.clone(), table.log_store(), state);
+        Ok(Self { head, table, provider })
     }
 
     async fn keep(lake: &Lake, name: &TableName, table: DeltaTable) -> Result<Self> {
         let snapshot = Self::new(lake, name, table).await?;
-        let Self { table, provider, version, .. } = &snapshot;
-        let loaded = LoadedTable { table: Arc::clone(table), provider: Arc::clone(provider), version: *version };
-        lake.cache().remember(name, loaded);
+        let (table, provider) = (Arc::clone(&snapshot.table), Arc::clone(&snapshot.provider));
+        lake.cache().remember(name, LoadedTable { table, provider, version: snapshot.version() });
         Ok(snapshot)
     }
 
     pub(super) async fn new(lake: &Lake, name: &TableName, table: DeltaTable) -> Result<Self> {
         let provider = table.table_provider().with_session(Arc::new(lake.session().state())).build().await;
         let provider = provider.map_err(|e| Error::Read { table: name.clone(), source: e.into() })?;
-        let version = table.version().ok_or_else(|| Error::NoSuchTable(name.clone()))?;
-        Ok(Self {
-            lake: lake.clone(),
-            name: name.clone(),
-            table: Arc::new(table),
-            provider: Arc::new(provider),
-            version,
-        })
+        Self::of(lake, name, Arc::new(table), Arc::new(provider))
     }
 
-    /// What to say of a log that can't be read.
-    async fn broken(lake: &Lake, name: &TableName, error: DeltaTableError) -> Error {
-        match log::diagnose(lake, name).await {
-            Some(damage) => damage,
-            None => Error::delta(lake.uri().as_str(), Access::Read, name, error),
-        }
+    /// The log's side of it.
+    pub(super) fn head(&self) -> &Head {
+        &self.head
     }
 
     /// The table's name.
     pub fn table(&self) -> &TableName {
-        &self.name
+        self.head.table()
     }
 
     /// The version.
     pub fn version(&self) -> Version {
-        self.version
+        self.head.version()
     }
 
     /// The columns as [`Snapshot::provider`] gives them: `dt` included, strings as views.
@@ -131,22 +119,14 @@ impl Snapshot {
         self.provider.schema()
     }
 
-    /// [`Snapshot::txn`] by replaying the whole log: the library keeps nothing between two calls.
-    pub(super) async fn replay_txn(&self, app_id: &str) -> Result<Option<i64>> {
-        let found = self.state()?.transaction_version(self.table.log_store().as_ref(), app_id).await;
-        match found {
-            Ok(found) => Ok(found),
-            Err(error) => Err(Self::broken(&self.lake, &self.name, error).await),
-        }
+    /// See [`Head::txn`].
+    pub async fn txn(&self, app_id: &str) -> Result<Option<i64>> {
+        self.head.txn(app_id).await
     }
 
-    /// Delta's own id of the table: another one if the table was removed and made again.
-    pub fn table_id(&self) -> Result<String> {
-        Ok(self.state()?.metadata().id().to_owned())
-    }
-
-    pub(super) fn lake(&self) -> &Lake {
-        &self.lake
+    /// See [`Head::table_id`].
+    pub fn table_id(&self) -> &str {
+        self.head.table_id()
     }
 
     /// The table for DataFusion, pinned to this version.
@@ -156,8 +136,9 @@ impl Snapshot {
 
     /// Reads rows without SQL: all columns, or the named ones in that order.
     pub async fn scan(&self, columns: Option<&[&str]>) -> Result<SendableRecordBatchStream> {
-        let failed = |e: datafusion::error::DataFusionError| Error::Read { table: self.name.clone(), source: e.into() };
-        let frame = self.lake.session().read_table(Arc::clone(&self.provider)).map_err(failed)?;
+        let failed =
+            |e: datafusion::error::DataFusionError| Error::Read { table: self.table().clone(), source: e.into() };
+        let frame = self.head.lake().session().read_table(Arc::clone(&self.provider)).map_err(failed)?;
         let frame = match columns {
             Some(columns) => frame.select_columns(columns).map_err(failed)?,
             None => frame,
@@ -172,12 +153,13 @@ impl Snapshot {
         from: Date,
         equal: &[(&str, &str)],
     ) -> Result<SendableRecordBatchStream> {
-        let failed = |e: datafusion::error::DataFusionError| Error::Read { table: self.name.clone(), source: e.into() };
+        let failed =
+            |e: datafusion::error::DataFusionError| Error::Read { table: self.table().clone(), source: e.into() };
         let mut filter = ident(DT).gt_eq(lit(ScalarValue::Date32(Some(days_since_epoch(from)))));
         for (column, value) in equal {
             filter = filter.and(ident(*column).eq(lit(*value)));
         }
-        let frame = self.lake.session().read_table(Arc::clone(&self.provider)).map_err(failed)?;
+        let frame = self.head.lake().session().read_table(Arc::clone(&self.provider)).map_err(failed)?;
         let frame = frame.filter(filter).and_then(|frame| frame.select_columns(columns)).map_err(failed)?;
         frame.execute_stream().await.map_err(failed)
     }
@@ -214,7 +196,7 @@ impl Snapshot {
 
     /// Its files, from the lake's root, sorted: for readers that are no part of this program.
     pub fn file_paths(&self) -> Result<Vec<String>> {
-        let folder = crate::path::table(&self.name);
+        let folder = crate::path::table(self.table());
         let mut paths: Vec<_> = self.views()?.iter().map(|view| format!("{folder}/{}", view.path())).collect();
         paths.sort_unstable();
         Ok(paths)
@@ -222,7 +204,7 @@ impl Snapshot {
 
     /// The bytes of each of its files, as its log says, by their paths from the lake's root.
     pub(crate) fn file_sizes(&self) -> Result<Vec<(String, u64)>> {
-        let folder = crate::path::table(&self.name);
+        let folder = crate::path::table(self.table());
         let size = |bytes| u64::try_from(bytes).unwrap_or_default();
         Ok(self.views()?.iter().map(|view| (format!("{folder}/{}", view.path()), size(view.size()))).collect())
     }
@@ -232,9 +214,7 @@ impl Snapshot {
     /// chance: not those of a table that was removed and made again, nor of one that was restored from a copy and went another
     /// way. A commit that adds no row (a new column, an empty day) leaves it as it was.
     pub fn content_id(&self, day: Option<Date>) -> Result<String> {
-        let files = self.views()?;
-        let files = files.iter().filter(|view| day.is_none() || day_of(&view.partition_values_map()) == day);
-        self.id_of(files.map(|view| content_of(&view)).collect())
+        self.head.content_id(day)
     }
 
     /// [`Snapshot::content_id`] of each day that it has rows of, from one look at its files.
@@ -245,26 +225,13 @@ impl Snapshot {
                 days.entry(day).or_default().push(content_of(&view));
             }
         }
-        days.into_iter().map(|(day, files)| Ok((day, self.id_of(files)?))).collect()
-    }
-
-    fn id_of(&self, mut files: Vec<String>) -> Result<String> {
-        files.sort_unstable();
-        let mut hash = PartsHash::new();
-        std::iter::once(self.state()?.metadata().id())
-            .chain(files.iter().map(String::as_str))
-            .for_each(|part| hash.part(part));
-        Ok(hash.short_hex())
+        Ok(days.into_iter().map(|(day, files)| (day, self.head.id_of(files))).collect())
     }
 
     /// The smallest reader and writer version that Delta's protocol asks for.
     pub fn protocol(&self) -> Result<(i32, i32)> {
-        let protocol = self.state()?.protocol();
+        let protocol = self.head.protocol();
         Ok((protocol.min_reader_version(), protocol.min_writer_version()))
-    }
-
-    pub(crate) fn state(&self) -> Result<&DeltaTableState> {
-        self.table.snapshot().map_err(|e| self.failed(e))
     }
 
     pub(crate) fn delta(&self) -> &DeltaTable {
@@ -273,29 +240,20 @@ impl Snapshot {
 
     /// The columns as they are kept.
     pub(crate) fn stored_schema(&self) -> SchemaRef {
-        self.table.snapshot().map_or_else(|_| self.schema(), |state| state.snapshot().arrow_schema())
+        self.head.stored_schema()
     }
 
     pub(crate) fn is_partitioned(&self) -> bool {
-        self.table.snapshot().is_ok_and(|state| !state.metadata().partition_columns().is_empty())
+        self.head.is_partitioned()
     }
 
     /// What the log says of its files.
     fn views(&self) -> Result<LogDataHandler<'_>> {
-        self.state()?.snapshot().try_log_data().map_err(|e| self.failed(e))
-    }
-
-    fn failed(&self, error: DeltaTableError) -> Error {
-        Error::delta(self.lake.uri().as_str(), Access::Read, &self.name, error)
+        self.head.views()
     }
 }
 
 /// The day a file's rows belong to, by its partition values.
 pub(crate) fn day_of(partition: &HashMap<String, Option<String>>) -> Option<Date> {
     partition.get(DT)?.as_deref()?.parse().ok()
-}
-
-/// What tells a file from every other one.
-fn content_of(file: &LogicalFileView) -> String {
-    format!("{} {} {}", file.path(), file.size(), file.modification_time())
 }

@@ -9,6 +9,7 @@ use crate::id::fresh_id;
 use crate::lake::Lake;
 
 use super::encode::{self, Files};
+use super::head::Head;
 use super::snapshot::Snapshot;
 use super::uncommitted::UncommittedFiles;
 
@@ -17,11 +18,19 @@ use super::uncommitted::UncommittedFiles;
 #[must_use]
 #[derive(Debug)]
 pub struct Written {
+    pub(super) pending: Pending,
+    /// The table whose columns the files have.
+    pub(super) columns: Snapshot,
+}
+
+/// What a commit takes.
+#[derive(Debug)]
+pub(super) struct Pending {
     pub(super) lake: Lake,
     /// The table as it was when the writing began.
-    pub(super) base: Snapshot,
+    pub(super) base: Head,
     /// The shape that the table takes with these rows, if it is to be another one.
-    pub(super) shape: Option<Snapshot>,
+    pub(super) shape: Option<Head>,
     pub(super) files: Files,
     /// By this mark the commit is known again after a broken answer.
     pub(super) mark: String,
@@ -29,39 +38,41 @@ pub struct Written {
     pub(super) note: Option<serde_json::Value>,
 }
 
-impl Written {
-    pub(crate) fn new(lake: Lake, base: Snapshot, files: Files) -> Self {
+impl Pending {
+    pub(super) fn new(lake: Lake, base: Head, files: Files) -> Self {
         Self { lake, base, shape: None, files, mark: fresh_id(), note: None }
     }
 
+    /// Removes the files.
+    pub(super) async fn discard(self) {
+        encode::remove(&self.lake, &self.base, &self.files).await;
+    }
+}
+
+impl Written {
     /// The number of rows.
     pub fn rows(&self) -> u64 {
-        self.files.rows
+        self.pending.files.rows
     }
 
     /// The number of files.
     pub fn files(&self) -> usize {
-        self.files.adds.len()
+        self.pending.files.adds.len()
     }
 
     /// The size of the files.
     pub fn bytes(&self) -> u64 {
-        self.files.adds.iter().map(|add| u64::try_from(add.size).unwrap_or(0)).sum()
+        self.pending.files.adds.iter().map(|add| u64::try_from(add.size).unwrap_or(0)).sum()
     }
 
     /// Exactly these rows for DataFusion, with the columns and types that the table's own snapshots give.
     pub fn provider(&self) -> Result<Arc<dyn TableProvider>> {
-        Ok(Arc::new(UncommittedFiles::new(&self.lake, self.columns(), &self.files.adds)?))
-    }
-
-    /// The table whose columns the files have.
-    pub(super) fn columns(&self) -> &Snapshot {
-        self.shape.as_ref().unwrap_or(&self.base)
+        Ok(Arc::new(UncommittedFiles::new(&self.pending.lake, &self.columns, &self.pending.files.adds)?))
     }
 
     /// Removes the files.
     pub async fn discard(self) -> Result<()> {
-        encode::remove(&self.lake, &self.base, &self.files).await;
+        self.pending.discard().await;
         Ok(())
     }
 }

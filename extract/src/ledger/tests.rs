@@ -15,7 +15,7 @@ async fn ledger(name: &str, outcomes: &[(i64, &str, &str, Outcome)]) -> Ledger {
     let lake = Lake::open(&format!("memory://ledger-{name}"), "test").await.unwrap();
     let source = crate::source::tests::any();
     let table = lake.create(&source.table_spec()).await.unwrap();
-    let table_id = table.snapshot().await.unwrap().table_id().unwrap();
+    let table_id = table.head().await.unwrap().table_id().to_owned();
     Ledger {
         lake,
         source: source.name().clone(),
@@ -116,7 +116,7 @@ async fn outcomes_come_back_from_the_copy_and_from_the_log_alike() {
     for key in ["d", "e", "f"] {
         both.say(&[outcome(key, "2026-10-03", Outcome::Landed)], &info).await.unwrap();
     }
-    both.catch_up(&table.snapshot().await.unwrap()).await.unwrap();
+    both.catch_up(&table.head().await.unwrap()).await.unwrap();
     both.copy(&info).await.unwrap();
     let copied = lake.table(&name().unwrap()).await.unwrap().snapshot().await.unwrap();
     assert_eq!(copied.row_count().unwrap(), 6, "each is copied once");
@@ -133,11 +133,11 @@ async fn of_two_that_commit_by_turns_each_copies_each_outcome_once() {
     let open = || Ledger::open(&lake, &source, table.clone(), day("2026-10-03"));
     let (one, two) = (open().await.unwrap(), open().await.unwrap());
     for (turn, ledger) in [&one, &one, &two, &one, &two, &two].into_iter().enumerate() {
-        ledger.catch_up(&table.snapshot().await.unwrap()).await.unwrap();
+        ledger.catch_up(&table.head().await.unwrap()).await.unwrap();
         ledger.say(&[outcome(&format!("k{turn}"), "2026-10-03", Outcome::Landed)], &info).await.unwrap();
     }
     for ledger in [&one, &two] {
-        ledger.catch_up(&table.snapshot().await.unwrap()).await.unwrap();
+        ledger.catch_up(&table.head().await.unwrap()).await.unwrap();
         assert_eq!(ledger.outcomes().len(), 6);
     }
     one.copy(&info).await.unwrap();

@@ -173,7 +173,7 @@ impl<'a> Claims<'a> {
         for (other, _) in &meant {
             ledger.reach(other.dt, self.open.source.every_days()).await?;
         }
-        ledger.catch_up(&self.open.table.snapshot().await?).await?;
+        ledger.catch_up(&self.open.table.head().await?).await?;
         let wanted: HashSet<&str> = keys.iter().map(|key| key.value.as_str()).collect();
         for (other, life) in meant {
             let holder = Holder { run: other.run.clone(), dt: other.dt, is_sure: *life == Life::Seen && other.settled };

@@ -44,7 +44,7 @@ impl Day {
     /// Those of these tasks that have keys which neither ended nor failed since this run began. Keys of a task that the queue
     /// gave up, because every worker that took it died, have failed.
     pub(super) async fn left(&self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-        self.open.ledger.catch_up(&self.open.table.snapshot().await?).await?;
+        self.open.ledger.catch_up(&self.open.table.head().await?).await?;
         let left: Vec<Task> = tasks.into_iter().filter(|task| self.has_left(task)).collect();
         if left.is_empty() {
             return Ok(left);

@@ -75,8 +75,7 @@ impl OpenSource {
     /// One commit for all of `group`; says for each what landed through it.
     async fn land_group(&self, ctx: &Extractor, group: &[Waiting]) -> Result<Vec<Vec<Landed>>, Error> {
         for turn in 1..=TRIES {
-            let snapshot = self.table.snapshot().await?;
-            self.ledger.catch_up(&snapshot).await?;
+            self.ledger.catch_up(&self.table.head().await?).await?;
             let mut seen = HashSet::new();
             let (mut batches, mut outcomes, mut landed) = (Vec::new(), Vec::new(), Vec::new());
             for waiting in group {
@@ -86,7 +85,7 @@ impl OpenSource {
                         tracing::info!(key = key.value, "somebody else landed it meanwhile");
                         continue;
                     }
-                    let (batch, there) = self.ledger.only_new(&snapshot, *dt, &key.value, &staged.batch).await?;
+                    let (batch, there) = self.ledger.only_new(*dt, &key.value, &staged.batch).await?;
                     let set_aside = set_aside(&batch);
                     let new = KeyOutcome { rows: batch.num_rows() as u64, set_aside, ..staged.outcome.clone() };
                     // An outcome says what the table has of its key, not only what came last.

@@ -47,6 +47,13 @@ pub(super) struct FetchedMessage {
     failure: Option<TaskFailure>,
 }
 
+impl FetchedMessage {
+    /// The memory of what is to land.
+    pub(super) fn bytes(&self) -> usize {
+        self.fetched.iter().map(Fetched::bytes).sum()
+    }
+}
+
 impl WorkerContext {
     /// Asks for the keys of a message. What remains to be done comes back; nothing if the queue was told already. An error is
     /// one that stops the work.
@@ -185,7 +192,7 @@ impl Job<'_> {
     ) -> Result<(Vec<Fetched>, Option<TaskFailure>), TaskFailure> {
         let (pool, ledger) = (self.pool, &self.open.ledger);
         let task = &self.message.task;
-        let caught_up = async { ledger.catch_up(&self.open.table.snapshot().await?).await };
+        let caught_up = async { ledger.catch_up(&self.open.table.head().await?).await };
         caught_up.await.map_err(|error| pool.failure_of(self.message, error))?;
         let wanted: Vec<Key> = task.keys.iter().filter(|key| ledger.is_wanted(task.dt, key)).cloned().collect();
         if wanted.is_empty() {

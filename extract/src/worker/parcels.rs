@@ -30,6 +30,13 @@ pub(super) struct Fetched {
     pub(super) staged: Staged,
 }
 
+impl Fetched {
+    /// The memory of its rows.
+    pub(super) fn bytes(&self) -> usize {
+        self.staged.batch.get_array_memory_size()
+    }
+}
+
 /// Keys of one call, and who is told.
 pub(super) struct Waiting {
     pub(super) number: u64,
@@ -64,6 +71,6 @@ impl Landing {
 
 impl Waiting {
     fn bytes(&self) -> usize {
-        self.keys.iter().map(|key| key.staged.batch.get_array_memory_size()).sum()
+        self.keys.iter().map(Fetched::bytes).sum()
     }
 }

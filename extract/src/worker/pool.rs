@@ -1,6 +1,6 @@
 //! The hands of this process: each receives messages and asks for their keys; what they fetched lands behind their backs.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +27,10 @@ const QUEUE_TRIES: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(16);
 
-/// Tasks whose keys were fetched and that have not landed: beyond it hands wait.
-const MOST_ENDINGS: usize = 32;
+/// Tasks whose keys were fetched and that have not landed, and their bytes: beyond either hands wait. A commit takes as long for
+/// many tasks as for one, so a few hundred small ones may wait for it.
+const MOST_ENDINGS: usize = 256;
+const MOST_ENDING_BYTES: usize = 64 << 20;
 
 /// Those who work in this process.
 pub(super) struct WorkerPool {
@@ -96,12 +98,15 @@ impl WorkerPool {
         }
         drop(endings);
         let mut first_error = None;
+        let held = Arc::new(AtomicUsize::new(0));
+        let has_room =
+            |landing: usize| landing < hands.max(1) + MOST_ENDINGS && held.load(Ordering::Relaxed) < MOST_ENDING_BYTES;
         // The channel ends with the last hand; what it held then is still landed.
         loop {
             let ended = tokio::select! {
-                ending = fetched.recv(), if joined.len() < hands.max(1) + MOST_ENDINGS => {
+                ending = fetched.recv(), if has_room(joined.len()) => {
                     match ending {
-                        Some(ending) => drop(joined.spawn(Arc::clone(&self).land(ending))),
+                        Some(ending) => drop(joined.spawn(Arc::clone(&self).land(ending, Arc::clone(&held)))),
                         None if joined.is_empty() => break,
                         None => {}
                     }
@@ -123,9 +128,12 @@ impl WorkerPool {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Lands what a hand fetched.
-    async fn land(self: Arc<Self>, ending: FetchedMessage) -> Result<(), Error> {
+    /// Lands what a hand fetched; until then its bytes are `held`.
+    async fn land(self: Arc<Self>, ending: FetchedMessage, held: Arc<AtomicUsize>) -> Result<(), Error> {
+        let bytes = ending.bytes();
+        held.fetch_add(bytes, Ordering::Relaxed);
         let ended = self.shared.end(ending).await;
+        held.fetch_sub(bytes, Ordering::Relaxed);
         self.one_ended.notify_waiters();
         ended
     }

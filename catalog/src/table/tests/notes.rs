@@ -23,20 +23,20 @@ async fn notes_are_read_back_to_what_is_known() {
     }
     let snapshot = table.snapshot().await.unwrap();
     for known in [None, Some(0), Some(7), Some(24), Some(25), Some(99)] {
-        let notes = snapshot.notes("extract/t", known).await.unwrap();
+        let notes = snapshot.head().notes("extract/t", known).await.unwrap();
         let expected: Vec<i64> = (1..=25).filter(|mark| known.is_none_or(|known| *mark > known)).collect();
         assert!(notes.complete);
         assert_eq!(notes.notes.iter().map(|note| note.mark).collect::<Vec<_>>(), expected, "above {known:?}");
         assert!(notes.notes.iter().all(|note| note.note == json!({ "mark": note.mark })));
     }
     let since = notes_versions(&snapshot).await;
-    let later = snapshot.notes_since("extract/t", since[20]).await.unwrap();
+    let later = snapshot.head().notes_since("extract/t", since[20]).await.unwrap();
     assert_eq!(later.iter().map(|note| note.mark).collect::<Vec<_>>(), [22, 23, 24, 25]);
-    assert!(snapshot.notes("nobody", None).await.unwrap().notes.is_empty());
+    assert!(snapshot.head().notes("nobody", None).await.unwrap().notes.is_empty());
 }
 
 async fn notes_versions(snapshot: &Snapshot) -> Vec<Version> {
-    snapshot.notes("extract/t", None).await.unwrap().notes.iter().map(|note| note.version).collect()
+    snapshot.head().notes("extract/t", None).await.unwrap().notes.iter().map(|note| note.version).collect()
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn a_mark_is_the_same_by_the_kept_answer_and_by_the_whole_log() {
             let app_id = task(asked, 0).app_id;
             assert_eq!(
                 snapshot.txn(&app_id).await.unwrap(),
-                snapshot.replay_txn(&app_id).await.unwrap(),
+                snapshot.head().replay_txn(&app_id).await.unwrap(),
                 "{app_id} in round {round}"
             );
         }

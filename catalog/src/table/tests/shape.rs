@@ -138,7 +138,7 @@ async fn a_built_table_takes_another_shape_in_one_commit() {
         assert_eq!(pending.schema(), after.schema(), "checks saw the columns and types that readers see");
         assert_eq!(sql(after.provider().await.unwrap(), ask).await, ["x|1.5", "y|2.5"]);
         assert_eq!((after.is_partitioned(), after.txn(&build(2).app_id).await.unwrap()), (false, Some(2)));
-        assert_eq!(after.table_id().unwrap(), before.table_id().unwrap());
+        assert_eq!(after.table_id(), before.table_id());
         // Who read before reads on, and who asks for that version gets that shape.
         for old in [before, table.snapshot_at(1).await.unwrap()] {
             assert_eq!(rows_in(&old, &["id", "price", "dt"]).await, ["a|1|2026-10-01", "b|2|2026-10-02"]);
