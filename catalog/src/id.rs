@@ -8,12 +8,20 @@ use uuid::Uuid;
 /// A fresh identity: 32 hexadecimal digits, `UUIDv7` without its dashes, so that later ones sort behind earlier ones as far as
 /// the clock allows.
 pub fn fresh_id() -> String {
-    Uuid::now_v7().simple().to_string()
+    fresh().simple().to_string()
 }
 
 /// Random bits: 62 of 64, which is what a `UUIDv7` has behind its time.
 pub fn fresh_bits() -> u64 {
-    Uuid::now_v7().as_u64_pair().1
+    fresh().as_u64_pair().1
+}
+
+fn fresh() -> Uuid {
+    #[cfg(feature = "failpoints")]
+    if let Some(id) = crate::simulation::fresh() {
+        return id;
+    }
+    Uuid::now_v7()
 }
 
 /// A random number from 0 to 1, 1 left out: the jitter of waits that no seed has to repeat.

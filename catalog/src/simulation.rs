@@ -1,20 +1,29 @@
 //! Time and death as tests play them, so that a month of days takes seconds.
 //!
 //! A test of whole histories can't wait for real minutes and can't kill its own process. A thread that it gives a
-//! simulation (`enter`) has a clock of its own, which moves when somebody waits and by no other way, and a process that
+//! simulation (`enter`) has a clock of its own, which moves when everybody waits and by no other way, and a process that
 //! dies at a write of its choice: from there on its writes never return, and who plays the history drops it.
+//!
+//! What happens in such a thread hangs on its seed alone, as far as it is ours: identities and waits' jitter come from it, who
+//! waits wakes in the order of the clock, and what blocks (the disk, the queue's file) is done before anything else goes on,
+//! after a drawn number of turns of the others. Two things stay outside: answers of sockets, which are awaited with the clock
+//! standing still and come in the order in which the system delivers them, and what the engine reads on threads of its own
+//! while several tasks go on.
 //!
 //! Everywhere else, and in a build without the feature `failpoints`, [`sleep`] and [`Instant`] are tokio's own.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-#[cfg(feature = "failpoints")]
-pub(crate) use played::passed;
+use tokio::task::JoinError;
+
 #[cfg(feature = "failpoints")]
 pub use played::{
-    Death, Life, current_point, died, elapsed, enter, host, leave, live, now, set_host, set_now, write, written,
+    Death, Life, current_point, died, elapsed, enter, host, leave, live, now, runtime, seed, set_host, set_now, write,
+    written,
 };
+#[cfg(feature = "failpoints")]
+pub(crate) use played::{fresh, is_played, of_disk, passed};
 
 /// A moment of the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,18 +85,53 @@ pub async fn sleep_until(moment: Instant) {
     sleep(moment.saturating_duration_since(Instant::now())).await;
 }
 
+/// Does what blocks off the threads of async work.
+///
+/// # Errors
+/// If it panics, or the runtime is shut down before it begins.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    at_once(tokio::task::spawn_blocking(work)).await
+}
+
+/// Awaits what other threads do: in a simulation nothing else goes on meanwhile.
+pub async fn at_once<T>(work: impl Future<Output = T>) -> T {
+    #[cfg(feature = "failpoints")]
+    let work = played::at_once(work);
+    work.await
+}
+
+/// Awaits what comes from outside of the process, or from threads of the engine: in a simulation the clock stands still until
+/// it is there.
+pub async fn from_outside<T>(work: impl Future<Output = T>) -> T {
+    #[cfg(feature = "failpoints")]
+    let _outside = played::Outside::new();
+    work.await
+}
+
 #[cfg(feature = "failpoints")]
 mod played {
     use std::cell::RefCell;
+    use std::collections::BTreeMap;
+    use std::future::poll_fn;
+    use std::pin::{Pin, pin};
     use std::sync::Arc;
+    use std::task::{Context, Poll, Wake, Waker};
+    use std::thread::Thread;
     use std::time::Duration;
 
     use jiff::Timestamp;
+    use tokio::runtime::Runtime;
     use tokio::sync::Notify;
+    use uuid::Uuid;
 
-    /// Simulated time of a wait in a moment of real time, and the longest that one really waits.
-    const FASTER: u32 = 1_000;
-    const LONGEST: Duration = Duration::from_millis(200);
+    /// What other threads do takes less. If it does not, it needs something of this one.
+    const AT_ONCE: Duration = Duration::from_millis(500);
+
+    /// So often the disk is idle and nobody goes on before everybody is taken to wait.
+    const QUIET: u32 = 6;
+
+    /// Turns that others may have before somebody reaches the disk.
+    const TURNS: u64 = 3;
 
     /// Which write of a process is its last.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +162,29 @@ mod played {
         dead: bool,
         told: Arc<Notify>,
         point: Option<&'static str>,
+        /// What chance gives next, and how many identities it gave.
+        chance: u64,
+        identities: u64,
+        /// Who waits, by the moment at which it wakes and the order in which they lay down.
+        sleepers: BTreeMap<(Duration, u64), Waker>,
+        slept: u64,
+        /// How much is awaited that comes from outside.
+        outside: usize,
+        /// How much is awaited with everything else standing still.
+        alone: usize,
+        /// How often in a row the disk was seen to be idle and nobody did anything after it.
+        quiet: u32,
+    }
+
+    impl Played {
+        /// The next of a stream of numbers (`SplitMix64`).
+        fn draw(&mut self) -> u64 {
+            self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut it = self.chance;
+            it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            it ^ (it >> 31)
+        }
     }
 
     thread_local! {
@@ -125,7 +192,11 @@ mod played {
     }
 
     fn with<T>(work: impl FnOnce(&mut Played) -> T) -> Option<T> {
-        PLAYED.with_borrow_mut(|played| played.as_mut().map(work))
+        let work = |it: &mut Played| {
+            it.quiet = 0;
+            work(it)
+        };
+        PLAYED.try_with(|played| played.try_borrow_mut().ok()?.as_mut().map(work)).ok().flatten()
     }
 
     /// Gives this thread a clock that shows `now`.
@@ -141,6 +212,13 @@ mod played {
             dead: false,
             told: Arc::default(),
             point: None,
+            chance: 0,
+            identities: 0,
+            sleepers: BTreeMap::new(),
+            slept: 0,
+            outside: 0,
+            alone: 0,
+            quiet: 0,
         };
         PLAYED.set(Some(played));
     }
@@ -148,6 +226,62 @@ mod played {
     /// Gives this thread the real clock again.
     pub fn leave() {
         PLAYED.set(None);
+    }
+
+    /// Chance goes on from here.
+    pub fn seed(seed: u64) {
+        with(|it| it.chance = seed);
+    }
+
+    /// A runtime whose waits move the simulated clock: whenever nobody has anything else to do, the one that wakes first does.
+    ///
+    /// # Errors
+    /// If the system gives none.
+    pub fn runtime() -> std::io::Result<Runtime> {
+        // One thread for what blocks: it is done in the order in which it is asked for.
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).on_thread_park(idle).build()
+    }
+
+    /// The runtime has nothing to do.
+    fn idle() {
+        let quiet = PLAYED.with_borrow_mut(|played| {
+            let it = played.as_mut().filter(|it| it.outside == 0 && !it.sleepers.is_empty())?;
+            it.quiet += 1;
+            Some(it.quiet)
+        });
+        match quiet {
+            None => {}
+            // Whoever waited for the disk goes first, and so does who waits for those.
+            Some(..QUIET) => {
+                let (done, is_done) = std::sync::mpsc::channel();
+                drop(tokio::task::spawn_blocking(move || done.send(())));
+                let _ = is_done.recv_timeout(AT_ONCE);
+                drop(tokio::spawn(std::future::ready(())));
+            }
+            Some(_) => {
+                let first = with(|it| {
+                    let ((wakes, _), first) = it.sleepers.pop_first()?;
+                    it.elapsed = it.elapsed.max(wakes);
+                    Some(first)
+                });
+                if let Some(first) = first.flatten() {
+                    first.wake();
+                }
+            }
+        }
+    }
+
+    /// A fresh identity, if this thread has a simulation: the same in each play of a history.
+    pub(crate) fn fresh() -> Option<Uuid> {
+        with(|it| {
+            it.identities += 1;
+            let millisecond = (it.base + it.elapsed).as_millisecond();
+            let mut random = [0; 10];
+            random[..2].copy_from_slice(&it.identities.to_be_bytes()[6..]);
+            random[2..].copy_from_slice(&it.draw().to_be_bytes());
+            uuid::Builder::from_unix_timestamp_millis(u64::try_from(millisecond).unwrap_or_default(), &random)
+                .into_uuid()
+        })
     }
 
     /// What the clock shows, if this thread has one. No two looks see the same millisecond.
@@ -209,11 +343,14 @@ mod played {
     }
 
     fn die() {
-        with(|it| {
+        let told = with(|it| {
             it.dead = true;
-            it.told.notify_waiters();
-            it.told.notify_one();
+            Arc::clone(&it.told)
         });
+        if let Some(told) = told {
+            told.notify_waiters();
+            told.notify_one();
+        }
     }
 
     /// A write to the lake. It never returns if the process dies of it.
@@ -227,7 +364,7 @@ mod played {
             die();
             return std::future::pending().await;
         }
-        let done = work.await;
+        let done = of_disk(work).await;
         if let Some((_, true)) = fate {
             die();
             return std::future::pending().await;
@@ -235,18 +372,116 @@ mod played {
         done
     }
 
+    /// Asks the disk for something, after a few turns of whoever else has something to do.
+    pub(crate) async fn of_disk<T>(work: impl Future<Output = T>) -> T {
+        for _ in 0..with(|it| if it.alone > 0 { 0 } else { it.draw() % TURNS }).unwrap_or_default() {
+            tokio::task::yield_now().await;
+        }
+        at_once(work).await
+    }
+
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    pub(super) async fn at_once<T>(work: impl Future<Output = T>) -> T {
+        let mut work = pin!(tokio::task::unconstrained(work));
+        poll_fn(|context| {
+            if is_played() {
+                let _alone = Alone::new();
+                let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+                let begun = std::time::Instant::now();
+                while let Some(left) = AT_ONCE.checked_sub(begun.elapsed())
+                    && with(|it| it.dead) == Some(false)
+                {
+                    if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
+                        return Poll::Ready(done);
+                    }
+                    std::thread::park_timeout(left);
+                }
+            }
+            work.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Whether this thread has a simulation.
+    pub(crate) fn is_played() -> bool {
+        with(|_| ()).is_some()
+    }
+
+    /// Everything else stands still.
+    struct Alone;
+
+    impl Alone {
+        fn new() -> Self {
+            with(|it| it.alone += 1);
+            Self
+        }
+    }
+
+    impl Drop for Alone {
+        fn drop(&mut self) {
+            with(|it| it.alone = it.alone.saturating_sub(1));
+        }
+    }
+
+    /// Something is awaited that comes from outside.
+    pub(super) struct Outside;
+
+    impl Outside {
+        pub(super) fn new() -> Self {
+            with(|it| it.outside += 1);
+            Self
+        }
+    }
+
+    impl Drop for Outside {
+        fn drop(&mut self) {
+            with(|it| it.outside = it.outside.saturating_sub(1));
+        }
+    }
+
     pub(super) fn instant() -> Option<tokio::time::Instant> {
         with(|it| it.begin + it.elapsed)
     }
 
+    /// A wait.
+    struct Sleep {
+        place: (Duration, u64),
+    }
+
+    impl Future for Sleep {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            let waker = context.waker().clone();
+            let (wakes, _) = self.place;
+            // What was there before is dropped out here, and whatever it holds with it.
+            let waits = with(|it| (it.elapsed < wakes).then(|| it.sleepers.insert(self.place, waker)));
+            if waits.flatten().is_some() { Poll::Pending } else { Poll::Ready(()) }
+        }
+    }
+
+    impl Drop for Sleep {
+        fn drop(&mut self) {
+            let _gone = with(|it| it.sleepers.remove(&self.place));
+        }
+    }
+
     /// Whether there is a clock to wait by.
     pub(super) async fn sleep(time: Duration) -> bool {
-        let Some(wakes) = with(|it| it.elapsed.saturating_add(time)) else { return false };
-        tokio::time::sleep((time / FASTER).min(LONGEST)).await;
-        let overdue = with(|it| {
-            it.elapsed = it.elapsed.max(wakes);
-            it.life.patience.is_some_and(|patience| it.elapsed.saturating_sub(it.born) > patience)
+        let place = with(|it| {
+            it.slept += 1;
+            (it.elapsed.saturating_add(time), it.slept)
         });
+        let Some(place) = place else { return false };
+        Sleep { place }.await;
+        let overdue = with(|it| it.life.patience.is_some_and(|patience| it.elapsed.saturating_sub(it.born) > patience));
         if overdue == Some(true) {
             die();
             return std::future::pending().await;
@@ -262,11 +497,11 @@ mod played {
             Timestamp::from_second(1_790_000_000).unwrap()
         }
 
-        #[tokio::test]
-        async fn waits_move_the_clock_and_setting_it_moves_no_wait() {
+        #[test]
+        fn waits_move_the_clock_and_setting_it_moves_no_wait() {
             enter(start());
             let begun = super::super::Instant::now();
-            super::super::sleep(Duration::from_mins(10)).await;
+            runtime().unwrap().block_on(super::super::sleep(Duration::from_mins(10)));
             assert!(now().unwrap().duration_since(start()) >= jiff::SignedDuration::from_mins(10));
             set_now(start());
             assert!(now().unwrap().duration_since(start()) < jiff::SignedDuration::from_secs(1));
@@ -275,8 +510,8 @@ mod played {
             assert!(now().is_none());
         }
 
-        #[tokio::test]
-        async fn the_last_write_of_a_process_never_returns() {
+        #[test]
+        fn the_last_write_of_a_process_never_returns() {
             enter(start());
             for done in [false, true] {
                 live(Life { death: Some(Death { write: 2, done }), patience: None });
@@ -286,24 +521,57 @@ mod played {
                         write(async { written.push(number) }).await;
                     }
                 };
-                tokio::select! {
-                    () = work => panic!("it lives"),
-                    () = died() => {}
-                }
+                runtime().unwrap().block_on(async {
+                    tokio::select! {
+                        () = work => panic!("it lives"),
+                        () = died() => {}
+                    }
+                });
                 assert_eq!(written, if done { vec![1, 2] } else { vec![1] });
             }
             leave();
         }
 
-        #[tokio::test]
-        async fn who_waits_for_too_long_is_ended() {
+        #[test]
+        fn who_waits_for_too_long_is_ended() {
             enter(start());
             live(Life { death: None, patience: Some(Duration::from_mins(5)) });
-            tokio::select! {
-                () = super::super::sleep(Duration::from_mins(6)) => panic!("it lives"),
-                () = died() => {}
-            }
+            runtime().unwrap().block_on(async {
+                tokio::select! {
+                    () = super::super::sleep(Duration::from_mins(6)) => panic!("it lives"),
+                    () = died() => {}
+                }
+            });
             leave();
+        }
+
+        #[test]
+        fn who_waits_wakes_in_the_order_of_the_clock_and_nobody_while_something_comes_from_outside() {
+            let play = || {
+                enter(start());
+                seed(7);
+                let woken = std::sync::Mutex::new(Vec::new());
+                let waits = |minutes| {
+                    let woken = &woken;
+                    async move {
+                        super::super::sleep(Duration::from_mins(minutes)).await;
+                        of_disk(std::future::ready(())).await;
+                        woken.lock().unwrap().push((minutes, fresh().unwrap()));
+                    }
+                };
+                let answered = super::super::from_outside(async {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    elapsed()
+                });
+                let all = async { tokio::join!(answered, waits(3), waits(1), waits(2), super::super::blocking(|| 5)) };
+                let (answered, .., blocked) = runtime().unwrap().block_on(all);
+                assert_eq!((answered, blocked.unwrap()), (Duration::ZERO, 5));
+                leave();
+                woken.into_inner().unwrap()
+            };
+            let woken = play();
+            assert_eq!(woken.iter().map(|(minutes, _)| *minutes).collect::<Vec<_>>(), [1, 2, 3]);
+            assert_eq!(woken, play());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use catalog::run::{Event, HEARTBEAT_EVERY, RunLog};
-use tokio::time::Instant;
+use catalog::simulation::{Instant, sleep};
 
 use crate::clock;
 use crate::progress::{Amount, Progress};
@@ -34,7 +34,7 @@ impl Reporter {
         tokio::spawn(async move {
             let mut heard = Instant::now();
             loop {
-                tokio::time::sleep(EVENT_EVERY).await;
+                sleep(EVENT_EVERY).await;
                 let Some(latest) = latest.upgrade() else { return };
                 let taken = latest.lock().ok().and_then(|mut it| {
                     let latest = it.as_mut()?;

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use catalog::run::{self, Event, Process, RunLog, RunStatus, StepEnd, StepKind, StepPlan, StepStatus};
+use catalog::simulation::from_outside;
 use catalog::{Date, Lake, Requests, RunId, failpoint};
 use extract::{Cancel, Extractor};
 use load::{Enrichment, Llm, SyncTarget};
@@ -52,6 +53,8 @@ pub(crate) struct Request<'a> {
     pub workers: Workers,
     /// Where it shows how far it is.
     pub progress: Arc<Progress>,
+    /// Raised when it is to stop.
+    pub cancel: Cancel,
 }
 
 /// How a step ended, before it becomes an event.
@@ -180,7 +183,7 @@ struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     fn new(request: &'a Request<'a>, log: RunLog, id: RunId) -> anyhow::Result<Self> {
-        let cancel = Cancel::new();
+        let cancel = request.cancel.clone();
         let stopping = match request.workers {
             Workers::Own => "stopping: what is under way is handed back; run again to go on",
             Workers::External => "stopping: the tasks stay in the queue; run again to go on waiting",
@@ -232,7 +235,7 @@ impl<'a> Runner<'a> {
         let Request { project, lake, dt, .. } = *self.request;
         let builder =
             Builder { engine: &self.engine, lake, models: &project.models, dt, run: &self.id, now: clock::now() };
-        Ok(match builder.build(model).await? {
+        Ok(match from_outside(Box::pin(builder.build(model))).await? {
             transform::Outcome::View { checks: 0 } => Ended::new(StepStatus::Unchanged, "a view, up to date"),
             transform::Outcome::View { checks } => {
                 Ended::new(StepStatus::Unchanged, format!("a view, {checks} checks")).count("checks", checks)

@@ -9,11 +9,16 @@
 //! the engine. The clock and the death of a process are [`catalog::simulation`]'s, the lake lies in memory (`/dev/shm`) where
 //! there is such a place, and the site answers in the same thread, so that a run takes milliseconds.
 //!
+//! A history is the same each time it is played, as far as [`catalog::simulation`] goes: what is drawn, asked for, written and
+//! read hangs on its seed, but for a second of the clock here and there while the engine reads. Where several processes work at
+//! once, who comes first may still be the system's doing.
+//!
 //! `ONGGI_HISTORIES`, `ONGGI_DAYS` and `ONGGI_SEED` say how many, how long and which; `ONGGI_WITHOUT` leaves out operations
 //! by their names, separated by `;`. `ONGGI_STEPS` plays a history of one's own, as a failure prints it: names and seeds of
 //! operations, separated by `;`. A new operation is one line in `operation.rs`, which says how; what was found once and is
 //! mended stands in `found.rs`.
 
+mod bodies;
 mod damage;
 mod draw;
 mod files;
@@ -21,6 +26,7 @@ mod found;
 mod history;
 mod laws;
 mod operation;
+mod others;
 mod sabotage;
 mod site;
 mod stale_days;

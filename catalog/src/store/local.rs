@@ -346,7 +346,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
     location: &Path,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work).await?.map_err(|e| describe(e, location))
+    crate::simulation::blocking(work).await?.map_err(|e| describe(e, location))
 }
 
 fn describe(error: io::Error, location: &Path) -> Error {

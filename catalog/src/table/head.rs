@@ -19,6 +19,7 @@ use crate::digest::PartsHash;
 use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
+use crate::simulation::at_once;
 
 use super::snapshot::{Snapshot, day_of};
 use super::{log, marks, notes};
@@ -56,7 +57,7 @@ impl Head {
         };
         if let Some(known) = lake.cache().head(name) {
             let version = known.version();
-            match known.update(log.engine(None), None).await {
+            match at_once(known.update(log.engine(None), None)).await {
                 Ok(state) => {
                     if state.version() != version {
                         lake.cache().remember_head(name, &state);
@@ -68,7 +69,7 @@ impl Head {
             }
             lake.cache().forget_head(name);
         }
-        match LazyState::try_new(log.as_ref(), None).await {
+        match at_once(LazyState::try_new(log.as_ref(), None)).await {
             Ok(state) => {
                 let state = Arc::new(state);
                 lake.cache().remember_head(name, &state);
@@ -120,7 +121,7 @@ impl Head {
             let snapshot = Snapshot::at(&self.lake, &self.name, self.version).await?;
             return Box::pin(snapshot.head().replay_txn(app_id)).await;
         };
-        match state.transaction_version(self.log.as_ref(), app_id).await {
+        match at_once(state.transaction_version(self.log.as_ref(), app_id)).await {
             Ok(found) => Ok(found),
             Err(error) => Err(broken(&self.lake, &self.name, error).await),
         }

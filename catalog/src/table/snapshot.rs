@@ -24,6 +24,7 @@ use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
 use crate::schema::DT;
+use crate::simulation::at_once;
 
 use super::head::{Head, broken, content_of};
 
@@ -46,7 +47,7 @@ impl Snapshot {
     pub(crate) async fn newest(lake: &Lake, name: &TableName) -> Result<Self> {
         if let Some(known) = lake.cache().newest(name) {
             let mut table = DeltaTable::clone(&known.table);
-            match table.update_incremental(None).await {
+            match at_once(table.update_incremental(None)).await {
                 Ok(()) if table.version() == Some(known.version) => {
                     return Self::of(lake, name, known.table, known.provider);
                 }
@@ -57,7 +58,7 @@ impl Snapshot {
             lake.cache().forget(name);
         }
         let mut table = lake.handle(name)?;
-        match table.load().await {
+        match at_once(table.load()).await {
             Ok(()) => Self::keep(lake, name, table).await,
             Err(error) => Err(broken(lake, name, error).await),
         }
@@ -73,7 +74,7 @@ impl Snapshot {
             return Err(Error::NoSuchVersion { table: name.clone(), version });
         }
         let mut table = lake.handle(name)?;
-        match table.load_version(version).await {
+        match at_once(table.load_version(version)).await {
             Ok(()) if table.version() == Some(version) => Self::new(lake, name, table).await,
             Ok(()) => Err(Error::NoSuchVersion { table: name.clone(), version }),
             Err(error) => Err(broken(lake, name, error).await),
@@ -94,7 +95,8 @@ impl Snapshot {
     }
 
     pub(super) async fn new(lake: &Lake, name: &TableName, table: DeltaTable) -> Result<Self> {
-        let provider = table.table_provider().with_session(Arc::new(lake.session().state())).build().await;
+        let provider = table.table_provider().with_session(Arc::new(lake.session().state()));
+        let provider = at_once(async { provider.build().await }).await;
         let provider = provider.map_err(|e| Error::Read { table: name.clone(), source: e.into() })?;
         Self::of(lake, name, Arc::new(table), Arc::new(provider))
     }

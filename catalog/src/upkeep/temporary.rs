@@ -22,7 +22,7 @@ pub(super) struct LocalFile {
 impl LocalFile {
     pub(super) async fn remove(&self) -> Result<()> {
         let path = self.path.clone();
-        let removed = tokio::task::spawn_blocking(move || fs::remove_file(path)).await;
+        let removed = crate::simulation::blocking(move || fs::remove_file(path)).await;
         match removed.map_err(std::io::Error::from).flatten() {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -44,7 +44,7 @@ pub(super) async fn find(lake: &Lake, upkeep: &Upkeep) -> Vec<LocalFile> {
         search(&root, cutoff, &uri, &mut found);
         found
     };
-    tokio::task::spawn_blocking(search).await.unwrap_or_default()
+    crate::simulation::blocking(search).await.unwrap_or_default()
 }
 
 /// Removes folders of runs that nothing is left in. No listing of the store shows an empty folder, so they are not counted.
@@ -61,7 +61,7 @@ pub(super) async fn sweep_run_folders(lake: &Lake, upkeep: &Upkeep) {
             }
         }
     };
-    let _ = tokio::task::spawn_blocking(sweep).await;
+    let _ = crate::simulation::blocking(sweep).await;
 }
 
 /// What can't be looked at holds nothing that could be removed.

@@ -1,10 +1,11 @@
 //! The step that extracts a source: with hands of its own, or by workers that it waits for.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use catalog::CommitInfo;
 use catalog::run::StepStatus;
+use catalog::simulation::{Instant, from_outside, sleep};
 use extract::heartbeat::{self, Health, Role};
 use extract::ledger::Ledger;
 use extract::outcome::{KeyOutcome, Outcome};
@@ -32,7 +33,7 @@ const NAMED: usize = 5;
 impl Runner<'_> {
     pub(super) async fn extract(&mut self, source: &Source) -> anyhow::Result<Ended> {
         let Request { project, lake, dt, .. } = *self.request;
-        let keys = keys::keys(&self.engine, lake, project, source).await?;
+        let keys = from_outside(Box::pin(keys::keys(&self.engine, lake, project, source))).await?;
         if keys.is_empty() {
             // Models read the table also when nothing is in it.
             let _ = lake.create(&source.table_spec()).await?;
@@ -41,7 +42,7 @@ impl Runner<'_> {
         if self.request.refetch {
             self.refetch(source).await?;
         }
-        let due = extract::worker::due(lake, source, dt, &keys).await?;
+        let due = from_outside(Box::pin(extract::worker::due(lake, source, dt, &keys))).await?;
         if let (true, Some((newest, next))) = (due.due.is_empty(), due.fresh)
             && newest < dt
         {
@@ -206,7 +207,7 @@ async fn watch(lake: catalog::Lake, progress: Arc<Progress>) {
     let mut said: Option<Instant> = None;
     let mut told = Vec::new();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        sleep(LOOK_EVERY).await;
         // Who can't look says nothing; the run itself will say why.
         let Ok(workers) = heartbeat::workers(&lake, clock::now()).await else { continue };
         let living: Vec<_> = workers.iter().filter(|worker| worker.health == Health::Lives).collect();

@@ -8,6 +8,10 @@ pub(super) const ZONE: &str = "Asia/Seoul";
 /// Days between two fetches of the source of shelves; that of items is daily.
 pub(super) const SHELVES_EVERY: i32 = 2;
 
+/// The folder of another project that writes into the same lake, and the keys of its own source.
+pub(super) const OTHER: &str = "other";
+pub(super) const NOTES: [&str; 2] = ["n1", "n2"];
+
 /// A project, as far as it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a thing that is in the files or not")]
@@ -59,22 +63,10 @@ impl Files {
 
     /// Writes them.
     pub(super) fn write(&self, folder: &Path, site: &str) {
-        let put = |name: &str, text: String| {
-            let path = folder.join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        put("identity.key", "a key that only this test knows".to_owned());
-        put(
-            "onggi.toml",
-            format!(
-                "[project]\nname = \"shop\"\ntimezone = \"{ZONE}\"\nsources = \"sources\"\nmodels = \"sql\"\n\
-                 [identity]\nkey = \"file:identity.key\"\n[queue]\nvisibility_seconds = 600\n\
-                 [hosts.\"shop.example\"]\nurl = \"{site}\"\nrate = 1000000\n"
-            ),
-        );
+        common(folder, site);
         let areas: Vec<String> = self.areas.iter().map(|area| format!("\"{area}\"")).collect();
         put(
+            folder,
             "sources/shelves.toml",
             self.source(
                 "shelves",
@@ -88,6 +80,7 @@ impl Files {
             .stars
             .map_or_else(String::new, |column| format!("\n{column} = {{ path = \"/stars\", type = \"int64\" }}"));
         put(
+            folder,
             "sources/items.toml",
             self.source(
                 "items",
@@ -99,8 +92,23 @@ impl Files {
             ),
         );
         for (name, text) in self.models() {
-            put(&format!("sql/{name}.sql"), text);
+            put(folder, &format!("sql/{name}.sql"), text);
         }
+    }
+
+    /// Writes those of the other project: a source of its own, one area of the shelves, and what it makes of its own.
+    pub(super) fn write_other(&self, folder: &Path, site: &str) {
+        common(folder, site);
+        let fields = "title = { path = \"/name\", type = \"string\" }";
+        let (every, areas) = (format!("{SHELVES_EVERY}d"), self.areas.iter().take(1));
+        let areas: Vec<String> = areas.map(|area| format!("\"{area}\"")).collect();
+        let shelves = self.source("shelves", &every, &format!("list = [{}]", areas.join(", ")), fields);
+        put(folder, "sources/shelves.toml", shelves);
+        put(folder, "sources/notes.toml", self.source("notes", "1d", &format!("list = {NOTES:?}"), fields));
+        let notes = "-- materialize: partition\n-- key: dt, note\n\
+                     select $dt as dt, _key as note, count(*) as items from raw.notes where dt = $dt and _error is null\n\
+                     group by _key\n";
+        put(folder, "sql/marts/notes.sql", notes.to_owned());
     }
 
     fn source(&self, name: &str, every: &str, keys: &str, fields: &str) -> String {
@@ -171,4 +179,24 @@ impl Files {
             ("marts/top", "-- materialize: table\nselect max(items) as most from marts.cheap\n".to_owned()),
         ]
     }
+}
+
+fn put(folder: &Path, name: &str, text: String) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// What both projects have.
+fn common(folder: &Path, site: &str) {
+    put(folder, "identity.key", "a key that only this test knows".to_owned());
+    put(
+        folder,
+        "onggi.toml",
+        format!(
+            "[project]\nname = \"shop\"\ntimezone = \"{ZONE}\"\nsources = \"sources\"\nmodels = \"sql\"\n\
+             [identity]\nkey = \"file:identity.key\"\n[queue]\nvisibility_seconds = 600\n\
+             [hosts.\"shop.example\"]\nurl = \"{site}\"\nrate = 1000000\n"
+        ),
+    );
 }

@@ -5,11 +5,31 @@ use super::operation::{AT_LAST, NEXT_DAY, OPERATIONS, Operation, WELL};
 use super::tally::Tally;
 
 /// What was found, and the steps that showed it.
-const FOUND: &[(&str, &str)] = &[(
-    "a worker filed what a site showed under the day of a run that was killed days before",
-    "run today 1; the next day comes 1; run killed 15; the next day comes 2; the next day comes 3; \
-     run whose tasks a worker does 1",
-)];
+const FOUND: &[(&str, &str)] = &[
+    (
+        "a worker filed what a site showed under the day of a run that was killed days before",
+        "run today 1; the next day comes 1; run killed 15; the next day comes 2; the next day comes 3; \
+         run whose tasks a worker does 1",
+    ),
+    (
+        "what somebody restored was taken for the doing of the upkeep after it",
+        "run today 1; the lake is copied 1; the lake is restored 1; an upkeep by hand 1",
+    ),
+    (
+        "a table that somebody restored was taken for one that a run moved below a step that failed",
+        "run today 1; the lake is copied 1; a check is added that fails 1; \
+         a built table is restored from the lake's copy 4; run today 1",
+    ),
+    (
+        "a run that is stopped hands back what it holds, and the next one goes on at once",
+        "run that is stopped, then run 1; the next day comes 1; run that is stopped, then run 2",
+    ),
+    (
+        "two projects on one lake leave each other alone",
+        "run of another project on the lake 1; run today 1; an upkeep by hand 1; the next day comes 1; \
+         run killed 15; run of another project on the lake 2; run today 2; a healthy run at last 1",
+    ),
+];
 
 /// Steps as text: the name of each and its seed, separated by `;`.
 pub(super) fn text(steps: &[Step]) -> String {

@@ -3,6 +3,8 @@
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use catalog::simulation;
+
 use super::draw::Draw;
 use super::laws::{Broken, Law};
 use super::operation::{AT_LAST, NEXT_DAY, OPERATIONS, Operation, WELL};
@@ -17,6 +19,19 @@ pub(super) struct Step {
     /// Its own seed.
     pub seed: u64,
 }
+
+/// The history that is played twice.
+const SAME: u64 = 3;
+
+/// What is left out of it: where several processes work at once, a look at what another one wrote may take the system a moment
+/// longer or shorter, and the clock, or who comes first, with it.
+const SEVERAL: [&str; 5] = [
+    "two runs at once",
+    "two runs at once in containers",
+    "two runs and a worker in containers",
+    "run whose tasks a worker does",
+    "run whose tasks a worker with older files does",
+];
 
 /// How long it may take to make one history small.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -65,6 +80,7 @@ pub(super) fn play(steps: &[Step], tally: &mut Tally) -> Option<(usize, Broken)>
     let mut world = World::new();
     for (number, step) in steps.iter().enumerate() {
         let state = world.states();
+        simulation::seed(step.seed);
         let played =
             std::panic::catch_unwind(AssertUnwindSafe(|| (step.operation.play)(&mut world, &mut Draw::new(step.seed))));
         let broken = match played {
@@ -79,7 +95,9 @@ pub(super) fn play(steps: &[Step], tally: &mut Tally) -> Option<(usize, Broken)>
                 Some(Broken::new(Law::NothingPanics, text.unwrap_or_default()))
             }
         };
+        tally.trace(format!("{}, after {}", step.operation.name, world.did()));
         if broken.is_some() || number + 1 == steps.len() {
+            tally.trace(world.tables.in_words());
             tally.ended(&world);
         }
         if let Some(broken) = broken {
@@ -87,6 +105,22 @@ pub(super) fn play(steps: &[Step], tally: &mut Tally) -> Option<(usize, Broken)>
         }
     }
     None
+}
+
+#[test]
+fn a_history_is_the_same_each_time_it_is_played() {
+    super::in_threads(1, &|| {
+        let steps = drawn(SAME, 5, &SEVERAL.map(str::to_owned));
+        let [one, other] = [0, 1].map(|_| {
+            let mut tally = Tally::default();
+            let broken = play(&steps, &mut tally).map(|(place, broken)| format!("{place}: {}", broken.how));
+            (broken, tally)
+        });
+        for (one, other) in one.1.traced().iter().zip(other.1.traced()) {
+            assert_eq!(one, other);
+        }
+        assert_eq!((one.0, one.1.traced().len()), (other.0, other.1.traced().len()));
+    });
 }
 
 /// The few steps that still break the same law, and how.

@@ -9,6 +9,7 @@ use catalog::Date;
 use jiff::ToSpan;
 use serde_json::Value;
 
+use super::bodies;
 use super::files::SHELVES_EVERY;
 use super::site::List;
 use super::tables::{Row, Tables, is_set_aside, item, number, text, time};
@@ -44,6 +45,8 @@ pub(super) enum Law {
     AskedAgain,
     /// Who needs a file that is damaged says so.
     DamageIsTold,
+    /// Bodies that could not be read are kept as far as the rules go, and no longer.
+    BodiesByTheRules,
     /// Nothing panics.
     NothingPanics,
 }
@@ -64,6 +67,7 @@ impl Law {
             Self::Readable => "the lake can be read",
             Self::AskedAgain => "what is opened again is asked for",
             Self::DamageIsTold => "a damaged file is told",
+            Self::BodiesByTheRules => "unreadable bodies are kept by the rules",
             Self::NothingPanics => "nothing panics",
         }
     }
@@ -107,7 +111,11 @@ pub(super) fn always(world: &World, seen: &Seen<'_>) -> Result<(), Broken> {
         nothing_twice(table, seen.after)?;
         no_false_day(world, table, seen)?;
     }
-    Ok(())
+    for table in ["raw.notes", "marts.notes"] {
+        raw_stays(table, seen)?;
+        nothing_twice(table, seen.after)?;
+    }
+    bodies::by_the_rules(world, seen.after)
 }
 
 /// What must be true after a run that ended by itself.
@@ -149,7 +157,7 @@ fn counted(rows: &[Row]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for row in rows {
         // A column that came later is no other row.
-        let name = ["_key", "dt", "_payload", "_error", "_task", "_fetched_at"].map(|column| text(row, column));
+        let name = ["_key", "note", "dt", "_payload", "_error", "_task", "_fetched_at"].map(|column| text(row, column));
         *counts.entry(name.join(" | ")).or_insert(0) += 1;
     }
     counts

@@ -11,13 +11,15 @@ use catalog::simulation::Death;
 use jiff::ToSpan;
 use serde_json::json;
 
+use super::bodies;
 use super::damage::Part;
 use super::draw::Draw;
 use super::laws::{self, Broken, Law, Seen};
+use super::others;
 use super::site::Condition;
-use super::tables::READ;
+use super::tables::{BESIDE, READ};
 use super::truth;
-use super::verbs;
+use super::verbs::{self, looked_again};
 use super::world::{End, How, World};
 
 /// Something that happens.
@@ -121,6 +123,9 @@ pub(super) static OPERATIONS: &[Operation] = &[
         let workers = vec![verbs::Hand { host: Some("w1".to_owned()), is_older: false }];
         perform(world, &How { jobs: jobs(draw), hosts, workers, ..How::default() })
     }),
+    run("run that is stopped", 2, others::stopped),
+    run("run that is stopped, then run", 2, others::stopped_then_run),
+    run("run of another project on the lake", 3, others::other_project),
     change("keys are opened again", 2, verbs::retry_some),
     change("an upkeep by hand", 2, verbs::upkeep),
     // The site.
@@ -269,7 +274,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         if from.is_dir() {
             lose(world, "")?;
             copy(&from, &world.in_lake(""));
-            for table in READ {
+            for table in READ.into_iter().chain(BESIDE) {
                 world.tables.forget(table);
             }
             world.asof = None;
@@ -420,6 +425,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// Runs the project and holds what came of it against the laws.
 pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
+    looked_again(world)?;
     // Longer than a task of a dead process is hidden from others.
     world.pass(11);
     let was_healthy = world.is_healthy() && world.damage.now().is_empty();
@@ -429,7 +435,8 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
         Ok(after) => after,
         Err(error) => return unopened(world, &end, &error),
     };
-    let healthy = was_healthy && world.is_healthy();
+    let was_stopped = world.was_stopped();
+    let healthy = was_healthy && world.is_healthy() && !was_stopped;
     let seen = Seen { before: &world.tables, after: &after, healthy, quiet };
     laws::always(world, &seen)?;
     (world.was_killed, world.quiet) = (false, None);
@@ -445,6 +452,10 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
         End::Ran(ran) => {
             for ran in &ran {
                 laws::after_run(world, ran, &seen, how.stale)?;
+                bodies::are_kept(world, how, ran, &after)?;
+                if was_stopped && ran.is_done() {
+                    return Err(Broken::new(Law::ExitCodeTrue, "exit 0 of a run that was told to stop"));
+                }
             }
             if how.stale || !how.select.is_empty() {
                 // It says nothing about today's keys.
@@ -465,7 +476,7 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
 }
 
 /// The lake can't be opened: so it was for the run, which says so, or it is the run's fault.
-fn unopened(world: &mut World, end: &End, error: &anyhow::Error) -> Result<bool, Broken> {
+pub(super) fn unopened(world: &mut World, end: &End, error: &anyhow::Error) -> Result<bool, Broken> {
     if !world.damage.is_below(&world.in_lake("_onggi")) {
         return Err(Broken::new(Law::Readable, format!("{error:#}")));
     }

@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use catalog::Date;
+use extract::Cancel;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -61,6 +62,11 @@ pub(super) enum Condition {
 }
 
 impl Condition {
+    /// Whether what is answered can't be read.
+    pub(super) fn spoils(self) -> bool {
+        matches!(self, Self::Garbage | Self::Renamed | Self::CutShort)
+    }
+
     /// Whether everything that is asked for is there to be had.
     pub(super) fn is_well(self) -> bool {
         matches!(self, Self::Well | Self::EndsWith404 | Self::RobotsGarbage | Self::RobotsGone)
@@ -90,6 +96,12 @@ pub(super) struct State {
     pub asked: u64,
     /// Which ones.
     pub asked_for: BTreeSet<List>,
+    /// Every path that was asked for, in order.
+    pub paths: Vec<String>,
+    /// Bodies that can't be read, by the list that they were served for.
+    pub spoilt: BTreeMap<List, BTreeSet<String>>,
+    /// Who asks is told to stop at this request, counted from 1.
+    pub stopping: Option<(u64, Cancel)>,
     /// The process that asks dies at this request, counted from 1.
     pub deadly: Option<u64>,
     under_way: BTreeMap<List, Vec<Value>>,
@@ -137,6 +149,9 @@ impl Site {
                 denied: BTreeSet::new(),
                 asked: 0,
                 asked_for: BTreeSet::new(),
+                paths: Vec::new(),
+                spoilt: BTreeMap::new(),
+                stopping: None,
                 deadly: None,
                 under_way: BTreeMap::new(),
             }),
@@ -207,6 +222,7 @@ impl Site {
 
     fn answer(&self, path: &str) -> Answer {
         let mut state = self.state();
+        state.paths.push(path.to_owned());
         if path == "/robots.txt" {
             return match state.condition {
                 Condition::RobotsFails => Answer::Text(503, "later".into()),
@@ -226,9 +242,18 @@ impl Site {
             self.killed.notify_one();
             return Answer::Never;
         }
+        if let Some((_, cancel)) = state.stopping.as_ref().filter(|(at, _)| *at == state.asked) {
+            cancel.cancel();
+        }
         let Some((list, page)) = asked_for(path) else { return Answer::Text(404, "no such path".into()) };
         state.asked_for.insert(list.clone());
-        state.list(&list, page)
+        let is_sick = state.only.as_ref().is_none_or(|only| *only == list.1);
+        let is_spoilt = is_sick && state.condition.spoils();
+        let answer = state.list(&list, page);
+        if let (true, Answer::Json(_, body) | Answer::Text(_, body)) = (is_spoilt, &answer) {
+            state.spoilt.entry(list).or_default().insert(body.clone());
+        }
+        answer
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::in_threads;
-use super::world::{End, How, Ran, World};
+use super::world::{End, How, Ran, World, runtime};
 use crate::args::{Global, RunArgs, Workers};
 use crate::exit::Exit;
 use crate::{lake_state, wire};
@@ -17,7 +17,7 @@ fn ran(world: &mut World, stale: bool) -> Ran {
 
 /// What `onggi plan --stale` says: days, names and actions.
 fn planned(world: &World) -> Vec<[String; 3]> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime();
     let lines = runtime.block_on(async {
         let folder = world.folder().to_owned();
         let global = Global { project: folder, config: None, lake: None, json: false, quiet: true, log: String::new() };

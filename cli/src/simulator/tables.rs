@@ -28,6 +28,9 @@ pub(super) const READ: [&str; 9] = [
     "marts.top",
 ];
 
+/// Those that are read beside them: nobody's data, and another project's.
+pub(super) const BESIDE: [&str; 3] = ["ops.unreadable", "raw.notes", "marts.notes"];
+
 /// What stood in a table's log: names, sizes and times of its files.
 type Log = Vec<(String, u64, Option<SystemTime>)>;
 
@@ -37,6 +40,8 @@ pub(super) struct Tables {
     seen: BTreeMap<&'static str, (Log, Vec<Row>)>,
     /// Those that are there and can't be read, and why. Their rows are those that were seen last.
     broken: BTreeMap<&'static str, String>,
+    /// Somebody touched the lake's files since they were read.
+    touched: bool,
 }
 
 impl Tables {
@@ -47,7 +52,7 @@ impl Tables {
     pub(super) async fn read(folder: &Path, lake: &Lake, engine: &Engine, before: &Self) -> anyhow::Result<Self> {
         let none = Models::parse(Vec::new()).map_err(|_| anyhow::anyhow!("no models are no problem"))?;
         let mut tables = Self::default();
-        for name in READ {
+        for name in READ.into_iter().chain(BESIDE) {
             let log = log(&folder.join("lake").join(name.replace('.', "/")).join("_delta_log"));
             if log.is_empty() {
                 continue;
@@ -80,14 +85,34 @@ impl Tables {
 
     /// Looks at each table again, also at those whose log does not move.
     pub(super) fn read_again(&mut self) {
+        self.touched = true;
         for (log, _) in self.seen.values_mut() {
             log.clear();
         }
     }
 
+    /// Whether somebody touched the lake's files since they were read, so that what they are now is nobody's doing.
+    pub(super) fn are_touched(&self) -> bool {
+        self.touched
+    }
+
     /// The rows of a table; none if it is not there.
     pub(super) fn rows(&self, name: &str) -> &[Row] {
         self.seen.get(name).map_or(&[], |(_, rows)| rows)
+    }
+
+    /// All rows, sorted, but for the moments in them.
+    pub(super) fn in_words(&self) -> String {
+        let row = |row: &Row| {
+            let lasting = row.iter().filter(|(_, value)| !value.as_str().is_some_and(is_moment));
+            Value::Object(lasting.map(|(name, value)| (name.clone(), value.clone())).collect()).to_string()
+        };
+        let table = |(name, (_, rows)): (&&str, &(Log, Vec<Row>))| {
+            let mut rows: Vec<String> = rows.iter().map(row).collect();
+            rows.sort_unstable();
+            format!("{name}\n{}", rows.join("\n"))
+        };
+        self.seen.iter().map(table).collect::<Vec<_>>().join("\n")
     }
 
     /// Whether a table is there.
@@ -102,6 +127,7 @@ impl Tables {
 
     /// Forgets a table.
     pub(super) fn forget(&mut self, name: &str) {
+        self.touched = true;
         self.seen.remove(name);
     }
 }
@@ -129,6 +155,11 @@ fn log(folder: &Path) -> Log {
         .collect();
     log.sort();
     log
+}
+
+/// Whether a text is a moment, and not only a day.
+fn is_moment(text: &str) -> bool {
+    text.parse::<Timestamp>().is_ok()
 }
 
 /// A column as text; empty if it has no value.

@@ -17,6 +17,8 @@ pub(super) struct Tally {
     /// Runs, and real milliseconds in runs and in looks.
     runs: u64,
     spent: (u128, u128),
+    /// A line a step of the last history, by which two plays of it are compared.
+    trace: Vec<String>,
 }
 
 impl Tally {
@@ -31,6 +33,16 @@ impl Tally {
                 }
             }
         }
+    }
+
+    /// What became of a step of the history that is played.
+    pub(super) fn trace(&mut self, line: String) {
+        self.trace.push(line);
+    }
+
+    /// The lines of [`Tally::trace`].
+    pub(super) fn traced(&self) -> &[String] {
+        &self.trace
     }
 
     /// A history ended.

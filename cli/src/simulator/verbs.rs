@@ -10,11 +10,12 @@ use extract::Cancel;
 use extract::heartbeat::Role;
 use extract::worker::Until;
 
+use super::bodies;
 use super::damage::files;
 use super::draw::Draw;
-use super::laws::{Broken, Law, trouble};
+use super::laws::{self, Broken, Law, Seen, trouble};
 use super::operation::{jobs, perform};
-use super::tables::text;
+use super::tables::{READ, Tables, text};
 use super::world::{How, Ran, World, global, runtime};
 use crate::args::{Retry, Upkeep};
 use crate::exit::{self, Exit};
@@ -67,8 +68,34 @@ async fn once(project: &Path, lake: &Path, stop: &Cancel) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Looks at the lake as it is now: what was damaged, restored or lost since the last look is no doing of what comes next. False
+/// if it can't be opened because of a damage.
+pub(super) fn looked_again(world: &mut World) -> Result<bool, Broken> {
+    if !world.tables.are_touched() {
+        return Ok(true);
+    }
+    match world.look() {
+        Ok(now) => {
+            laws::always(world, &Seen { before: &world.tables, after: &now, healthy: false, quiet: false })?;
+            world.tables = now;
+            Ok(true)
+        }
+        Err(_) if world.damage.is_below(&world.in_lake("_onggi")) => Ok(false),
+        Err(error) => Err(Broken::new(Law::Readable, format!("{error:#}"))),
+    }
+}
+
+/// The first of these tables whose rows are not those that were seen before, though both times it could be read.
+pub(super) fn moved(world: &World, after: &Tables, of: &[&'static str]) -> Option<&'static str> {
+    let is_broken = |table: &str| [&world.tables, after].iter().any(|tables| tables.broken().contains_key(table));
+    of.iter().copied().find(|table| !is_broken(table) && after.rows(table) != world.tables.rows(table))
+}
+
 /// `onggi retry`, and that it changes no row.
 fn retry(world: &mut World, args: &Retry) -> Result<bool, Broken> {
+    if !looked_again(world)? {
+        return Ok(true);
+    }
     let runtime = runtime();
     simulation::live(simulation::Life::default());
     world.damage.moment(world.now());
@@ -83,10 +110,8 @@ fn retry(world: &mut World, args: &Retry) -> Result<bool, Broken> {
         Err(error) => return Err(Broken::new(Law::HealthyIsDone, format!("retry: {}", exit::render(&error)))),
     }
     let after = world.look().map_err(|error| Broken::new(Law::Readable, format!("{error:#}")))?;
-    for table in ["raw.shelves", "raw.items"] {
-        if after.rows(table) != world.tables.rows(table) {
-            return Err(Broken::new(Law::NothingLost, format!("retry changed rows of {table}")));
-        }
+    if let Some(table) = moved(world, &after, &["raw.shelves", "raw.items"]) {
+        return Err(Broken::new(Law::NothingLost, format!("retry changed rows of {table}")));
     }
     world.tables = after;
     Ok(true)
@@ -191,6 +216,9 @@ pub(super) fn old_day_by_name(world: &mut World, draw: &mut Draw) -> Result<bool
 
 /// `onggi upkeep`, dry or not: a dry one touches nothing, and the other takes nothing that anybody reads.
 pub(super) fn upkeep(world: &mut World, draw: &mut Draw) -> Result<bool, Broken> {
+    if !looked_again(world)? {
+        return Ok(true);
+    }
     let lake = world.in_lake("");
     world.damage.age(&lake);
     let keep_days = [1, 2, 7][usize::try_from(draw.below(3)).unwrap()];
@@ -223,8 +251,12 @@ pub(super) fn upkeep(world: &mut World, draw: &mut Draw) -> Result<bool, Broken>
     if let Some((table, why)) = after.broken().iter().find(|(table, _)| !world.is_damaged_table(table)) {
         return Err(Broken::new(Law::Readable, format!("after an upkeep: {table}: {why}")));
     }
-    if let Some(table) = super::tables::READ.iter().find(|table| after.rows(table) != world.tables.rows(table)) {
+    let kept: Vec<&'static str> = READ.into_iter().chain(["raw.notes", "marts.notes"]).collect();
+    if let Some(table) = moved(world, &after, &kept) {
         return Err(Broken::new(Law::NothingLost, format!("an upkeep changed the rows of {table}")));
+    }
+    if world.damage.now().is_empty() {
+        bodies::are_gone(world, &after, keep_days)?;
     }
     world.tables = after;
     Ok(true)

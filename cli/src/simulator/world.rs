@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use super::damage::Damage;
 use super::draw::Draw;
-use super::files::{Files, ZONE};
+use super::files::{Files, NOTES, OTHER, ZONE};
 use super::site::Site;
 use super::tables::Tables;
 use super::tally::STATES;
@@ -27,8 +27,7 @@ use crate::report::{RunReport, Status};
 use crate::verb::check;
 use crate::{clock, exit, lake_state, wire};
 
-/// No run of this small project needs as much of its own time. Waits move the clock, and idle hands go on waiting while the disk
-/// of a busy machine is slow: so it is far more than any run should need.
+/// No run of this small project needs as much of its own time, and the machine's slowness is no part of it.
 const PATIENCE: Duration = Duration::from_hours(6);
 
 /// How a run is made.
@@ -50,6 +49,10 @@ pub(super) struct How {
     pub refetch: bool,
     /// The steps that are named; all if none.
     pub select: Vec<String>,
+    /// The request at which it is told to stop.
+    pub stop: Option<u64>,
+    /// Whether it is the other project of the lake that is run.
+    pub other: bool,
     /// Who does its tasks; the run itself if nobody.
     pub workers: Vec<Hand>,
 }
@@ -58,7 +61,7 @@ impl How {
     /// Whether a second one of a day that is done finds nothing to do.
     pub(super) fn is_plain(&self) -> bool {
         let whole = !self.stale && !self.refetch && self.dt.is_none() && self.select.is_empty();
-        whole && self.death.is_none() && self.deadly.is_none()
+        whole && self.death.is_none() && self.deadly.is_none() && self.stop.is_none() && !self.other
     }
 }
 
@@ -174,6 +177,10 @@ impl World {
             named: BTreeSet::new(),
             names: 0,
         };
+        for note in NOTES {
+            let items = (0..3).map(|_| world.item()).collect();
+            world.site.state().lists.insert(("notes".to_owned(), note.to_owned()), items);
+        }
         for (area, shelves) in [("north", 3), ("south", 2)] {
             for _ in 0..shelves {
                 world.add_shelf(area);
@@ -253,6 +260,18 @@ impl World {
         self.site.state().lists.keys().filter(|(source, _)| source == "items").cloned().collect()
     }
 
+    /// What processes did so far, in a few words.
+    pub(super) fn did(&self) -> String {
+        let mut paths = self.site.state().paths.clone();
+        paths.sort_unstable();
+        format!("{} runs, the last of which asked for {}", self.runs, paths.join(" "))
+    }
+
+    /// Whether the last run was told to stop.
+    pub(super) fn was_stopped(&self) -> bool {
+        self.site.state().stopping.as_ref().is_some_and(|(_, told)| told.is_cancelled())
+    }
+
     /// Whether the site has everything and nothing in the files is meant to fail.
     pub(super) fn is_healthy(&self) -> bool {
         let state = self.site.state();
@@ -287,8 +306,11 @@ impl World {
         let begun = std::time::Instant::now();
         self.site.state().day = how.dt.unwrap_or(self.today());
         self.site.state().deadly = how.deadly;
+        let told = Cancel::new();
+        self.site.state().stopping = how.stop.map(|at| (at, told.clone()));
         self.site.state().asked = 0;
         self.site.state().asked_for.clear();
+        self.site.state().paths.clear();
         self.damage.moment(self.now());
         self.said.lock().unwrap().clear();
         simulation::live(Life { death: how.death, patience: Some(PATIENCE) });
@@ -297,13 +319,13 @@ impl World {
         let ended = runtime.block_on(async {
             self.site.serve();
             let runs = hosts.into_iter().enumerate().map(|(number, host)| {
-                let folder = self.folder().to_owned();
+                let (folder, told) = (self.folder().to_owned(), told.clone());
                 async move {
                     if host.is_none() {
                         // Two people don't press a key in the same second; two containers are started in it.
                         simulation::sleep(Duration::from_secs(2) * u32::try_from(number).unwrap()).await;
                     }
-                    on(host, Box::pin(once(folder, how))).await
+                    on(host, Box::pin(once(folder, how, told))).await
                 }
             });
             let stop = Cancel::new();
@@ -407,7 +429,7 @@ async fn on<T>(host: Option<String>, work: impl Future<Output = T>) -> T {
 }
 
 pub(super) fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    simulation::runtime().unwrap()
 }
 
 pub(super) fn global(folder: &Path) -> Global {
@@ -415,7 +437,7 @@ pub(super) fn global(folder: &Path) -> Global {
 }
 
 /// What `onggi run` does, in this process.
-async fn once(folder: PathBuf, how: &How) -> Ran {
+async fn once(folder: PathBuf, how: &How, told: Cancel) -> Ran {
     let progress = Arc::new(Progress::kept());
     let today = clock::today(&jiff::tz::TimeZone::get(ZONE).unwrap());
     let args = RunArgs {
@@ -428,8 +450,9 @@ async fn once(folder: PathBuf, how: &How) -> Ran {
         workers: if how.workers.is_empty() { Workers::Own } else { Workers::External },
     };
     let ran = async {
-        let global = global(&folder);
-        let reports = crate::verb::run::reported(&global, &args, Arc::clone(&progress)).await?;
+        let mut global = global(&if how.other { folder.join(OTHER) } else { folder.clone() });
+        global.lake = how.other.then(|| folder.join("lake").display().to_string());
+        let reports = crate::verb::run::reported(&global, &args, Arc::clone(&progress), told).await?;
         let lake = wire::lake(&crate::project::Project::open(&global)?, &global).await?;
         let mut steps = Vec::new();
         for report in &reports {

@@ -114,6 +114,7 @@ async fn one_run(
         jobs: usize::from(project.config.crawl.jobs),
         workers: Workers::Own,
         progress: Arc::new(Progress::new(global.quiet)),
+        cancel: extract::Cancel::new(),
     };
     run(&request).await
 }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use catalog::simulation::from_outside;
+use extract::Cancel;
+
 use crate::args::{Global, RunArgs};
 use crate::clock;
 use crate::exit::Exit;
@@ -21,11 +24,12 @@ const NAMED: usize = 5;
 /// # Errors
 /// If the run cannot begin: a wrong file, a lake that cannot be opened. Failed steps are in the report.
 pub(crate) async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
-    let reports = reported(global, args, Arc::new(Progress::new(global.quiet))).await?;
+    let reports = reported(global, args, Arc::new(Progress::new(global.quiet)), Cancel::new()).await?;
     Ok(reports.iter().map(|report| report.status).max().unwrap_or(Status::Done).into())
 }
 
-/// As [`run`], telling `progress`; gives the report of each day that was run, of which there are several or none for `--stale`.
+/// As [`run`], telling `progress`, until `cancel` is raised; gives the report of each day that was run, of which there are
+/// several or none for `--stale`.
 ///
 /// # Errors
 /// As [`run`].
@@ -33,6 +37,7 @@ pub(crate) async fn reported(
     global: &Global,
     args: &RunArgs,
     progress: Arc<Progress>,
+    cancel: Cancel,
 ) -> anyhow::Result<Vec<RunReport>> {
     let project = check::checked(global)?;
     let lake = wire::lake(&project, global).await?;
@@ -48,12 +53,13 @@ pub(crate) async fn reported(
         jobs: usize::from(args.jobs.unwrap_or(project.config.crawl.jobs)),
         workers: args.workers,
         progress,
+        cancel,
     };
     if args.stale {
         return stale(&request, global).await;
     }
     let report = day(&request, global).await?;
-    if let Some(line) = lake_state::stale_line(&lake_state::look(&project, &lake).await?) {
+    if let Some(line) = lake_state::stale_line(&from_outside(Box::pin(lake_state::look(&project, &lake))).await?) {
         request.progress.line(&line);
     }
     upkeep::when_due(&project, &lake, &request.progress).await;
@@ -78,7 +84,8 @@ async fn stale(request: &Request<'_>, global: &Global) -> anyhow::Result<Vec<Run
         }
         for (dt, models) in days {
             let select: Vec<String> = models.iter().map(ToString::to_string).collect();
-            let request = Request { dt, select: &select, progress: Arc::clone(&request.progress), ..*request };
+            let (progress, cancel) = (Arc::clone(&request.progress), request.cancel.clone());
+            let request = Request { dt, select: &select, progress, cancel, ..*request };
             reports.push(day(&request, global).await?);
         }
     }

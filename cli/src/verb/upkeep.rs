@@ -79,7 +79,7 @@ async fn keep_up(
     }
     let report = upkeep::upkeep(lake, &settings).await?;
     let now = clock::now();
-    let folders = tokio::task::spawn_blocking(move || folders::free(&std::env::temp_dir(), now, dry_run)).await?;
+    let folders = catalog::simulation::blocking(move || folders::free(&std::env::temp_dir(), now, dry_run)).await?;
     Ok((report, folders))
 }
 

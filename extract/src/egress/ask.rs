@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use catalog::simulation::from_outside;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use tokio::task::JoinHandle;
@@ -71,7 +72,7 @@ pub(crate) async fn ask(
         }
         Ok::<_, reqwest::Error>(Answer { status, headers, body, is_cut })
     }));
-    match tokio::time::timeout(timeout, &mut task.0).await {
+    match from_outside(tokio::time::timeout(timeout, &mut task.0)).await {
         Err(_) => Err(AskError::Late(timeout)),
         Ok(Err(_)) => Err(AskError::Broken("the request broke off")),
         Ok(Ok(Err(error))) => Err(trouble(&error)),
