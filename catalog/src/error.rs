@@ -9,6 +9,7 @@ use std::io;
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 
+use crate::address::without_user;
 use crate::name::{Layer, TableName};
 
 mod access;
@@ -228,7 +229,7 @@ impl Error {
 
     /// A lake that can't be opened, whatever is tried again.
     pub(crate) fn unsupported(uri: &str, reason: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::UnsupportedLake { uri: uri.to_owned(), reason: reason.into(), hint: hint.into() }
+        Self::UnsupportedLake { uri: without_user(uri), reason: reason.into(), hint: hint.into() }
     }
 
     /// What reading rows of `table` ended with.

@@ -18,6 +18,7 @@
 //! Modules in reading order: names and paths, the store and its objects, the lake, its tables
 //! (schema, snapshot, write, commit), runs, upkeep, failpoints, the simulation of days.
 
+mod address;
 pub mod aws;
 mod backoff;
 mod cache;
@@ -40,6 +41,7 @@ mod table;
 mod tables;
 pub mod upkeep;
 
+pub use address::without_user;
 pub use backoff::backoff;
 pub use day::{date_of, days_since_epoch};
 pub use diagnostic::Diagnostic;
@@ -53,7 +55,8 @@ pub use objects::{ObjectEntry, Objects, PutNew};
 pub use path::ObjectPath;
 pub use store::{Requests, StoreSettings};
 pub use table::{
-    CommitInfo, Committed, Head, Note, Notes, Scope, Snapshot, Table, TableSpec, Txn, TxnRule, WriteOptions, Written,
+    CommitInfo, Committed, Draft, Head, Note, Notes, Scope, Snapshot, Table, TableSpec, Txn, TxnRule, WriteOptions,
+    Written,
 };
 
 /// A table's commit number, from 0.

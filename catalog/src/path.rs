@@ -217,6 +217,11 @@ pub(crate) fn last_upkeep() -> ObjectPath {
     state("upkeep", "last")
 }
 
+/// What an upkeep that only looks writes to read the store's clock, and removes: beside [`last_upkeep`].
+pub(crate) fn upkeep_clock() -> ObjectPath {
+    state("upkeep", &format!("clock-{}", crate::fresh_id()))
+}
+
 /// Where [`last_upkeep`] is.
 pub(crate) fn last_upkeep_folder() -> ObjectPath {
     states("upkeep")

@@ -2,6 +2,7 @@
 
 mod commit;
 mod create;
+mod draft;
 mod encode;
 mod head;
 mod log;
@@ -28,6 +29,7 @@ use crate::lake::Lake;
 use crate::name::TableName;
 
 pub(crate) use create::create;
+pub use draft::Draft;
 pub use head::Head;
 pub(crate) use log::parquet_damage;
 pub use notes::{Note, Notes};

@@ -208,9 +208,8 @@ pub async fn old_task_objects(lake: &Lake, upkeep: &Upkeep) -> Result<Vec<TaskOb
 /// Removes what may go, or says what would. A part of the lake that can't be looked at is left alone and told.
 pub async fn upkeep(lake: &Lake, upkeep: &Upkeep) -> Result<UpkeepReport> {
     let mut upkeep = upkeep.clone();
-    if !upkeep.dry_run {
-        upkeep.now = upkeep.now.min(begin(lake, upkeep.now).await?);
-    }
+    let at = if upkeep.dry_run { path::upkeep_clock() } else { path::last_upkeep() };
+    upkeep.now = upkeep.now.min(begin(lake, &at, upkeep.now).await?);
     let mut work =
         UpkeepWork { lake, upkeep: &upkeep, freed: BTreeMap::new(), left_alone: Vec::new(), damaged: Vec::new() };
     for table in lake.tables().await? {
@@ -234,14 +233,17 @@ pub async fn upkeep(lake: &Lake, upkeep: &Upkeep) -> Result<UpkeepReport> {
     Ok(UpkeepReport { dry_run: upkeep.dry_run, freed, left_alone, damaged })
 }
 
-/// Says that an upkeep began `now`, and what the store's clock said of it.
-async fn begin(lake: &Lake, now: Timestamp) -> Result<Timestamp> {
-    let at = path::last_upkeep();
+/// Writes at `at` that an upkeep began `now`, and gives what the store's clock said of it: its files are as old as that clock
+/// says. Who only looks goes by the same clock, and leaves nothing behind.
+async fn begin(lake: &Lake, at: &ObjectPath, now: Timestamp) -> Result<Timestamp> {
     let bytes = serde_json::to_vec(&Last { at: now })
         .map_err(|e| Error::Storage { what: format!("writing `{at}`"), source: e.into() })?;
-    lake.objects().put(&at, bytes.into()).await?;
+    lake.objects().put(at, bytes.into()).await?;
     let entries = lake.objects().entries(&path::last_upkeep_folder()).await?;
-    Ok(entries.into_iter().find(|entry| entry.path == at).map_or(now, |entry| entry.modified))
+    if *at != path::last_upkeep() {
+        lake.objects().delete(at).await?;
+    }
+    Ok(entries.into_iter().find(|entry| entry.path == *at).map_or(now, |entry| entry.modified))
 }
 
 /// An upkeep under way.

@@ -1,8 +1,9 @@
 //! How the lake stands against the project, in the words that `check`, `plan`, `run` and `status` share.
 
-use catalog::Lake;
+use catalog::{Date, Lake, TableName};
 use transform::{LakeState, spans};
 
+use crate::clock;
 use crate::exit::Failure;
 use crate::project::Project;
 use crate::verb::check;
@@ -15,7 +16,8 @@ const ANOTHER_NAME: &str = "give what has another type a new column name (the ol
 /// # Errors
 /// If the lake cannot be read.
 pub(crate) async fn look(project: &Project, lake: &Lake) -> anyhow::Result<LakeState> {
-    Ok(transform::state(lake, &project.models, &check::schemas(project)).await?)
+    let today = clock::today(&project.config.timezone());
+    Ok(transform::state(lake, &project.models, &check::schemas(project), today).await?)
 }
 
 /// A line for each thing that is not as the project says.
@@ -28,8 +30,11 @@ pub(crate) fn lines(state: &LakeState) -> Vec<String> {
             lines.push(format!("{name}: {} stale ({why})", spans(&stale.days)));
         }
         if !table.as_of_then.is_empty() {
-            let days = spans(&table.as_of_then);
-            lines.push(format!("{name}: {days} as known on those days; what they read whole has changed since"));
+            let (days, one) = (spans(&table.as_of_then), table.as_of_then[0]);
+            lines.push(format!(
+                "{name}: {days} as known on those days; what they read whole has changed since; {}",
+                renew(name, one)
+            ));
         }
         if table.reshaped {
             lines.push(format!("{name}: to be made anew: {}", table.differences.join(", ")));
@@ -40,8 +45,19 @@ pub(crate) fn lines(state: &LakeState) -> Vec<String> {
             lines.push(format!("{name}: {}", table.differences.join(", ")));
         }
     }
+    lines.extend(state.former.iter().map(|name| {
+        let folder = name.to_string().replace('.', "/");
+        format!(
+            "{name}: a view now; its table of before is still in the lake, as it was, for readers that know no views; if none needs it, remove its folder `{folder}`"
+        )
+    }));
     lines.extend(state.orphans.iter().map(|name| format!("{name}: nothing of this project makes it any more")));
     lines
+}
+
+/// How a day that stays as it was known then is made anew.
+pub(crate) fn renew(model: &TableName, dt: Date) -> String {
+    format!("`onggi run --dt {dt} --select {model}` builds it with what is known now")
 }
 
 /// What no run can change: the project itself is to be changed, or is at odds with the lake.
@@ -76,7 +92,6 @@ pub(crate) fn stale_line(state: &LakeState) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use catalog::Date;
     use transform::{Reason, StaleDays, TableState};
 
     use super::*;
@@ -101,14 +116,18 @@ mod tests {
                 refused: false,
             }],
             orphans: vec!["marts.gone".parse().unwrap()],
+            former: vec!["marts.seen".parse().unwrap()],
         };
         assert_eq!(
             lines(&state),
             [
                 "marts.daily: 2026-10-02 stale (raw.shop changed)",
                 "marts.daily: 2026-10-01, 2026-10-04 stale (sql changed)",
-                "marts.daily: 2026-10-03 as known on those days; what they read whole has changed since",
+                "marts.daily: 2026-10-03 as known on those days; what they read whole has changed since; \
+                 `onggi run --dt 2026-10-03 --select marts.daily` builds it with what is known now",
                 "marts.daily: `n` is new",
+                "marts.seen: a view now; its table of before is still in the lake, as it was, for readers that know no views; \
+                 if none needs it, remove its folder `marts/seen`",
                 "marts.gone: nothing of this project makes it any more",
             ]
         );

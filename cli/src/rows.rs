@@ -6,18 +6,21 @@
 //!
 //! CSV is written as RFC 4180 says: what needs quotes is quoted, and nothing is altered. A value that begins with `=` or `@`
 //! stays what it is, since these files are read by programs, too, and a lake must give back what it was given; who opens one
-//! in a spreadsheet imports such columns as text. Lists and structs become JSON text, null an empty field. What would steer a
-//! terminal is shown as what it is, in a table always, in CSV where a terminal is behind it; JSON has its own escapes for it.
+//! in a spreadsheet imports such columns as text. Lists and structs become JSON text, null an empty field and the empty text a quoted
+//! one, `""`. JSON has no word for a number that is none or has no end: `"NaN"`, `"Infinity"` and `"-Infinity"` are texts in it, as in
+//! PostgreSQL's. What would steer a terminal is shown as what it is, in a table always, in CSV where a terminal is behind it; JSON has its own escapes for it.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use anyhow::Context;
-use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::json::writer::{EncoderOptions, make_encoder};
+use arrow::array::{Array, ArrayRef, Float32Array, Float64Array, RecordBatch, StringBuilder};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches_with_schema;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -166,6 +169,7 @@ struct Json<W: Write>(W);
 impl<W: Write> Writer for Json<W> {
     fn batch(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
         let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
+        let builder = builder.with_encoder_factory(Arc::new(EveryNumber));
         let mut text = Vec::new();
         let mut writer: arrow::json::LineDelimitedWriter<_> = builder.build(&mut text);
         writer.write(batch)?;
@@ -190,7 +194,7 @@ impl<W: Write> Writer for Csv<W> {
     fn batch(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
         let names = std::mem::replace(&mut self.names, false);
         let mut text = Vec::new();
-        arrow::csv::WriterBuilder::new().with_header(names).build(&mut text).write(&flat(batch)?)?;
+        csv(&flat(batch)?, names, &mut text)?;
         if self.steers {
             return Ok(self.out.write_all(&text)?);
         }
@@ -199,6 +203,90 @@ impl<W: Write> Writer for Csv<W> {
 
     fn finish(self) -> anyhow::Result<()> {
         Ok(())
+    }
+}
+
+/// Rows as RFC 4180 says. The empty text is quoted, so that it is not NULL; so is NULL where it would be an empty line.
+fn csv(batch: &RecordBatch, names: bool, text: &mut Vec<u8>) -> anyhow::Result<()> {
+    let field = |value: &str, is_null: bool, text: &mut Vec<u8>| {
+        let quoted = value.contains([',', '"', '\n', '\r']);
+        if quoted || (value.is_empty() && (!is_null || batch.num_columns() == 1)) {
+            text.push(b'"');
+            text.extend(value.replace('"', "\"\"").bytes());
+            text.push(b'"');
+        } else {
+            text.extend(value.bytes());
+        }
+    };
+    let schema = batch.schema();
+    if names {
+        for (place, column) in schema.fields().iter().enumerate() {
+            if place > 0 {
+                text.push(b',');
+            }
+            field(column.name(), false, text);
+        }
+        text.push(b'\n');
+    }
+    let options = FormatOptions::default();
+    let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let mut value = String::new();
+    for row in 0..batch.num_rows() {
+        for (place, column) in columns.iter().enumerate() {
+            if place > 0 {
+                text.push(b',');
+            }
+            value.clear();
+            column.value(row).write(&mut value)?;
+            field(&value, batch.column(place).is_null(row), text);
+        }
+        text.push(b'\n');
+    }
+    Ok(())
+}
+
+/// Encodes numbers as JSON, those too that JSON has no word for.
+#[derive(Debug)]
+struct EveryNumber;
+
+impl EncoderFactory for EveryNumber {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        _: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let doubles = array.as_any().downcast_ref::<Float64Array>();
+        let floats = array.as_any().downcast_ref::<Float32Array>();
+        let odd: Vec<f64> = match (doubles, floats) {
+            (Some(doubles), _) => doubles.values().iter().copied().collect(),
+            (_, Some(floats)) => floats.values().iter().copied().map(f64::from).collect(),
+            _ => return Ok(None),
+        };
+        if odd.iter().all(|value| value.is_finite()) {
+            return Ok(None);
+        }
+        let plain = make_encoder(field, array, &PLAIN)?;
+        Ok(Some(NullableEncoder::new(Box::new(OddNumbers { values: odd, plain }), array.nulls().cloned())))
+    }
+}
+
+static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
+
+struct OddNumbers<'a> {
+    values: Vec<f64>,
+    plain: NullableEncoder<'a>,
+}
+
+impl Encoder for OddNumbers<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        match self.values[row] {
+            value if value.is_finite() => self.plain.encode(row, out),
+            value if value.is_nan() => out.extend(b"\"NaN\""),
+            value if value > 0.0 => out.extend(b"\"Infinity\""),
+            _ => out.extend(b"\"-Infinity\""),
+        }
     }
 }
 
@@ -225,7 +313,7 @@ fn flat(batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
     if !schema.fields().iter().any(|field| field.data_type().is_nested()) {
         return Ok(batch.clone());
     }
-    let options = EncoderOptions::default();
+    let options = EncoderOptions::default().with_encoder_factory(Arc::new(EveryNumber));
     let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| -> anyhow::Result<_> {
         if !field.data_type().is_nested() {
             return Ok((Arc::clone(field), Arc::clone(column)));
@@ -338,8 +426,8 @@ fn takes_a_stream(path: &Path) -> bool {
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| {
-        let arrow = match cause.downcast_ref::<arrow::error::ArrowError>() {
-            Some(arrow::error::ArrowError::IoError(_, error)) => closed(error),
+        let arrow = match cause.downcast_ref::<ArrowError>() {
+            Some(ArrowError::IoError(_, error)) => closed(error),
             Some(error) => error.to_string().contains("Broken pipe"),
             None => false,
         };

@@ -16,11 +16,12 @@ use catalog::simulation::from_outside;
 use catalog::{Date, Lake, Requests, RunId, failpoint};
 use extract::{Cancel, Extractor};
 use load::{Enrichment, Llm, SyncTarget};
-use transform::{Builder, Engine};
+use transform::{Builder, Engine, Model};
 
 use crate::args::Workers;
 use crate::clock;
 use crate::exit;
+use crate::lake_state;
 use crate::progress::{Amount, Progress, thousands};
 use crate::project::Project;
 use crate::report::{RunReport, Status};
@@ -47,6 +48,8 @@ pub(crate) struct Request<'a> {
     pub refetch: bool,
     /// Which steps; all if empty.
     pub select: &'a [String],
+    /// Whether days that are over are made again with what is known now where a model is named in `select`.
+    pub renew: bool,
     /// Tasks fetched at the same time.
     pub jobs: usize,
     /// Who fetches.
@@ -212,7 +215,7 @@ impl<'a> Runner<'a> {
         self.reporter.enter(event_id(step));
         let ended = match step {
             Step::Extract(source) => self.extract(source).await,
-            Step::Build(model) => self.build(model.name()).await,
+            Step::Build(model) => self.build(model).await,
             Step::Enrich(enrichment) => self.enrich(enrichment).await,
             Step::Sync(target) => self.sync(target).await,
         };
@@ -225,17 +228,27 @@ impl<'a> Runner<'a> {
             Err(error) => {
                 self.request.progress.end(&format!("{verb:<7} {name:<26} failed"));
                 self.request.progress.error(&exit::render(&error));
-                let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-                StepEnd { error: Some(causes.join(": ")), hint: exit::hint(&error), ..step_end(StepStatus::Failed) }
+                StepEnd {
+                    error: Some(exit::causes(&error).join(": ")),
+                    hint: exit::hint(&error),
+                    ..step_end(StepStatus::Failed)
+                }
             }
         })
     }
 
-    async fn build(&self, model: &catalog::TableName) -> anyhow::Result<Ended> {
-        let Request { project, lake, dt, .. } = *self.request;
-        let builder =
-            Builder { engine: &self.engine, lake, models: &project.models, dt, run: &self.id, now: clock::now() };
-        Ok(match from_outside(Box::pin(builder.build(model))).await? {
+    async fn build(&self, model: &Model) -> anyhow::Result<Ended> {
+        let Request { project, lake, dt, today, .. } = *self.request;
+        let renew = self.request.renew && steps::is_named(self.request.select, &model.name().to_string());
+        let (run, now) = (&self.id, clock::now());
+        let builder = Builder { engine: &self.engine, lake, models: &project.models, dt, today, renew, run, now };
+        Ok(match from_outside(Box::pin(builder.build(model.name()))).await? {
+            transform::Outcome::AsKnownThen { .. } => {
+                let why = transform::Reason::AsKnownThen.to_string();
+                let hint = lake_state::renew(model.name(), dt);
+                let ended = Ended::new(StepStatus::Unchanged, format!("kept: {why}; {hint}")).count("unchanged", 1);
+                Ended { why: Some(why), ..ended }
+            }
             transform::Outcome::View { checks: 0 } => Ended::new(StepStatus::Unchanged, "a view, up to date"),
             transform::Outcome::View { checks } => {
                 Ended::new(StepStatus::Unchanged, format!("a view, {checks} checks")).count("checks", checks)

@@ -90,6 +90,11 @@ pub(crate) fn plan<'a>(project: &'a Project, select: &[String]) -> anyhow::Resul
     Ok(planned.filter(|placed| !has_nothing_to_do(&placed.step)).collect())
 }
 
+/// Whether a selection says a step by its name, and not by what it belongs to: who names it means it.
+pub(crate) fn is_named(select: &[String], name: &str) -> bool {
+    select.iter().any(|selector| selector.trim_matches('+') == name)
+}
+
 const ORDER_HINT: &str = "a step may only read what is made before it";
 
 fn no_order(error: &GraphError) -> String {
@@ -108,6 +113,29 @@ fn above(graph: &Graph, views: &BTreeSet<String>, name: &str) -> Vec<String> {
         }
     }
     found.into_iter().collect()
+}
+
+/// The steps below some models that neither ask a site nor pay for answers: other models and syncs, as far as nothing stands in
+/// between that does.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn below(project: &Project, models: &BTreeSet<TableName>) -> anyhow::Result<Vec<String>> {
+    let mut changed = models.clone();
+    let mut found = Vec::new();
+    for Placed { step, .. } in plan(project, &[])? {
+        match &step {
+            Step::Build(model) if !model.reads().is_disjoint(&changed) => {
+                changed.insert(model.name().clone());
+                if !models.contains(model.name()) {
+                    found.push(step.id());
+                }
+            }
+            Step::Sync(target) if changed.contains(&target.table) => found.push(step.id()),
+            _ => {}
+        }
+    }
+    Ok(found)
 }
 
 /// Every step of the project, and what each reads and makes.

@@ -74,7 +74,7 @@ pub(crate) fn engine(project: &Project) -> anyhow::Result<Engine> {
 /// that was lost must not be replaced in silence, since the same reviewer would then count as another.
 ///
 /// # Errors
-/// If the key is missing or can be guessed.
+/// If the key is missing, can be guessed, or is another one than the lake's ids were hashed with.
 pub(crate) async fn identity(project: &Project, lake: &Lake) -> anyhow::Result<IdentityKey> {
     let reference = &project.config.identity.key;
     if let SecretRef::File(path) = reference {
@@ -83,7 +83,41 @@ pub(crate) async fn identity(project: &Project, lake: &Lake) -> anyhow::Result<I
             template::identity_key(&path)?;
         }
     }
-    let bytes = reference.read(&project.folder)?;
+    let key = identity_key(project)?;
+    extract::identity::check(lake, &project.sources, &key).await?;
+    Ok(key)
+}
+
+/// As [`identity`] would, without making anything: whether a run could use the key. Of a lake that has no tables yet the run makes
+/// the file; a secret of the environment may be elsewhere than where a project is checked and planned.
+///
+/// # Errors
+/// What a run would say.
+pub(crate) async fn identity_fits(project: &Project, lake: &Lake) -> anyhow::Result<IdentityState> {
+    let reference = &project.config.identity.key;
+    match reference {
+        SecretRef::Env(_) if reference.read(&project.folder).is_err() => return Ok(IdentityState::Elsewhere),
+        SecretRef::File(path) if !project.folder.join(path).exists() && lake.tables().await?.is_empty() => {
+            return Ok(IdentityState::ToBeMade);
+        }
+        SecretRef::Env(_) | SecretRef::File(_) => {}
+    }
+    extract::identity::check(lake, &project.sources, &identity_key(project)?).await?;
+    Ok(IdentityState::There)
+}
+
+/// How the identity key stands, where nothing is wrong with it.
+pub(crate) enum IdentityState {
+    /// It is there, and the one that the lake knows.
+    There,
+    /// The first run makes it.
+    ToBeMade,
+    /// The environment here has none.
+    Elsewhere,
+}
+
+fn identity_key(project: &Project) -> anyhow::Result<IdentityKey> {
+    let bytes = project.config.identity.key.read(&project.folder)?;
     IdentityKey::from_bytes(&bytes).map_err(|weak| {
         let hint = weak.hint().unwrap_or_default();
         Failure::usage(format!("the identity key of the project cannot be used: {weak}"), hint).into()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use catalog::SourceName;
+use catalog::{SourceName, TableName};
 
 use crate::source::Secrets;
 
@@ -71,6 +71,10 @@ pub enum Error {
     )]
     Unfinished { name: SourceName, keys: u64, rounds: usize },
 
+    /// Ids in the table were hashed with another key: the same person would count as another.
+    #[error("the identity key is another one than that of the rows in `{table}`")]
+    OtherIdentity { table: TableName },
+
     /// Somebody asked to stop. What was under way has been handed back.
     #[error("stopped on request")]
     Cancelled,
@@ -102,6 +106,9 @@ impl Error {
             Self::Unfinished { .. } => {
                 Some("does something delete the queue while the run goes on? run again".to_owned())
             }
+            Self::OtherIdentity { table } => Some(format!(
+                "put the former key back, where `key` under [identity] says: with another one the same person counts as another; to begin anew with this key, remove the folders of {table} and of the tables that are built from it"
+            )),
             Self::Cancelled => Some("run again to go on where it stopped".to_owned()),
         }
     }
@@ -125,6 +132,7 @@ impl Error {
             | Self::Unreadable { .. }
             | Self::Stage { .. }
             | Self::Note { .. }
+            | Self::OtherIdentity { .. }
             | Self::Fetch { .. } => false,
         }
     }

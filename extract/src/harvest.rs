@@ -215,7 +215,7 @@ impl<'a> Basket<'a> {
         }
         self.total = page.total.or(self.total);
         let fetched_at = (self.envelope.now)();
-        let url: Arc<str> = response.url.into();
+        let url: Arc<str> = self.source.secrets().redact(&response.url).into();
         let before = self.in_pass;
         let (mut newest, mut ordered) = (None, !page.items.is_empty());
         for item in page.items {
@@ -377,10 +377,10 @@ fn read<'b>(source: &Source, body: &'b Body) -> Result<Page<'b>, Unreadable> {
     }
 }
 
-/// Whether two forms of one name are one item. A document's cache holds it in another form than an answer does: there it
-/// counts what the columns say, and the form that can be mapped is the better one.
+/// Whether two forms of one name are one item: they say the same, also in every column. A document's cache holds it in another
+/// form than an answer does: there it counts what the columns say, and the form that can be mapped is the better one.
 fn is_same(one: &Record, other: &Record) -> bool {
-    one.content == other.content
+    (one.content == other.content && one.is_mapped_like(other))
         || (one.is_joined != other.is_joined
             && (one.error.is_some() || other.error.is_some() || one.is_mapped_like(other)))
 }

@@ -12,10 +12,12 @@
 
 use std::sync::LazyLock;
 
+use catalog::{CommitInfo, Committed, Lake, Table, Txn, TxnRule};
 use hmac::{Hmac, KeyInit, Mac};
 use regex::Regex;
 use sha2::Sha256;
 
+use crate::error::Error;
 use crate::json::{Json, Text};
 use crate::source::{FieldType, Found, From, Mask, Pointer, Source};
 
@@ -70,6 +72,52 @@ impl IdentityKey {
         mac.update(id.as_bytes());
         hex::encode(mac.finalize().into_bytes())
     }
+}
+
+/// By which mark of a raw table it is told which key its ids were hashed with. A mark outlives the log, and the house beside it.
+const MARK: &str = "identity";
+
+impl IdentityKey {
+    /// What tells this key from others: a keyed hash of a fixed text, which says no more of the key than any hashed id does.
+    fn fingerprint(&self) -> i64 {
+        let mut mac = self.0.clone();
+        mac.update(b"onggi: which identity key is this");
+        let bytes = mac.finalize().into_bytes();
+        bytes.iter().take(8).fold(0, |number: i64, byte| (number << 8) | i64::from(*byte)) & i64::MAX
+    }
+}
+
+/// Makes sure that a raw table holds ids of this key only. One that says nothing of its key – a new one, or one of an older
+/// program – takes this one from here on.
+pub(crate) async fn hold(table: &Table, key: &IdentityKey, info: &CommitInfo) -> Result<(), Error> {
+    let ours = key.fingerprint();
+    loop {
+        match table.snapshot().await?.txn(MARK).await? {
+            Some(found) if found == ours => return Ok(()),
+            Some(_) => return Err(Error::OtherIdentity { table: table.name().clone() }),
+            None => {
+                let txn = Txn { app_id: MARK.to_owned(), version: ours, rule: TxnRule::After(None) };
+                let note = Some(serde_json::json!({}));
+                if let Committed::Done(_) = table.append_noted(Vec::new(), txn, info, note).await? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Whether this is the key that the ids of these sources were hashed with so far. Nothing is changed by asking.
+///
+/// # Errors
+/// [`Error::OtherIdentity`] if it is another one; if the lake can't be read.
+pub async fn check(lake: &Lake, sources: &[Source], key: &IdentityKey) -> Result<(), Error> {
+    for source in sources.iter().filter(|source| source.hashes()) {
+        let Some(table) = lake.find(source.table()).await? else { continue };
+        if table.snapshot().await?.txn(MARK).await?.is_some_and(|found| found != key.fingerprint()) {
+            return Err(Error::OtherIdentity { table: table.name().clone() });
+        }
+    }
+    Ok(())
 }
 
 fn is_known(key: &[u8]) -> bool {
@@ -228,7 +276,7 @@ impl Hidden<'_> {
                 if let Some(masked) = self.masked(text.as_str())
                     && !self.exempt.iter().any(|pointer| pointer.covers(path))
                 {
-                    *text = Text::new(masked);
+                    text.replace(masked);
                     is_changed = true;
                 }
             }

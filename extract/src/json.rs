@@ -42,12 +42,24 @@ pub struct Text {
     value: String,
     /// The token, where it is another than the one we would write.
     token: Option<Box<str>>,
+    /// Whether it holds half a surrogate pair.
+    is_half: bool,
 }
 
 impl Text {
     /// A text of ours.
     pub fn new(value: impl Into<String>) -> Self {
-        Self { value: value.into(), token: None }
+        Self { value: value.into(), token: None, is_half: false }
+    }
+
+    /// Whether it holds half a surrogate pair, so that what it says is no text.
+    pub(crate) fn has_half_a_pair(&self) -> bool {
+        self.is_half
+    }
+
+    /// The same text with something in it replaced.
+    pub(crate) fn replace(&mut self, value: String) {
+        (self.value, self.token) = (value, None);
     }
 
     /// What it says. Half a surrogate pair, for which UTF-8 has no room, stands as its own escape: `\ud83d`.
@@ -315,19 +327,19 @@ impl Parser<'_> {
         self.at += 1;
         let mut value = String::new();
         let mut plain = self.at;
-        let mut is_ours = true;
+        let (mut is_ours, mut is_half) = (true, false);
         loop {
             match self.byte() {
                 Some(b'"') => {
                     value.push_str(&self.text[plain..self.at]);
                     self.at += 1;
                     let token = &self.text[start..self.at];
-                    return Ok(Text { value, token: (!is_ours).then(|| token.into()) });
+                    return Ok(Text { value, token: (!is_ours).then(|| token.into()), is_half });
                 }
                 Some(b'\\') => {
                     value.push_str(&self.text[plain..self.at]);
                     is_ours &= matches!(self.text.as_bytes().get(self.at + 1), Some(b'"' | b'\\' | b'n' | b'r' | b't'));
-                    self.escape(&mut value)?;
+                    is_half |= self.escape(&mut value)?;
                     plain = self.at;
                 }
                 Some(0..=0x1f) | None => return Err(self.wrong("the end of a text")),
@@ -336,7 +348,8 @@ impl Parser<'_> {
         }
     }
 
-    fn escape(&mut self, value: &mut String) -> Result<(), NoJson> {
+    /// Whether it was half a pair.
+    fn escape(&mut self, value: &mut String) -> Result<bool, NoJson> {
         let plain = match self.text.as_bytes().get(self.at + 1) {
             Some(b'"') => '"',
             Some(b'\\') => '\\',
@@ -351,10 +364,10 @@ impl Parser<'_> {
         };
         value.push(plain);
         self.at += 2;
-        Ok(())
+        Ok(false)
     }
 
-    fn unicode(&mut self, value: &mut String) -> Result<(), NoJson> {
+    fn unicode(&mut self, value: &mut String) -> Result<bool, NoJson> {
         let Some(first) = self.unit(self.at) else { return Err(self.wrong("`\\u` and four hexadecimal digits")) };
         if (0xD800..0xDC00).contains(&first)
             && let Some(second @ 0xDC00..=0xDFFF) = self.unit(self.at + 6)
@@ -362,14 +375,15 @@ impl Parser<'_> {
             let code = 0x10000 + ((u32::from(first) - 0xD800) << 10) + (u32::from(second) - 0xDC00);
             value.extend(char::from_u32(code));
             self.at += 12;
-            return Ok(());
+            return Ok(false);
         }
-        match char::from_u32(u32::from(first)) {
+        let one = char::from_u32(u32::from(first));
+        match one {
             Some(c) => value.push(c),
             None => value.push_str(&self.text[self.at..self.at + 6]),
         }
         self.at += 6;
-        Ok(())
+        Ok(one.is_none())
     }
 
     /// The UTF-16 unit of a `\uXXXX`.

@@ -8,17 +8,18 @@
 //! |---|---|
 //! | `ops.outcomes` | the log, as far back as it goes; before that, which keys have rows in the table |
 //! | everything under `_onggi/` | nothing of it is needed |
-//! | the raw table, made anew | outcomes carry the id of the table they speak of: those of another one don't count |
-//! | the raw table's newest commits (an older copy was restored) | the numbers of its commits are behind those in `ops.outcomes`: the keys in between are opened again |
-//! | rows of a day (Delta's `RESTORE`, a removed file) | the log counts fewer rows than the outcomes: keys that miss some are opened again |
+//! | the raw table, made anew | outcomes carry the id of the table they speak of: keys of another one that had rows are *lost* |
+//! | the raw table's newest commits (an older copy was restored) | the numbers of its commits are behind those in `ops.outcomes`: keys in between that had rows are lost |
+//! | rows of a day (Delta's `RESTORE`, a removed file) | the log counts fewer rows than the outcomes: keys that miss some are lost |
+//!
+//! So it is for every day that is looked at, and a key that is lost is open: what can still be had is asked for again, and what
+//! can't stays on the list of what is unfinished (`ledger/lost.rs`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
-use catalog::{
-    CommitInfo, Committed, Date, Head, Lake, Layer, Snapshot, SourceName, Table, TableName, Txn, TxnRule, Version,
-};
+use catalog::{CommitInfo, Committed, Date, Head, Lake, Layer, SourceName, Table, TableName, Txn, TxnRule, Version};
 use jiff::Span;
 use serde_json::{Value, json};
 
@@ -27,9 +28,11 @@ use crate::outcome::{KeyOutcome, KeyState, Outcome, whole_milliseconds};
 use crate::source::Source;
 use crate::task::Key;
 
+mod lost;
 mod rows;
 mod table;
 
+pub use lost::lost_with_table;
 pub use table::outcomes_table;
 
 /// How far back an open key of an earlier day is looked for, besides the source's own rhythm.
@@ -64,6 +67,12 @@ struct LedgerState {
     copied: Option<i64>,
     /// What is to be copied.
     news: Vec<(i64, KeyOutcome)>,
+    /// Keys that were found lost, which the log does not say yet.
+    found_lost: Vec<KeyOutcome>,
+    /// Keys of a former table that are lost, which the copy does not say yet.
+    of_former: Vec<KeyOutcome>,
+    /// Whether somebody was told of those.
+    is_told: bool,
 }
 
 /// What a run of a day has to ask for.
@@ -77,6 +86,12 @@ pub struct DueKeys {
     pub ended: usize,
     /// The day on which the newest of those ended, and the first day on which one is due again.
     pub fresh: Option<(Date, Date)>,
+    /// How many of those ended on the very day by another definition of the source than today's.
+    pub redefined: usize,
+    /// Keys of other days whose rows are no longer in the table, by day.
+    pub lost: BTreeMap<Date, u64>,
+    /// Whether some of all the lost keys are not known as such yet: a run has to say so.
+    pub lost_is_new: bool,
 }
 
 /// All outcomes of a day in numbers.
@@ -135,18 +150,29 @@ impl Ledger {
     async fn read_from(&self, since: Date, every_days: i64) -> Result<(), Error> {
         let _one = self.reading.lock().await;
         let since = first_day(since, every_days);
-        let head = self.table.head().await?;
+        // The copy first: so the table has all that the copy speaks of.
         let stored = table::read(&self.lake, &self.source, &self.table_id, since, &self.copy_app_id()).await?;
-        let notes = head.notes(&self.app_id(), stored.copied).await?;
+        let snapshot = self.table.snapshot().await?;
+        let notes = snapshot.head().notes(&self.app_id(), stored.copied).await?;
         let mut state = LedgerState { since: Some(since), copied: stored.copied, ..LedgerState::default() };
         let known = !stored.outcomes.is_empty();
+        if stored.copied.is_none() {
+            state.of_former = lost::of_former(&self.lake, &self.source, &snapshot).await?;
+            for lost in state.of_former.clone() {
+                state.news.push((0, lost.clone()));
+                state.take(0, lost);
+            }
+        }
         for (mark, outcome) in stored.outcomes {
             state.take(mark, outcome);
         }
         let told = known || (notes.complete && !notes.notes.is_empty());
         if stored.copied.is_none() && !told {
             // A lake of a time before outcomes, or one that lost them: the rows themselves say which keys were answered.
-            for outcome in rows::read(&self.table.snapshot().await?, since, &self.definition).await? {
+            for outcome in rows::read(&snapshot, since, &self.definition).await? {
+                if state.of_former.iter().any(|lost| (lost.dt, &lost.key) == (outcome.dt, &outcome.key)) {
+                    continue;
+                }
                 state.news.push((0, outcome.clone()));
                 state.take(0, outcome);
             }
@@ -154,8 +180,9 @@ impl Ledger {
         for note in notes.notes {
             state.take_in(note.mark, read_note(note.mark, &note.note));
         }
-        state.version = Some(head.version());
-        state.mark = head.txn(&self.app_id()).await?;
+        state.version = Some(snapshot.version());
+        state.mark = snapshot.txn(&self.app_id()).await?;
+        state.find_lost(&snapshot).await?;
         *self.state() = state;
         Ok(())
     }
@@ -189,7 +216,7 @@ impl Ledger {
         let state = self.state();
         let other_days = state.keys.iter().filter(|(day, _)| **day != dt).filter_map(|(_, keys)| keys.get(key));
         let mut news = other_days.filter(|state| mark.is_none_or(|mark| state.mark > mark));
-        news.any(|state| state.last.outcome != Outcome::Reopened)
+        news.any(|state| !matches!(state.last.outcome, Outcome::Reopened | Outcome::Lost))
     }
 
     /// What of a key's rows is not in the table yet, and how many it has there. Rows are only read for a key that may have some:
@@ -231,6 +258,7 @@ impl Ledger {
             match newest {
                 Some((day, state)) if day >= first && state.is_ended(&self.definition) && !all_gone => {
                     due.ended += 1;
+                    due.redefined += usize::from(day == dt && state.last.definition != self.definition);
                     let next = day.saturating_add(Span::new().days(every_days.max(1)));
                     due.fresh = Some(match due.fresh {
                         Some((newest, first)) => (newest.max(day), first.min(next)),
@@ -245,6 +273,11 @@ impl Ledger {
             }
         }
         due.due.extend(later);
+        due.lost_is_new = !state.found_lost.is_empty() || !state.of_former.is_empty();
+        drop(state);
+        for lost in self.lost().into_iter().filter(|lost| lost.dt != dt) {
+            *due.lost.entry(lost.dt).or_default() += 1;
+        }
         due
     }
 
@@ -276,14 +309,23 @@ impl Ledger {
         days.into_iter().flat_map(|(_, keys)| keys.values().map(|state| state.last.clone())).collect()
     }
 
-    /// Keys whose newest outcome, of whatever day, left them open or cut them, by day and key.
-    pub fn unfinished(&self) -> Vec<KeyOutcome> {
-        let mut newest: BTreeMap<String, KeyOutcome> = BTreeMap::new();
+    /// Keys whose newest outcome up to `today` left them open or cut them; beside them those that another day has open by
+    /// somebody's word, or whose rows are no longer in the table. By day and key. A run that was filed under a later day, or whose
+    /// clock was ahead, says nothing of today.
+    pub fn unfinished(&self, today: Date) -> Vec<KeyOutcome> {
+        let (mut newest, mut all) = (BTreeMap::new(), self.lost());
         for outcome in self.outcomes() {
-            newest.insert(outcome.key.clone(), outcome);
+            let is_open = outcome.outcome.is_open() && outcome.outcome != Outcome::Lost;
+            if (outcome.dt > today && is_open) || outcome.outcome == Outcome::Reopened {
+                all.push(outcome);
+            } else if outcome.dt <= today {
+                newest.insert(outcome.key.clone(), outcome);
+            }
         }
         let is_unfinished = |last: &KeyOutcome| last.outcome.is_open() || last.outcome == Outcome::Cut;
-        newest.into_values().filter(is_unfinished).collect()
+        all.extend(newest.into_values().filter(is_unfinished).filter(|last| last.outcome != Outcome::Lost));
+        all.sort_by(|a, b| (a.dt, &a.key).cmp(&(b.dt, &b.key)));
+        all
     }
 
     /// Opens keys again that have ended, so that the next run asks for them. Says which did.
@@ -342,50 +384,14 @@ impl Ledger {
         }
     }
 
-    /// Opens keys again whose rows are no longer in the table, and says how many: an older copy of it was restored, or files
-    /// of it were removed. `dt` is the day whose rows are counted.
-    pub(crate) async fn reopen_lost(&self, dt: Date, info: &CommitInfo) -> Result<usize, Error> {
-        self.catch_up(&self.table.head().await?).await?;
-        let mut lost = self.behind();
-        if lost.is_empty() {
-            lost = self.with_missing_rows(&self.table.snapshot().await?, dt).await?;
-        }
-        let again: Vec<KeyOutcome> =
-            lost.into_iter().map(|last| reopened(last, "its rows are no longer in the table", info)).collect();
-        self.say(&again, info).await?;
-        Ok(again.len())
-    }
-
-    /// Keys that were closed by commits which the raw table no longer has.
-    fn behind(&self) -> Vec<KeyOutcome> {
-        let state = self.state();
-        let mark = state.mark.unwrap_or(0);
-        if state.copied.is_none_or(|copied| copied <= mark) {
-            return Vec::new();
-        }
-        let keys = state.keys.values().flat_map(BTreeMap::values);
-        keys.filter(|key| key.mark > mark && key.last.outcome.closes()).map(|key| key.last.clone()).collect()
-    }
-
-    /// Keys of a day of which the table has fewer rows than have landed. Rows are only read if the log counts too few.
-    async fn with_missing_rows(&self, snapshot: &Snapshot, dt: Date) -> Result<Vec<KeyOutcome>, Error> {
-        let summary = self.summary(dt);
-        if snapshot.rows_of(dt)? >= summary.rows {
-            return Ok(Vec::new());
-        }
-        let counts = rows::count(snapshot, dt).await?;
-        let state = self.state();
-        let keys = state.keys.get(&dt).into_iter().flat_map(BTreeMap::values);
-        let short = |state: &&KeyState| counts.get(&state.last.key).copied().unwrap_or(0) < state.last.rows;
-        Ok(keys.filter(short).map(|state| state.last.clone()).collect())
-    }
-
     /// Copies into `ops.outcomes` what is not there yet. What can't be copied now is copied by a later run.
     pub(crate) async fn copy(&self, info: &CommitInfo) -> Result<(), Error> {
         for _ in 0..COPY_TRIES {
             let (news, mark, copied) = {
                 let state = self.state();
-                (state.news.clone(), state.mark.max(state.copied).unwrap_or(0), state.copied)
+                // A run has to say what is lost before the copy takes it for known.
+                let news = if state.of_former.is_empty() || state.is_told { state.news.clone() } else { Vec::new() };
+                (news, state.mark.max(state.copied).unwrap_or(0), state.copied)
             };
             if news.is_empty() {
                 return Ok(());
@@ -400,6 +406,7 @@ impl Ledger {
                     let mut state = self.state();
                     state.copied = Some(mark);
                     state.news.retain(|(of, _)| *of > mark);
+                    state.of_former.clear();
                     return Ok(());
                 }
             }

@@ -13,7 +13,8 @@
 //! unreadable  the answer is not what the source file describes     │ open: the next run asks again,
 //! failed      asked until the receives were used up                │ and until then the day is partial
 //! blocked     the host refused us before it was asked              │
-//! reopened    somebody asked for it anew, or its rows are gone    ─┘
+//! reopened    somebody asked for it anew                           │
+//! lost        it had landed, and its rows are no longer there     ─┘
 //! ```
 //!
 //! Of several outcomes of a key the newest counts, newest by the number of its commit ([`KeyState::mark`]). Two workers that
@@ -49,11 +50,13 @@ pub enum Outcome {
     Blocked,
     /// To be asked for again, whatever came before.
     Reopened,
+    /// Rows that had landed are no longer in the table. Those that are still there are counted.
+    Lost,
 }
 
 impl Outcome {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Landed,
         Self::Empty,
         Self::Cut,
@@ -64,6 +67,7 @@ impl Outcome {
         Self::Failed,
         Self::Blocked,
         Self::Reopened,
+        Self::Lost,
     ];
 
     /// As it is stored and shown.
@@ -79,17 +83,21 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Blocked => "blocked",
             Self::Reopened => "reopened",
+            Self::Lost => "lost",
         }
     }
 
     /// Whether a later outcome has to say that it knew this one: it ended the key, or opened it again.
     pub(crate) const fn closes(self) -> bool {
-        matches!(self, Self::Landed | Self::Empty | Self::Cut | Self::Refused | Self::Gone | Self::Reopened)
+        matches!(
+            self,
+            Self::Landed | Self::Empty | Self::Cut | Self::Refused | Self::Gone | Self::Reopened | Self::Lost
+        )
     }
 
     /// Whether the key's data are not what they should be, so that a run that ends with it is partial.
     pub const fn is_open(self) -> bool {
-        matches!(self, Self::Short | Self::Unreadable | Self::Failed | Self::Blocked | Self::Reopened)
+        matches!(self, Self::Short | Self::Unreadable | Self::Failed | Self::Blocked | Self::Reopened | Self::Lost)
     }
 }
 

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use crate::identity::{self, IdentityKey};
 use crate::items::{self, Item, excerpt};
 use crate::json::{Json, Text};
-use crate::source::{Field, FieldType, Found, From, Source};
+use crate::source::{Field, FieldType, Found, From, Secrets, Source};
 use crate::task::Key;
 
 /// One row before it is one.
@@ -97,8 +97,9 @@ pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, item: Item
             Err(why) => return unreadable(source, key, raw, &why),
         },
     };
+    let had_secrets = hide_secrets(&mut item, source.secrets());
     let content = items::fingerprint(&item);
-    let is_changed = identity::scrub(&mut item, source, identity);
+    let is_changed = identity::scrub(&mut item, source, identity) | had_secrets;
     let payload = match raw {
         Some(raw) if !is_changed => raw.to_owned(),
         _ => item.to_string(),
@@ -146,20 +147,52 @@ pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, item: Item
     Record { payload, cells, error, key: name, order, content, is_joined }
 }
 
+/// Puts what we sent to the site, and what it repeats, behind its reference again: no secret may be in a table.
+fn hide_secrets(value: &mut Json, secrets: &Secrets) -> bool {
+    if secrets.is_empty() {
+        return false;
+    }
+    let hide = |text: &mut Text| {
+        let hidden = secrets.found_in(text.as_str());
+        let is_found = hidden.is_some();
+        if let Some(hidden) = hidden {
+            text.replace(hidden);
+        }
+        is_found
+    };
+    match value {
+        Json::Text(text) => hide(text),
+        // A number is one as a whole: a part of it is another number.
+        Json::Number(number) => match secrets.found_in(number) {
+            Some(hidden) if hidden.starts_with('{') && hidden.ends_with('}') => {
+                *value = Json::Text(Text::new(hidden));
+                true
+            }
+            _ => false,
+        },
+        Json::List(elements) => elements.iter_mut().fold(false, |found, it| hide_secrets(it, secrets) | found),
+        Json::Object(members) => {
+            members.iter_mut().fold(false, |found, (name, it)| hide(name) | hide_secrets(it, secrets) | found)
+        }
+        Json::Null | Json::Bool(_) => false,
+    }
+}
+
 /// An item that is no JSON: nothing of it can be mapped. What it was is kept where no rule says that a part of it must not
 /// be, for then nobody can tell which.
 fn unreadable(source: &Source, key: &Key, raw: &str, why: &str) -> Record {
+    let (bytes, raw, why) = (raw.len(), &source.secrets().redact(raw), source.secrets().redact(why));
     let cells = source.fields().iter().map(|field| match field.from {
         From::Key => convert(field, &Json::Text(Text::new(key.value.clone()))).unwrap_or(Cell::Null),
         From::Item(_) => Cell::Null,
     });
     let keeps = !source.names_persons();
-    let payload = if keeps { identity::mask(raw).unwrap_or_else(|| raw.to_owned()) } else { "null".to_owned() };
+    let payload = if keeps { identity::mask(raw).unwrap_or_else(|| raw.clone()) } else { "null".to_owned() };
     let kept = if keeps { "" } else { "; it is not kept, because the source has identity rules" };
     Record {
         cells: cells.collect(),
         payload,
-        error: Some(format!("expected an item to be JSON: {why}; it has {} bytes{kept}", raw.len())),
+        error: Some(format!("expected an item to be JSON: {why}; it has {bytes} bytes{kept}")),
         key: None,
         order: None,
         content: Sha256::digest(raw.as_bytes()).into(),
@@ -253,6 +286,15 @@ fn convert(field: &Field, value: &Json) -> Result<Cell, String> {
     let wrong = || Err(format!("expected `{}` to be {}, found {}", field.column, words(field.kind), found(value)));
     let text = match value {
         Json::Null => return Ok(Cell::Null),
+        // Its escape would stand in the column as if the site had written those six characters.
+        Json::Text(text) if text.has_half_a_pair() => {
+            return Err(format!(
+                "expected `{}` to be {}, found half of a character (a surrogate without its other half) in {}",
+                field.column,
+                words(field.kind),
+                found(value)
+            ));
+        }
         Json::Text(text) => Some(text.as_str()),
         _ => None,
     };
@@ -310,6 +352,10 @@ fn instant(text: &str, zone: Option<&TimeZone>) -> Option<Timestamp> {
 fn list<'v>(field: &Field, values: impl Iterator<Item = &'v Json>) -> Result<Cell, String> {
     values
         .map(|value| match value {
+            Json::Text(text) if text.has_half_a_pair() => Err(format!(
+                "expected each element of `{}` to be a text, found half of a character (a surrogate without its other half)",
+                field.column
+            )),
             Json::Text(text) => Ok(text.as_str().to_owned()),
             Json::Number(number) => Ok(number.to_string()),
             other => Err(format!("expected each element of `{}` to be a text, found {}", field.column, found(other))),

@@ -142,6 +142,16 @@ impl Source {
         url::Url::parse(&url).map(|url| host_of(&url)).unwrap_or_default()
     }
 
+    /// Whether two keys are two requests: where its address has no `{key}`, all keys get the same answer.
+    pub fn asks_by_key(&self) -> bool {
+        self.recipe.has_key()
+    }
+
+    /// Whether ids of its items are hashed with the project's identity key.
+    pub fn hashes(&self) -> bool {
+        self.fields.iter().any(|field| field.kind == FieldType::Hash)
+    }
+
     /// How many keys one task holds at most.
     pub fn keys_per_task(&self) -> usize {
         self.keys_per_task
@@ -202,8 +212,7 @@ impl Source {
     /// Whether something in its items names a person: then nothing of them is kept that no rule speaks of.
     pub fn names_persons(&self) -> bool {
         let Scrub { drop, keep, names, masks, .. } = &self.scrub;
-        let hashes = self.fields.iter().any(|field| field.kind == FieldType::Hash);
-        hashes || !(drop.is_empty() && keep.is_empty() && names.is_empty() && masks.is_empty())
+        self.hashes() || !(drop.is_empty() && keep.is_empty() && names.is_empty() && masks.is_empty())
     }
 
     /// What one key may take.
@@ -233,6 +242,9 @@ impl Source {
         &self.recipe
     }
 }
+
+/// What to do about several keys that all get the same answer.
+pub const NO_KEY_HINT: &str = "write `{key}` into `url`, a header or the body of the source file, or leave one key";
 
 /// What a source is split by.
 #[derive(Clone, Debug, PartialEq, Eq)]

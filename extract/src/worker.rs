@@ -35,7 +35,7 @@ use crate::error::Error;
 use crate::fetch::{Fetch, Fetchers};
 use crate::heartbeat::Heartbeat;
 use crate::identity::IdentityKey;
-use crate::ledger::{DueKeys, Ledger};
+use crate::ledger::{DueKeys, Ledger, lost_with_table};
 use crate::outcome::{KeyOutcome, Outcome};
 use crate::plan;
 use crate::politeness::RobotsDecision;
@@ -143,6 +143,10 @@ pub struct Extracted {
     pub requests: u64,
     /// Keys of the day that did not end as they should: open ones, and those that were cut at a bound.
     pub open: Vec<KeyOutcome>,
+    /// Keys of other days whose rows are no longer in the table, by day.
+    pub without_rows: BTreeMap<Date, u64>,
+    /// Whether this run is the first to say so of some of them.
+    pub without_rows_is_new: bool,
     /// What is wrong with the day as a whole, though no key of it is open.
     pub excess: Option<String>,
     /// Hosts that refuse us, with how we know.
@@ -177,15 +181,21 @@ impl Extracted {
             || !self.open.is_empty()
             || !self.blocked.is_empty()
             || self.excess.is_some()
+            || self.without_rows_is_new
     }
 }
 
 /// Which of a source's keys a run of the day would ask for. Nothing is changed by asking.
 pub async fn due(lake: &Lake, source: &Source, dt: Date, keys: &[Key]) -> Result<DueKeys, Error> {
-    match lake.find(source.table()).await? {
-        Some(table) => Ok(Ledger::open(lake, source, table, dt).await?.due(keys, dt, source.every_days())),
-        None => Ok(DueKeys { due: crate::task::distinct(keys.to_vec()), ..DueKeys::default() }),
+    if let Some(table) = lake.find(source.table()).await? {
+        return Ok(Ledger::open(lake, source, table, dt).await?.due(keys, dt, source.every_days()));
     }
+    let mut due = DueKeys { due: crate::task::distinct(keys.to_vec()), ..DueKeys::default() };
+    for lost in lost_with_table(lake, source.name()).await?.into_iter().filter(|lost| lost.dt != dt) {
+        *due.lost.entry(lost.dt).or_default() += 1;
+        due.lost_is_new = true;
+    }
+    Ok(due)
 }
 
 /// Extracts a source's day: everything that is due on it is in the table afterwards, except what [`Extracted`] names.
@@ -205,8 +215,8 @@ pub async fn extract_with(
     dt: Date,
     keys: Vec<Key>,
 ) -> Result<Extracted, Error> {
-    let open = OpenSource::new(&ctx.lake, source, Arc::clone(fetch), dt).await?;
-    let day = prepare(ctx, &open, dt, &keys).await?;
+    let open = OpenSource::new(ctx, source, Arc::clone(fetch), dt).await?;
+    let (day, lost) = prepare(ctx, &open, dt, &keys).await?;
     let ending = Day::new(ctx, &open, dt);
     let pool = Arc::new(WorkerPool::new(WorkerContext::of_day(ctx, Arc::clone(&open), day)));
     let claims = Claims::new(ctx, &open, dt);
@@ -215,7 +225,9 @@ pub async fn extract_with(
         claims.release().await;
     }
     match ended {
-        Ok(extracted) => conclude(&open, &ending, dt, &keys, extracted).await,
+        Ok(extracted) => {
+            conclude(&open, &ending, dt, &keys, Extracted { without_rows_is_new: lost, ..extracted }).await
+        }
         Err(error) => {
             // What has landed is in the log; the copy for SQL may as well have it now.
             if let Err(second) = open.ledger.copy(&ending.info()).await {
@@ -226,15 +238,18 @@ pub async fn extract_with(
     }
 }
 
-/// What comes before a day is planned: keys whose rows were lost are opened again, garbage of earlier runs is removed.
-async fn prepare(ctx: &Extractor, open: &Arc<OpenSource>, dt: Date, keys: &[Key]) -> Result<Day, Error> {
-    let lost = open.ledger.reopen_lost(dt, &Day::new(ctx, open, dt).info()).await?;
-    if lost > 0 {
-        tracing::warn!(source = %open.source.name(), %dt, keys = lost, "rows are no longer in the table: their keys are asked for again");
+/// What comes before a day is planned: it is said which keys lost their rows, garbage of earlier runs is removed. Says whether
+/// a key of another day is among those that were not known to be lost.
+async fn prepare(ctx: &Extractor, open: &Arc<OpenSource>, dt: Date, keys: &[Key]) -> Result<(Day, bool), Error> {
+    let lost = open.ledger.say_lost(&Day::new(ctx, open, dt).info()).await?;
+    let (of_day, others): (Vec<_>, Vec<_>) = lost.iter().partition(|lost| lost.dt == dt);
+    if !of_day.is_empty() {
+        let keys = of_day.len();
+        tracing::warn!(source = %open.source.name(), %dt, keys, "rows are no longer in the table: their keys are asked for again");
     }
     let day = Day::new(ctx, open, dt);
     day.sweep(&open.ledger.due(keys, dt, open.source.every_days()).due).await;
-    Ok(day)
+    Ok((day, !others.is_empty()))
 }
 
 /// Does what is due, together with other runs that do the same now: what they hold is left to them ([`claim`]).
@@ -330,6 +345,8 @@ async fn conclude(
     mut extracted: Extracted,
 ) -> Result<Extracted, Error> {
     open.ledger.copy(&day.info()).await?;
+    extracted.without_rows = open.ledger.due(&[], dt, open.source.every_days()).lost;
+    extracted.without_rows_is_new &= !extracted.without_rows.is_empty();
     let is_bad = |last: &KeyOutcome| last.outcome.is_open() || last.outcome == Outcome::Cut;
     let states = keys.iter().filter_map(|key| open.ledger.get(dt, &key.value));
     extracted.open = states.map(|state| state.last).filter(is_bad).collect();

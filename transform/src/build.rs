@@ -10,31 +10,32 @@
 //! the table moved under it and looks again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type};
 use catalog::{
-    CommitInfo, Committed, Date, Lake, ObjectPath, RunId, Scope, Table, TableName, Timestamp, Txn, TxnRule, Version,
-    WriteOptions, Written, date_of, days_since_epoch,
+    CommitInfo, Committed, Date, Draft, Lake, ObjectPath, RunId, Scope, Table, TableName, TableSpec, Timestamp, Txn,
+    TxnRule, Version, WriteOptions, Written, days_since_epoch,
 };
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::ViewTable;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::StreamExt;
 
 use crate::aside::{self, Count};
+use crate::asked::asked_again;
 use crate::check;
 use crate::engine::{Engine, Failure, isolated, refuse, start};
-use crate::error::{Error, Result};
-use crate::facts::{Facts, OpenTables, referenced};
+use crate::error::{Error, Result, Seen};
+use crate::facts::{Facts, OpenTables, When, referenced};
+use crate::guard::{of_numbers, of_one_day};
 use crate::merge::{self, Extent};
 use crate::model::{Materialization, Model, Models};
 use crate::reason::{Action, Reason};
-use crate::record::{app_id, day_of, record_path, view_record_path};
+use crate::record::{Record, app_id, day_of, older_record_path, record_path, view_record_path};
 use crate::session::{Options, Session};
 use crate::shape;
+use crate::site::{self, CastSite};
 use crate::statement::Days;
 use crate::verify::output_schema;
 
@@ -63,6 +64,11 @@ pub enum Outcome {
         /// The day it stands for.
         day: Date,
     },
+    /// Its day is over and stays as it was known then.
+    AsKnownThen {
+        /// The table's version.
+        version: Version,
+    },
     /// New rows are visible.
     Built {
         /// Since this version.
@@ -79,13 +85,46 @@ pub enum Outcome {
 }
 
 /// Rows that nobody sees yet.
+enum Rows {
+    /// Of a table that is there.
+    Written(Table, Box<Written>),
+    /// Of one that is made when they are known to be good.
+    Draft(Draft),
+}
+
+impl Rows {
+    fn count(&self) -> u64 {
+        match self {
+            Self::Written(_, written) => written.rows(),
+            Self::Draft(draft) => draft.rows(),
+        }
+    }
+
+    async fn discard(self, model: &Model) {
+        match self {
+            Self::Written(_, written) => discard(model, *written).await,
+            Self::Draft(draft) => draft.discard().await,
+        }
+    }
+}
+
+/// The rows of a build.
 struct Fresh {
-    table: Table,
-    written: Written,
+    rows: Rows,
     /// Whether they are the whole table in another shape.
     reshaped: bool,
     /// How many were left out.
     set_aside: u64,
+}
+
+/// Where rows are written for.
+enum Place {
+    /// A table as it is.
+    There(Table),
+    /// A table that takes another shape with them.
+    Reshaped(Table, TableSpec),
+    /// A table that is not there yet.
+    New(TableSpec),
 }
 
 /// Builds models of one project in one run.
@@ -99,6 +138,10 @@ pub struct Builder<'a> {
     pub models: &'a Models,
     /// The day that `$dt` stands for.
     pub dt: Date,
+    /// The day on which this happens, where the project is.
+    pub today: Date,
+    /// Whether a day that is over is made again with what is known now.
+    pub renew: bool,
     /// The run, for the commits.
     pub run: &'a RunId,
     /// The time, for the commits.
@@ -115,18 +158,21 @@ impl Builder<'_> {
             if *model.materialization() == Materialization::View {
                 return self.check_view(model, &facts).await;
             }
-            let (action, why) = facts.decide(self.now);
+            let (action, why) = facts.decide(&self.when());
             match (action, &facts.table) {
                 (Action::Keep, Some((_, snapshot))) => {
                     return Ok(match why.as_slice() {
                         [Reason::NewerDay(day)] => Outcome::Newer { version: snapshot.version(), day: *day },
+                        [Reason::AsKnownThen] => Outcome::AsKnownThen { version: snapshot.version() },
                         _ => Outcome::Unchanged { version: snapshot.version(), checks: 0 },
                     });
                 }
                 (Action::Recheck, Some((_, snapshot))) => {
                     let version = snapshot.version();
                     self.check_stored(model, &facts).await?;
-                    self.keep_record(model, &facts).await?;
+                    let record = facts.rechecked();
+                    self.keep_record(model, &record).await?;
+                    self.drop_old_record(model, &facts, &record).await;
                     return Ok(Outcome::Unchanged { version, checks: model.checks().len() });
                 }
                 _ => {}
@@ -145,6 +191,10 @@ impl Builder<'_> {
         Err(Error::Contended { model: name.clone() })
     }
 
+    fn when(&self) -> When {
+        When { dt: self.dt, today: self.today, now: self.now, renew: self.renew }
+    }
+
     async fn gather(&self, model: &Model, pinned: &OpenTables) -> Result<Facts<'_>> {
         Facts::gather(self.lake, self.models, model, self.dt, &BTreeSet::new(), pinned).await
     }
@@ -152,38 +202,55 @@ impl Builder<'_> {
     /// Makes the rows again. `None`: another run committed meanwhile.
     async fn rebuild(&self, model: &Model, facts: &Facts<'_>, why: Vec<Reason>) -> Result<Option<Outcome>> {
         let mut options = self.engine.options();
-        let Fresh { table, written, reshaped, set_aside } = match self.write(model, facts, options).await {
+        let written = match self.write(model, facts, options).await {
             // Parts that run at once share the memory, and a join that keeps one side of it can't spill.
             Err(Error::Exhausted { .. }) => {
                 tracing::warn!(model = %model.name(), "out of memory: trying again part by part, with joins that can spill");
                 (options.partitions, options.hash_joins) = (1, false);
-                self.write(model, facts, options).await?
+                self.write(model, facts, options).await
             }
-            other => other?,
+            other => other,
+        };
+        let Fresh { rows, reshaped, set_aside } = match written {
+            Ok(fresh) => fresh,
+            Err(error @ Error::Query { .. }) => {
+                let casts = casts(model, facts, self.dt).await.unwrap_or_default();
+                return Err(site::placed(error, Some(model.path()), model.text(), &casts));
+            }
+            Err(error) => return Err(error),
         };
         catalog::failpoint!("transform.written.after");
-        let failures = match self.checked(model, &written).await {
+        let failures = match self.checked(model, &rows).await {
             Ok(failures) => failures,
             Err(error) => {
-                discard(model, written).await;
+                rows.discard(model).await;
                 return Err(error);
             }
         };
-        if let Err(error) = self.fail_on(model, failures) {
-            discard(model, written).await;
+        let seen = if facts.mark.is_some() { Seen::Former } else { Seen::Nothing };
+        if let Err(error) = self.fail_on(model, seen, failures) {
+            rows.discard(model).await;
             return Err(error);
         }
         catalog::failpoint!("transform.check.after");
-        // The commit sees whoever came after the writing began; this sees whoever came before.
         let about = || Error::lake(format!("building `{}`", model.name()));
+        self.keep_record(model, &facts.record).await?;
+        let count = rows.count();
+        let (table, written) = match rows {
+            Rows::Written(table, written) => (table, *written),
+            Rows::Draft(draft) => {
+                let written = draft.create().await.map_err(about())?;
+                (self.lake.table(model.name()).await.map_err(about())?, written)
+            }
+        };
+        // The commit sees whoever came after the writing began; this sees whoever came before.
         let newest = table.snapshot().await.map_err(about())?;
         if newest.txn(&app_id(model, self.dt)).await.map_err(about())? != facts.mark {
             discard(model, written).await;
             return Ok(None);
         }
-        self.keep_record(model, facts).await?;
         catalog::failpoint!("transform.commit.before");
-        let rows = written.rows();
+        let rows = count;
         let scope = day_of(model, self.dt).filter(|_| !reshaped).map_or(Scope::All, Scope::Day);
         let txn = Txn { app_id: app_id(model, self.dt), version: facts.record.mark(), rule: TxnRule::Equal };
         let lineage = facts.record.parents.iter().map(|(name, read)| (name.clone(), read.version)).collect();
@@ -194,7 +261,7 @@ impl Builder<'_> {
             Committed::Conflict(_) => return Ok(None),
         };
         catalog::failpoint!("transform.commit.after");
-        self.drop_old_record(model, facts).await;
+        self.drop_old_record(model, facts, &facts.record).await;
         Ok(Some(outcome))
     }
 
@@ -206,7 +273,7 @@ impl Builder<'_> {
         let session = self.engine.session(snapshots, &facts.views, options).await?;
         let failure = Failure::default();
         let count = Count::default();
-        let (table, reshaped, streams) = isolated(&what, async {
+        let (place, streams) = isolated(&what, async {
             let plan = self.plan_rows(model, facts, &session, &count).await?;
             let spec = shape::spec(model, &output_schema(model, plan.schema().as_arrow()));
             if let Some((table, snapshot)) = &facts.table
@@ -215,21 +282,31 @@ impl Builder<'_> {
                 tracing::info!(model = %model.name(), "making it anew, in another shape");
                 let days = snapshot.days().await.map_err(about())?;
                 let streams = self.all_days(model, facts, &session, (&failure, &count), days).await?;
-                return Ok((table.clone(), Some(spec), streams));
+                return Ok((Place::Reshaped(table.clone(), spec), streams));
             }
-            let table = self.lake.create(&spec).await.map_err(about())?;
-            Ok((table, None, self.start_day(model, &session, &plan, &failure).await?))
+            let place = match &facts.table {
+                Some(_) => Place::There(self.lake.create(&spec).await.map_err(about())?),
+                None => Place::New(spec),
+            };
+            Ok((place, self.start_day(model, &session, &plan, &failure).await?))
         })
         .await?;
         let streams = streams.into_iter().map(|stream| of_numbers(stream, model.name(), &failure)).collect();
-        let written = match &reshaped {
-            Some(spec) => table.write_reshaped(spec, streams, &WriteOptions::default()).await,
-            None => table.write(streams, &WriteOptions::default()).await,
+        let (reshaped, options) = (matches!(place, Place::Reshaped(..)), WriteOptions::default());
+        let rows = match place {
+            Place::Reshaped(table, spec) => table
+                .write_reshaped(&spec, streams, &options)
+                .await
+                .map(|written| Rows::Written(table, Box::new(written))),
+            Place::There(table) => {
+                table.write(streams, &options).await.map(|written| Rows::Written(table, Box::new(written)))
+            }
+            Place::New(spec) => self.lake.draft(&spec, streams, &options).await.map(Rows::Draft),
         };
-        let written = written.map_err(|error| {
+        let rows = rows.map_err(|error| {
             failure.take().unwrap_or_else(|| Error::lake(format!("writing `{}`", model.name()))(error))
         })?;
-        Ok(Fresh { table, written, reshaped: reshaped.is_some(), set_aside: count.get() })
+        Ok(Fresh { rows, reshaped, set_aside: count.get() })
     }
 
     /// The rows of the build's day; for a model that has no days, all of them.
@@ -290,7 +367,7 @@ impl Builder<'_> {
             refuse(&fresh)?;
             let fresh = aside::leave_out(model, fresh, session, count).await.map_err(planning)?;
             let schema = fresh.schema().as_arrow().clone();
-            session.add_private(merge::FRESH, std::sync::Arc::new(ViewTable::new(fresh, None))).map_err(planning)?;
+            session.add_private(merge::FRESH, Arc::new(ViewTable::new(fresh, None))).map_err(planning)?;
             if let (Extent::Added(_), Some((_, snapshot))) = (&extent, &facts.table) {
                 merge::add_existing(session, snapshot, &schema).await?;
             }
@@ -313,12 +390,16 @@ impl Builder<'_> {
     }
 
     /// Runs the checks on rows that nobody sees yet.
-    async fn checked(&self, model: &Model, written: &Written) -> Result<Vec<crate::CheckFailure>> {
+    async fn checked(&self, model: &Model, rows: &Rows) -> Result<Vec<crate::CheckFailure>> {
         if model.checks().is_empty() {
             return Ok(Vec::new());
         }
         let session = self.open_referenced(model).await?;
-        let provider = written.provider().map_err(Error::lake(format!("checking `{}`", model.name())))?;
+        let provider = match rows {
+            Rows::Written(_, written) => written.provider(),
+            Rows::Draft(draft) => draft.provider(),
+        };
+        let provider = provider.map_err(Error::lake(format!("checking `{}`", model.name())))?;
         session.add(model.name(), provider).map_err(Error::engine)?;
         check::run(&session, model).await
     }
@@ -333,13 +414,13 @@ impl Builder<'_> {
         let provider = match day_of(model, self.dt) {
             Some(day) => {
                 let of_day = col("dt").eq(lit(ScalarValue::Date32(Some(days_since_epoch(day)))));
-                let frame = session.context().read_table(provider).and_then(|frame| frame.filter(of_day));
+                let frame = session.context().read_table(asked_again(provider)).and_then(|frame| frame.filter(of_day));
                 frame.map_err(|error| Error::query(&what, error))?.into_view()
             }
             None => provider,
         };
         session.add(model.name(), provider).map_err(Error::engine)?;
-        self.fail_on(model, check::run(&session, model).await?)
+        self.fail_on(model, Seen::Bad, check::run(&session, model).await?)
     }
 
     /// Runs a view's checks over the tables as they were looked at, unless they held for exactly these already.
@@ -355,17 +436,16 @@ impl Builder<'_> {
             snapshots.insert(name, snapshot);
         }
         let session = self.engine.session(snapshots, &views, self.engine.options()).await?;
-        self.fail_on(view, check::run(&session, view).await?)?;
-        self.put_record(view, &view_record_path(view), facts).await?;
+        self.fail_on(view, Seen::View, check::run(&session, view).await?)?;
+        self.put_record(view, &view_record_path(view), &facts.record).await?;
         Ok(Outcome::View { checks: view.checks().len() })
     }
 
-    fn fail_on(&self, model: &Model, failures: Vec<crate::CheckFailure>) -> Result<()> {
+    fn fail_on(&self, model: &Model, seen: Seen, failures: Vec<crate::CheckFailure>) -> Result<()> {
         if failures.is_empty() {
             return Ok(());
         }
-        let stored = *model.materialization() != Materialization::View;
-        Err(Error::CheckFailed { model: model.name().clone(), dt: day_of(model, self.dt), stored, failures })
+        Err(Error::CheckFailed { model: model.name().clone(), dt: day_of(model, self.dt), seen, failures })
     }
 
     /// A session with the tables that the model's checks look into.
@@ -373,79 +453,48 @@ impl Builder<'_> {
         self.engine.open(self.lake, self.models, referenced(model), Some(model), self.engine.options()).await
     }
 
-    async fn keep_record(&self, model: &Model, facts: &Facts<'_>) -> Result<()> {
-        self.put_record(model, &record_path(model, self.dt, facts.record.mark()), facts).await
+    async fn keep_record(&self, model: &Model, record: &Record) -> Result<()> {
+        self.put_record(model, &record_path(model, self.dt, record.mark(), &record.checks), record).await
     }
 
-    async fn put_record(&self, model: &Model, path: &ObjectPath, facts: &Facts<'_>) -> Result<()> {
+    async fn put_record(&self, model: &Model, path: &ObjectPath, record: &Record) -> Result<()> {
         // A record is plain data: it always has a JSON form.
-        let bytes = serde_json::to_vec(&facts.record).unwrap_or_default();
+        let bytes = serde_json::to_vec(record).unwrap_or_default();
         let about = Error::lake(format!("recording the build of `{}`", model.name()));
         self.lake.objects().put(path, bytes.into()).await.map_err(about)
     }
 
     /// The record of a build that is no longer there tells nobody anything. Losing this step costs a small file.
-    async fn drop_old_record(&self, model: &Model, facts: &Facts<'_>) {
-        if let Some(mark) = facts.mark.filter(|mark| *mark != facts.record.mark())
-            && let Err(error) = self.lake.objects().delete(&record_path(model, self.dt, mark)).await
+    async fn drop_old_record(&self, model: &Model, facts: &Facts<'_>, kept: &Record) {
+        let Some(mark) = facts.mark else { return };
+        let kept = record_path(model, self.dt, kept.mark(), &kept.checks);
+        let old = match facts.last.record() {
+            Some(last) => record_path(model, self.dt, mark, &last.checks),
+            None => older_record_path(model, self.dt, mark),
+        };
+        if old != kept
+            && let Err(error) = self.lake.objects().delete(&old).await
         {
             tracing::debug!(model = %model.name(), %error, "an old record stays");
         }
     }
 }
 
+/// The casts of a model's query, to say which one failed.
+async fn casts(model: &Model, facts: &Facts<'_>, dt: Date) -> datafusion::common::Result<Vec<CastSite>> {
+    let session = Session::for_planning()?;
+    for (name, (_, snapshot)) in &facts.parents {
+        session.add(name, Arc::new(EmptyTable::new(snapshot.schema())))?;
+    }
+    for view in &facts.views {
+        let plan = session.plan(view.statement().plain()).await?;
+        session.add_view(view.name(), plan, view.text())?;
+    }
+    Ok(site::casts(&session.plan(model.statement().on(&Days::One(dt))).await?))
+}
+
 async fn discard(model: &Model, written: Written) {
     if let Err(error) = written.discard().await {
         tracing::warn!(model = %model.name(), %error, "files that nobody sees could not be removed");
-    }
-}
-
-/// The rows, except that one of another day is an error.
-fn of_one_day(
-    stream: SendableRecordBatchStream,
-    model: &TableName,
-    day: Date,
-    failure: &Failure,
-) -> SendableRecordBatchStream {
-    let schema = stream.schema();
-    let (model, failure, wanted) = (model.clone(), failure.clone(), days_since_epoch(day));
-    let stream = stream.map(move |batch| {
-        let batch = batch?;
-        let Some(days) = batch.column_by_name("dt").and_then(|days| days.as_primitive_opt::<Date32Type>()) else {
-            return Ok(batch);
-        };
-        let other = (0..days.len()).find(|row| days.is_null(*row) || days.value(*row) != wanted);
-        match other {
-            None => Ok(batch),
-            Some(row) => {
-                let found = if days.is_null(row) { None } else { date_of(days.value(row)) };
-                let found = found.map_or_else(|| "null".to_owned(), |day| day.to_string());
-                Err(failure.keep(Error::WrongDay { model: model.clone(), expected: day, found }))
-            }
-        }
-    });
-    Box::pin(RecordBatchStreamAdapter::new(schema, stream))
-}
-
-/// The rows, except that a NaN is an error: files keep no statistics of it, so that a question by that column would lose the row.
-fn of_numbers(stream: SendableRecordBatchStream, model: &TableName, failure: &Failure) -> SendableRecordBatchStream {
-    let schema = stream.schema();
-    let (model, failure) = (model.clone(), failure.clone());
-    let stream = stream.map(move |batch| {
-        let batch = batch?;
-        let columns = batch.schema_ref().fields().iter().zip(batch.columns());
-        match columns.filter(|(_, column)| has_nan(column)).map(|(field, _)| field.name().clone()).next() {
-            None => Ok(batch),
-            Some(column) => Err(failure.keep(Error::NotANumber { model: model.clone(), column })),
-        }
-    });
-    Box::pin(RecordBatchStreamAdapter::new(schema, stream))
-}
-
-fn has_nan(column: &ArrayRef) -> bool {
-    match column.data_type() {
-        DataType::Float64 => column.as_primitive::<Float64Type>().iter().flatten().any(f64::is_nan),
-        DataType::Float32 => column.as_primitive::<Float32Type>().iter().flatten().any(f32::is_nan),
-        _ => false,
     }
 }

@@ -30,7 +30,9 @@ use crate::lint;
 use crate::model::{Model, Models};
 use crate::nearest::nearest;
 use crate::session::{Base, Options, Session};
+use crate::site::{self, CastSite};
 use crate::statement::Statement;
+use crate::there::{built, is_there};
 
 /// What the engine may use.
 #[derive(Debug, Clone)]
@@ -139,21 +141,22 @@ impl Engine {
         let session = self.open_with(lake, models, tables, coming, None, options).await?;
         let what = "the query";
         isolated(what, async {
-            let plan = session.plan(statement.plain()).await.map_err(|error| Error::planning(&error))?;
+            let plan = session.plan(statement.plain()).await.map_err(|error| site::asked(&error, &statement, sql))?;
             refuse(&plan)?;
+            let casts = site::casts(&plan);
             SQLOptions::new()
                 .with_allow_ddl(false)
                 .with_allow_dml(false)
                 .with_allow_statements(false)
                 .verify_plan(&plan)
                 .map_err(|error| Error::planning(&error))?;
-            let physical =
-                session.state().create_physical_plan(&plan).await.map_err(|error| Error::query(what, error))?;
+            let placed = |error| site::placed(Error::query(what, error), None, sql, &casts);
+            let physical = session.state().create_physical_plan(&plan).await.map_err(placed)?;
             let schema = physical.schema();
-            let stream = execute_stream(physical, session.task()).map_err(|error| Error::query(what, error))?;
+            let stream = execute_stream(physical, session.task()).map_err(placed)?;
             let failure = Failure::default();
             let stream = guarded(stream, what, &failure);
-            Ok(Answer { schema, stream, failure })
+            Ok(Answer { schema, stream, failure, sql: sql.to_owned(), casts })
         })
         .await
     }
@@ -197,7 +200,7 @@ impl Engine {
         let mut empty = Vec::new();
         for name in stored {
             if let Some(schema) = coming.get(&name)
-                && lake.find(&name).await.map_err(Error::lake(format!("opening `{name}`")))?.is_none()
+                && !is_there(lake, models, &name).await?
             {
                 empty.push((name, Arc::clone(schema)));
                 continue;
@@ -215,9 +218,10 @@ impl Engine {
         name: &TableName,
         reader: Option<&Model>,
     ) -> Result<Snapshot> {
-        let found = lake.find(name).await.map_err(Error::lake(format!("opening `{name}`")))?;
-        let Some(table) = found else { return Err(unknown_table(lake, models, &name.to_string(), reader).await) };
-        table.snapshot().await.map_err(Error::lake(format!("reading `{name}`")))
+        match built(lake, models, name).await? {
+            Some((_, snapshot)) => Ok(snapshot),
+            None => Err(unknown_table(lake, models, &name.to_string(), reader).await),
+        }
     }
 
     /// A session over snapshots that are open already.
@@ -293,6 +297,9 @@ pub struct Answer {
     schema: SchemaRef,
     stream: SendableRecordBatchStream,
     failure: Failure,
+    /// What was asked, to say where it failed.
+    sql: String,
+    casts: Vec<CastSite>,
 }
 
 impl std::fmt::Debug for Answer {
@@ -310,7 +317,10 @@ impl Answer {
     /// The next rows; `None` when there are no more.
     pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
         let next = self.stream.next().await?;
-        Some(next.map_err(|error| self.failure.take().unwrap_or_else(|| Error::query("the query", error))))
+        Some(next.map_err(|error| {
+            let error = self.failure.take().unwrap_or_else(|| Error::query("the query", error));
+            site::placed(error, None, &self.sql, &self.casts)
+        }))
     }
 
     /// All rows at once.

@@ -6,6 +6,7 @@ use catalog::{Date, Diagnostic, TableName};
 use datafusion::common::DataFusionError;
 
 use crate::explain::{SqlProblem, explain};
+use crate::fault::Meaning;
 
 /// What went wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -42,15 +43,15 @@ pub enum Error {
 
     /// Rows broke a check. They were thrown away; what was visible before still is.
     #[error("{}", failed_checks(model, dt.as_ref(), failures))]
-    CheckFailed { model: TableName, dt: Option<Date>, stored: bool, failures: Vec<CheckFailure> },
+    CheckFailed { model: TableName, dt: Option<Date>, seen: Seen, failures: Vec<CheckFailure> },
 
     /// The query needs more memory or disk than it may have.
     #[error("running {what} took more memory or disk than it may")]
     Exhausted { what: String, source: Box<DataFusionError> },
 
     /// The query failed while it ran.
-    #[error("running {what}")]
-    Query { what: String, source: Box<DataFusionError> },
+    #[error("running {what}: {problem}")]
+    Query { what: String, problem: String, hint: Option<String>, engine: Box<DataFusionError> },
 
     /// The query panicked. Its rows are gone, nothing else is.
     #[error("running {what} panicked: {panic}")]
@@ -71,6 +72,19 @@ pub enum Error {
 
 /// This crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What readers see of a table whose check failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// It is a view: what it reads.
+    View,
+    /// Nothing: it, or the day of it, has never been built.
+    Nothing,
+    /// What was built before.
+    Former,
+    /// The rows that break the check: they were there before it was asked.
+    Bad,
+}
 
 /// One check that found bad rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +115,10 @@ impl Error {
                 [one] => one.hint.clone(),
                 _ => Some("`onggi check` shows each with its place".to_owned()),
             },
-            Self::Sql { hint, .. } | Self::NoSuchTable { hint, .. } | Self::NoSuchModel { hint, .. } => hint.clone(),
+            Self::Sql { hint, .. }
+            | Self::NoSuchTable { hint, .. }
+            | Self::NoSuchModel { hint, .. }
+            | Self::Query { hint, .. } => hint.clone(),
             Self::NotAQuery { .. } => Some(
                 "`select`, `explain`, `show` and `describe` are understood; tables are written by models".to_owned(),
             ),
@@ -109,24 +126,26 @@ impl Error {
             Self::NotANumber { column, .. } => Some(format!(
                 "say what it is to be: `nullif` around the divisor, or `case when isnan({column}) then null else {column} end`"
             )),
-            Self::CheckFailed { model, stored: false, .. } => Some(format!(
+            Self::CheckFailed { model, seen: Seen::View, .. } => Some(format!(
                 "nothing that reads the view `{model}` was built; correct the view, the check or what it reads, and run again"
             )),
-            Self::CheckFailed { model, .. } => Some(format!(
-                "nothing was published: readers still see the former `{model}`; correct the model, the check or what it reads, and run again"
-            )),
+            Self::CheckFailed { model, dt, seen, .. } => {
+                let day = dt.map_or_else(String::new, |dt| format!(" of {dt}"));
+                let readers = match seen {
+                    Seen::Nothing => format!("nothing was published: `{model}` has no rows{day} yet"),
+                    Seen::Bad => {
+                        format!("these rows{day} were published before the check was there, and readers see them")
+                    }
+                    _ => format!("nothing was published: readers still see the former `{model}`"),
+                };
+                Some(format!("{readers}; correct the model, the check or what it reads, and run again"))
+            }
             Self::Exhausted { .. } => {
                 Some("raise the memory or spill limit of the engine, or read fewer days".to_owned())
             }
             Self::Contended { .. } => Some("run again when the other run has ended".to_owned()),
             Self::Lake { source, .. } => source.hint(),
-            // Files were written whole: one that can't be read was changed by somebody else.
-            Self::Query { source, .. }
-                if matches!(source.find_root(), DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_)) =>
-            {
-                Some("`onggi upkeep` names the files of the lake that are gone or cut".to_owned())
-            }
-            Self::Query { .. } | Self::Panicked { .. } | Self::Engine { .. } => None,
+            Self::Panicked { .. } | Self::Engine { .. } => None,
         }
     }
 
@@ -152,10 +171,19 @@ impl Error {
     /// An error of the engine while it ran `what`.
     pub(crate) fn query(what: impl Into<String>, source: DataFusionError) -> Self {
         let what = what.into();
-        match source.find_root() {
-            DataFusionError::ResourcesExhausted(_) => Self::Exhausted { what, source: Box::new(source) },
-            _ => Self::Query { what, source: Box::new(source) },
+        if let DataFusionError::ResourcesExhausted(_) = source.find_root() {
+            return Self::Exhausted { what, source: Box::new(source) };
         }
+        tracing::debug!(what, error = %source, "the query failed");
+        let Meaning { message, hint, .. } = Meaning::of(&source);
+        // Files were written whole: one that can't be read was changed by somebody else.
+        let of_file = matches!(source.find_root(), DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_));
+        let hint = if of_file {
+            Some("`onggi upkeep` names the files of the lake that are gone or cut".to_owned())
+        } else {
+            hint
+        };
+        Self::Query { what, problem: message, hint, engine: Box::new(source) }
     }
 
     /// An error of the engine while it planned: about the text, not about the data.

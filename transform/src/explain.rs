@@ -2,6 +2,7 @@
 
 use datafusion::common::{DataFusionError, SchemaError};
 
+use crate::fault::{Meaning, lower};
 use crate::nearest::nearest;
 use crate::position::Position;
 
@@ -85,10 +86,10 @@ fn general(message: &str, place: Option<Position>) -> SqlProblem {
             hint: None,
         };
     }
-    let first = first.trim_start_matches("Error during planning: ");
-    let first = first.split(". No function matches").next().unwrap_or(first).trim_end_matches('.');
     let ours = crate::functions().iter().find(|function| first.contains(&format!("'{}", function.name)));
-    SqlProblem { message: lower(first), place, hint: ours.map(|function| function.syntax.to_owned()) }
+    let meaning = Meaning::of_text(message);
+    let hint = ours.map(|function| function.syntax.to_owned()).or(meaning.hint);
+    SqlProblem { message: meaning.message, place, hint }
 }
 
 /// The error below all wrapping.
@@ -109,13 +110,4 @@ pub(crate) fn meant(wanted: &str, columns: &[&str]) -> String {
     }
     let more = if columns.len() > SHOWN { ", …" } else { "" };
     format!("the columns are {}{more}", columns.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", "))
-}
-
-/// Our messages begin in lower case.
-pub(crate) fn lower(message: &str) -> String {
-    let mut letters = message.chars();
-    match letters.next() {
-        Some(first) if !message.starts_with("SQL") => first.to_lowercase().chain(letters).collect(),
-        _ => message.to_owned(),
-    }
 }

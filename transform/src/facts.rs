@@ -12,7 +12,21 @@ use crate::error::{Error, Result};
 use crate::model::{Check, Materialization, Model, Models};
 use crate::reach::{Reach, reaches};
 use crate::reason::{Action, Reason};
-use crate::record::{LastBuild, ReadTable, Record, app_id, record_path, view_record_path};
+use crate::record::{LastBuild, ReadTable, Record, app_id, read_record, view_record_path};
+use crate::there::built;
+
+/// The day of a build, and when it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct When {
+    /// The day that `$dt` stands for.
+    pub dt: Date,
+    /// The day on which it happens, where the project is.
+    pub today: Date,
+    /// The moment.
+    pub now: Timestamp,
+    /// Whether a day that is over is made again with what is known now, also where nothing else of it changed.
+    pub renew: bool,
+}
 
 /// Open tables and their newest snapshots.
 pub(crate) type OpenTables = BTreeMap<TableName, (Table, Snapshot)>;
@@ -47,7 +61,7 @@ impl<'a> Facts<'a> {
         let (stored, views) = models.resolve(model.parents().iter().cloned());
         let mut parents = OpenTables::new();
         for name in stored {
-            match open(lake, &name, pinned).await? {
+            match open(lake, models, &name, pinned).await? {
                 Some(found) => drop(parents.insert(name, found)),
                 None if coming.contains(&name) => {}
                 None => return Err(unknown_table(lake, models, &name.to_string(), Some(model)).await),
@@ -71,8 +85,19 @@ impl<'a> Facts<'a> {
     }
 
     /// What to do, and why, at this time.
-    pub(crate) fn decide(&self, now: Timestamp) -> (Action, Vec<Reason>) {
-        decide(&self.record, self.mark, &self.last, last_day(now))
+    pub(crate) fn decide(&self, when: &When) -> (Action, Vec<Reason>) {
+        decide(&self.record, self.mark, &self.last, when)
+    }
+
+    /// What is known of the rows that are there, once they passed the checks as they are now.
+    pub(crate) fn rechecked(&self) -> Record {
+        let now = &self.record;
+        match (self.last.record(), self.mark) {
+            (Some(last), Some(mark)) if last.mark() == mark => {
+                Record { checks: now.checks.clone(), checked: now.checked.clone(), ..last.clone() }
+            }
+            _ => now.clone(),
+        }
     }
 
     /// Whether a view's checks have to run, and why.
@@ -87,13 +112,16 @@ impl<'a> Facts<'a> {
     }
 }
 
-async fn open(lake: &Lake, name: &TableName, pinned: &OpenTables) -> Result<Option<(Table, Snapshot)>> {
+async fn open(
+    lake: &Lake,
+    models: &Models,
+    name: &TableName,
+    pinned: &OpenTables,
+) -> Result<Option<(Table, Snapshot)>> {
     if let Some(found) = pinned.get(name) {
         return Ok(Some(found.clone()));
     }
-    let Some(table) = lake.find(name).await.map_err(Error::lake(format!("opening `{name}`")))? else { return Ok(None) };
-    let snapshot = table.snapshot().await.map_err(Error::lake(format!("reading `{name}`")))?;
-    Ok(Some((table, snapshot)))
+    built(lake, models, name).await
 }
 
 /// What the tables hold that the model's checks look into. One that is not there is missed by the check itself.
@@ -106,7 +134,7 @@ async fn checked(
     let (stored, views) = models.resolve(referenced(model));
     let mut contents: BTreeMap<_, _> = views.iter().map(|view| (view.name().clone(), view.rows_hash())).collect();
     for name in stored {
-        if let Some((_, snapshot)) = open(lake, &name, pinned).await? {
+        if let Some((_, snapshot)) = open(lake, models, &name, pinned).await? {
             let content = snapshot.content_id(None).map_err(Error::lake(format!("reading `{name}`")))?;
             contents.insert(name, content);
         }
@@ -173,10 +201,7 @@ async fn last_build(
     let snapshot = table.snapshot().await.map_err(about())?;
     let mark = snapshot.txn(&app_id(model, dt)).await.map_err(about())?;
     let last = match mark {
-        Some(mark) => {
-            let bytes = lake.objects().get(&record_path(model, dt, mark)).await.map_err(about())?;
-            LastBuild::parse(bytes.as_deref())
-        }
+        Some(mark) => read_record(lake, model, dt, mark).await.map_err(about())?,
         None => LastBuild::Lost,
     };
     Ok((Some((table, snapshot)), mark, last))
@@ -189,12 +214,12 @@ fn last_day(now: Timestamp) -> Date {
 }
 
 /// The decision itself, from what was found.
-pub(crate) fn decide(now: &Record, mark: Option<i64>, last: &LastBuild, last_day: Date) -> (Action, Vec<Reason>) {
+pub(crate) fn decide(now: &Record, mark: Option<i64>, last: &LastBuild, when: &When) -> (Action, Vec<Reason>) {
     let Some(mark) = mark else { return (Action::Build, vec![Reason::NeverBuilt]) };
     if now.stands_for_day
         && let Some(stands) = Record::day_of_mark(mark).or_else(|| last.day())
         && now.dt.is_some_and(|dt| stands > dt)
-        && stands <= last_day
+        && stands <= last_day(when.now)
     {
         return (Action::Keep, vec![Reason::NewerDay(stands)]);
     }
@@ -206,12 +231,30 @@ pub(crate) fn decide(now: &Record, mark: Option<i64>, last: &LastBuild, last_day
         }
         return (Action::Recheck, reasons);
     }
+    if when.dt < when.today
+        && !when.renew
+        && !now.stands_for_day
+        && now.dt.is_some()
+        && Record::is_as_of_then(now.mark(), mark)
+    {
+        let untried = last.record().is_some_and(|last| last.checks != now.checks);
+        return if untried {
+            (Action::Recheck, vec![Reason::ChecksChanged])
+        } else {
+            (Action::Keep, vec![Reason::AsKnownThen])
+        };
+    }
+    (Action::Build, changes(now, last))
+}
+
+/// What changed since the last build, if its mark is another.
+pub(crate) fn changes(now: &Record, last: &LastBuild) -> Vec<Reason> {
     let reasons = match last {
         LastBuild::Known(last) => now.reasons_since(last),
         LastBuild::Older(_) => vec![Reason::OlderProgram],
         LastBuild::Lost => vec![Reason::RecordLost],
     };
-    (Action::Build, if reasons.is_empty() { vec![Reason::SqlChanged] } else { reasons })
+    if reasons.is_empty() { vec![Reason::ReadOtherwise] } else { reasons }
 }
 
 #[cfg(test)]
@@ -273,7 +316,9 @@ mod tests {
             ),
         ];
         for (now, mark, last, action, why) in cases {
-            let (found, reasons) = decide(now, mark, &last, date("2026-10-04"));
+            let at = "2026-10-03T00:00:00Z".parse().unwrap();
+            let when = When { dt: now.dt.unwrap(), today: date("2026-10-03"), now: at, renew: false };
+            let (found, reasons) = decide(now, mark, &last, &when);
             let text = reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             assert_eq!((found, text.as_str()), (action, why));
         }

@@ -109,7 +109,7 @@ fn is_utc(zone: &str) -> bool {
 }
 
 /// Where the first column of an expression was written.
-fn place(expr: &Expr) -> Option<Position> {
+pub(crate) fn place(expr: &Expr) -> Option<Position> {
     let mut found = None;
     let _ = expr.apply(|part| {
         if let Expr::Column(column) = part
@@ -124,7 +124,7 @@ fn place(expr: &Expr) -> Option<Position> {
 }
 
 /// What a person calls an expression.
-fn name(expr: &Expr) -> String {
+pub(crate) fn name(expr: &Expr) -> String {
     match expr {
         Expr::Column(column) => column.name.clone(),
         Expr::Alias(alias) => alias.name.clone(),

@@ -15,6 +15,7 @@ use catalog::{Date, Snapshot, TableName};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, cast, col};
 
+use crate::asked::asked_again;
 use crate::check::quoted;
 use crate::error::{Error, Result};
 use crate::facts::Facts;
@@ -136,7 +137,7 @@ pub(crate) async fn add_existing(session: &Session, snapshot: &Snapshot, fresh: 
         .collect();
     let view = session
         .context()
-        .read_table(provider)
+        .read_table(asked_again(provider))
         .and_then(|frame| frame.select(columns))
         .map_err(|error| Error::query(&what, error))?;
     session.add_private(EXISTING, view.into_view()).map_err(|error| Error::query(&what, error))

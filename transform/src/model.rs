@@ -387,6 +387,9 @@ fn parse_model(file: ModelFile, problems: &mut Vec<Diagnostic>) -> Option<Model>
     }
     let mut parents = BTreeSet::new();
     for (table, at) in statement.tables() {
+        // A name that is written as a text has no place of its own.
+        let written = || Statement::find_value(&file.text, table).unwrap_or(Position::START);
+        let at = if at == Position::default() { written() } else { at };
         match table.parse::<TableName>() {
             Ok(table) if table == name => report(
                 at,

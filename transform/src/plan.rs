@@ -6,14 +6,15 @@
 
 use std::collections::BTreeSet;
 
-use catalog::{Date, Lake, TableName, Timestamp};
+use catalog::{Date, Lake, TableName};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
-use crate::facts::{Facts, OpenTables, referenced};
+use crate::error::Result;
+use crate::facts::{Facts, OpenTables, When, referenced};
 use crate::model::{Materialization, Models};
 use crate::reason::{Action, Reason};
 use crate::record::day_of;
+use crate::there::built;
 
 /// What a run would do about one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,16 +29,16 @@ pub struct Planned {
     pub why: Vec<Reason>,
 }
 
-/// What a build of these models on a day would do at this time, in order. `coming` are the tables that earlier steps of the run
+/// What a build of these models would do, in order. `coming` are the tables that earlier steps of the run
 /// will change.
 pub async fn plan(
     lake: &Lake,
     models: &Models,
     names: &BTreeSet<TableName>,
-    dt: Date,
-    now: Timestamp,
+    when: &When,
     coming: &BTreeSet<TableName>,
 ) -> Result<Vec<Planned>> {
+    let dt = when.dt;
     let mut changing = coming.clone();
     let mut planned = Vec::new();
     for model in models.iter().filter(|model| names.contains(model.name())) {
@@ -52,7 +53,7 @@ pub async fn plan(
         }
         let mut missing = Vec::new();
         for name in stored.iter().filter(|name| !changing.contains(name)) {
-            if lake.find(name).await.map_err(Error::lake(format!("opening `{name}`")))?.is_none() {
+            if built(lake, models, name).await?.is_none() {
                 missing.push(Reason::Missing(name.clone()));
             }
         }
@@ -62,13 +63,13 @@ pub async fn plan(
             continue;
         }
         let facts = Facts::gather(lake, models, model, dt, &changing, &OpenTables::new()).await?;
-        (entry.action, entry.why) = if is_view { facts.decide_view() } else { facts.decide(now) };
+        (entry.action, entry.why) = if is_view { facts.decide_view() } else { facts.decide(when) };
         let will = |tables: &BTreeSet<TableName>| -> Vec<Reason> {
             tables.intersection(&changing).map(|name| Reason::WillChange(name.clone())).collect()
         };
         let checked = will(&models.resolve(referenced(model)).0);
         let read = will(&stored);
-        let kept = matches!(entry.why.as_slice(), [Reason::NewerDay(_)]);
+        let kept = matches!(entry.why.as_slice(), [Reason::NewerDay(_) | Reason::AsKnownThen]);
         if !(kept || read.is_empty() && checked.is_empty()) {
             let rebuilt = !read.is_empty() && !is_view;
             entry.why.retain(|reason| match reason {

@@ -36,6 +36,10 @@ pub enum Reason {
     OtherDay(Date),
     /// It holds the state of a newer day than the one that is asked for, and keeps it.
     NewerDay(Date),
+    /// It is of a day that is over, and holds what was known on it: a table that it reads whole has changed since.
+    AsKnownThen,
+    /// How much of what it reads goes into it is told differently now.
+    ReadOtherwise,
     /// It was built, and what went into it is no longer known.
     RecordLost,
     /// It was built by a program that kept other records of what went in.
@@ -62,6 +66,8 @@ impl fmt::Display for Reason {
             Self::Missing(table) => write!(f, "{table} is not there"),
             Self::OtherDay(day) => write!(f, "it was built for {day}"),
             Self::NewerDay(day) => write!(f, "it stands for {day}, which is newer"),
+            Self::AsKnownThen => f.write_str("as known on that day; what it reads whole has changed since"),
+            Self::ReadOtherwise => f.write_str("what it reads is told differently now"),
             Self::RecordLost => f.write_str("the record of its last build is lost"),
             Self::OlderProgram => f.write_str("made by an older program"),
             Self::UpToDate => f.write_str("up to date"),

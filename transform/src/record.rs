@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catalog::{Date, ObjectPath, PartsHash, TableName, Version, date_of, days_since_epoch, path};
+use catalog::{Date, Lake, ObjectPath, PartsHash, TableName, Version, date_of, days_since_epoch, path};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Materialization, Model};
@@ -166,6 +166,11 @@ impl Record {
                 reasons.push(Reason::ParentChanged(name.clone()));
             }
         }
+        // A table that was read and is not there, or is to be made first, is not the one that was read.
+        if self.sql == before.sql && self.views == before.views {
+            let gone = before.parents.keys().filter(|name| !self.parents.contains_key(*name));
+            reasons.extend(gone.cloned().map(Reason::ParentChanged));
+        }
         if let (Some(day), Some(other)) = (self.dt, before.dt)
             && day != other
         {
@@ -234,9 +239,35 @@ fn label(model: &Model, dt: Date) -> String {
     day_of(model, dt).map_or_else(|| "-".to_owned(), |day| day.to_string())
 }
 
-/// Where the record of a build lies.
-pub(crate) fn record_path(model: &Model, dt: Date, mark: i64) -> ObjectPath {
-    path::state("builds", &format!("{}~{}~{mark:016x}", model.name(), label(model, dt)))
+/// Where the record of a build lies whose rows passed these checks: a list of names says which days they were tried on.
+pub(crate) fn record_path(model: &Model, dt: Date, mark: i64, checks: &str) -> ObjectPath {
+    path::state("builds", &format!("{}~{checks}", record_name(model, dt, mark)))
+}
+
+/// Where older programs left it.
+pub(crate) fn older_record_path(model: &Model, dt: Date, mark: i64) -> ObjectPath {
+    path::state("builds", &record_name(model, dt, mark))
+}
+
+fn record_name(model: &Model, dt: Date, mark: i64) -> String {
+    format!("{}~{}~{mark:016x}", model.name(), label(model, dt))
+}
+
+/// Reads the record of a build, whichever checks its rows passed.
+pub(crate) async fn read_record(lake: &Lake, model: &Model, dt: Date, mark: i64) -> catalog::Result<LastBuild> {
+    let objects = lake.objects();
+    for path in [record_path(model, dt, mark, &model.checks_hash()), older_record_path(model, dt, mark)] {
+        if let Some(bytes) = objects.get(&path).await? {
+            return Ok(LastBuild::parse(Some(&bytes)));
+        }
+    }
+    // It passed others, whose hash stands in its name alone.
+    let name = format!("{}~", record_name(model, dt, mark));
+    let others = objects.list(&path::states("builds")).await?;
+    match others.iter().find(|path| name_of(path).starts_with(&name)) {
+        Some(path) => Ok(LastBuild::parse(objects.get(path).await?.as_deref())),
+        None => Ok(LastBuild::Lost),
+    }
 }
 
 /// Where the record of a view's last checks lies: nothing else of a view is kept.
@@ -244,12 +275,30 @@ pub(crate) fn view_record_path(view: &Model) -> ObjectPath {
     path::state("builds", &format!("{}~-~view", view.name()))
 }
 
-/// The model's name, the day and the mark of a record, from where it lies.
-pub(crate) fn parse_record_path(path: &ObjectPath) -> Option<(TableName, Date, i64)> {
-    let mut parts = path.stem().split('~');
+/// The name that a path was made of: paths escape the tilde.
+fn name_of(path: &ObjectPath) -> String {
+    path.stem().replace("%7E", "~")
+}
+
+/// What the place of a record says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecordPlace {
+    /// The mark of the build.
+    pub(crate) mark: i64,
+    /// The checks that its rows passed; an older program does not say.
+    pub(crate) checks: Option<String>,
+    /// Where it lies.
+    pub(crate) path: ObjectPath,
+}
+
+/// The model and the day of a record, and what else its place says.
+pub(crate) fn parse_record_path(path: &ObjectPath) -> Option<(TableName, Date, RecordPlace)> {
+    let name = name_of(path);
+    let mut parts = name.split('~');
     let name = parts.next()?.parse().ok()?;
     let day = parts.next()?.parse().ok()?;
-    Some((name, day, i64::from_str_radix(parts.next()?, 16).ok()?))
+    let mark = i64::from_str_radix(parts.next()?, 16).ok()?;
+    Some((name, day, RecordPlace { mark, checks: parts.next().map(str::to_owned), path: path.clone() }))
 }
 
 #[cfg(test)]
@@ -318,6 +367,24 @@ mod tests {
         assert!(!Record::is_as_of_then(before.mark(), before.mark()));
         let changed = Record { sql: "t".into(), ..record() };
         assert!(!Record::is_as_of_then(changed.mark(), before.mark()));
+    }
+
+    #[test]
+    fn the_place_of_a_record_says_what_it_is_of() {
+        let text = "-- materialize: partition\n-- check: not_null(a)\nselect 1 as a where $dt is not null".to_owned();
+        let file = crate::ModelFile { path: "x/staging/a.sql".to_owned(), text };
+        let models = crate::Models::parse(vec![file]).unwrap();
+        let model = models.iter().next().unwrap();
+        let day: Date = "2026-10-01".parse().unwrap();
+        let cases = [
+            (record_path(model, day, 7, "c0ffee"), Some("c0ffee".to_owned())),
+            (older_record_path(model, day, 7), None),
+        ];
+        for (path, checks) in cases {
+            let place = RecordPlace { mark: 7, checks, path: path.clone() };
+            assert_eq!(parse_record_path(&path), Some((model.name().clone(), day, place)), "{path}");
+        }
+        assert_eq!(parse_record_path(&view_record_path(model)), None);
     }
 
     #[test]

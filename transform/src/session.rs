@@ -18,6 +18,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
 
+use crate::asked::asked_again;
 use crate::checked;
 use crate::extent;
 use crate::function;
@@ -68,7 +69,7 @@ fn config(options: Options) -> SessionConfig {
 }
 
 /// Raised when a rule or a function of the engine that this crate replaces begins to answer differently.
-const RULES: u32 = 2;
+const RULES: u32 = 3;
 
 /// What the engine's answers depend on beside statement and rows: part of every mark.
 static ANSWERS: LazyLock<String> = LazyLock::new(|| {
@@ -176,7 +177,7 @@ impl Session {
 
     /// Makes `provider` the table of that name.
     pub(crate) fn add(&self, name: &TableName, provider: Arc<dyn TableProvider>) -> Result<()> {
-        self.schema(reference(name))?.register_table(name.name().to_owned(), provider).map(drop)
+        self.schema(reference(name))?.register_table(name.name().to_owned(), asked_again(provider)).map(drop)
     }
 
     /// Makes a table of no layer, or another one of that name, for statements that this crate writes itself.
@@ -184,7 +185,7 @@ impl Session {
         let schema = self.schema(TableReference::partial(NO_LAYER, name))?;
         // A statement may be planned again, over other rows.
         schema.deregister_table(name)?;
-        schema.register_table(name.to_owned(), provider).map(drop)
+        schema.register_table(name.to_owned(), asked_again(provider)).map(drop)
     }
 
     /// Makes the plan a view of that name.

@@ -7,17 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use catalog::schema::{SchemaDifference, differences};
-use catalog::{Date, Lake, Layer, TableName, TableSpec, path};
+use catalog::{Date, Lake, Layer, ObjectPath, TableName, TableSpec, path};
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::facts::{Facts, OpenTables, content_of_days};
+use crate::facts::{Facts, OpenTables, changes, content_of_days};
 use crate::model::{Materialization, Model, Models};
 use crate::reach::Reach;
 use crate::reason::Reason;
-use crate::record::{LastBuild, Record, app_id, parse_record_path, record_path};
+use crate::record::{LastBuild, Record, RecordPlace, app_id, parse_record_path};
 use crate::shape;
+use crate::there::is_there;
 
 /// Records read at the same time.
 const AHEAD: usize = 16;
@@ -29,6 +30,8 @@ pub struct LakeState {
     pub tables: Vec<TableState>,
     /// Tables, but for those that runs record in, which nothing of the project makes any more.
     pub orphans: Vec<TableName>,
+    /// Tables of models that are views now: nothing writes them any more, and other readers still find them.
+    pub former: Vec<TableName>,
 }
 
 impl LakeState {
@@ -51,7 +54,8 @@ pub struct TableState {
     pub table: TableName,
     /// Its days that would have other rows if they were built now, by what changed.
     pub stale: Vec<StaleDays>,
-    /// Its days that are what was known then: a table that they read whole has changed since. They are left as they are.
+    /// Its days that are over and hold what was known on them: a table that they read whole has changed since. They are left as
+    /// they are.
     pub as_of_then: Vec<Date>,
     /// Its columns and its split against what is declared, in words.
     pub differences: Vec<String>,
@@ -88,7 +92,13 @@ pub struct StaleDays {
 }
 
 /// Compares the lake with the models. `schemas` knows the tables that no model makes, and all that it knows is declared.
-pub async fn state(lake: &Lake, models: &Models, schemas: &BTreeMap<TableName, SchemaRef>) -> Result<LakeState> {
+/// `today` is the day on which somebody looks: a day that is over stays as it was known then.
+pub async fn state(
+    lake: &Lake,
+    models: &Models,
+    schemas: &BTreeMap<TableName, SchemaRef>,
+    today: Date,
+) -> Result<LakeState> {
     let there: BTreeSet<TableName> =
         lake.tables().await.map_err(Error::lake("listing its tables"))?.into_iter().collect();
     let is_stored =
@@ -97,13 +107,13 @@ pub async fn state(lake: &Lake, models: &Models, schemas: &BTreeMap<TableName, S
         .iter()
         .filter(|name| matches!(name.layer(), Layer::Raw | Layer::Staging | Layer::Marts))
         .filter(|name| !is_stored(name) && !schemas.contains_key(name))
-        .cloned()
-        .collect();
-    let mut state = LakeState { tables: Vec::new(), orphans };
+        .cloned();
+    let (former, orphans) = orphans.partition(|name| models.get(name).is_some());
+    let mut state = LakeState { tables: Vec::new(), orphans, former };
     let listed = lake.objects().list(&path::states("builds")).await.map_err(Error::lake("listing its builds"))?;
-    let mut marks: BTreeMap<TableName, BTreeMap<Date, Vec<i64>>> = BTreeMap::new();
-    for (name, day, mark) in listed.iter().filter_map(parse_record_path) {
-        marks.entry(name).or_default().entry(day).or_default().push(mark);
+    let mut records: BTreeMap<TableName, Records> = BTreeMap::new();
+    for (name, day, place) in listed.iter().filter_map(parse_record_path) {
+        records.entry(name).or_default().entry(day).or_default().push(place);
     }
     for (name, schema) in schemas.iter().filter(|(name, _)| there.contains(*name) && models.get(name).is_none()) {
         let mut found = TableState::new(name.clone());
@@ -118,13 +128,28 @@ pub async fn state(lake: &Lake, models: &Models, schemas: &BTreeMap<TableName, S
             compare_shape(lake, model, schema, &mut found).await?;
         }
         // What it reads is not there: nothing could be built, so nothing can be said of its days.
-        if !found.reshaped && *model.materialization() == Materialization::Partition && stored.is_subset(&there) {
-            let marks = marks.remove(model.name()).unwrap_or_default();
-            days(lake, models, model, marks, &mut found).await?;
+        if !found.reshaped
+            && *model.materialization() == Materialization::Partition
+            && all_there(lake, models, &stored).await?
+        {
+            let records = records.remove(model.name()).unwrap_or_default();
+            days(lake, models, model, (&records, today), &mut found).await?;
         }
         state.tables.extend(Some(found).filter(|found| !found.is_current()));
     }
     Ok(state)
+}
+
+/// The records of a model's builds, by day.
+type Records = BTreeMap<Date, Vec<RecordPlace>>;
+
+async fn all_there(lake: &Lake, models: &Models, tables: &BTreeSet<TableName>) -> Result<bool> {
+    for name in tables {
+        if !is_there(lake, models, name).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Compares the columns of a table that no model makes. How it is split is not declared in the project's files.
@@ -157,7 +182,7 @@ async fn days(
     lake: &Lake,
     models: &Models,
     model: &Model,
-    marks: BTreeMap<Date, Vec<i64>>,
+    (records, today): (&Records, Date),
     found: &mut TableState,
 ) -> Result<()> {
     let about = || Error::lake(format!("reading `{}`", model.name()));
@@ -170,35 +195,65 @@ async fn days(
         with_rows.extend(snapshot.days().await.map_err(about())?);
     }
     // What is read does not hang on the day; which of its contents is, is looked up day by day.
-    let some_day = with_rows.iter().chain(marks.keys()).next().copied().unwrap_or_default();
+    let some_day = with_rows.iter().chain(records.keys()).next().copied().unwrap_or_default();
     let facts = Facts::gather(lake, models, model, some_day, &BTreeSet::new(), &OpenTables::new()).await?;
     let contents = by_day(&facts)?;
     let mut stale = Vec::new();
     // A day that a parent has and that nobody built: its run was killed before, or the table was lost and made anew.
     let of_parents = contents.iter().filter(|(name, _)| facts.reaches.get(*name) == Some(&Reach::DAY));
     let of_parents = of_parents.flat_map(|(_, days)| days.keys());
-    for day in with_rows.iter().chain(marks.keys()).chain(of_parents).collect::<BTreeSet<_>>() {
-        // One record of a day with rows is that of its build; otherwise the table's log is asked.
-        let mark = match (marks.get(day).map(Vec::as_slice), &snapshot) {
-            (_, None) => None,
-            (Some([mark]), Some(_)) if with_rows.contains(day) => Some(*mark),
-            (_, Some(snapshot)) => snapshot.txn(&app_id(model, *day)).await.map_err(about())?,
+    let (checks, none) = (model.checks_hash(), Vec::new());
+    for day in with_rows.iter().chain(records.keys()).chain(of_parents).collect::<BTreeSet<_>>() {
+        let mark = match &snapshot {
+            Some(snapshot) => snapshot.txn(&app_id(model, *day)).await.map_err(about())?,
+            None => None,
         };
         let now = on(&facts, &contents, *day)?;
-        match mark {
-            Some(then) if Record::is_as_of_then(now.mark(), then) => found.as_of_then.push(*day),
-            Some(then) if now.mark() == then => {}
-            then => stale.push((*day, then, now)),
+        let of_day = records.get(day).unwrap_or(&none);
+        let Some(then) = mark else {
+            stale.push((*day, Open::Never));
+            continue;
+        };
+        let of_rows: Vec<&RecordPlace> = of_day.iter().filter(|place| place.mark == then).collect();
+        // Which checks an older program's rows passed stands in its record alone.
+        let tried = model.checks().is_empty()
+            || of_rows.iter().any(|place| place.checks.as_ref().is_none_or(|passed| *passed == checks));
+        let as_then = *day < today && Record::is_as_of_then(now.mark(), then);
+        match (now.mark() == then || as_then, of_rows.first()) {
+            (true, Some(_)) if !tried => stale.push((*day, Open::Untried)),
+            (true, Some(place)) if place.checks.is_none() && !model.checks().is_empty() => {
+                stale.push((*day, Open::Perhaps(place.path.clone())));
+            }
+            (true, None) if !as_then && !model.checks().is_empty() => stale.push((*day, Open::Unknown)),
+            (true, _) => {}
+            (false, place) => stale.push((*day, Open::Changed(place.map(|place| place.path.clone()), Box::new(now)))),
+        }
+        if as_then {
+            found.as_of_then.push(*day);
         }
     }
+    let checks = &checks;
     let reasons: Vec<(Date, Vec<Reason>)> = futures::stream::iter(stale)
-        .map(|(day, then, now)| async move {
-            let Some(then) = then else { return Ok((day, vec![Reason::NeverBuilt])) };
-            let bytes = lake.objects().get(&record_path(model, day, then)).await.map_err(about())?;
-            let why = match LastBuild::parse(bytes.as_deref()) {
-                LastBuild::Known(record) => own_reasons(&now, &record),
-                LastBuild::Older(_) => vec![Reason::OlderProgram],
-                LastBuild::Lost => vec![Reason::RecordLost],
+        .map(|(day, open)| async move {
+            let read = |path: ObjectPath| async move {
+                let bytes = lake.objects().get(&path).await.map_err(about())?;
+                Ok::<_, Error>(LastBuild::parse(bytes.as_deref()))
+            };
+            let why = match open {
+                Open::Never => vec![Reason::NeverBuilt],
+                Open::Untried => vec![Reason::ChecksChanged],
+                Open::Unknown => vec![Reason::RecordLost],
+                Open::Perhaps(path) => match read(path).await? {
+                    LastBuild::Known(record) if record.checks == *checks => Vec::new(),
+                    _ => vec![Reason::ChecksChanged],
+                },
+                Open::Changed(path, now) => {
+                    let last = match path {
+                        Some(path) => read(path).await?,
+                        None => LastBuild::Lost,
+                    };
+                    own_reasons(&now, &last)
+                }
             };
             Ok::<_, Error>((day, why))
         })
@@ -206,7 +261,7 @@ async fn days(
         .try_collect()
         .await?;
     let mut grouped: BTreeMap<Vec<Reason>, Vec<Date>> = BTreeMap::new();
-    for (day, why) in reasons {
+    for (day, why) in reasons.into_iter().filter(|(_, why)| !why.is_empty()) {
         grouped.entry(why).or_default().push(day);
     }
     found.stale = grouped.into_iter().map(|(why, days)| StaleDays { days, why }).collect();
@@ -214,12 +269,27 @@ async fn days(
     Ok(())
 }
 
-/// What changed beside the tables that are read whole.
-fn own_reasons(now: &Record, then: &Record) -> Vec<Reason> {
+/// A day that is to be looked at again.
+enum Open {
+    /// Nobody built it.
+    Never,
+    /// Its rows are as they would be made, and passed other checks.
+    Untried,
+    /// Its rows are as they would be made, and nothing is known of the checks that they passed.
+    Unknown,
+    /// Its rows are as they would be made, and their record says which checks they passed.
+    Perhaps(ObjectPath),
+    /// It would have other rows: its record, and what would go in now.
+    Changed(Option<ObjectPath>, Box<Record>),
+}
+
+/// What changed, without the tables that are read whole where anything else did.
+fn own_reasons(now: &Record, last: &LastBuild) -> Vec<Reason> {
     let whole = |name: &TableName| now.parents.get(name).is_some_and(|read| read.whole);
-    let mut reasons = now.reasons_since(then);
-    reasons.retain(|reason| !matches!(reason, Reason::ParentChanged(name) if whole(name)));
-    if reasons.is_empty() { vec![Reason::SqlChanged] } else { reasons }
+    let all = changes(now, last);
+    let own = all.iter().filter(|reason| !matches!(reason, Reason::ParentChanged(name) if whole(name)));
+    let own: Vec<Reason> = own.cloned().collect();
+    if own.is_empty() { all } else { own }
 }
 
 /// What each parent that is read by day holds, day by day.

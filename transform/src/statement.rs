@@ -5,6 +5,7 @@
 
 mod edit;
 mod extent;
+mod number;
 mod reader;
 
 use std::collections::BTreeSet;
@@ -17,12 +18,13 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Error, Result};
-use crate::explain::{SqlProblem, lower};
+use crate::explain::SqlProblem;
+use crate::fault::lower;
 use crate::position::Position;
 
 pub(crate) use edit::Days;
 use edit::{Blank, Substitute};
-use reader::StatementReader;
+use reader::{OutputNames, StatementReader};
 
 /// Deepest nesting of parentheses and subqueries that the parser follows.
 const MAX_NESTING: usize = 50;
@@ -82,10 +84,12 @@ impl Statement {
             .build()
             .and_then(|mut parser| parser.parse_statements())
             .map_err(|err| syntax(&err))?;
-        let parsed = statements.pop_front().ok_or_else(|| SqlProblem::new("expected a query, found nothing", None))?;
+        let mut parsed =
+            statements.pop_front().ok_or_else(|| SqlProblem::new("expected a query, found nothing", None))?;
         if !statements.is_empty() {
             return Err(SqlProblem::new("expected one statement, found several", None));
         }
+        keep_numbers(&mut parsed);
         let mut statement = Self {
             parsed,
             normal,
@@ -206,6 +210,26 @@ impl Statement {
         })
     }
 
+    /// Where a value is written out first in a text, or a text that begins with it.
+    pub(crate) fn find_value(text: &str, value: &str) -> Option<Position> {
+        let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?;
+        let is = |token: &Token| match token {
+            Token::SingleQuotedString(written) => written == value || (value.len() > 7 && written.starts_with(value)),
+            Token::Number(written, _) => written == value,
+            _ => false,
+        };
+        tokens.into_iter().find(|token| is(&token.token)).map(|token| token.span.into())
+    }
+
+    /// The names that two columns of one `select` have, and where the second one stands.
+    pub(crate) fn named_twice(&self) -> Vec<(String, Position)> {
+        let mut names = OutputNames::default();
+        if let Some(sql) = self.sql() {
+            let _ = sql.visit(&mut names);
+        }
+        names.twice
+    }
+
     /// The statement with `$dt` replaced.
     pub(crate) fn on(&self, days: &Days) -> Parsed {
         let mut parsed = self.parsed.clone();
@@ -227,6 +251,17 @@ impl Statement {
             let _ = sql.visit(&mut blank);
         }
         blank.done
+    }
+}
+
+/// Keeps the digits of numbers that the engine would alter.
+fn keep_numbers(parsed: &mut Parsed) {
+    match parsed {
+        Parsed::Statement(sql) => {
+            let _ = sql.visit(&mut number::ExactNumbers);
+        }
+        Parsed::Explain(explain) => keep_numbers(&mut explain.statement),
+        _ => {}
     }
 }
 

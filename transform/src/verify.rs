@@ -16,17 +16,21 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::LogicalPlan;
 use futures::executor::block_on;
 
-use crate::explain::{SqlProblem, explain, lower, meant};
+use crate::explain::{SqlProblem, explain, meant};
+use crate::fault::{self, Meaning, lower};
 use crate::lint;
 use crate::memo::{self, Memo};
 use crate::model::{Check, Materialization, Model, Models};
 use crate::nearest::nearest;
 use crate::position::Position;
 use crate::session::Session;
+use crate::site;
 use crate::statement::{Days, Statement};
 
 /// The day that stands for `$dt` when there is no run: one that nobody writes into a query.
 const SOME_DAY: catalog::Date = jiff::civil::date(1688, 8, 11);
+/// A day from which one can go some centuries back and forth, as the constants of a query may.
+const ORDINARY_DAY: catalog::Date = jiff::civil::date(2026, 10, 1);
 /// Most errors reported of one model: beyond it, they are echoes.
 const MAX_ERRORS: usize = 20;
 
@@ -159,6 +163,18 @@ fn check_model(
         }
     };
     let schema = output_schema(model, plan.schema().as_arrow());
+    for (place, field) in schema.fields().iter().enumerate() {
+        if schema.fields()[..place].iter().any(|other| other.name() == field.name()) {
+            let named = model.statement().named_twice();
+            let at = named.into_iter().find(|(name, _)| name == field.name()).map(|(_, at)| at);
+            let meaning = fault::twice(field.name());
+            let at = at.unwrap_or_else(|| start_of_sql(model.text()));
+            found.push(model.diagnostic(at, meaning.message, meaning.hint));
+        }
+    }
+    if !found.is_empty() {
+        return found;
+    }
     check_head(model, &schema, known, models, &mut found);
     let view = *model.materialization() == Materialization::View;
     if !view {
@@ -210,14 +226,17 @@ pub(crate) fn plan_all(
         });
         let error = match planned {
             Ok((written, typed)) if found.is_empty() => {
-                let problems = [lint::mixed_types(&written), lint::wrong_answers(&written)].concat();
+                let mut problems = [lint::mixed_types(&written), lint::wrong_answers(&written)].concat();
+                if problems.is_empty() {
+                    problems.extend(reckoned(query, text, session));
+                }
                 return if problems.is_empty() { Ok((written, typed)) } else { Err(sorted(problems)) };
             }
             Ok(_) => return Err(sorted(found)),
             Err(error) => error,
         };
         let mut blanked = false;
-        for mut wrong in error.iter().map(explain) {
+        for mut wrong in error.iter().map(|error| site::explain_in(error, query)) {
             // Some clauses lose the place of a column; its name has one.
             if let (None, Some(column)) = (wrong.place, missing_column(&wrong.message)) {
                 wrong.place = Statement::find_word(text, column);
@@ -238,6 +257,15 @@ pub(crate) fn plan_all(
             return Err(sorted(found));
         }
     }
+}
+
+/// What fails as soon as the constants of the statement are reckoned, which no day and no row can mend.
+fn reckoned(query: &Statement, text: &str, session: &Session) -> Option<SqlProblem> {
+    let planned = block_on(session.plan(query.on(&Days::One(ORDINARY_DAY))));
+    let error = planned.and_then(|plan| session.state().optimize(&plan)).err().filter(fault::is_of_statement)?;
+    let meaning = Meaning::of(&error);
+    let (place, _) = site::place(&meaning, text, &[]);
+    Some(SqlProblem { message: meaning.message, place, hint: meaning.hint })
 }
 
 fn sorted(mut found: Vec<SqlProblem>) -> Vec<SqlProblem> {

@@ -41,10 +41,10 @@ use crate::schema::DT;
 use crate::store::{InDoubt, SyncFailed};
 use crate::{Version, failpoint};
 
-use super::head::Head;
+use super::head::{Head, day_of};
 use super::race::{BROKEN_ROUNDS, lost_race, pause};
 use super::reshape::{self, Fit};
-use super::snapshot::{Snapshot, day_of};
+use super::snapshot::Snapshot;
 use super::spec::{Change, CommitInfo, Committed, Scope, Txn, TxnRule};
 use super::written::{Pending, Written};
 use super::{encode, log, notes};

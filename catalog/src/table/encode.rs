@@ -21,6 +21,7 @@ use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
 use deltalake::table::config::TablePropertiesExt as _;
 use futures::StreamExt;
+use object_store::ObjectStore;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -52,7 +53,18 @@ pub(crate) async fn encode(
     input: Vec<SendableRecordBatchStream>,
     options: &WriteOptions,
 ) -> Result<Files> {
-    let name = base.table();
+    encode_into(lake, base.object_store(), shape, input, options).await
+}
+
+/// Writes all rows of `input` to files in the folder of a table, `store`, with the columns of `shape`.
+pub(crate) async fn encode_into(
+    lake: &Lake,
+    store: Arc<dyn ObjectStore>,
+    shape: &Head,
+    input: Vec<SendableRecordBatchStream>,
+    options: &WriteOptions,
+) -> Result<Files> {
+    let name = shape.table();
     let config = config(shape, options);
     let align = Align::new(name.clone(), shape.stored_schema());
     let encoders = options.encoders.max(1);
@@ -71,7 +83,6 @@ pub(crate) async fn encode(
     drop(to_encoders);
 
     let encoders = if work.hold(PARALLEL_FROM).await { encoders } else { 1 };
-    let store = base.object_store();
     let mut writers = JoinSet::new();
     for _ in 0..encoders {
         let writer = DeltaWriter::new(Arc::clone(&store), config.clone());
@@ -109,7 +120,7 @@ pub(crate) async fn encode(
     match first_error {
         None => Ok(files),
         Some(error) => {
-            remove(lake, base, &files).await;
+            remove_from(lake, name, &store, &files).await;
             Err(error)
         }
     }
@@ -117,12 +128,16 @@ pub(crate) async fn encode(
 
 /// Removes files that no commit names. What can't be removed is left to a vacuum.
 pub(crate) async fn remove(lake: &Lake, base: &Head, files: &Files) {
-    let store = base.object_store();
+    remove_from(lake, base.table(), &base.object_store(), files).await;
+}
+
+/// [`remove`] in the folder of a table, `store`.
+pub(crate) async fn remove_from(lake: &Lake, name: &TableName, store: &Arc<dyn ObjectStore>, files: &Files) {
     let paths: Vec<_> = files.adds.iter().map(|add| Ok(object_store::path::Path::from(add.path.as_str()))).collect();
     let mut removed = store.delete_stream(futures::stream::iter(paths).boxed());
     while let Some(result) = removed.next().await {
         if let Err(error) = result {
-            tracing::debug!(table = %base.table(), lake = %lake.uri(), %error, "left to a vacuum");
+            tracing::debug!(table = %name, lake = %lake.uri(), %error, "left to a vacuum");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Who only adds rows needs no more. What a snapshot costs grows with the files that the table has, which for a raw table are
 //! those of its whole history; what a head costs is one listing, and the commits that came since the last one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -19,10 +20,10 @@ use crate::digest::PartsHash;
 use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
+use crate::schema::DT;
 use crate::simulation::at_once;
 
-use super::snapshot::{Snapshot, day_of};
-use super::{log, marks, notes};
+use super::log;
 
 /// A table's log as of one version: immutable, cheap to clone.
 #[derive(Clone)]
@@ -99,32 +100,27 @@ impl Head {
         self.metadata().id()
     }
 
-    /// The mark that the newest commit of a piece of work left, if any.
-    pub async fn txn(&self, app_id: &str) -> Result<Option<i64>> {
-        marks::find(self, app_id).await
-    }
-
-    /// The notes that commits of `app_id` left, those with a mark above `after`, the oldest first. The log is read from its
-    /// newest commit back to the first one that is known, so this costs what is new.
-    pub async fn notes(&self, app_id: &str, after: Option<i64>) -> Result<notes::Notes> {
-        notes::back_to(self, app_id, after).await
-    }
-
-    /// The notes that commits of `app_id` left after the table's version `since`, the oldest first.
-    pub async fn notes_since(&self, app_id: &str, since: Version) -> Result<Vec<notes::Note>> {
-        notes::since(self, app_id, since).await
-    }
-
     /// [`Head::txn`] by replaying the whole log: the library keeps nothing between two calls.
     pub(super) async fn replay_txn(&self, app_id: &str) -> Result<Option<i64>> {
-        let State::WithFiles(state) = &self.state else {
-            let snapshot = Snapshot::at(&self.lake, &self.name, self.version).await?;
-            return Box::pin(snapshot.head().replay_txn(app_id)).await;
+        let replayed = async {
+            let state = match &self.state {
+                State::WithFiles(state) => state.clone(),
+                State::Lazy(_) => self.load().await?,
+            };
+            at_once(state.transaction_version(self.log.as_ref(), app_id)).await
         };
-        match at_once(state.transaction_version(self.log.as_ref(), app_id)).await {
+        match replayed.await {
             Ok(found) => Ok(found),
             Err(error) => Err(broken(&self.lake, &self.name, error).await),
         }
+    }
+
+    /// What was left out when the log was read.
+    async fn load(&self) -> Result<DeltaTableState, DeltaTableError> {
+        if let Some(known) = self.lake.cache().newest(&self.name).filter(|known| known.version == self.version) {
+            return known.table.snapshot().cloned();
+        }
+        at_once(DeltaTableState::try_new(self.log.as_ref(), Some(self.version))).await
     }
 
     pub(super) fn lake(&self) -> &Lake {
@@ -191,7 +187,7 @@ impl Head {
         read.map_err(|error| Error::delta(self.lake.uri().as_str(), Access::Read, &self.name, error))
     }
 
-    /// See [`Snapshot::content_id`].
+    /// Which rows the table shows, of one day or of all; see the snapshot's own.
     pub(super) fn content_id(&self, day: Option<Date>) -> Result<String> {
         let files = self.views()?;
         let files = files.iter().filter(|view| day.is_none() || day_of(&view.partition_values_map()) == day);
@@ -205,6 +201,11 @@ impl Head {
         std::iter::once(self.table_id()).chain(files.iter().map(String::as_str)).for_each(|part| hash.part(part));
         hash.short_hex()
     }
+}
+
+/// The day a file's rows belong to, by its partition values.
+pub(crate) fn day_of(partition: &HashMap<String, Option<String>>) -> Option<Date> {
+    partition.get(DT)?.as_deref()?.parse().ok()
 }
 
 /// What tells a file from every other one.

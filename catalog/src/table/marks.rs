@@ -16,8 +16,14 @@ use super::notes;
 /// More commits than these are not followed one by one: the log is replayed, from its checkpoint.
 const FOLLOWED: Version = 64;
 
-/// See [`Head::txn`].
-pub(super) async fn find(head: &Head, app_id: &str) -> Result<Option<i64>> {
+impl Head {
+    /// The mark that the newest commit of a piece of work left, if any.
+    pub async fn txn(&self, app_id: &str) -> Result<Option<i64>> {
+        find(self, app_id).await
+    }
+}
+
+async fn find(head: &Head, app_id: &str) -> Result<Option<i64>> {
     let (cache, table_id, version) = (head.lake().cache(), head.table_id().to_owned(), head.version());
     let known = cache.marks(head.table()).filter(|known| known.table_id == table_id);
     let mut known = match known {

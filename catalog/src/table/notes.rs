@@ -67,8 +67,20 @@ pub(super) struct Commit {
     note: Value,
 }
 
-/// See [`Head::notes`].
-pub(super) async fn back_to(head: &Head, app_id: &str, after: Option<i64>) -> Result<Notes> {
+impl Head {
+    /// The notes that commits of `app_id` left, those with a mark above `after`, the oldest first. The log is read from its
+    /// newest commit back to the first one that is known, so this costs what is new.
+    pub async fn notes(&self, app_id: &str, after: Option<i64>) -> Result<Notes> {
+        back_to(self, app_id, after).await
+    }
+
+    /// The notes that commits of `app_id` left after the table's version `since`, the oldest first.
+    pub async fn notes_since(&self, app_id: &str, since: Version) -> Result<Vec<Note>> {
+        self::since(self, app_id, since).await
+    }
+}
+
+async fn back_to(head: &Head, app_id: &str, after: Option<i64>) -> Result<Notes> {
     let mut notes = Vec::new();
     let versions = futures::stream::iter((0..=head.version()).rev());
     let mut commits = std::pin::pin!(
@@ -93,8 +105,7 @@ fn ordered(mut notes: Vec<Note>, complete: bool) -> Notes {
     Notes { notes, complete }
 }
 
-/// See [`Head::notes_since`].
-pub(super) async fn since(head: &Head, app_id: &str, since: Version) -> Result<Vec<Note>> {
+async fn since(head: &Head, app_id: &str, since: Version) -> Result<Vec<Note>> {
     let versions = futures::stream::iter(since + 1..=head.version());
     let commits = versions.map(|version| async move { Ok::<_, crate::Error>((version, read(head, version).await?)) });
     let commits: Vec<_> = commits.buffered(AHEAD).try_collect().await?;

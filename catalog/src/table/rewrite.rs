@@ -49,7 +49,7 @@ impl Table {
 }
 
 /// An empty table of the shape, in memory.
-async fn blank(lake: &Lake, spec: &TableSpec) -> Result<Snapshot> {
+pub(super) async fn blank(lake: &Lake, spec: &TableSpec) -> Result<Snapshot> {
     let failed = |error: DeltaTableError| Error::delta(lake.uri().as_str(), Access::Write, &spec.name, error);
     check_new(spec)?;
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());

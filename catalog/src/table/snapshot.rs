@@ -4,7 +4,7 @@
 //! one listing and the commits that came since. If the log can't be read, nothing older is shown in
 //! its place: the error says which file is damaged.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::name::TableName;
 use crate::schema::DT;
 use crate::simulation::at_once;
 
-use super::head::{Head, broken, content_of};
+use super::head::{Head, broken, content_of, day_of};
 
 /// A table as of one version.
 #[derive(Clone)]
@@ -101,8 +101,8 @@ impl Snapshot {
         Self::of(lake, name, Arc::new(table), Arc::new(provider))
     }
 
-    /// The log's side of it.
-    pub(super) fn head(&self) -> &Head {
+    /// The head of its log.
+    pub fn head(&self) -> &Head {
         &self.head
     }
 
@@ -186,6 +186,17 @@ impl Snapshot {
         Ok(of_day.map(|view| view.num_records().unwrap_or(0) as u64).sum())
     }
 
+    /// The number of rows of each day that has any, from the log.
+    pub fn rows_by_day(&self) -> Result<BTreeMap<Date, u64>> {
+        let mut days = BTreeMap::new();
+        for view in self.views()?.iter() {
+            if let Some(day) = day_of(&view.partition_values_map()) {
+                *days.entry(day).or_default() += view.num_records().unwrap_or(0) as u64;
+            }
+        }
+        Ok(days)
+    }
+
     /// The number of files, from the log.
     pub fn file_count(&self) -> Result<usize> {
         Ok(self.views()?.num_files())
@@ -253,9 +264,4 @@ impl Snapshot {
     fn views(&self) -> Result<LogDataHandler<'_>> {
         self.head.views()
     }
-}
-
-/// The day a file's rows belong to, by its partition values.
-pub(crate) fn day_of(partition: &HashMap<String, Option<String>>) -> Option<Date> {
-    partition.get(DT)?.as_deref()?.parse().ok()
 }

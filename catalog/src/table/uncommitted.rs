@@ -25,7 +25,8 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::schema::DT;
 
-use super::snapshot::{Snapshot, day_of};
+use super::head::day_of;
+use super::snapshot::Snapshot;
 
 /// Uncommitted files as a table.
 #[derive(Debug)]

@@ -50,6 +50,10 @@ impl Pending {
 }
 
 impl Written {
+    pub(super) fn new(lake: Lake, base: Snapshot, files: Files) -> Self {
+        Self { pending: Pending::new(lake, base.head().clone(), files), columns: base }
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> u64 {
         self.pending.files.rows

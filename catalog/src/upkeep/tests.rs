@@ -399,3 +399,25 @@ async fn unreadable_answers_go_day_by_day_when_their_time_is_over() {
     let longer = Upkeep { keep: DAY_OF_HOURS * 60, ..aged.upkeep() };
     assert_eq!(super::upkeep(&aged.lake, &longer).await.unwrap().freed, []);
 }
+
+/// The clock of the store, by which files are as old as they are, may stand elsewhere than ours.
+#[tokio::test]
+async fn what_is_told_and_what_is_done_go_by_one_clock() {
+    for ahead in [0, 30, -30] {
+        let aged = Aged::new().await;
+        let table = aged.lake.create(&spec("raw.t", true)).await.unwrap();
+        write(&table, vec![rows(&[1], Some(DAY))]).await.files();
+        aged.age("raw", 20);
+        let now = aged.upkeep().now + SignedDuration::from_hours(24 * ahead);
+        let upkeep = Upkeep { now, ..aged.upkeep() };
+        let told = super::upkeep(&aged.lake, &Upkeep { dry_run: true, ..upkeep.clone() }).await.unwrap();
+        let done = super::upkeep(&aged.lake, &upkeep).await.unwrap();
+        assert_eq!(told.freed, done.freed, "{ahead} days ahead");
+    }
+    // Of files that are young by the store's clock nothing goes, however late it is by ours.
+    let aged = Aged::new().await;
+    let table = aged.lake.create(&spec("raw.t", true)).await.unwrap();
+    write(&table, vec![rows(&[1], Some(DAY))]).await.files();
+    let late = Upkeep { now: aged.upkeep().now + 30 * DAY_OF_HOURS, dry_run: true, ..aged.upkeep() };
+    assert_eq!(upkeep(&aged.lake, &late).await.unwrap().freed, []);
+}

@@ -37,6 +37,30 @@ async fn csv_quotes_what_needs_it_and_alters_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_not_there_is_told_from_what_is_empty_and_no_number_becomes_nothing() {
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("text", Arc::new(StringArray::from(vec![Some(""), None, Some("a"), Some("\"")]))),
+        ("x", Arc::new(Float64Array::from(vec![Some(f64::NAN), None, Some(f64::NEG_INFINITY), Some(0.5)]))),
+    ];
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, it)| (name, it, true))).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows");
+    let cases = [
+        (Format::Csv, "text,x\n\"\",NaN\n,\na,-inf\n\"\"\"\",0.5\n"),
+        (
+            Format::Json,
+            "{\"text\":\"\",\"x\":\"NaN\"}\n{\"text\":null,\"x\":null}\n{\"text\":\"a\",\"x\":\"-Infinity\"}\n{\"text\":\"\\\"\",\"x\":0.5}\n",
+        ),
+    ];
+    for (format, expected) in cases {
+        let rows = Rows { schema: batch.schema(), batches: futures::stream::iter([Ok(batch.clone())]).boxed() };
+        write(rows, format, Some(&path)).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+    }
+}
+
+#[tokio::test]
 async fn json_is_one_object_a_line_with_nulls() {
     let text = String::from_utf8(written(Format::Json, vec![Ok(some_rows())]).await).unwrap();
     let second = "{\"name\":null,\"text\":\"국밥\",\"n\":-2,\"share\":null,\"votes\":null}";

@@ -1,16 +1,18 @@
 //! The step that extracts a source: with hands of its own, or by workers that it waits for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::CommitInfo;
 use catalog::run::StepStatus;
 use catalog::simulation::{Instant, from_outside, sleep};
+use catalog::{CommitInfo, Date};
 use extract::heartbeat::{self, Health, Role};
 use extract::ledger::Ledger;
 use extract::outcome::{KeyOutcome, Outcome};
 use extract::plan::{Filing, filing};
 use extract::{Extracted, Extractor, Source};
+use transform::spans;
 
 use super::{Ended, Request, Runner};
 use crate::args::Workers;
@@ -18,6 +20,7 @@ use crate::clock;
 use crate::keys;
 use crate::out;
 use crate::progress::{Amount, Progress, counted, thousands};
+use crate::steps;
 use crate::wire;
 
 /// How often a run that waits looks whether somebody works, and after which silence it says that nobody does.
@@ -33,23 +36,29 @@ const NAMED: usize = 5;
 impl Runner<'_> {
     pub(super) async fn extract(&mut self, source: &Source) -> anyhow::Result<Ended> {
         let Request { project, lake, dt, .. } = *self.request;
-        let keys = from_outside(Box::pin(keys::keys(&self.engine, lake, project, source))).await?;
+        let found = from_outside(Box::pin(keys::keys(&self.engine, lake, project, source))).await?;
+        let without_key = found.told();
+        let keys = found.keys;
         if keys.is_empty() {
             // Models read the table also when nothing is in it.
             let _ = lake.create(&source.table_spec()).await?;
-            return Ok(Ended::new(StepStatus::Unchanged, "no keys: there is nothing to ask for"));
+            let why = without_key.map_or_else(String::new, |told| format!("; {told}"));
+            return Ok(Ended::new(StepStatus::Unchanged, format!("no keys: there is nothing to ask for{why}")));
         }
         if self.request.refetch {
             self.refetch(source).await?;
         }
         let due = from_outside(Box::pin(extract::worker::due(lake, source, dt, &keys))).await?;
-        if let (true, Some((newest, next))) = (due.due.is_empty(), due.fresh)
+        // What has lost rows is told by who looks at the table, also on a day on which nothing is due.
+        if let (true, Some((newest, next))) = (due.due.is_empty() && !due.lost_is_new, due.fresh)
             && newest < dt
         {
             let why = format!("not due: fetched on {newest}, due on {next}");
             return Ok(Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Unchanged, why) });
         }
-        if let (false, Some(why)) = (due.due.is_empty(), self.does_not_fit(source)) {
+        if let (false, Some(why)) =
+            (due.due.is_empty(), does_not_fit(source, dt, self.request.today, self.request.select))
+        {
             return Ok(
                 Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Partial, why) }.count("due", due.due.len())
             );
@@ -67,7 +76,12 @@ impl Runner<'_> {
         if self.cancel.is_cancelled() {
             return Err(extract::Error::Cancelled.into());
         }
-        Ok(ended(&extracted))
+        let mut ended = ended(&extracted, source);
+        if let Some(told) = without_key {
+            ended.text += &format!("\n    {told}");
+            ended.why = Some(ended.why.map_or(told.clone(), |why| format!("{why}; {told}")));
+        }
+        Ok(ended)
     }
 
     async fn extractor(&mut self) -> anyhow::Result<Extractor> {
@@ -87,23 +101,6 @@ impl Runner<'_> {
         };
         let extractor = wire::extractor(project, lake, hands).await?;
         Ok(self.extractor.insert(extractor).clone())
-    }
-
-    /// Why what a source answers now can't be filed under the run's day. Who names the source has it filed all the same.
-    fn does_not_fit(&self, source: &Source) -> Option<String> {
-        let Request { dt, today, select, .. } = *self.request;
-        let name = source.name().to_string();
-        if select.iter().any(|selector| selector.trim_matches('+') == name) {
-            return None;
-        }
-        let what = match filing(source.fetch_kind(), dt, today) {
-            Filing::Fits => return None,
-            Filing::Past => "is over",
-            Filing::Future => "has not come",
-        };
-        Some(format!(
-            "not fetched: {dt} {what}, and the source answers with the present\n    hint: `--select {name}` files what it answers now under {dt}"
-        ))
     }
 
     /// Opens what has ended on the run's day.
@@ -129,7 +126,7 @@ impl Runner<'_> {
 }
 
 /// An extraction as a step ends.
-fn ended(extracted: &Extracted) -> Ended {
+fn ended(extracted: &Extracted, source: &Source) -> Ended {
     let status = match () {
         () if extracted.is_partial() => StepStatus::Partial,
         () if extracted.tasks == 0 => StepStatus::Unchanged,
@@ -157,6 +154,7 @@ fn ended(extracted: &Extracted) -> Ended {
         format!("{keys} left to run {} of {}, which has taken them on: run again when it has ended", left.run, left.dt)
     }));
     why.extend(extracted.excess.clone());
+    why.extend(lost(&extracted.without_rows));
     why.extend(extracted.open.iter().take(NAMED).map(told));
     if extracted.open.len() > NAMED {
         why.push(format!("and {} more; `onggi retry` lists them", thousands((extracted.open.len() - NAMED) as u64)));
@@ -164,7 +162,9 @@ fn ended(extracted: &Extracted) -> Ended {
     for reason in &why {
         text += &format!("\n    {reason}");
     }
-    text += &extracted.open.first().map_or_else(String::new, |first| format!("\n    hint: {}", hint(first.outcome)));
+    let open = extracted.open.first().map(|first| hint(first.outcome).to_owned());
+    let way_out = extracted.without_rows.keys().next().map(|day| lost_hint(*day, source));
+    text += &open.or(way_out).map_or_else(String::new, |hint| format!("\n    hint: {hint}"));
     let mut ended = Ended::new(status, text)
         .count("fetched", extracted.fetched)
         .count("landed", extracted.landed)
@@ -174,6 +174,7 @@ fn ended(extracted: &Extracted) -> Ended {
         .count("short_items", extracted.short_items)
         .count("requests", extracted.requests)
         .count("open_keys", extracted.open.len())
+        .count("lost_keys", extracted.without_rows.values().sum::<u64>())
         .count("robots_denied", extracted.robots.iter().filter(|it| !it.allowed).count());
     ended.why = (!why.is_empty()).then(|| why.join("; "));
     ended
@@ -190,6 +191,22 @@ fn hint(outcome: Outcome) -> &'static str {
     }
 }
 
+/// Keys of other days that have lost their rows, in a few words.
+pub(crate) fn lost(lost: &BTreeMap<Date, u64>) -> Option<String> {
+    let days: Vec<Date> = lost.keys().copied().collect();
+    let keys = counted(lost.values().sum(), "key");
+    (!days.is_empty())
+        .then(|| format!("rows of {keys} of {} are no longer in the table; `onggi retry` lists them", spans(&days)))
+}
+
+/// What to do about rows of a day that is over.
+fn lost_hint(day: Date, source: &Source) -> String {
+    format!(
+        "put the table's folder back from a copy of the lake that has them; or `onggi run --dt {day} --select {}` files what the source answers now under that day",
+        source.name()
+    )
+}
+
 /// What the site counts and did not show, in a few words.
 pub(crate) fn short(keys: u64, items: u64) -> String {
     format!("{} ended {} before the site's own total", counted(keys, "key"), counted(items, "item"))
@@ -199,6 +216,20 @@ pub(crate) fn short(keys: u64, items: u64) -> String {
 pub(crate) fn told(last: &KeyOutcome) -> String {
     let why = last.why.as_ref().map_or_else(String::new, |why| format!(": {}", out::one_line(why)));
     format!("key `{}` {}{why}", out::one_line(&last.key), last.outcome)
+}
+
+/// Why what a source answers now can't be filed under a day. Who names the source has it filed all the same.
+pub(crate) fn does_not_fit(source: &Source, dt: Date, today: Date, select: &[String]) -> Option<String> {
+    let name = source.name().to_string();
+    let what = match filing(source.fetch_kind(), dt, today) {
+        _ if steps::is_named(select, &name) => return None,
+        Filing::Fits => return None,
+        Filing::Past => "is over",
+        Filing::Future => "has not come",
+    };
+    Some(format!(
+        "not fetched: {dt} {what}, and the source answers with the present\n    hint: `--select {name}` files what it answers now under {dt}"
+    ))
 }
 
 /// Says so when nobody works on what is waited for, and what somebody leaves alone.

@@ -258,6 +258,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
             lose(world, "raw/items")?;
             copy(&world.folder().join("copy"), &world.in_lake("raw/items"));
             world.tables.forget("raw.items");
+            world.lost_rows = true;
         }
         Ok(world.has_copy)
     }),
@@ -428,7 +429,8 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
     looked_again(world)?;
     // Longer than a task of a dead process is hidden from others.
     world.pass(11);
-    let was_healthy = world.is_healthy() && world.damage.now().is_empty();
+    // Who finds that rows of earlier days are gone says so, and is not done.
+    let was_healthy = world.is_healthy() && world.damage.now().is_empty() && !world.lost_rows;
     let quiet = world.quiet == Some(world.today()) && how.is_plain();
     let end = world.run(how);
     let after = match world.look() {
@@ -466,6 +468,7 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
             world.is_open = !ran.iter().all(super::world::Ran::is_done);
             world.is_damaged &= world.is_open;
             let for_today = ran.iter().all(|ran| ran.dt == world.today());
+            world.lost_rows &= world.is_open || !for_today;
             let is_whole = world.damage.now().is_empty();
             world.quiet = (!world.is_open && for_today && is_whole).then_some(world.today());
             world.asof = world.asof.max(truth::asof_day(&after));

@@ -133,6 +133,8 @@ pub(super) struct World {
     pub was_killed: bool,
     /// Something of the lake was taken away, and no run was done since.
     pub is_damaged: bool,
+    /// Rows of earlier days may be gone, and no run of its day was done since.
+    pub lost_rows: bool,
     /// The last run left something undone.
     pub is_open: bool,
     /// The failpoints after which processes were killed.
@@ -168,6 +170,7 @@ impl World {
             asof: None,
             was_killed: false,
             is_damaged: false,
+            lost_rows: false,
             is_open: false,
             points: Vec::new(),
             runs: 0,

@@ -28,7 +28,10 @@ pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
         return Err(Problems(problems).into());
     }
     let state = match wire::lake_if_there(&project, global).await? {
-        Some(lake) => lake_state::look(&project, &lake).await?,
+        Some(lake) => {
+            wire::identity_fits(&project, &lake).await?;
+            lake_state::look(&project, &lake).await?
+        }
         None => LakeState::default(),
     };
     let standing = lake_state::lines(&state);

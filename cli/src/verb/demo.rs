@@ -110,6 +110,7 @@ async fn one_run(
         dt,
         today: dt,
         refetch: false,
+        renew: false,
         select: &[],
         jobs: usize::from(project.config.crawl.jobs),
         workers: Workers::Own,

@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use catalog::without_user;
+
 use crate::args::Global;
 use crate::config::{Provider, SecretRef};
 use crate::exit::{Exit, render};
 use crate::out;
 use crate::project::Project;
 use crate::table;
-use crate::wire;
+use crate::wire::{self, IdentityState};
 
 /// How long a host may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -53,9 +55,9 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
                 project.models.len()
             );
             findings.push(Finding::fine("project", text));
-            findings.push(identity(&project));
             findings.extend(models(&project));
             let lake = wire::lake(&project, global).await;
+            findings.push(identity(&project, lake.as_ref().ok()).await);
             match &lake {
                 Err(error) => findings.push(Finding::missing("lake", first_line(error), hint(error))),
                 Ok(lake) => {
@@ -73,6 +75,10 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
                 findings.push(reachable(host, &section.url).await);
             }
         }
+    }
+    for finding in &mut findings {
+        finding.text = without_user(&finding.text);
+        finding.hint = finding.hint.as_deref().map(without_user);
     }
     let well = findings.iter().all(|finding| finding.fine);
     if global.json {
@@ -146,16 +152,26 @@ fn font() -> Finding {
     }
 }
 
-fn identity(project: &Project) -> Finding {
+async fn identity(project: &Project, lake: Option<&catalog::Lake>) -> Finding {
+    const WHAT: &str = "identity key";
     let reference = &project.config.identity.key;
-    if let SecretRef::File(path) = reference
-        && !project.folder.join(path).exists()
-    {
-        return Finding::fine("identity key", format!("`{}` is made by the first run", path.display()));
-    }
-    match reference.read(&project.folder) {
-        Ok(_) => Finding::fine("identity key", "there"),
-        Err(error) => Finding::missing("identity key", first_line(&error), hint(&error)),
+    let Some(lake) = lake else {
+        return match reference.read(&project.folder) {
+            Ok(_) => Finding::fine(WHAT, "there; whether it is the lake's is not known"),
+            Err(error) => Finding::missing(WHAT, first_line(&error), hint(&error)),
+        };
+    };
+    match wire::identity_fits(project, lake).await {
+        Ok(IdentityState::There) => Finding::fine(WHAT, "there"),
+        Ok(IdentityState::ToBeMade) => match reference {
+            SecretRef::File(path) => Finding::fine(WHAT, format!("`{}` is made by the first run", path.display())),
+            SecretRef::Env(_) => Finding::fine(WHAT, "made by the first run"),
+        },
+        Ok(IdentityState::Elsewhere) => match reference.read(&project.folder) {
+            Ok(_) => Finding::fine(WHAT, "there"),
+            Err(error) => Finding::missing(WHAT, first_line(&error), hint(&error)),
+        },
+        Err(error) => Finding::missing(WHAT, first_line(&error), hint(&error)),
     }
 }
 
@@ -170,7 +186,7 @@ async fn postgres(project: &Project) -> Option<Finding> {
 
 /// An error with its reasons, on one line.
 fn causes(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    crate::exit::causes(error).join(": ")
 }
 
 async fn reachable(host: &str, url: &url::Url) -> Finding {

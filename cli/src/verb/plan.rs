@@ -16,7 +16,10 @@ use crate::exit::Exit;
 use crate::keys;
 use crate::lake_state;
 use crate::out;
+use crate::progress::counted;
 use crate::project::Project;
+use crate::run::extraction::does_not_fit;
+use crate::run::extraction::lost;
 use crate::steps::{self, Placed, Step};
 use crate::table;
 use crate::verb::check;
@@ -48,6 +51,7 @@ impl Line {
 pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
     let project = check::checked(global)?;
     let lake = wire::lake(&project, global).await?;
+    wire::identity_fits(&project, &lake).await?;
     let state = lake_state::look(&project, &lake).await?;
     let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
     let lines = planned(&project, &lake, &state, dt, args).await?;
@@ -56,6 +60,7 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
         for line in &lines {
             out::object(line)?;
         }
+        lake_state::refused(&state)?;
         return Ok(Exit::Done);
     }
     let command = match args {
@@ -69,7 +74,7 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
         out::line(if lines.is_empty() {
             "no day is stale"
         } else {
-            "nothing was done; `onggi run --stale` does it, and builds what these make stale after them"
+            "nothing was done; `onggi run --stale` does it, and what is stale only after it"
         });
         return Ok(Exit::Done);
     }
@@ -83,8 +88,16 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
     if !state.stale_days().is_empty() {
         out::line("`onggi run --stale` builds the stale days again");
     }
-    let idle = lines.iter().all(|line| line.action == "keep");
-    out::line(if idle { "nothing is to be done" } else { "nothing was done; `onggi run` does it" });
+    // A run would end where rows don't fit: then nothing of this is promised.
+    lake_state::refused(&state)?;
+    let is_all = |actions: &[&str]| lines.iter().all(|line| actions.contains(&line.action));
+    out::line(if is_all(&["keep"]) {
+        "nothing is to be done"
+    } else if is_all(&["keep", "blocked"]) {
+        "nothing was done, and that run would do nothing either: see what is blocked"
+    } else {
+        "nothing was done; `onggi run` does it"
+    });
     Ok(Exit::Done)
 }
 
@@ -99,15 +112,38 @@ pub(crate) async fn planned(
     dt: Date,
     args: &RunArgs,
 ) -> anyhow::Result<Vec<Line>> {
+    let today = clock::today(&project.config.timezone());
+    let mut coming = BTreeSet::new();
     if !args.stale {
-        return steps_of(project, lake, dt, &args.select, args.refetch).await;
+        let asked = Asked { dt, today, select: &args.select, refetch: args.refetch, renew: true };
+        return steps_of(project, lake, &asked, &mut coming).await;
     }
     let mut lines = Vec::new();
-    for (day, models) in state.stale_days() {
-        let select: Vec<String> = models.iter().map(ToString::to_string).collect();
-        lines.extend(steps_of(project, lake, day, &select, false).await?);
+    let mut models = BTreeSet::new();
+    for (day, stale) in state.stale_days() {
+        let select: Vec<String> = stale.iter().map(ToString::to_string).collect();
+        let asked = Asked { dt: day, today, select: &select, refetch: false, renew: false };
+        lines.extend(steps_of(project, lake, &asked, &mut BTreeSet::new()).await?);
+        models.extend(stale);
+    }
+    // What stands below the days follows them.
+    let select = steps::below(project, &models)?;
+    if !select.is_empty() {
+        coming.extend(lines.iter().filter(|line| line.action == "build").filter_map(|line| line.name.parse().ok()));
+        let asked = Asked { dt: today, today, select: &select, refetch: false, renew: false };
+        let below = steps_of(project, lake, &asked, &mut coming).await?;
+        lines.extend(below.into_iter().filter(|line| line.action != "keep"));
     }
     Ok(lines)
+}
+
+/// What a run is asked to do, as far as a plan needs it.
+struct Asked<'a> {
+    dt: Date,
+    today: Date,
+    select: &'a [String],
+    refetch: bool,
+    renew: bool,
 }
 
 /// A line for each step, with its day where there are several.
@@ -131,32 +167,40 @@ fn print_lines(lines: &[Line], with_day: bool) {
 /// # Errors
 /// If the lake cannot be read.
 pub(crate) async fn lines(project: &Project, lake: &Lake, dt: Date, select: &[String]) -> anyhow::Result<Vec<Line>> {
-    steps_of(project, lake, dt, select, false).await
+    let today = clock::today(&project.config.timezone());
+    steps_of(project, lake, &Asked { dt, today, select, refetch: false, renew: false }, &mut BTreeSet::new()).await
 }
 
 async fn steps_of(
     project: &Project,
     lake: &Lake,
-    dt: Date,
-    select: &[String],
-    refetch: bool,
+    asked: &Asked<'_>,
+    coming: &mut BTreeSet<TableName>,
 ) -> anyhow::Result<Vec<Line>> {
+    let Asked { dt, today, select, refetch, renew } = *asked;
     let plan = steps::plan(project, select)?;
-    let mut coming: BTreeSet<TableName> = BTreeSet::new();
     let mut lines = Vec::new();
     for Placed { step, .. } in &plan {
         let mut money = None;
         let (action, why) = match step {
             Step::Extract(source) => {
-                let (action, why) = extraction(project, lake, source, (dt, refetch), &coming).await?;
-                if action != "keep" {
+                let planned = extraction(project, lake, source, (dt, refetch), coming).await?;
+                let (action, why) = match does_not_fit(source, dt, today, select) {
+                    Some(refused) if planned.0 == "fetch" => {
+                        ("blocked", format!("{}; {}", planned.1, refused.replace("\n    hint: ", "; ")))
+                    }
+                    _ => planned,
+                };
+                if action == "fetch" {
                     coming.insert(source.table().clone());
                 }
                 (action, why)
             }
             Step::Build(model) => {
                 let names = BTreeSet::from([model.name().clone()]);
-                let planned = transform::plan(lake, &project.models, &names, dt, clock::now(), &coming).await?;
+                let renew = renew && steps::is_named(select, &model.name().to_string());
+                let when = transform::When { dt, today, now: clock::now(), renew };
+                let planned = transform::plan(lake, &project.models, &names, &when, coming).await?;
                 let Some(planned) = planned.into_iter().next() else { continue };
                 let why = planned.why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let action = match planned.action {
@@ -231,12 +275,14 @@ async fn extraction(
         if coming.contains(table) {
             return Ok(("fetch", format!("its keys come from {table}, which will change")));
         }
-        if lake.find(table).await?.is_none() {
+        if !transform::is_there(lake, &project.models, table).await? {
             return Ok(("blocked", format!("its keys come from {table}, which is not there")));
         }
     }
     let engine = wire::engine(project)?;
-    let keys = keys::keys(&engine, lake, project, source).await?;
+    let found = keys::keys(&engine, lake, project, source).await?;
+    let without_key = found.told();
+    let keys = found.keys;
     let due = extract::worker::due(lake, source, dt, &keys).await?;
     if refetch && let Some(table) = lake.find(source.table()).await? {
         let ledger = Ledger::open(lake, source, table, dt).await?;
@@ -247,9 +293,18 @@ async fn extraction(
         }
     }
     let left = if due.leftovers == 0 { String::new() } else { format!(", {} of them were left open", due.leftovers) };
-    Ok(match (due.due.len(), due.fresh) {
+    let all = due.due.len() + due.ended;
+    let (action, mut why) = match (due.due.len(), due.fresh) {
         (0, Some((newest, next))) if newest < dt => ("keep", format!("fetched on {newest}, due on {next}")),
-        (0, _) => ("keep", format!("its {} keys are fetched", keys.len())),
-        (count, _) => ("fetch", format!("{count} of {} keys are to be fetched{left}", keys.len())),
-    })
+        (0, _) => ("keep", format!("its {all} keys are fetched")),
+        (count, _) => ("fetch", format!("{count} of {all} keys are to be fetched{left}")),
+    };
+    if due.redefined > 0 {
+        let keys = counted(due.redefined as u64, "key");
+        why += &format!("; rows of {keys} are as the source was defined before, `--refetch` asks again");
+    }
+    for told in lost(&due.lost).into_iter().chain(without_key) {
+        why += &format!("; {told}");
+    }
+    Ok((action, why))
 }

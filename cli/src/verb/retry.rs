@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use catalog::{CommitInfo, RunId};
-use extract::ledger::Ledger;
+use catalog::{CommitInfo, Date, RunId};
+use extract::ledger::{Ledger, lost_with_table};
 use extract::outcome::{KeyOutcome, Outcome};
 use extract::unreadable;
 use serde_json::json;
 
 use crate::args::{Global, Retry};
 use crate::clock;
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::out;
 use crate::progress::counted;
 use crate::run::extraction::told;
@@ -23,20 +23,41 @@ use crate::wire;
 /// If the lake cannot be read or written.
 pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit> {
     let project = check::checked(global)?;
+    if let Some(name) = args.source.as_ref().filter(|name| project.sources.iter().all(|it| it.name() != *name)) {
+        let names: Vec<String> = project.sources.iter().map(|it| it.name().to_string()).collect();
+        let hint = format!("the sources are: {}", names.join(", "));
+        return Err(Failure::usage(format!("expected a source of the project, found `{name}`"), hint).into());
+    }
     let lake = wire::lake(&project, global).await?;
     let now = clock::now();
     let today = clock::today(&project.config.timezone());
     let dt = args.dt.unwrap_or(today);
     let info = CommitInfo { run: RunId::at(now), now, lineage: Vec::new() };
     let mut keys: Vec<(String, KeyOutcome, bool)> = Vec::new();
+    let mut open = Vec::new();
     for source in project.sources.iter().filter(|it| args.source.as_ref().is_none_or(|name| name == it.name())) {
-        let Some(table) = lake.find(source.table()).await? else { continue };
-        let ledger = Ledger::open(&lake, source, table, dt).await?;
+        let Some(table) = lake.find(source.table()).await? else {
+            let lost = if args.chooses() { Vec::new() } else { lost_with_table(&lake, source.name()).await? };
+            let of_day = lost.into_iter().filter(|last| args.dt.is_none_or(|dt| dt == last.dt));
+            keys.extend(of_day.map(|last| (source.name().to_string(), last, false)));
+            continue;
+        };
+        open.push((source, table.clone(), Ledger::open(&lake, source, table, dt).await?));
+    }
+    named(args, dt, open.iter().flat_map(|(_, _, ledger)| ledger.outcomes()))?;
+    for (source, table, ledger) in open {
         let found = if args.chooses() {
             ledger.reopen(|last| last.dt == dt && args.means(last), "asked for by `retry`", &info).await?
         } else {
             let of_day = |last: &KeyOutcome| args.dt.is_none_or(|dt| dt == last.dt);
-            ledger.unfinished().into_iter().filter(of_day).collect()
+            let mut found: Vec<KeyOutcome> = ledger.unfinished(today).into_iter().filter(of_day).collect();
+            if args.dt.is_none() {
+                // What is lost is lost, however long ago it had landed.
+                let lost = Ledger::open(&lake, source, table, Date::MIN).await?.lost();
+                let earlier = lost.into_iter().filter(|last| !found.contains(last)).collect::<Vec<_>>();
+                found.splice(0..0, earlier);
+            }
+            found
         };
         let unreadable = found.iter().filter(|last| may_have_body(last)).map(|last| last.dt);
         let kept = match unreadable.min() {
@@ -82,6 +103,25 @@ pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit>
     Ok(Exit::Done)
 }
 
+/// Keys that are told of those that could have been named.
+const NAMED: usize = 20;
+
+/// Whether each key that is named was asked for on the day, by what is known of it.
+fn named(args: &Retry, dt: Date, known: impl Iterator<Item = KeyOutcome>) -> Result<(), Failure> {
+    let known: BTreeSet<String> = known.filter(|last| last.dt == dt).map(|last| last.key).collect();
+    let Some(key) = args.key.iter().find(|key| !known.contains(*key)) else { return Ok(()) };
+    let more = known.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = known.iter().take(NAMED).map(|key| format!("`{}`", out::one_line(key))).collect::<Vec<_>>().join(", ");
+    let hint = if known.is_empty() {
+        format!("nothing was asked for on {dt}; `--dt` names another day")
+    } else {
+        format!("the keys of that day are: {names}{more}; `--dt` names another day")
+    };
+    let key = out::one_line(key);
+    Err(Failure::usage(format!("expected a key that was asked for on {dt}, found `{key}`"), hint))
+}
+
 /// Whether something may have come for a key that could not be read.
 fn may_have_body(last: &KeyOutcome) -> bool {
     matches!(last.outcome, Outcome::Unreadable | Outcome::Short)
@@ -120,7 +160,7 @@ impl Retry {
             Outcome::Refused => self.refused,
             Outcome::Gone => self.gone,
             Outcome::Empty => self.empty,
-            Outcome::Landed | Outcome::Reopened => false,
+            Outcome::Landed | Outcome::Reopened | Outcome::Lost => false,
         } || (self.set_aside && last.set_aside > 0);
         let by_outcome =
             self.failed || self.unreadable || self.set_aside || self.cut || self.refused || self.gone || self.empty;

@@ -1,7 +1,9 @@
 //! `onggi run`: one day, from the sources to the sinks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use catalog::TableName;
 use catalog::simulation::from_outside;
 use extract::Cancel;
 
@@ -13,6 +15,7 @@ use crate::out;
 use crate::progress::Progress;
 use crate::report::{RunReport, Status};
 use crate::run::{Request, run as run_day};
+use crate::steps;
 use crate::verb::{check, plan, upkeep};
 use crate::wire;
 
@@ -50,6 +53,7 @@ pub(crate) async fn reported(
         today,
         refetch: args.refetch,
         select: &args.select,
+        renew: true,
         jobs: usize::from(args.jobs.unwrap_or(project.config.crawl.jobs)),
         workers: args.workers,
         progress,
@@ -73,10 +77,11 @@ async fn day(request: &Request<'_>, global: &Global) -> anyhow::Result<RunReport
     Ok(report)
 }
 
-/// Builds every stale day again. A day that was built may make the same day of what reads it stale, so it looks again, at most as
-/// often as there are models.
+/// Builds every stale day again, and then what is below. A day that was built may make the same day of what reads it stale, so it
+/// looks again, at most as often as there are models.
 async fn stale(request: &Request<'_>, global: &Global) -> anyhow::Result<Vec<RunReport>> {
     let mut reports: Vec<RunReport> = Vec::new();
+    let mut built: BTreeSet<TableName> = BTreeSet::new();
     for _ in 0..=request.project.models.len() {
         let days = lake_state::look(request.project, request.lake).await?.stale_days();
         if days.is_empty() || reports.iter().any(|report| report.status != Status::Done) {
@@ -84,8 +89,19 @@ async fn stale(request: &Request<'_>, global: &Global) -> anyhow::Result<Vec<Run
         }
         for (dt, models) in days {
             let select: Vec<String> = models.iter().map(ToString::to_string).collect();
+            built.extend(models);
             let (progress, cancel) = (Arc::clone(&request.progress), request.cancel.clone());
-            let request = Request { dt, select: &select, progress, cancel, ..*request };
+            let request = Request { dt, select: &select, renew: false, progress, cancel, ..*request };
+            reports.push(day(&request, global).await?);
+        }
+    }
+    // What stands for no day, and the sinks, follow once, on the day of the run.
+    let select = steps::below(request.project, &built)?;
+    if !select.is_empty() && reports.iter().all(|report| report.status == Status::Done) {
+        let open = plan::lines(request.project, request.lake, request.today, &select).await?;
+        if open.iter().any(|line| line.to_do().is_some()) {
+            let (progress, cancel) = (Arc::clone(&request.progress), request.cancel.clone());
+            let request = Request { dt: request.today, select: &select, renew: false, progress, cancel, ..*request };
             reports.push(day(&request, global).await?);
         }
     }

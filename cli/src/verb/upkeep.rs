@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::args::{Global, Upkeep};
 use crate::clock;
-use crate::exit::Exit;
+use crate::exit::{DAMAGED_HINT, Exit};
 use crate::out;
 use crate::progress::{Progress, counted, thousands};
 use crate::project::Project;
@@ -109,8 +109,7 @@ fn text(report: &UpkeepReport, folders: &FreedFolders) -> String {
 fn damaged(report: &UpkeepReport) -> String {
     let mut lines: Vec<String> = report.damaged.iter().map(|file| format!("damaged: {file}\n")).collect();
     if !lines.is_empty() {
-        lines.push("hint: put the file back from a copy of the lake; or remove its table's folder: the next run makes the table anew, and asks \
-                 its source again for what can still be had\n".to_owned());
+        lines.push(format!("hint: {DAMAGED_HINT}\n"));
     }
     lines.concat()
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use catalog::simulation::sleep;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use url::Url;
 
 use super::{
@@ -161,8 +161,10 @@ impl Http {
             return Err(HttpTrouble::End(FetchError::Gone { url: url.clone(), reason }));
         }
         if !status.is_success() {
-            let to = if status.is_redirection() { ", a redirect" } else { "" };
-            let reason = format!("it answered {}{to}; {}", status.as_u16(), evidence(page.source, body));
+            let to =
+                answer.header(LOCATION).filter(|_| status.is_redirection()).map(|to| redirect(page.source, url, to));
+            let (code, to) = (status.as_u16(), to.unwrap_or_default());
+            let reason = format!("it answered {code}{to}; {}", evidence(page.source, body));
             return Err(HttpTrouble::End(unreadable(reason, body)));
         }
         Err(match why {
@@ -214,6 +216,33 @@ impl Http {
         };
         Ok(request.headers(headers))
     }
+}
+
+/// Where an answer sends us instead, and what to do about it: a redirect is not followed, since a source says what is asked. Of a
+/// source that has rules for persons only the host is told: the rest may name one.
+fn redirect(source: &Source, url: &str, to: &str) -> String {
+    let asked = Url::parse(url).ok();
+    let target = asked.as_ref().and_then(|asked| asked.join(to).ok());
+    let host = |url: &Url| (url.host_str().map(str::to_owned), url.port());
+    let is_own = asked.zip(target.as_ref()).is_some_and(|(asked, target)| host(&asked) == host(target));
+    if source.names_persons() {
+        let place = match target.as_ref().map(Url::host_str) {
+            Some(Some(host)) if !is_own => format!("the host `{host}`"),
+            Some(_) => "somewhere on the same host".to_owned(),
+            None => "what is no address".to_owned(),
+        };
+        return format!(
+            ", a redirect to {place} (if the list is there now, write its address into `url` of the source file)"
+        );
+    }
+    // As it was sent: what is put into another form may no longer show which part of it is a secret.
+    let shown: String = catalog::without_user(&source.secrets().redact(to)).escape_debug().collect();
+    let what = if is_own {
+        "if the list is there now, write that address into `url` of the source file"
+    } else {
+        "another host, which is asked only if the source file names it: if the list is there now, write that address into `url`"
+    };
+    format!(", a redirect to `{}` ({what})", items::excerpt(&shown, 200))
 }
 
 #[async_trait]

@@ -237,10 +237,14 @@ async fn an_answer_of_another_shape_is_no_end() {
 
 /// A plain source of numbered items.
 fn plain(more: &str) -> Source {
+    with_fields(more, "")
+}
+
+fn with_fields(more: &str, fields: &str) -> Source {
     let text = format!(
         "name = \"rows\"\nfetch = \"http\"\nevery = \"1d\"\nkeys.list = [\"a\"]\n{more}\n[http]\nurl = \"https://a.example/l?p={{page}}\"\n\
          [items]\npath = \"/list\"\ntotal = \"/total\"\nkey = \"id\"\n[fields]\nid = {{ path = \"/id\", type = \"id\", required = true }}\n\
-         price = {{ path = \"/price\", type = \"int64\" }}\n"
+         price = {{ path = \"/price\", type = \"int64\" }}\n{fields}\n"
     );
     Source::parse("rows.toml", &text).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
@@ -465,3 +469,5 @@ async fn a_page_that_repeats_itself_goes_on_while_its_total_is_not_reached() {
     let (harvest, left) = run(&source(REVIEWS), &Key::new("1"), (0..100).map(|_| again()).collect()).await;
     assert_eq!((harvest.unwrap().ending, left), (Ending::Whole, 100 - 1 - IDLE_RESPONSES_OF_A_PAGE as usize));
 }
+
+mod landed;

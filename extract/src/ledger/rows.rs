@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Date32Type};
+use arrow::datatypes::{DataType, Date32Type, FieldRef};
+use arrow::row::{RowConverter, SortField};
 use catalog::{Date, Snapshot, Timestamp, date_of};
 use futures::TryStreamExt;
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::outcome::{KeyOutcome, Outcome};
@@ -78,43 +80,56 @@ pub(super) async fn count(snapshot: &Snapshot, dt: Date) -> Result<HashMap<Strin
     Ok(counts)
 }
 
+/// What a row is beside what it says: where and when it was fetched.
+const FETCH: [&str; 5] = ["_key", "_task", "_url", "_fetched_at", "dt"];
+
 /// What of a key's rows a table does not have on that day, and how many it has: a list that broke off lands with what came, and
-/// when it is asked for again only the rest is new. Rows are the same if their payload and their reason are.
+/// when it is asked for again only the rest is new. Rows are the same if all of their columns are but those of the fetch: what
+/// is mapped otherwise than before is another row, though its payload is the same.
 pub(crate) async fn only_new(
     snapshot: &Snapshot,
     dt: Date,
     key: &str,
     batch: &RecordBatch,
 ) -> Result<(RecordBatch, u64), Error> {
-    let mut there: HashSet<(String, String)> = HashSet::new();
+    let failed = |source| Error::Outcomes { source };
+    let kept = snapshot.schema();
+    let compared: Vec<&FieldRef> =
+        batch.schema_ref().fields().iter().filter(|field| !FETCH.contains(&field.name().as_str())).collect();
+    // A column that the table does not have yet is null in its rows.
+    let stored = compared.iter().filter(|field| kept.index_of(field.name()).is_ok());
+    let columns: Vec<&str> = std::iter::once("dt").chain(stored.map(|field| field.name().as_str())).collect();
+    let sort_fields = compared.iter().map(|field| SortField::new(field.data_type().clone())).collect();
+    let converter = RowConverter::new(sort_fields).map_err(failed)?;
+    let rows_of = |batch: &RecordBatch| {
+        let column = |field: &&FieldRef| match batch.column_by_name(field.name()) {
+            Some(column) => cast(column, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        };
+        let columns = compared.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+        converter.convert_columns(&columns)
+    };
+    let mut there: HashSet<[u8; 32]> = HashSet::new();
     let mut count = 0;
-    let columns = ["dt", "_payload", "_error"];
     let mut batches = snapshot.scan_where(&columns, dt, &[("_key", key)]).await?;
     let wanted = catalog::days_since_epoch(dt);
     while let Some(batch) =
         batches.try_next().await.map_err(|error| catalog::Error::reading(snapshot.table(), error))?
     {
-        let (payloads, errors) = (text(&batch, 1)?, text(&batch, 2)?);
         let days = batch.column(0).as_primitive::<Date32Type>();
+        let rows = rows_of(&batch).map_err(failed)?;
         for row in (0..batch.num_rows()).filter(|row| days.value(*row) == wanted) {
             count += 1;
-            there.insert((value(&payloads, row), value(&errors, row)));
+            there.insert(Sha256::digest(rows.row(row)).into());
         }
     }
     if there.is_empty() {
         return Ok((batch.clone(), count));
     }
-    let place = |name: &str| batch.schema().index_of(name).map_err(|source| Error::Outcomes { source });
-    let (payloads, errors) = (text(batch, place("_payload")?)?, text(batch, place("_error")?)?);
-    let is_new = |row: usize| !there.contains(&(value(&payloads, row), value(&errors, row)));
-    let new: BooleanArray = (0..batch.num_rows()).map(|row| Some(is_new(row))).collect();
-    let batch = filter_record_batch(batch, &new).map_err(|source| Error::Outcomes { source })?;
-    Ok((batch, count))
-}
-
-/// A text, empty where there is none.
-fn value(column: &ArrayRef, row: usize) -> String {
-    if column.is_null(row) { String::new() } else { column.as_string::<i32>().value(row).to_owned() }
+    let rows = rows_of(batch).map_err(failed)?;
+    let new: BooleanArray =
+        rows.iter().map(|row| Some(!there.contains::<[u8; 32]>(&Sha256::digest(row).into()))).collect();
+    Ok((filter_record_batch(batch, &new).map_err(failed)?, count))
 }
 
 /// A column as plain text: tables give views.

@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Date32Type, Field, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
 use catalog::{CommitInfo, Committed, Date, Lake, SourceName, TableName, TableSpec, Timestamp, Txn, date_of};
 use futures::TryStreamExt;
@@ -79,6 +81,26 @@ pub(super) async fn read(
         read_batch(&batch, &mut outcomes)?;
     }
     Ok(StoredOutcomes { outcomes, copied: Some(copied) })
+}
+
+/// The outcomes of all days of a source, those of other raw tables than the one with this id.
+pub(super) async fn read_former(
+    lake: &Lake,
+    source: &SourceName,
+    present: Option<&str>,
+) -> Result<Vec<KeyOutcome>, Error> {
+    let Some(table) = lake.find(&super::name()?).await? else { return Ok(Vec::new()) };
+    let snapshot = table.snapshot().await?;
+    let mut batches = snapshot.scan_where(&COLUMNS, Date::MIN, &[("source", source.as_str())]).await?;
+    let mut outcomes = Vec::new();
+    let failed = |error| catalog::Error::reading(snapshot.table(), error);
+    while let Some(batch) = batches.try_next().await.map_err(failed)? {
+        let ids = text(&batch, COLUMNS.iter().position(|column| *column == "table_id").unwrap_or_default())?;
+        let other: BooleanArray = ids.as_string::<i32>().iter().map(|id| Some(id != present)).collect();
+        let batch = filter_record_batch(&batch, &other).map_err(|source| Error::Outcomes { source })?;
+        read_batch(&batch, &mut outcomes)?;
+    }
+    Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
 fn read_batch(batch: &RecordBatch, into: &mut Vec<(i64, KeyOutcome)>) -> Result<(), Error> {

@@ -145,3 +145,24 @@ async fn of_two_that_commit_by_turns_each_copies_each_outcome_once() {
     let copied = lake.table(&name().unwrap()).await.unwrap().snapshot().await.unwrap();
     assert_eq!(copied.row_count().unwrap(), 6);
 }
+
+#[tokio::test]
+async fn what_is_unfinished_is_told_by_today_and_by_somebodys_word() {
+    use Outcome::{Cut, Failed, Landed, Reopened};
+    // Of one key: its outcomes, and the days on which it is unfinished, seen on the 5th.
+    type Case = (&'static [(i64, &'static str, Outcome)], &'static [&'static str]);
+    let table: [Case; 6] = [
+        (&[(1, "2026-10-03", Failed)], &["2026-10-03"]),
+        (&[(1, "2026-10-03", Failed), (2, "2026-10-05", Landed)], &[]),
+        (&[(1, "2026-10-05", Failed), (2, "2028-01-01", Landed)], &["2026-10-05"]),
+        (&[(1, "2026-10-05", Landed), (2, "2028-01-01", Failed)], &["2028-01-01"]),
+        (&[(1, "2026-10-05", Landed), (2, "2026-10-03", Reopened)], &["2026-10-03"]),
+        (&[(1, "2026-10-04", Cut)], &["2026-10-04"]),
+    ];
+    for (n, (outcomes, expected)) in table.into_iter().enumerate() {
+        let outcomes: Vec<_> = outcomes.iter().map(|(mark, dt, one)| (*mark, "a", *dt, *one)).collect();
+        let ledger = ledger(&format!("unfinished-{n}"), &outcomes).await;
+        let days: Vec<String> = ledger.unfinished(day("2026-10-05")).iter().map(|last| last.dt.to_string()).collect();
+        assert_eq!(days, expected, "{outcomes:?}");
+    }
+}

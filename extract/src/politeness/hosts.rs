@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use catalog::without_user;
 use url::Url;
 
 use crate::source::{Rate, host_of};
@@ -37,7 +38,10 @@ impl Hosts {
                 && url.username().is_empty()
                 && url.password().is_none();
             if !plain {
-                return Err(format!("expected a base address such as `http://127.0.0.1:8080`, found `{url}`"));
+                return Err(format!(
+                    "expected a base address such as `http://127.0.0.1:8080`, found `{}`",
+                    without_user(url.as_str())
+                ));
             }
         }
         self.0.insert(host.to_ascii_lowercase(), setting);

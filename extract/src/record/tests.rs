@@ -210,3 +210,30 @@ proptest! {
         prop_assert_eq!(batch(&reviews(), &Columns { key: &key, task: "t", dt: jiff::civil::date(2026, 10, 1) }, &[row]).unwrap().num_rows(), 1);
     }
 }
+
+#[test]
+fn half_a_surrogate_pair_is_no_text_and_what_looks_like_one_is() {
+    let text = |raw: &str| {
+        let raw = format!(r#"{{"id": "r1", "body": {raw}}}"#);
+        let record = map(&reviews(), &Key::new("1001"), &identity(), Item::Raw(&raw));
+        let place = reviews().fields().iter().position(|field| field.column == "body").unwrap();
+        (
+            record.cells[place].clone(),
+            record.error.is_some_and(|error| error.contains("half of a character")),
+            record.payload,
+        )
+    };
+    for (raw, expected) in [
+        (r#""\\ud800""#, Some(r"\ud800")),
+        (r#""\ud83d\ude00""#, Some("😀")),
+        (r#""cut \ud83d""#, None),
+        (r#""\ude00\ud83d""#, None),
+        // Something of it is masked beside the half.
+        (r#""call 010-1234-5678 \ud83d""#, None),
+    ] {
+        let (cell, is_told, payload) = text(raw);
+        assert_eq!(cell, expected.map_or(Cell::Null, |text| Cell::Text(text.to_owned())), "{raw}");
+        assert_eq!(is_told, expected.is_none(), "{raw}");
+        assert!(payload.contains(raw) || raw.contains("010"), "what came is kept as it came: {payload}");
+    }
+}

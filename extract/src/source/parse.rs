@@ -1,5 +1,6 @@
 //! TOML → [`Source`]: which keys a source file has, and what they must be.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::reader::{Reader, Section, either, nearest, wrong};
 use super::{
-    ENVELOPE, FetchKind, Field, FieldType, From, Items, Keys, Limits, Mask, Order, Pointer, Rate, Robots, Scrub,
-    Secrets, Source,
+    ENVELOPE, FetchKind, Field, FieldType, From, Items, Keys, Limits, Mask, NO_KEY_HINT, Order, Pointer, Rate, Robots,
+    Scrub, Secrets, Source,
 };
 
 mod recipe;
@@ -71,6 +72,7 @@ fn read(r: &mut Reader<'_>, tree: &DeTable<'_>) -> Option<Source> {
     let mut section = required(r, &mut top, "keys");
     let keys = keys(r, &mut section);
     let keys_per_task = section.integer(r, "per_task", 1..=10_000).unwrap_or(20);
+    let keys_at = section.at().clone();
     section.finish(r);
 
     let fields = fields(r, &mut top);
@@ -81,6 +83,14 @@ fn read(r: &mut Reader<'_>, tree: &DeTable<'_>) -> Option<Source> {
     let egress = egress(r, &mut top);
     let recipe = recipe(r, &mut top, kind, &secrets);
     top.finish(r);
+    if let (Some(Keys::List(keys)), Some(recipe)) = (&keys, &recipe)
+        && let different @ 2.. = keys.iter().collect::<HashSet<_>>().len()
+        && !recipe.has_key()
+    {
+        let message =
+            format!("expected `{{key}}` in what is asked, since there are {different} keys, found it nowhere");
+        r.problem(&keys_at, message, Some(NO_KEY_HINT.to_owned()));
+    }
 
     Some(Source {
         name: name?,

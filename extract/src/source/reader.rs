@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use catalog::Diagnostic;
+use catalog::{Diagnostic, without_user};
 use toml::de::{DeTable, DeValue};
 
 /// The file under way and the mistakes found so far.
@@ -35,8 +35,8 @@ impl<'t> Reader<'t> {
                 file: self.file.to_owned(),
                 line: before.matches('\n').count() + 1,
                 column: before[line_start..].chars().count() + 1,
-                message: message.into(),
-                hint,
+                message: without_user(&message.into()),
+                hint: hint.map(|hint| without_user(&hint)),
             },
         ));
     }

@@ -13,6 +13,17 @@ pub enum Recipe {
     Browser(Box<BrowserRecipe>),
 }
 
+impl Recipe {
+    /// Whether two keys are two requests.
+    pub(crate) fn has_key(&self) -> bool {
+        let other = Place { key: "y", ..FIRST };
+        match self {
+            Self::Http(recipe) => recipe.differs(&other),
+            Self::Browser(recipe) => recipe.url.render(&FIRST) != recipe.url.render(&other),
+        }
+    }
+}
+
 impl HttpRecipe {
     /// Whether another page is another request. Where it is not, one is all.
     pub(crate) fn is_paged(&self) -> bool {

@@ -427,3 +427,53 @@ fn a_recipe_that_would_read_nothing_is_refused() {
         assert!(browser_recipe(&format!("response = \"*\"\nlanguage = \"{language}\"")).is_ok(), "{language}");
     }
 }
+
+#[test]
+fn no_error_of_a_source_repeats_a_password() {
+    let text = EMBEDDED[1].1;
+    let url = text.lines().find(|line| line.starts_with("url = ")).unwrap();
+    let addresses = [
+        "http://me:s3cr3t@shop.example/{key}",
+        "http://me:s3cr3t@shop.example:99999999/{key}",
+        "http://me:s3/cr3t@shop.example/{key}",
+        "http://me:s3cr3t@{key}.example/",
+        "ftp://me:s3cr3t@shop.example/{key}",
+        "http://me:s3cr3t@shop.example/{ky}",
+        "http://me:s3cr3t@shop.example/{key",
+    ];
+    for address in addresses {
+        let told = problems(&text.replacen(url, &format!("url = \"{address}\""), 1));
+        assert!(!told.is_empty() && told.iter().all(|problem| !problem.contains("cr3t")), "{address}: {told:?}");
+    }
+    let hosts = edited("hosts = [\"*.naver.com\"", "hosts = [\"http://me:s3cr3t@naver.com\"");
+    assert!(problems(&hosts).iter().all(|problem| !problem.contains("s3cr3t")));
+}
+
+#[test]
+fn several_keys_need_a_place_where_they_stand() {
+    let source = |keys: &str, http: &str| {
+        let text = format!(
+            "name = \"s\"\nfetch = \"http\"\nevery = \"1d\"\nkeys.{keys}\nitems = {{ path = \"/i\", key = \"id\" }}\n\
+             fields.id = {{ path = \"/id\", type = \"id\" }}\n[secrets]\nK = \"env:K\"\n[http]\n{http}\n"
+        );
+        Source::parse("s.toml", &text).map(|source| source.asks_by_key()).map_err(|found| found.len())
+    };
+    let plain = "url = \"http://a.example/l\"";
+    for (keys, http, expected) in [
+        ("list = [\"a\", \"b\"]", plain, Err(1)),
+        ("list = [\"a\", \"b\"]", "url = \"http://a.example/l?p={page}\"", Err(1)),
+        ("list = [\"a\"]", plain, Ok(false)),
+        ("list = [\"a\", \"a\"]", plain, Ok(false)),
+        // How many it finds is known when it is asked.
+        ("query = \"select 1 as key\"", plain, Ok(false)),
+        ("list = [\"a\", \"b\"]", "url = \"http://a.example/{key}\"", Ok(true)),
+        ("list = [\"a\", \"b\"]", "url = \"http://a.example/l\"\nheaders.x-key = \"{key}\"", Ok(true)),
+        (
+            "list = [\"a\", \"b\"]",
+            "url = \"http://a.example/l\"\nmethod = \"POST\"\nbody = '{\"q\": \"{key}\"}'",
+            Ok(true),
+        ),
+    ] {
+        assert_eq!(source(keys, http), expected, "{keys} {http}");
+    }
+}

@@ -26,7 +26,9 @@ pub(super) struct Day {
 impl Day {
     pub(super) fn new(ctx: &Extractor, open: &Arc<OpenSource>, dt: Date) -> Self {
         let of = TaskFilter::day(open.source.name(), dt);
-        Self { ctx: ctx.clone(), open: Arc::clone(open), dt, of, began_at: open.ledger.mark() }
+        // What is known of keys without any commit of this table has the number 0.
+        let began_at = open.ledger.mark().or(Some(0));
+        Self { ctx: ctx.clone(), open: Arc::clone(open), dt, of, began_at }
     }
 
     /// Puts tasks into the queue. Those that are dead letters there, of an earlier run, are sent anew: their keys are due.

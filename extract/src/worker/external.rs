@@ -10,6 +10,7 @@ use catalog::{Date, failpoint, path};
 use super::open_source::OpenSource;
 use super::{Extracted, Extractor, Progress, conclude, prepare};
 use crate::error::Error;
+use crate::outcome::{KeyOutcome, Outcome};
 use crate::plan;
 use crate::source::Source;
 use crate::stage;
@@ -25,8 +26,8 @@ const SEND_EVERY: u32 = 5;
 /// outcomes and from what is staged; the counts of a queue may be wrong. To stop leaves the tasks in the queue. The numbers
 /// are those of all that landed while it waited.
 pub async fn extract_external(ctx: &Extractor, source: &Source, dt: Date, keys: Vec<Key>) -> Result<Extracted, Error> {
-    let open = OpenSource::new(&ctx.lake, source, ctx.fetchers.get(source.fetch_kind()), dt).await?;
-    let day = prepare(ctx, &open, dt, &keys).await?;
+    let open = OpenSource::new(ctx, source, ctx.fetchers.get(source.fetch_kind()), dt).await?;
+    let (day, lost) = prepare(ctx, &open, dt, &keys).await?;
     let due = open.ledger.due(&keys, dt, source.every_days());
     let tasks = plan::tasks(source.name(), dt, &due, source.keys_per_task(), (ctx.now)());
     let mut waiting = tasks.clone();
@@ -46,8 +47,9 @@ pub async fn extract_external(ctx: &Extractor, source: &Source, dt: Date, keys: 
         waiting = day.left(waiting).await?;
     }
     (ctx.progress)(progress(ctx, &open, dt, &tasks, &waiting).await?);
-    let mut extracted = Extracted::default();
-    for outcome in open.ledger.since(day.began_at).into_iter().filter(|outcome| outcome.dt == dt) {
+    let mut extracted = Extracted { without_rows_is_new: lost, ..Extracted::default() };
+    let is_ours = |outcome: &KeyOutcome| outcome.dt == dt && outcome.outcome != Outcome::Lost;
+    for outcome in open.ledger.since(day.began_at).into_iter().filter(is_ours) {
         extracted.fetched += outcome.rows;
         extracted.set_aside += outcome.set_aside;
         extracted.short_keys += u64::from(outcome.missing > 0);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arrow::datatypes::SchemaRef;
-use catalog::{Date, Lake, SourceName, Table};
+use catalog::{CommitInfo, Date, SourceName, Table};
 
 use super::Extractor;
 use super::parcels::Landing;
 use crate::error::Error;
 use crate::fetch::Fetch;
+use crate::identity;
 use crate::ledger::Ledger;
 use crate::source::Source;
 use crate::unreadable::KeptBodies;
@@ -33,10 +34,20 @@ pub(super) struct OpenSource {
 }
 
 impl OpenSource {
-    pub(super) async fn new(lake: &Lake, source: &Source, fetch: Arc<dyn Fetch>, dt: Date) -> Result<Arc<Self>, Error> {
+    pub(super) async fn new(
+        ctx: &Extractor,
+        source: &Source,
+        fetch: Arc<dyn Fetch>,
+        dt: Date,
+    ) -> Result<Arc<Self>, Error> {
+        let lake = &ctx.lake;
         let spec = source.table_spec();
         let schema = Arc::clone(&spec.schema);
         let table = lake.create(&spec).await?;
+        if source.hashes() {
+            let info = CommitInfo { run: ctx.run.clone(), now: (ctx.now)(), lineage: Vec::new() };
+            identity::hold(&table, &ctx.identity, &info).await?;
+        }
         let ledger = Ledger::open(lake, source, table.clone(), dt).await?;
         Ok(Arc::new(Self {
             source: source.clone(),
@@ -89,7 +100,7 @@ impl OpenSources {
             return Ok(Some(open));
         }
         let Some(source) = ctx.sources.iter().find(|source| source.name() == name) else { return Ok(None) };
-        let open = OpenSource::new(&ctx.lake, source, ctx.fetchers.get(source.fetch_kind()), dt).await?;
+        let open = OpenSource::new(ctx, source, ctx.fetchers.get(source.fetch_kind()), dt).await?;
         all.insert(name.clone(), Arc::clone(&open));
         Ok(Some(open))
     }

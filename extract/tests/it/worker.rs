@@ -21,7 +21,13 @@ mod claims;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod identities;
+#[cfg(test)]
 mod killed;
+#[cfg(test)]
+mod lost;
+#[cfg(test)]
+mod mapped;
 #[cfg(test)]
 mod shared;
 #[cfg(test)]
@@ -423,7 +429,7 @@ async fn a_table_that_lost_rows_gets_them_again() {
     assert_eq!(bench.rows().await, rows_of(KEYS));
 }
 
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+pub(crate) fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = to.join(entry.file_name());

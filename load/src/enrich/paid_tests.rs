@@ -277,7 +277,7 @@ async fn while_one_run_asks_another_leaves_it_to_it() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         go(&world, settings(&replica), "m2").await
     };
-    let (one, two) = futures::future::join(go(&world, settings(&replica), "m1"), later).await;
+    let (one, two) = Box::pin(futures::future::join(go(&world, settings(&replica), "m1"), later)).await;
     assert_eq!((one.unwrap().summarised, two.unwrap().wait), (6, Some(Wait::Others { run: first })));
     assert_eq!(replica.stats().payments(), 12);
     assert!(world.lake.objects().list(&path::states("turn-staging.place_summaries")).await.unwrap().is_empty());

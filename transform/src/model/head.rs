@@ -155,10 +155,10 @@ fn below(file: &str, text: &str, length: usize, problems: &mut Vec<Diagnostic>) 
     // What can't be told apart into words is reported by who reads the SQL.
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else { return };
     for token in tokens {
-        let comment = match &token.token {
-            Token::Whitespace(Whitespace::SingleLineComment { comment, .. }) => comment,
-            Token::Whitespace(Whitespace::MultiLineComment(comment)) => comment,
-            _ => continue,
+        let Token::Whitespace(Whitespace::SingleLineComment { comment, .. } | Whitespace::MultiLineComment(comment)) =
+            &token.token
+        else {
+            continue;
         };
         let start = Position::from(token.span);
         for (number, line) in comment.lines().enumerate() {

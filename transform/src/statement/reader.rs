@@ -130,3 +130,33 @@ impl Visitor for StatementReader {
         ControlFlow::Continue(())
     }
 }
+
+/// Collects the names that two columns of one `select` have.
+#[derive(Default)]
+pub(super) struct OutputNames {
+    pub(super) twice: Vec<(String, Position)>,
+}
+
+impl Visitor for OutputNames {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        let mut seen: Vec<String> = Vec::new();
+        for item in &select.projection {
+            let ident = match item {
+                SelectItem::ExprWithAlias { alias, .. } => Some(alias),
+                SelectItem::UnnamedExpr(Expr::Identifier(ident)) => Some(ident),
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(idents)) => idents.last(),
+                _ => None,
+            };
+            let Some(ident) = ident else { continue };
+            let name = ident_name(ident);
+            if seen.contains(&name) {
+                self.twice.push((name, ident.span.into()));
+            } else {
+                seen.push(name);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

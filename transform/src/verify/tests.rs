@@ -87,11 +87,11 @@ fn every_error_has_its_place_and_a_way_out() {
     x/staging/b.sql:8:7: no column `ratng` (did you mean `rating`?)
     x/staging/b.sql:9:10: no column `bodi` (did you mean `body`?)
     x/staging/c.sql:2:15: no table `raw.review` (did you mean `raw.reviews`?)
-    x/staging/d.sql:2:8: function 'korean_number' expects 1 arguments but received 2 (korean_number(text utf8) -> float64)
+    x/staging/d.sql:2:8: `korean_number` takes 1 argument, and has 2 (korean_number(text utf8) -> float64)
     x/staging/e.sql:2:8: column `place_id` is in more than one table (say which: `table.place_id`)
     x/staging/f.sql:2:16: column `nothing`: expected a type that Delta keeps, found null (say which type it is: `cast(null as varchar)`)
     x/staging/f.sql:2:52: column `age`: expected a type that Delta keeps, found duration(µs) (keep a number: `extract(epoch from …)`)
-    x/staging/g.sql:2:8: cannot coerce arithmetic expression Float64 + List(Utf8, field: 'element') to valid types
+    x/staging/g.sql:2:8: cannot coerce arithmetic expression double + List(text, field: 'element') to valid types
     x/staging/h.sql:3:10: no column `plce_id` (did you mean `place_id`?)
     x/staging/h.sql:3:27: no column `ratingg` (did you mean `rating`?)
     ");

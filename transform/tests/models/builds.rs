@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use transform::{Builder, Engine, EngineOptions, Models, Outcome, plan};
+use transform::{Builder, Engine, EngineOptions, Models, Outcome, When, plan};
 
 use crate::house::{DAILY, DAY, House, LATEST, Thing, day, models, name, now};
 
@@ -147,7 +147,8 @@ async fn little_memory_spills_and_gives_the_same_rows() {
         Engine::new(&EngineOptions { memory_bytes: 32 << 20, partitions: 2, ..EngineOptions::new(dir.path()) })
             .unwrap();
     let (run, now) = ("r1".parse().unwrap(), "2026-10-01T00:00:00Z".parse().unwrap());
-    let outcome = Builder { engine: &engine, lake: &house.lake, models: &project, dt: day(DAY), run: &run, now }
+    let (dt, today, renew) = (day(DAY), day(DAY), false);
+    let outcome = Builder { engine: &engine, lake: &house.lake, models: &project, dt, today, renew, run: &run, now }
         .build(&name("staging.things"))
         .await;
     assert!(matches!(outcome, Ok(Outcome::Built { rows: 60_000, .. })), "{outcome:?}");
@@ -160,6 +161,7 @@ fn work_may_move_between_threads() {
     sends(|_, _, builder| builder.build(Box::leak(Box::new(name("staging.a")))));
     sends(|house, models, _| house.engine.query(&house.lake, models, "select 1"));
     sends(|house, models, _| {
-        plan(&house.lake, models, Box::leak(Box::default()), day(DAY), now(), Box::leak(Box::default()))
+        let when = When { dt: day(DAY), today: day(DAY), now: now(), renew: false };
+        plan(&house.lake, models, Box::leak(Box::default()), Box::leak(Box::new(when)), Box::leak(Box::default()))
     });
 }

@@ -157,3 +157,76 @@ async fn a_table_takes_another_shape_as_a_whole() {
     let again = house.build_all(&typed, DAY).await;
     assert!(again.values().all(|it| matches!(it, Outcome::Unchanged { .. })), "{again:?}");
 }
+
+/// "Could not" is not "nothing there": a first build that fails leaves nothing that could be read, and says so.
+#[tokio::test]
+async fn a_first_build_that_fails_leaves_no_table() {
+    let reader = "-- materialize: table\nselect count(*) as n from staging.first";
+    let failing = [
+        ("check", "-- check: between(n, 0, 1)\n", "id, n"),
+        ("unique", "-- check: unique(n)\n", "id, 7 as n"),
+        ("cast", "", "cast(id as int) as n, id"),
+        ("overflow", "", "n * 9223372036854775807 as n, id"),
+        ("not a number", "", "cast('NaN' as double) as n, id"),
+    ];
+    for (number, how) in ["table", "partition", "latest by id order by n"].into_iter().enumerate() {
+        for (place, (why, head, columns)) in failing.into_iter().enumerate() {
+            let house = House::new(&format!("first-{number}-{place}")).await;
+            house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z"), ("b", 2, "2026-10-01T00:00:00Z")]).await;
+            let project = |head: &str, columns: &str| {
+                let sql = format!("-- materialize: {how}\n{head}select {columns} from raw.things where dt = $dt");
+                models(&[("x/staging/first.sql", &sql), ("x/marts/reader.sql", reader)])
+            };
+            let broken = project(head, columns);
+            let error = house.build(&broken, "staging.first", DAY).await.unwrap_err();
+            let hint = error.hint().unwrap_or_default();
+            assert!(!hint.contains("former"), "{how}, {why}: {hint}");
+            assert!(house.lake.find(&name("staging.first")).await.unwrap().is_none(), "{how}, {why}");
+            let blocked = house.why(&broken, DAY, &[]).await;
+            assert!(blocked.iter().any(|line| line.starts_with("staging.first build: never built")), "{blocked:?}");
+            let asked = house.ask(&broken, "select * from staging.first").await.unwrap_err();
+            assert_eq!(asked.to_string(), "no table `staging.first`", "{how}, {why}");
+            assert!(asked.hint().unwrap().starts_with("it has not been built yet"));
+            house.build(&broken, "marts.reader", DAY).await.unwrap_err();
+            // Once it is right, it is there.
+            house.build_all(&project("", "id, n"), DAY).await;
+            assert_eq!(house.rows(&broken, "select n from marts.reader").await, ["2"], "{how}, {why}");
+        }
+    }
+}
+
+/// A table that was made and never filled, as a build leaves it that was killed in between, is no table yet.
+#[tokio::test]
+async fn a_table_that_was_never_filled_is_not_there() {
+    let house = House::new("unfilled").await;
+    let project = models(&[
+        ("x/staging/daily.sql", DAILY),
+        ("x/marts/reader.sql", "-- materialize: table\nselect count(*) as n from staging.daily"),
+    ]);
+    let schema = crate::house::schema(&[("id", "text"), ("n", "int"), ("dt", "date")]);
+    let daily = name("staging.daily");
+    let spec = catalog::TableSpec { name: daily.clone(), schema, partitioned: true, stats_columns: Vec::new() };
+    house.lake.create(&spec).await.unwrap();
+    assert!(!transform::is_there(&house.lake, &project, &daily).await.unwrap());
+    let asked = house.ask(&project, "select count(*) from staging.daily").await.unwrap_err();
+    assert!(asked.hint().unwrap().starts_with("it has not been built yet"), "{asked}");
+    house.build(&project, "marts.reader", DAY).await.unwrap_err();
+    // No rows are another thing.
+    house.things("2026-09-01", &[]).await;
+    house.table("raw.things").await;
+    house.build_all(&project, DAY).await;
+    assert_eq!(house.rows(&project, "select n from marts.reader").await, ["0"]);
+}
+
+/// On a day that has never been built there is no former table to speak of, though other days are there.
+#[tokio::test]
+async fn the_hint_of_a_failed_check_says_what_readers_see() {
+    let house = House::new("seen").await;
+    let project = models(&[("x/staging/daily.sql", DAILY)]);
+    house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z")]).await;
+    house.build_all(&project, DAY).await;
+    house.things("2026-10-02", &[("b", 1000, "2026-10-02T00:00:00Z")]).await;
+    let error = house.build(&project, "staging.daily", "2026-10-02").await.unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(hint.starts_with("nothing was published: `staging.daily` has no rows of 2026-10-02 yet;"), "{hint}");
+}

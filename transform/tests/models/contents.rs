@@ -13,6 +13,7 @@ fn word(outcome: &Outcome) -> String {
         Outcome::Unchanged { checks: 0, .. } => "unchanged".to_owned(),
         Outcome::Unchanged { checks, .. } => format!("rechecked {checks}"),
         Outcome::Newer { day, .. } => format!("stands for {day}"),
+        Outcome::AsKnownThen { .. } => "as known then".to_owned(),
         Outcome::Built { why, .. } => {
             format!("built: {}", why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
         }

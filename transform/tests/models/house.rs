@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use catalog::{CommitInfo, Date, Lake, Table, TableName, TableSpec, Timestamp, Txn, TxnRule};
 use serde_json::json;
-use transform::{Action, Builder, Engine, EngineOptions, Error, ModelFile, Models, Outcome, plan};
+use transform::{Action, Builder, Engine, EngineOptions, Error, ModelFile, Models, Outcome, When, plan};
 
 pub(crate) const DAY: &str = "2026-10-01";
 
@@ -134,6 +134,12 @@ impl House {
         }
     }
 
+    /// The same lake as another process finds it.
+    pub(crate) async fn opened_again(self, root: &std::path::Path) -> Self {
+        let lake = Lake::open(root.to_str().unwrap(), "test").await.unwrap();
+        Self { lake, ..self }
+    }
+
     pub(crate) async fn table(&self, table: &str) -> Table {
         let table = name(table);
         let schema = outside(&table).unwrap();
@@ -169,8 +175,20 @@ impl House {
     }
 
     pub(crate) async fn build(&self, models: &Models, table: &str, dt: &str) -> transform::Result<Outcome> {
+        self.build_on(models, table, dt, (dt, false)).await
+    }
+
+    /// A build of a day on another one, which may make it anew.
+    pub(crate) async fn build_on(
+        &self,
+        models: &Models,
+        table: &str,
+        dt: &str,
+        (today, renew): (&str, bool),
+    ) -> transform::Result<Outcome> {
         let run = "r1".parse().unwrap();
-        Builder { engine: &self.engine, lake: &self.lake, models, dt: day(dt), run: &run, now: now() }
+        let (dt, today) = (day(dt), day(today));
+        Builder { engine: &self.engine, lake: &self.lake, models, dt, today, renew, run: &run, now: now() }
             .build(&name(table))
             .await
     }
@@ -214,7 +232,8 @@ impl House {
     pub(crate) async fn why(&self, models: &Models, dt: &str, coming: &[&str]) -> Vec<String> {
         let names: BTreeSet<_> = models.iter().map(|model| model.name().clone()).collect();
         let coming = coming.iter().map(|table| name(table)).collect();
-        let planned = plan(&self.lake, models, &names, day(dt), now(), &coming).await.unwrap();
+        let when = When { dt: day(dt), today: day(dt), now: now(), renew: false };
+        let planned = plan(&self.lake, models, &names, &when, &coming).await.unwrap();
         planned
             .iter()
             .map(|it| {

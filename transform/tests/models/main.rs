@@ -5,6 +5,7 @@
 mod builds;
 mod cases;
 mod checks;
+mod conditions;
 mod contents;
 mod house;
 mod peers;

@@ -67,3 +67,36 @@ async fn a_plan_says_why() {
     marts.total build: staging.things will change
     ");
 }
+
+/// "sql changed" is said of no model whose SQL is the same.
+#[tokio::test]
+async fn a_table_that_was_lost_is_what_changed() {
+    let house = House::on_disk().await;
+    let below = "-- materialize: table\nselect count(*) as n from staging.things";
+    let daily = "-- materialize: partition\nselect count(*) as n from staging.things where dt = $dt";
+    let project =
+        models(&[("x/staging/things.sql", LATEST), ("x/marts/below.sql", below), ("x/marts/daily.sql", daily)]);
+    house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z")]).await;
+    house.build_all(&project, DAY).await;
+    let folder = house.lake.local_dir().unwrap();
+    let root = folder.ancestors().find(|folder| folder.join("staging/things").is_dir()).unwrap();
+    std::fs::remove_dir_all(root.join("staging/things")).unwrap();
+    let house = house.opened_again(root).await;
+    assert_eq!(
+        house.why(&project, DAY, &[]).await,
+        [
+            "staging.things build: never built",
+            "marts.below build: staging.things will change",
+            "marts.daily build: staging.things will change"
+        ]
+    );
+    house.build(&project, "staging.things", DAY).await.unwrap();
+    assert_eq!(
+        house.why(&project, DAY, &[]).await,
+        [
+            "staging.things keep: up to date",
+            "marts.below build: staging.things changed",
+            "marts.daily build: staging.things changed"
+        ]
+    );
+}

@@ -85,7 +85,94 @@ async fn questions_are_answered_and_nothing_else() {
       error: `$dt` has no value here
       hint: write the day: `date '2026-10-01'`
     select cast(id as int) from staging.things
-      error: running the query
-      hint: -
+      error: running the query (line 1, column 13): column `id`: `a` is no int
+      hint: `try_cast(id as int)` is NULL where a value is none, and `where try_cast(id as int) is null` finds them
     ");
+}
+
+/// No word of the engine reaches who asks: each failure says what is wrong with which value, call or column, where, and a way out.
+#[tokio::test]
+async fn failures_are_told_in_the_words_of_sql() {
+    let house = House::new("failures").await;
+    let project = models(&[("x/staging/things.sql", LATEST)]);
+    house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z"), ("b", 2, "2026-10-01T00:00:00Z")]).await;
+    house.build_all(&project, DAY).await;
+    let cases = [
+        ("select cast('abc' as int)", "running the query (line 1, column 13): `abc` is no int"),
+        (
+            "select id,\n  cast(id as int) as n from staging.things",
+            "running the query (line 2, column 8): column `id`: `",
+        ),
+        ("select date '2026-13-01'", "`2026-13-01` is no date"),
+        (
+            "select timestamp '9999-12-31T23:59:59'",
+            "is out of range: a `timestamp` reaches from 1677-09-21 to 2262-04-11",
+        ),
+        ("select cast(12345.678 as decimal(4, 1))", "does not fit into"),
+        ("select n / (n - n) from staging.things", "a number is divided by zero"),
+        ("select n * 9223372036854775807 from staging.things", "`*` of bigint: the answer does not fit"),
+        ("select sum(id) from staging.things", "`sum` can't take text"),
+        ("select date_trunc('day', n) from staging.things", "`date_trunc` can't take a bigint"),
+        ("select date_trunc('foo', dt) from staging.things", "nsupported date_trunc granularity: 'foo'"),
+        ("select abs(id) from staging.things", "`abs` takes a number, and has text"),
+        ("select korean_number(id, 1) from staging.things", "`korean_number` takes 1 argument, and has 2"),
+        ("select id, n as id from staging.things", "two columns have the name `id`"),
+        ("select * from (select id, n as id from staging.things)", "two columns have the name `id`"),
+        ("select id, count(*) from staging.things", "column `id` is not in `group by`"),
+        ("select id from staging.things where n", "`where n` is no condition: it is a bigint"),
+        ("select n + true from staging.things", "arithmetic expression bigint + boolean"),
+        ("select id from staging.things limit -1", "LIMIT must be >= 0"),
+        ("select cast(true as date)", "a boolean can't be cast to date"),
+        ("select id from staging.things where regexp_like(id, '(')", "the pattern `(` can't be read: unclosed group"),
+        ("select (select n from staging.things) as x", "calar subquery returned more than one row"),
+        ("select n from staging.things having n > 1", "HAVING clause references"),
+    ];
+    for (sql, expected) in cases {
+        let Err(error) = house.ask(&project, sql).await else { panic!("{sql} was answered") };
+        assert!(std::error::Error::source(&error).is_none(), "{sql}: {error:?}");
+        let text = error.to_string();
+        assert!(text.contains(expected), "{sql}: {text}");
+        for raw in ["rror:", "Utf8", "Int64", "Optimizer", "caused by", "0:0", "DataFusion", "DataType"] {
+            assert!(!text.contains(raw), "{sql}: {text}");
+        }
+    }
+}
+
+/// What would fail on every day is found before any run, at its place in the file.
+#[tokio::test]
+async fn what_fails_on_every_day_is_found_by_a_check() {
+    let cases = [
+        ("select sum(id) as n from raw.things", "x/staging/m.sql:2:8: `sum` can't take text"),
+        ("select id,\n  n as id from raw.things", "x/staging/m.sql:3:8: two columns have the name `id`"),
+        (
+            "select a.id, b.id from raw.things as a join raw.things as b on a.n = b.n",
+            "x/staging/m.sql:2:16: two columns have the name `id`",
+        ),
+        ("select *, n from raw.things", "x/staging/m.sql:2:1: two columns have the name `n`"),
+        (
+            "select id, timestamp '9999-12-31T23:59:59' as t from raw.things",
+            "x/staging/m.sql:2:22: the time `9999-12-31 23:59:59` is out of range",
+        ),
+        ("select id, cast('x' as int) as n from raw.things", "x/staging/m.sql:2:17: `x` is no int"),
+        ("select id, date '2026-13-01' as d from raw.things", "x/staging/m.sql:2:17: `2026-13-01` is no date"),
+    ];
+    for (sql, expected) in cases {
+        let project = models(&[("x/staging/m.sql", &format!("-- materialize: table\n{sql}"))]);
+        let found: Vec<String> = project.check(&crate::house::outside).iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 1, "{sql}: {found:?}");
+        assert!(found[0].starts_with(expected), "{sql}: {found:?}");
+        assert!(!found[0].contains(":0:0"), "{found:?}");
+    }
+    let text = "-- materialize: table\nselect id from '/etc/passwd'".to_owned();
+    let file = transform::ModelFile { path: "x/staging/m.sql".to_owned(), text };
+    let found = transform::Models::parse(vec![file]).unwrap_err();
+    assert_eq!(found[0].to_string(), "x/staging/m.sql:2:16: `/etc/passwd` is no name for a table");
+    // What goes some centuries back from the day is no fault.
+    for sql in [
+        "select id, cast($dt - interval '30 years' as timestamp) as t from raw.things",
+        "select id, try_cast('x' as int) as n, cast('9999-12-31T23:59:59' as timestamp(6)) as t from raw.things",
+    ] {
+        let project = models(&[("x/staging/m.sql", &format!("-- materialize: table\n{sql}"))]);
+        assert_eq!(project.check(&crate::house::outside), [], "{sql}");
+    }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use transform::{Models, spans, state};
+use transform::{Models, Outcome, spans, state};
 
-use crate::house::{DAY, House, models, name, outside};
+use crate::house::{DAY, House, day, models, name, outside};
 
 async fn standing(house: &House, models: &Models) -> String {
     let schemas: BTreeMap<_, _> =
         ["raw.things"].iter().filter_map(|table| Some((name(table), outside(&name(table))?))).collect();
-    let found = state(&house.lake, models, &schemas).await.unwrap();
+    let found = state(&house.lake, models, &schemas, day(DAY)).await.unwrap();
     let mut lines = Vec::new();
     for table in &found.tables {
         for stale in &table.stale {
@@ -26,6 +26,7 @@ async fn standing(house: &House, models: &Models) -> String {
             lines.push(format!("{} {word}: {}", table.table, table.differences.join(", ")));
         }
     }
+    lines.extend(found.former.iter().map(|table| format!("{table} is a view now")));
     lines.extend(found.orphans.iter().map(|orphan| format!("{orphan} is an orphan")));
     lines.join("\n")
 }
@@ -50,13 +51,13 @@ fn project(daily: &str) -> Models {
 async fn rebuild_stale(house: &House, models: &Models) {
     let schemas = [(name("raw.things"), outside(&name("raw.things")).unwrap())].into();
     loop {
-        let days = state(&house.lake, models, &schemas).await.unwrap().stale_days();
+        let days = state(&house.lake, models, &schemas, day(DAY)).await.unwrap().stale_days();
         if days.is_empty() {
             return;
         }
         for (day, tables) in days {
             for table in tables {
-                house.build(models, &table.to_string(), &day.to_string()).await.unwrap();
+                house.build_on(models, &table.to_string(), &day.to_string(), (DAY, false)).await.unwrap();
             }
         }
     }
@@ -148,11 +149,11 @@ async fn a_table_that_no_model_makes_is_compared_and_never_made_anew() {
     let position = fields.iter().position(|field| field.name() == "n").unwrap();
     fields[position] = Arc::new(Field::new("n", DataType::Utf8, true));
     let schemas = [(name("raw.things"), Arc::new(Schema::new(fields)))].into();
-    let found = state(&house.lake, &none, &schemas).await.unwrap();
+    let found = state(&house.lake, &none, &schemas, day(DAY)).await.unwrap();
     let [table] = &found.tables[..] else { panic!("{found:?}") };
     assert!(table.refused && !table.reshaped);
     assert_eq!(table.differences, ["`n` was int64 and is utf8", "`words` is no longer declared (list<utf8>)"]);
-    let gone = state(&house.lake, &none, &BTreeMap::new()).await.unwrap();
+    let gone = state(&house.lake, &none, &BTreeMap::new(), day(DAY)).await.unwrap();
     assert_eq!((gone.tables.len(), gone.orphans), (0, vec![name("raw.things")]));
 }
 
@@ -186,4 +187,97 @@ async fn columns_splits_and_tables_are_compared() {
     staging.split is an orphan
     staging.typed is an orphan
     ");
+}
+
+/// A day that is over holds what was known on it. It is made anew for another formula, for other rows of its own, and for who names
+/// it; a plan says the same as a build does.
+#[tokio::test]
+async fn a_day_that_is_over_stays_as_it_was_known() {
+    let house = House::new("over").await;
+    let project = |known: &str| models(&[("x/staging/total.sql", TOTAL), ("x/marts/known.sql", known)]);
+    let before = project(KNOWN);
+    for (dt, n) in [("2026-09-30", 2), (DAY, 3)] {
+        house.things(dt, &[(dt, n, "2026-10-01T00:00:00Z")]).await;
+        house.build_all(&before, dt).await;
+    }
+    let known = "select dt, n from marts.known";
+    let (then, over) = (["2026-09-30 | 2", "2026-10-01 | 5"], "2026-09-30");
+    assert_eq!(standing(&house, &before).await, "marts.known as of then 2026-09-30");
+    let kept = house.build_on(&before, "marts.known", over, (DAY, false)).await.unwrap();
+    assert!(matches!(kept, Outcome::AsKnownThen { .. }), "{kept:?}");
+    assert_eq!(house.rows(&before, known).await, then);
+    // On the day itself the newest counts.
+    house.things(DAY, &[("more", 10, "2026-10-01T00:00:00Z")]).await;
+    house.build(&before, "staging.total", DAY).await.unwrap();
+    let said = standing(&house, &before).await;
+    assert_eq!(said, "marts.known stale 2026-10-01 (staging.total changed)\nmarts.known as of then 2026-09-30");
+    rebuild_stale(&house, &before).await;
+    assert_eq!(house.rows(&before, known).await, ["2026-09-30 | 2", "2026-10-01 | 15"]);
+    // Another formula makes it stale, and who names it has it made of what is known now.
+    let after = project(&KNOWN.replace("sum(n)", "sum(n) + 100"));
+    let said = standing(&house, &after).await;
+    assert_eq!(said, "marts.known stale 2026-09-30..2026-10-01 (sql changed)");
+    let renewed = house.build_on(&before, "marts.known", over, (DAY, true)).await.unwrap();
+    assert!(matches!(renewed, Outcome::Built { .. }), "{renewed:?}");
+    assert_eq!(house.rows(&before, known).await, ["2026-09-30 | 15", "2026-10-01 | 15"]);
+    assert_eq!(standing(&house, &before).await, "");
+}
+
+/// A check is tried on every day: a day whose rows have not passed it is open until they do, however its rows came to be there.
+#[tokio::test]
+async fn a_new_check_opens_the_days_that_it_was_not_tried_on() {
+    let house = House::new("new-check").await;
+    let project = |checks: &str| {
+        let head = |sql: &str| sql.replace("partition\n", &format!("partition\n{checks}"));
+        models(&[
+            ("x/staging/daily.sql", &head(DAILY)),
+            ("x/staging/total.sql", TOTAL),
+            ("x/marts/known.sql", &head(KNOWN)),
+        ])
+    };
+    let before = project("");
+    for (dt, n) in [("2026-09-29", 1), ("2026-09-30", 2), (DAY, 3)] {
+        house.things(dt, &[(dt, n, "2026-10-01T00:00:00Z")]).await;
+        house.build_all(&before, dt).await;
+    }
+    let quiet = "marts.known as of then 2026-09-29..2026-09-30";
+    assert_eq!(standing(&house, &before).await, quiet);
+    let wide = project("-- check: between(n, 0, 100)\n");
+    let open = "staging.daily stale 2026-09-29..2026-10-01 (checks changed)\n\
+                marts.known stale 2026-09-29..2026-10-01 (checks changed)\n";
+    assert_eq!(standing(&house, &wide).await, format!("{open}{quiet}"));
+    house.build(&wide, "staging.daily", DAY).await.unwrap();
+    assert!(standing(&house, &wide).await.starts_with("staging.daily stale 2026-09-29..2026-09-30 (checks changed)"));
+    rebuild_stale(&house, &wide).await;
+    assert_eq!(standing(&house, &wide).await, quiet);
+    // It only looked: what was known on a day is what is there.
+    let known = ["2026-09-29 | 1", "2026-09-30 | 3", "2026-10-01 | 6"];
+    assert_eq!(house.rows(&wide, "select dt, n from marts.known").await, known);
+    // One that a day breaks keeps that day open, and says that readers see it.
+    let narrow = project("-- check: between(n, 2, 100)\n");
+    for table in ["staging.daily", "marts.known"] {
+        for (day, passes) in [("2026-09-29", false), ("2026-09-30", true), (DAY, true)] {
+            let built = house.build_on(&narrow, table, day, (DAY, false)).await;
+            assert_eq!(built.is_ok(), passes, "{table} {day}: {built:?}");
+            if let Err(error) = built {
+                let hint = error.hint().unwrap();
+                assert!(hint.starts_with("these rows of 2026-09-29 were published before the check"), "{hint}");
+            }
+        }
+    }
+    let open = "staging.daily stale 2026-09-29 (checks changed)\nmarts.known stale 2026-09-29 (checks changed)\n";
+    assert_eq!(standing(&house, &narrow).await, format!("{open}{quiet}"));
+    // The same checks as before were passed before.
+    assert_eq!(standing(&house, &before).await, quiet);
+}
+
+#[tokio::test]
+async fn a_table_that_became_a_view_is_named_as_that() {
+    let house = House::new("former").await;
+    house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z")]).await;
+    let kept = |how: &str| models(&[("x/staging/total.sql", &TOTAL.replace("table", how))]);
+    house.build_all(&kept("table"), DAY).await;
+    assert_eq!(standing(&house, &kept("table")).await, "");
+    assert_eq!(standing(&house, &kept("view")).await, "staging.total is a view now");
+    assert_eq!(standing(&house, &models(&[])).await, "staging.total is an orphan");
 }

@@ -107,6 +107,29 @@ fn what_a_run_would_stumble_over_is_found_before() {
     }
 }
 
+/// What is built again makes what is below it stale: models and syncs, and no site is asked and no answer paid for.
+#[test]
+fn what_is_below_stale_days_follows_them_without_asking_anybody() {
+    let table = |from: &str| format!("-- materialize: table\n-- key: id\nselect id from {from}");
+    let files = [
+        ("h/staging/rows.sql", ROWS.to_owned()),
+        ("h/staging/daily.sql", "-- materialize: partition\nselect id from raw.rows where dt = $dt".to_owned()),
+        ("h/staging/seen.sql", "-- materialize: view\n-- check: not_null(id)\nselect id from staging.daily".to_owned()),
+        ("h/marts/m.sql", table("staging.seen")),
+        ("h/marts/other.sql", table("staging.rows")),
+        ("h/marts/answers.sql", table("staging.summaries")),
+    ];
+    let enrich = "\n[enrich.\"staging.summaries\"]\nfrom = \"marts.m\"\nkey = \"id\"\ntexts = \"id\"\n";
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let (_folder, project) = project("list = [\"a\"]", &format!("{SYNC}{enrich}"), &files);
+    let below =
+        |models: &[&str]| steps::below(&project, &models.iter().map(|name| name.parse().unwrap()).collect()).unwrap();
+    assert_eq!(below(&["staging.daily"]), ["staging.seen", "marts.m", "sync:marts.m"]);
+    assert_eq!(below(&["staging.rows"]), ["marts.other"]);
+    assert_eq!(below(&["marts.other"]), [""; 0]);
+    assert_eq!(below(&[]), [""; 0]);
+}
+
 #[test]
 fn the_order_is_that_of_a_run() {
     let enrich = "\n[enrich.\"staging.summaries\"]\nfrom = \"staging.rows\"\nkey = \"id\"\ntexts = \"id\"\n";

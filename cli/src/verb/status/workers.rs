@@ -38,7 +38,7 @@ impl Workers {
         for source in &project.sources {
             let Some(table) = lake.find(source.table()).await? else { continue };
             let ledger = Ledger::open(lake, source, table, today).await?;
-            unfinished.extend(ledger.unfinished().into_iter().map(|last| (source.name().to_string(), last)));
+            unfinished.extend(ledger.unfinished(today).into_iter().map(|last| (source.name().to_string(), last)));
         }
         Ok(Self { workers, unfinished })
     }

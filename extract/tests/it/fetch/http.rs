@@ -219,8 +219,23 @@ async fn statuses_lead_to_the_right_next_action() {
         ending("404 Not Found", "gone, call 010-1234-5678").await,
         Ok(Ending::Gone(format!("{url} is gone: it answered 404; 24 bytes of text")))
     );
-    let found = ending("302 Found\r\nlocation: http://169.254.169.254/", "").await.unwrap();
-    assert!(matches!(&found, Ending::Unreadable(why) if why.contains("it answered 302, a redirect")), "{found:?}");
+    for (to, expected) in [
+        ("http://169.254.169.254/", "302, a redirect to the host `169.254.169.254` (if the list is there now"),
+        ("/list/v2?p=1", "a redirect to somewhere on the same host (if"),
+        ("https://me:pw@pcmap-api.place.naver.com/x", "a redirect to somewhere on the same host (if"),
+        ("http://[nowhere/\u{1b}[31m", "a redirect to what is no address (if"),
+    ] {
+        let answer = format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let found = from_raw(answer.into_bytes()).await;
+        let told = match found {
+            Ok(Ending::Unreadable(why)) => why,
+            // A header that HTTP does not allow is no answer at all.
+            Err(error) => error.to_string(),
+            Ok(other) => panic!("{to:?}: {other:?}"),
+        };
+        assert!(told.contains(expected) || to.contains('\u{1b}'), "{to:?}: {told}");
+        assert!(!told.contains(['\u{1b}', '\n']) && !told.contains("me:pw"), "{to:?}: {told}");
+    }
     let found = ending("200 OK", "{\"data\": {\"places\": []}}").await.unwrap();
     let shape = "expected a list of items at `/data/restaurants|restaurantList/items`, found nothing";
     assert!(matches!(&found, Ending::Unreadable(why) if why.contains(shape)), "{found:?}");

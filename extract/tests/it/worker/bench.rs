@@ -286,6 +286,10 @@ impl Bench {
         Self { source: Source::parse("notes.toml", &text).unwrap(), ..self }
     }
 
+    pub(crate) fn with_source(self, text: &str) -> Self {
+        Self { source: Source::parse("notes.toml", text).unwrap(), ..self }
+    }
+
     pub(crate) fn weekly(self) -> Self {
         Self { source: Source::parse("notes.toml", &NOTES.replace("1d", "7d")).unwrap(), ..self }
     }

@@ -60,7 +60,7 @@ async fn a_run_of_the_next_day_leaves_to_an_overlong_one_what_that_has_still_to_
     let (old, new) = (bench.process("old").await, bench.process("new").await);
     old.extract(&["a", "b"]).await.unwrap();
     bench.site.be_slow(Duration::from_secs(1));
-    let (first, second) = overlong(&old, &new).await;
+    let (first, second) = Box::pin(overlong(&old, &new)).await;
     // What the older day had done before is asked for on the next; of the rest each key once in all.
     assert_eq!(bench.site.calls(), ["a", "a", "b", "b", "c", "d", "e"]);
     assert!(!first.is_partial(), "{first:?}");
@@ -80,7 +80,7 @@ async fn of_a_weekly_source_what_an_overlong_run_does_is_done_for_both() {
     let bench = Bench::new("weekly").await.weekly();
     bench.site.be_slow(Duration::from_secs(1));
     let (old, new) = (bench.process("old").await, bench.process("new").await);
-    overlong(&old, &new).await;
+    Box::pin(overlong(&old, &new)).await;
     assert_eq!(bench.site.calls(), KEYS);
     let again = new.extract_on(NEXT, KEYS).await.unwrap();
     assert_eq!((again.keys_fetched, again.is_partial()), (0, false));

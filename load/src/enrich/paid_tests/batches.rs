@@ -112,9 +112,11 @@ async fn a_batch_that_fails_validation_is_said_and_sent_again() {
 #[tokio::test]
 async fn two_machines_at_once_send_each_request_once() {
     let (world, replica) = (world(20).await, replica(Switches::default()).await);
-    let both =
-        futures::future::join(go(&world, batch_settings(&replica), "m1"), go(&world, batch_settings(&replica), "m2"))
-            .await;
+    let both = Box::pin(futures::future::join(
+        go(&world, batch_settings(&replica), "m1"),
+        go(&world, batch_settings(&replica), "m2"),
+    ))
+    .await;
     assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
     until_done(&world, &batch_settings(&replica), 12).await;
     assert!(replica.stats().paid_too_often().is_empty(), "{:?}", replica.stats().paid_too_often());
