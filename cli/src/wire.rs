@@ -8,7 +8,7 @@ mod queue;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use catalog::{Lake, TableName};
+use catalog::{Lake, Layer, TableName};
 use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
 use extract::identity::IdentityKey;
 use extract::politeness::{HostSetting, Hosts};
@@ -79,7 +79,7 @@ pub(crate) async fn identity(project: &Project, lake: &Lake) -> anyhow::Result<I
     let reference = &project.config.identity.key;
     if let SecretRef::File(path) = reference {
         let path = project.folder.join(path);
-        if !path.exists() && lake.tables().await?.is_empty() {
+        if !path.exists() && !has_records(lake).await? {
             template::identity_key(&path)?;
         }
     }
@@ -88,7 +88,7 @@ pub(crate) async fn identity(project: &Project, lake: &Lake) -> anyhow::Result<I
     Ok(key)
 }
 
-/// As [`identity`] would, without making anything: whether a run could use the key. Of a lake that has no tables yet the run makes
+/// As [`identity`] would, without making anything: whether a run could use the key. Of a lake that has no records yet the run makes
 /// the file; a secret of the environment may be elsewhere than where a project is checked and planned.
 ///
 /// # Errors
@@ -97,13 +97,23 @@ pub(crate) async fn identity_fits(project: &Project, lake: &Lake) -> anyhow::Res
     let reference = &project.config.identity.key;
     match reference {
         SecretRef::Env(_) if reference.read(&project.folder).is_err() => return Ok(IdentityState::Elsewhere),
-        SecretRef::File(path) if !project.folder.join(path).exists() && lake.tables().await?.is_empty() => {
+        SecretRef::File(path) if !project.folder.join(path).exists() && !has_records(lake).await? => {
             return Ok(IdentityState::ToBeMade);
         }
         SecretRef::Env(_) | SecretRef::File(_) => {}
     }
     extract::identity::check(lake, &project.sources, &identity_key(project)?).await?;
     Ok(IdentityState::There)
+}
+
+/// Whether anything ever came from a source: tables alone, of runs that fetched nothing, hold no ids.
+async fn has_records(lake: &Lake) -> anyhow::Result<bool> {
+    for name in lake.tables().await?.into_iter().filter(|name| name.layer() == Layer::Raw) {
+        if lake.table(&name).await?.snapshot().await?.row_count()? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// How the identity key stands, where nothing is wrong with it.
