@@ -156,3 +156,17 @@ fn a_step_that_is_not_there() {
     let project = Project::unpointed();
     insta::assert_snapshot!(fails(&project, &["run", "--dt", "2026-10-01", "--select", "marts.placess"], 2));
 }
+
+#[test]
+fn a_key_that_nothing_was_hashed_with_is_not_missed() {
+    let project = Project::unpointed();
+    // A day that is over: nothing is asked for, and the tables are there afterwards.
+    let output = project.onggi(&["run", "--quiet", "--dt", "2020-01-01"]);
+    assert_ne!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(project.folder.join("lake").exists());
+    std::fs::remove_file(project.folder.join(".onggi/identity.key")).unwrap();
+    for verb in ["check", "plan"] {
+        let output = project.onggi(&[verb]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    }
+}
