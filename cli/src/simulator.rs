@@ -20,7 +20,6 @@
 
 mod bodies;
 mod damage;
-mod draw;
 mod files;
 mod found;
 mod history;

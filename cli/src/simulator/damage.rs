@@ -3,12 +3,12 @@
 //! A file is damaged for as long as it holds what the damage left: a program that writes it anew, a table that is made anew
 //! or restored, an upkeep that removes it have healed it.
 
+use catalog::simulation::Draw;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use catalog::Timestamp;
 
-use super::draw::Draw;
 use super::tables::READ;
 
 /// What of the lake can be damaged.
@@ -66,7 +66,7 @@ impl Damage {
             0 => Vec::new(),
             1 => whole[..whole.len() / 2].to_vec(),
             2 => vec![0; whole.len()],
-            _ => (0..whole.len()).map(|_| draw.next().to_le_bytes()[0]).collect(),
+            _ => (0..whole.len()).map(|_| draw.number().to_le_bytes()[0]).collect(),
         };
         if left == whole {
             return None;

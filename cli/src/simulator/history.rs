@@ -1,11 +1,11 @@
 //! A history: operations drawn from a seed, played in order, and made small when a law is broken.
 
+use catalog::simulation::Draw;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use catalog::simulation;
 
-use super::draw::Draw;
 use super::laws::{Broken, Law};
 use super::operation::{AT_LAST, NEXT_DAY, OPERATIONS, Operation, WELL};
 use super::tally::Tally;
@@ -43,21 +43,21 @@ pub(super) fn drawn(seed: u64, days: u32, without: &[String]) -> Vec<Step> {
     let mut add = |operation: &'static Operation, seed: u64| steps.push(Step { operation, seed });
     for _ in 0..days {
         for _ in 0..draw.below(4) {
-            let seed = draw.next();
+            let seed = draw.number();
             let operation = one(&mut draw, false);
             add(operation, seed);
         }
         for _ in 0..=u64::from(draw.percent(30)) {
-            let seed = draw.next();
+            let seed = draw.number();
             let operation = one(&mut draw, true);
             add(operation, seed);
         }
-        add(&NEXT_DAY, draw.next());
+        add(&NEXT_DAY, draw.number());
         if draw.percent(50) {
-            add(&WELL, draw.next());
+            add(&WELL, draw.number());
         }
     }
-    add(&AT_LAST, draw.next());
+    add(&AT_LAST, draw.number());
     steps.retain(|step| !without.iter().any(|name| name == step.operation.name));
     steps
 }

@@ -5,6 +5,7 @@
 //! about this one, and says whether it meant anything now. What it makes true for the laws, it tells the site
 //! (`site.rs`: a new [`Condition`]) or the files (`files.rs`: a new member); a law that is new belongs into `laws.rs`.
 
+use catalog::simulation::Draw;
 use std::path::Path;
 
 use catalog::simulation::Death;
@@ -13,7 +14,6 @@ use serde_json::json;
 
 use super::bodies;
 use super::damage::Part;
-use super::draw::Draw;
 use super::laws::{self, Broken, Law, Seen};
 use super::others;
 use super::site::Condition;

@@ -1,12 +1,12 @@
 //! A run that is told to stop, and another project that writes into the same lake.
 
-use super::draw::Draw;
 use super::files::{NOTES, OTHER};
 use super::laws::{self, Broken, Law, Seen, trouble};
 use super::operation::{jobs, perform, unopened};
 use super::tables::{READ, item, text};
 use super::verbs::{looked_again, moved};
 use super::world::{End, How, World};
+use catalog::simulation::Draw;
 
 /// A run that is told to stop at some request.
 pub(super) fn stopped(world: &mut World, draw: &mut Draw) -> Result<bool, Broken> {

@@ -1,12 +1,12 @@
 //! Each law is broken on purpose, and has to say so: a law that can't be broken holds nobody to anything.
 
+use catalog::simulation::Draw;
 use std::collections::BTreeMap;
 
 use catalog::run::StepStatus;
 use serde_json::json;
 
 use super::damage::{Damage, Part};
-use super::draw::Draw;
 use super::laws::{self, Broken, Law, Seen};
 use super::operation::perform;
 use super::tables::{Tables, text};

@@ -1,5 +1,6 @@
 //! What people do to a lake beside running its days, and who else works on a run's tasks.
 
+use catalog::simulation::Draw;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,6 @@ use extract::worker::Until;
 
 use super::bodies;
 use super::damage::files;
-use super::draw::Draw;
 use super::laws::{self, Broken, Law, Seen, trouble};
 use super::operation::{jobs, perform};
 use super::tables::{READ, Tables, text};

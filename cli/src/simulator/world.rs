@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use catalog::run::{StepState, StepStatus};
-use catalog::simulation::{self, Life};
+use catalog::simulation::{self, Draw, Life};
 use catalog::{Date, Timestamp};
 use extract::Cancel;
 use jiff::ToSpan;
@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::damage::Damage;
-use super::draw::Draw;
 use super::files::{Files, NOTES, OTHER, ZONE};
 use super::site::Site;
 use super::tables::Tables;
