@@ -18,7 +18,6 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
-use std::future::ready;
 use std::io::{self, Write};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,12 +26,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, Error, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, RenameOptions, Result, UploadPart,
 };
 
 use super::forward::forward;
@@ -122,21 +121,11 @@ impl ObjectStore for DurableLocal {
         let (inner, prefix, offset) = (Arc::clone(&self.inner), prefix.cloned().unwrap_or_default(), offset.clone());
         let listed = async move {
             let folder = inner.path_to_filesystem(&prefix)?;
-            let later = {
-                let (under, offset) = (prefix.clone(), offset.clone());
-                blocking(move || names_after(&folder, &under, &offset), &prefix).await?
-            };
-            Ok::<_, Error>(match later {
-                // What the plain store makes of such a name is its own affair.
+            let (under, after) = (prefix.clone(), offset.clone());
+            Ok::<_, Error>(match blocking(move || files_after(&folder, &under, &after), &prefix).await? {
+                // What the plain store makes of such a folder is its own affair.
                 None => inner.list_with_offset(Some(&prefix), &offset),
-                Some(later) => {
-                    let found = stream::iter(later).then(move |path| {
-                        let inner = Arc::clone(&inner);
-                        async move { inner.head(&path).await }
-                    });
-                    let is_there = |found: &Result<_>| ready(!matches!(found, Err(Error::NotFound { .. })));
-                    found.filter(is_there).boxed()
-                }
+                Some(later) => stream::iter(later.into_iter().map(Ok)).boxed(),
             })
         };
         stream::once(listed).try_flatten().boxed()
@@ -258,14 +247,16 @@ impl Disk {
 
 /// The files of a folder whose paths come after `offset`; nothing if it also has folders, or names that are written otherwise in
 /// a path.
-fn names_after(folder: &FsPath, prefix: &Path, offset: &Path) -> io::Result<Option<Vec<Path>>> {
+fn files_after(folder: &FsPath, prefix: &Path, offset: &Path) -> io::Result<Option<Vec<ObjectMeta>>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
         entries => entries?,
     };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let after = offset.as_ref().strip_prefix(prefix.as_ref()).map(|after| after.trim_start_matches('/'));
-    let Some(after) = after else { return Ok(None) };
+    let Some(after) = offset.as_ref().strip_prefix(prefix.as_ref()).filter(|it| it.is_empty() || it.starts_with('/'))
+    else {
+        return Ok(None);
+    };
     let mut later = Vec::new();
     for entry in entries {
         let entry = entry?;
@@ -277,9 +268,21 @@ fn names_after(folder: &FsPath, prefix: &Path, offset: &Path) -> io::Result<Opti
         if !name.bytes().all(is_plain) || !entry.file_type()?.is_file() {
             return Ok(None);
         }
-        if name > after {
-            later.push(prefix.clone().join(name));
+        if name <= after.trim_start_matches('/') {
+            continue;
         }
+        let meta = match entry.metadata() {
+            // It went while we looked.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            meta => meta?,
+        };
+        later.push(ObjectMeta {
+            location: prefix.clone().join(name),
+            last_modified: meta.modified()?.into(),
+            size: meta.len(),
+            e_tag: None,
+            version: None,
+        });
     }
     Ok(Some(later))
 }

@@ -108,3 +108,34 @@ fn temporary_names() {
     assert!(is_temporary("part.parquet#420000000001"));
     assert!(!is_temporary("0.json") && !is_temporary("a#b") && !is_temporary("a#"));
 }
+
+#[tokio::test]
+async fn what_comes_after_a_name_is_what_the_plain_store_says() {
+    let plain = LocalFileSystem::new();
+    let cases: [(&str, &[&str]); 5] = [
+        ("a log", &["3.json", "1.json", "2.checkpoint.parquet", "_last_checkpoint", "10.json"]),
+        ("one that is being written", &["1.json", "2.json#17", "3.json"]),
+        ("with a folder", &["1.json", "2.json", "side/9.json"]),
+        ("with names that a path writes otherwise", &["1.json", "a b.json", "50%.json"]),
+        ("nothing", &[]),
+    ];
+    for (what, names) in cases {
+        let bench = Bench::new();
+        for name in names {
+            let file = bench.dir.path().join("log").join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, name).unwrap();
+        }
+        for offset in ["log/0", "log/1.json", "log/2", "log/z", "log", "lo", "log2/1"] {
+            let (prefix, offset) = (bench.at("log"), bench.at(offset));
+            let told = |store: &dyn ObjectStore| store.list_with_offset(Some(&prefix), &offset).try_collect::<Vec<_>>();
+            let (ours, theirs) = (told(&bench.store).await.unwrap(), told(&plain).await.unwrap());
+            let plainly = |found: Vec<ObjectMeta>| {
+                let mut found: Vec<_> = found.into_iter().map(|it| (it.location, it.size, it.last_modified)).collect();
+                found.sort();
+                found
+            };
+            assert_eq!(plainly(ours), plainly(theirs), "{what}, after {offset}");
+        }
+    }
+}
