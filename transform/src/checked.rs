@@ -3,6 +3,39 @@
 //! The engine lets integers wrap around, and makes values of any length outside of its memory limit. Here a number that does not
 //! fit is an error of the query, and so is a value that is too long. NaN stands behind all numbers, however it is looked at.
 
+/// What an aggregate that stands in the place of the engine's own, its `inner`, leaves to that. No order of rows changes it.
+macro_rules! of_the_engine {
+    () => {
+        fn name(&self) -> &str {
+            self.inner.name()
+        }
+
+        fn signature(&self) -> &datafusion::logical_expr::Signature {
+            self.inner.signature()
+        }
+
+        fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
+            self.inner.return_type(kinds)
+        }
+
+        fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
+            self.inner.coerce_types(kinds)
+        }
+
+        fn order_sensitivity(&self) -> datafusion::logical_expr::utils::AggregateOrderSensitivity {
+            datafusion::logical_expr::utils::AggregateOrderSensitivity::Insensitive
+        }
+
+        fn reverse_expr(&self) -> datafusion::logical_expr::ReversedUDAF {
+            datafusion::logical_expr::ReversedUDAF::Identical
+        }
+
+        fn documentation(&self) -> Option<&datafusion::logical_expr::Documentation> {
+            self.inner.documentation()
+        }
+    };
+}
+
 mod arithmetic;
 mod bounded;
 mod extreme;
