@@ -56,9 +56,10 @@ impl Runner<'_> {
             let why = format!("not due: fetched on {newest}, due on {next}");
             return Ok(Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Unchanged, why) });
         }
-        if let (false, Some(why)) =
+        if let (false, Some((why, hint))) =
             (due.due.is_empty(), does_not_fit(source, dt, self.request.today, self.request.select))
         {
+            let why = format!("{why}\n    hint: {hint}");
             return Ok(
                 Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Partial, why) }.count("due", due.due.len())
             );
@@ -218,8 +219,8 @@ pub(crate) fn told(last: &KeyOutcome) -> String {
     format!("key `{}` {}{why}", out::one_line(&last.key), last.outcome)
 }
 
-/// Why what a source answers now can't be filed under a day. Who names the source has it filed all the same.
-pub(crate) fn does_not_fit(source: &Source, dt: Date, today: Date, select: &[String]) -> Option<String> {
+/// Why what a source answers now can't be filed under a day, and the way out. Who names the source has it filed all the same.
+pub(crate) fn does_not_fit(source: &Source, dt: Date, today: Date, select: &[String]) -> Option<(String, String)> {
     let name = source.name().to_string();
     let what = match filing(source.fetch_kind(), dt, today) {
         _ if steps::is_named(select, &name) => return None,
@@ -227,9 +228,8 @@ pub(crate) fn does_not_fit(source: &Source, dt: Date, today: Date, select: &[Str
         Filing::Past => "is over",
         Filing::Future => "has not come",
     };
-    Some(format!(
-        "not fetched: {dt} {what}, and the source answers with the present\n    hint: `--select {name}` files what it answers now under {dt}"
-    ))
+    let why = format!("not fetched: {dt} {what}, and the source answers with the present");
+    Some((why, format!("`--select {name}` files what it answers now under {dt}")))
 }
 
 /// Says so when nobody works on what is waited for, and what somebody leaves alone.

@@ -18,8 +18,7 @@ use crate::lake_state;
 use crate::out;
 use crate::progress::counted;
 use crate::project::Project;
-use crate::run::extraction::does_not_fit;
-use crate::run::extraction::lost;
+use crate::run::extraction::{does_not_fit, lost};
 use crate::steps::{self, Placed, Step};
 use crate::table;
 use crate::verb::check;
@@ -186,8 +185,8 @@ async fn steps_of(
             Step::Extract(source) => {
                 let planned = extraction(project, lake, source, (dt, refetch), coming).await?;
                 let (action, why) = match does_not_fit(source, dt, today, select) {
-                    Some(refused) if planned.0 == "fetch" => {
-                        ("blocked", format!("{}; {}", planned.1, refused.replace("\n    hint: ", "; ")))
+                    Some((refused, hint)) if planned.0 == "fetch" => {
+                        ("blocked", format!("{}; {refused}; {hint}", planned.1))
                     }
                     _ => planned,
                 };
