@@ -284,12 +284,17 @@ impl<'a> Basket<'a> {
             .find(|at| self.rows.get(*at).is_some_and(|there| is_same(&there.record, &row.record)));
         if let Some(at) = there {
             self.duplicates += 1;
-            // Of two forms the one that can be mapped wins.
-            if let Some(there) = self.rows.get_mut(at)
-                && there.record.error.is_some()
-                && row.record.error.is_none()
-            {
-                *there = row;
+            // An item that was changed and changed back while its list was read: what was said last is the newest.
+            let is_said_again = known.rows.last() != Some(&at);
+            known.rows.retain(|known| *known != at);
+            known.rows.push(at);
+            if let Some(there) = self.rows.get_mut(at) {
+                // Of two forms the one that can be mapped wins.
+                if there.record.error.is_some() && row.record.error.is_none() {
+                    *there = row;
+                } else if is_said_again {
+                    (there.url, there.fetched_at) = (row.url, row.fetched_at);
+                }
             }
         } else {
             self.restated += u64::from(!known.rows.is_empty());

@@ -47,6 +47,8 @@ pub struct Ledger {
     lake: Lake,
     source: SourceName,
     definition: String,
+    /// The column that names an item.
+    item: String,
     table: Table,
     table_id: String,
     state: Mutex<LedgerState>,
@@ -115,6 +117,7 @@ impl Ledger {
             lake: lake.clone(),
             source: source.name().clone(),
             definition: source.definition(),
+            item: source.items().key.clone(),
             table_id: head.table_id().to_owned(),
             table,
             state: Mutex::default(),
@@ -226,7 +229,7 @@ impl Ledger {
         if !may_have_rows {
             return Ok((batch.clone(), 0));
         }
-        rows::only_new(&self.table.snapshot().await?, dt, key, batch).await
+        rows::only_new(&self.table.snapshot().await?, dt, key, &self.item, batch).await
     }
 
     /// The number of the newest commit with outcomes.

@@ -174,14 +174,19 @@ fn raw_stays(table: &str, seen: &Seen<'_>) -> Result<(), Broken> {
 }
 
 fn nothing_twice(table: &str, after: &Tables) -> Result<(), Broken> {
-    let mut known = BTreeSet::new();
-    for row in after.rows(table).iter().filter(|row| !text(row, "_payload").is_empty()) {
-        // What is mapped otherwise is another row.
+    let mut rows: Vec<&Row> = after.rows(table).iter().filter(|row| !text(row, "_payload").is_empty()).collect();
+    rows.sort_by_key(|row| time(row, "_fetched_at"));
+    let mut said: BTreeMap<Vec<&str>, String> = BTreeMap::new();
+    for row in rows {
+        // What is mapped otherwise is another row, and so is what an item says again after it had said something else.
         let mut item = row.clone();
         item.retain(|column, _| !["_task", "_url", "_fetched_at"].contains(&column.as_str()));
-        let name = Value::Object(item).to_string();
-        if !known.insert(name.clone()) {
-            return Err(Broken::new(Law::NothingTwice, format!("{table}: {name}")));
+        let now = Value::Object(item).to_string();
+        // What has no name has nothing but what it says.
+        let name = Some(text(row, "id")).filter(|id| !id.is_empty()).unwrap_or_else(|| text(row, "_payload"));
+        let of = vec![name, text(row, "_key"), text(row, "note"), text(row, "dt")];
+        if said.insert(of, now.clone()).as_ref() == Some(&now) {
+            return Err(Broken::new(Law::NothingTwice, format!("{table}: {now}")));
         }
     }
     Ok(())

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Date32Type, FieldRef};
+use arrow::datatypes::{DataType, Date32Type, FieldRef, TimeUnit, TimestampMicrosecondType};
 use arrow::row::{RowConverter, SortField};
 use catalog::{Date, Snapshot, Timestamp, date_of};
 use futures::TryStreamExt;
@@ -86,10 +86,14 @@ const FETCH: [&str; 5] = ["_key", "_task", "_url", "_fetched_at", "dt"];
 /// What of a key's rows a table does not have on that day, and how many it has: a list that broke off lands with what came, and
 /// when it is asked for again only the rest is new. Rows are the same if all of their columns are but those of the fetch: what
 /// is mapped otherwise than before is another row, though its payload is the same.
+///
+/// Of an item, which the column `item` names, the newest row counts: who reads the table takes that one. An item that was
+/// changed and changed back is new again, though a row of that day says the same, since another one says something else after it.
 pub(crate) async fn only_new(
     snapshot: &Snapshot,
     dt: Date,
     key: &str,
+    item: &str,
     batch: &RecordBatch,
 ) -> Result<(RecordBatch, u64), Error> {
     let failed = |source| Error::Outcomes { source };
@@ -98,7 +102,8 @@ pub(crate) async fn only_new(
         batch.schema_ref().fields().iter().filter(|field| !FETCH.contains(&field.name().as_str())).collect();
     // A column that the table does not have yet is null in its rows.
     let stored = compared.iter().filter(|field| kept.index_of(field.name()).is_ok());
-    let columns: Vec<&str> = std::iter::once("dt").chain(stored.map(|field| field.name().as_str())).collect();
+    let columns: Vec<&str> =
+        ["dt", "_fetched_at"].into_iter().chain(stored.map(|field| field.name().as_str())).collect();
     let sort_fields = compared.iter().map(|field| SortField::new(field.data_type().clone())).collect();
     let converter = RowConverter::new(sort_fields).map_err(failed)?;
     let rows_of = |batch: &RecordBatch| {
@@ -109,7 +114,8 @@ pub(crate) async fn only_new(
         let columns = compared.iter().map(column).collect::<Result<Vec<_>, _>>()?;
         converter.convert_columns(&columns)
     };
-    let mut there: HashSet<[u8; 32]> = HashSet::new();
+    let mut there: HashSet<RowHash> = HashSet::new();
+    let mut newest_there = NewestRows::default();
     let mut count = 0;
     let mut batches = snapshot.scan_where(&columns, dt, &[("_key", key)]).await?;
     let wanted = catalog::days_since_epoch(dt);
@@ -118,18 +124,87 @@ pub(crate) async fn only_new(
     {
         let days = batch.column(0).as_primitive::<Date32Type>();
         let rows = rows_of(&batch).map_err(failed)?;
+        let (items, fetched) = (names(&batch, item)?, times(&batch)?);
         for row in (0..batch.num_rows()).filter(|row| days.value(*row) == wanted) {
             count += 1;
-            there.insert(Sha256::digest(rows.row(row)).into());
+            let hash: RowHash = Sha256::digest(rows.row(row)).into();
+            there.insert(hash);
+            newest_there.take(name(&items, row), fetched.value(row), hash);
         }
     }
     if there.is_empty() {
         return Ok((batch.clone(), count));
     }
-    let rows = rows_of(batch).map_err(failed)?;
-    let new: BooleanArray =
-        rows.iter().map(|row| Some(!there.contains::<[u8; 32]>(&Sha256::digest(row).into()))).collect();
+    let rows: Vec<RowHash> = rows_of(batch).map_err(failed)?.iter().map(|row| Sha256::digest(row).into()).collect();
+    let (items, fetched) = (names(batch, item)?, times(batch)?);
+    let mut newest = NewestRows::default();
+    for (row, hash) in rows.iter().enumerate() {
+        newest.take(name(&items, row), fetched.value(row), *hash);
+    }
+    let is_new = |(row, hash): (usize, &RowHash)| {
+        let name = name(&items, row);
+        // Of an item that was sent in several forms, the last one says whether something has changed.
+        let has_changed = newest.has(name, hash) && !newest_there.has_all_of(name, &newest);
+        Some(!there.contains(hash) || has_changed)
+    };
+    let new: BooleanArray = rows.iter().enumerate().map(is_new).collect();
     Ok((filter_record_batch(batch, &new).map_err(failed)?, count))
+}
+
+/// What a row says.
+type RowHash = [u8; 32];
+
+/// What the newest rows of items say, by the items' names: several where several came with one answer. A row without a name has
+/// nothing but what it says, and is never another one's newer form.
+#[derive(Default)]
+struct NewestRows(HashMap<String, (i64, HashSet<RowHash>)>);
+
+impl NewestRows {
+    fn take(&mut self, name: Option<&str>, fetched_at: i64, hash: RowHash) {
+        let Some(name) = name else { return };
+        let (newest, hashes) = self.0.entry(name.to_owned()).or_insert((fetched_at, HashSet::new()));
+        if fetched_at > *newest {
+            hashes.clear();
+            *newest = fetched_at;
+        }
+        if fetched_at == *newest {
+            hashes.insert(hash);
+        }
+    }
+
+    fn has(&self, name: Option<&str>, hash: &RowHash) -> bool {
+        name.and_then(|name| self.0.get(name)).is_some_and(|(_, hashes)| hashes.contains(hash))
+    }
+
+    /// Whether all that `others` has as the newest of this item is the newest here.
+    fn has_all_of(&self, name: Option<&str>, others: &Self) -> bool {
+        let of = |newest: &Self| name.and_then(|name| newest.0.get(name)).map(|(_, hashes)| hashes.clone());
+        of(others).unwrap_or_default().is_subset(&of(self).unwrap_or_default())
+    }
+}
+
+/// The names of items, as texts; none where the table does not have that column yet.
+fn names(batch: &RecordBatch, item: &str) -> Result<ArrayRef, Error> {
+    let failed = |source| Error::Outcomes { source };
+    match batch.column_by_name(item) {
+        Some(names) => cast(names, &DataType::Utf8).map_err(failed),
+        None => Ok(new_null_array(&DataType::Utf8, batch.num_rows())),
+    }
+}
+
+fn name(names: &ArrayRef, row: usize) -> Option<&str> {
+    names.is_valid(row).then(|| names.as_string::<i32>().value(row))
+}
+
+/// When rows were fetched.
+fn times(batch: &RecordBatch) -> Result<TimestampMicrosecondArray, Error> {
+    let failed = |source| Error::Outcomes { source };
+    let kind = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let times = match batch.column_by_name("_fetched_at") {
+        Some(times) => cast(times, &kind).map_err(failed)?,
+        None => new_null_array(&kind, batch.num_rows()),
+    };
+    Ok(times.as_primitive::<TimestampMicrosecondType>().clone())
 }
 
 /// A column as plain text: tables give views.

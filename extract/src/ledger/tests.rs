@@ -20,6 +20,7 @@ async fn ledger(name: &str, outcomes: &[(i64, &str, &str, Outcome)]) -> Ledger {
         lake,
         source: source.name().clone(),
         definition: "d".to_owned(),
+        item: source.items().key.clone(),
         table,
         table_id,
         state: Mutex::new(state(outcomes)),

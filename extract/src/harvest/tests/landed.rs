@@ -42,3 +42,31 @@ async fn one_content_that_is_mapped_to_two_is_two() {
     let harvest = harvest.unwrap();
     assert_eq!((column(&harvest, "kind"), harvest.duplicates), (vec!["A".to_owned(), "B".to_owned()], 1));
 }
+
+#[tokio::test]
+async fn what_an_item_said_last_while_its_list_was_read_is_its_newest_row() {
+    fn ticking() -> Timestamp {
+        static TICKS: AtomicU64 = AtomicU64::new(0);
+        Timestamp::from_second(i64::try_from(TICKS.fetch_add(1, Ordering::SeqCst)).unwrap()).unwrap()
+    }
+    let source = with_fields("", "s = { path = \"/s\", type = \"string\" }");
+    let cases = [("a", 1), ("aa", 1), ("ab", 2), ("aba", 2), ("abab", 2), ("abcb", 3)];
+    for (said, rows) in cases {
+        // Each page has something new beside it, so that none of them is the end.
+        let page = |(n, text): (usize, char)| {
+            let items = json!([{"id": "1", "s": text}, {"id": format!("new {n}"), "s": "-"}]);
+            Response::answer("https://site.test/", json!({"list": items, "total": 99}))
+        };
+        let fetch = Scripted(Mutex::new(said.chars().enumerate().map(page).collect()));
+        let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: ticking };
+        let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
+        let harvest = harvest(&fetch, &source, &Key::new("a"), &envelope, &identity, &|_| {}).await.unwrap();
+        let times = harvest.batch.column_by_name("_fetched_at").unwrap();
+        let times = times.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().values().to_vec();
+        let texts = times.into_iter().zip(column(&harvest, "s")).zip(ids(&harvest));
+        let mut of_item: Vec<_> = texts.filter(|(_, id)| id == "1").map(|((at, text), _)| (at, text)).collect();
+        of_item.sort();
+        let newest = of_item.last().map(|(_, text)| text.as_str());
+        assert_eq!((newest, of_item.len()), (said.get(said.len() - 1..), rows), "{said}");
+    }
+}

@@ -72,6 +72,8 @@ impl Kill {
 pub(crate) enum Answer {
     /// Two items.
     Items,
+    /// One item, which says this.
+    Says(&'static str),
     /// A page without items.
     Nothing,
     Transient(&'static str),
@@ -175,6 +177,7 @@ impl Fetch for View {
             Answer::Items | Answer::Slow(_) => {
                 json!({"items": [{"id": format!("{key}-1"), "body": "국밥"}, {"id": format!("{key}-2"), "body": "카페"}]})
             }
+            Answer::Says(body) => json!({"items": [{"id": format!("{key}-1"), "body": body}]}),
             Answer::Nothing => json!({"items": []}),
             Answer::Transient(reason) => return Err(FetchError::Transient { url, reason: reason.to_owned() }),
             Answer::Gone(reason) => return Err(FetchError::Gone { url, reason: reason.to_owned() }),

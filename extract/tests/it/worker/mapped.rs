@@ -30,6 +30,43 @@ async fn reopen(bench: &Bench) {
     ledger.reopen(|last| last.dt == DT, "asked for by a test", &info).await.unwrap();
 }
 
+/// What the newest row of the table says.
+async fn newest(bench: &Bench) -> Option<String> {
+    let snapshot = bench.lake.table(bench.source.table()).await.unwrap().snapshot().await.unwrap();
+    let batches: Vec<_> = snapshot.scan(Some(&["_fetched_at", "body"])).await.unwrap().try_collect().await.unwrap();
+    let rows = batches.iter().flat_map(|batch| {
+        let times = batch.column(0).as_primitive::<arrow::datatypes::TimestampMicrosecondType>().values().to_vec();
+        let text = arrow::compute::cast(batch.column(1), &arrow::datatypes::DataType::Utf8).unwrap();
+        let texts: Vec<_> = text.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect();
+        times.into_iter().zip(texts)
+    });
+    rows.max().and_then(|(_, text)| text)
+}
+
+#[tokio::test]
+async fn what_was_said_last_on_a_day_is_its_newest_row() {
+    // What the site says each time that it is asked on one day, and how many rows there are after each.
+    let cases: [(&[&str], &[u64]); 5] = [
+        (&["a", "a"], &[1, 1]),
+        (&["a", "b", "b"], &[1, 2, 2]),
+        (&["a", "b", "a", "a"], &[1, 2, 3, 3]),
+        (&["a", "b", "c", "b", "a"], &[1, 2, 3, 4, 5]),
+        (&["", "b", ""], &[1, 2, 3]),
+    ];
+    for (said, expected) in cases {
+        let bench = Bench::new("changed-back").await;
+        for (turn, (body, rows)) in said.iter().zip(expected).enumerate() {
+            if turn > 0 {
+                reopen(&bench).await;
+            }
+            bench.site.script("a", Answer::Says(body));
+            bench.extract(&["a"]).await.unwrap();
+            let found = (newest(&bench).await, bench.outcome("a").await.unwrap().rows);
+            assert_eq!(found, (Some((*body).to_owned()), *rows), "{said:?}, turn {turn}");
+        }
+    }
+}
+
 /// A name, the source's definition, what is said, and what the column has.
 type Case = (&'static str, String, &'static str, &'static [Option<&'static str>]);
 
