@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use catalog::{Diagnostic, TableName};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, Volatility};
 
 use crate::explain::SqlProblem;
 use crate::lint;
@@ -39,6 +39,26 @@ impl Models {
             self.plan_analysis(analysis, session, schemas).err().unwrap_or_default()
         });
         CHECKED.keep(key, found.as_slice().into());
+        found
+    }
+
+    /// The same of queries that find what is asked for: these must find the same whenever they are asked on one lake, so that they
+    /// may neither speak of the moment nor take some of several rows with no word of which.
+    pub fn check_key_queries(
+        &self,
+        queries: &[ModelFile],
+        schemas: &dyn Fn(&TableName) -> Option<SchemaRef>,
+    ) -> Vec<Diagnostic> {
+        let mut found = self.check_analyses(queries, schemas);
+        // A session that does not start is reported by the check of the models.
+        let Ok(session) = Session::for_planning() else { return found };
+        for query in queries {
+            let Ok(statement) = Statement::parse(&query.text) else { continue };
+            found.extend(of_the_moment(&statement, &session).into_iter().map(|wrong| {
+                let Position { line, column } = place_of(&wrong, &query.text);
+                Diagnostic { file: query.path.clone(), line, column, message: wrong.message, hint: wrong.hint }
+            }));
+        }
         found
     }
 
@@ -137,6 +157,31 @@ impl Models {
     }
 }
 
+/// What would make a query find something else the next time, though the lake is the same.
+fn of_the_moment(statement: &Statement, session: &Session) -> Vec<SqlProblem> {
+    let functions = session.state().scalar_functions();
+    // What the engine knows of a function counts: its name may be any of several.
+    let is_repeatable = |name: &str| {
+        functions.get(name).is_none_or(|function| function.signature().volatility == Volatility::Immutable)
+    };
+    let calls = statement.placed_calls().filter(|(name, _)| !is_repeatable(name)).map(|(name, place)| SqlProblem {
+        message: format!("`{name}` answers differently each time"),
+        place: Some(place),
+        hint: Some(
+            "keys are the same whenever they are asked for: take a day from the data, as in `(select max(dt) from staging.daily)`"
+                .to_owned(),
+        ),
+    });
+    let parts = statement.unordered().iter().map(|(what, place)| SqlProblem {
+        message: format!("`{what}` without `order by` finds other keys each time"),
+        place: Some(*place),
+        hint: Some(
+            "say which come first: `order by` columns that tell any two rows apart, the key as the last".to_owned(),
+        ),
+    });
+    calls.chain(parts).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
@@ -144,6 +189,13 @@ mod tests {
     use super::*;
 
     fn found(sql: &str) -> Vec<String> {
+        found_by(Models::check_analyses, sql)
+    }
+
+    fn found_by(
+        check: impl Fn(&Models, &[ModelFile], &dyn Fn(&TableName) -> Option<SchemaRef>) -> Vec<Diagnostic>,
+        sql: &str,
+    ) -> Vec<String> {
         let models = [
             ("sql/p/staging/reviews.sql", "-- materialize: table\nselect review_id, rating from raw.reviews"),
             ("sql/p/marts/good.sql", "-- materialize: view\nselect review_id from staging.reviews where rating > 4"),
@@ -160,7 +212,55 @@ mod tests {
             _ => None,
         };
         let analyses = [file(("sql/analyses/q.sql", sql))];
-        models.check_analyses(&analyses, &schemas).iter().map(ToString::to_string).collect()
+        check(&models, &analyses, &schemas).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_finds_keys_finds_the_same_ones_again() {
+        const FROM: &str = "from staging.reviews";
+        let same = [
+            format!("select review_id as key {FROM}"),
+            format!("select review_id as key, max(rating) as since {FROM} group by 1 order by 1 limit 10 offset 5"),
+            format!(
+                "select key from (select review_id as key, row_number() over (order by rating) as n {FROM}) where n < 9"
+            ),
+            format!("select distinct on (rating) review_id as key {FROM} order by rating, review_id"),
+            format!("select review_id as key, sum(rating) over () as all_of_them {FROM}"),
+        ];
+        for sql in same {
+            assert_eq!(found_by(Models::check_key_queries, &sql), [""; 0], "{sql}");
+        }
+        let other = [
+            (format!("select review_id as key {FROM} where random() < 0.5"), "`random` answers differently"),
+            (format!("select review_id as key {FROM} where now() > date '2026-01-01'"), "`now` answers differently"),
+            (
+                format!("select review_id as key {FROM} where current_date > date '2026-01-01'"),
+                "`current_date` answers",
+            ),
+            (format!("select review_id as key {FROM} where current_timestamp is null"), "`current_timestamp` answers"),
+            (format!("select review_id as key {FROM} where today() > date '2026-01-01'"), "`today` answers"),
+            (format!("select uuid() as key {FROM}"), "`uuid` answers differently"),
+            (
+                format!("select review_id as key {FROM} limit 10"),
+                "`limit` without `order by` finds other keys each time",
+            ),
+            (format!("select review_id as key {FROM} offset 10"), "`offset` without `order by`"),
+            (format!("select distinct on (rating) review_id as key {FROM}"), "`distinct on` without `order by`"),
+            (
+                format!("with some as (select review_id {FROM} limit 5) select review_id as key from some order by 1"),
+                "`limit` without",
+            ),
+            (
+                format!("select key from (select review_id as key, row_number() over () as n {FROM}) where n < 9"),
+                "`row_number` without `order by`",
+            ),
+        ];
+        for (sql, expected) in other {
+            let found = found_by(Models::check_key_queries, &sql);
+            assert_eq!(found.len(), 1, "{sql}: {found:?}");
+            assert!(found[0].starts_with("sql/analyses/q.sql:1:") && found[0].contains(expected), "{sql}: {found:?}");
+            assert_eq!(found_by(Models::check_analyses, &sql), [""; 0], "who only asks may ask so: {sql}");
+        }
     }
 
     #[test]

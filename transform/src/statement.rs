@@ -65,6 +65,8 @@ pub(crate) struct Statement {
     parameters: Vec<(String, Position)>,
     /// How often `$dt` stands as one side of `column = $dt`.
     equalities: usize,
+    /// What takes some of several rows with no word of which, and where.
+    unordered: Vec<(&'static str, Position)>,
     /// Whether `*` stands in it, or anything else that means whatever columns there are.
     all_columns: bool,
 }
@@ -97,6 +99,7 @@ impl Statement {
             functions: Vec::new(),
             parameters: Vec::new(),
             equalities: 0,
+            unordered: Vec::new(),
             all_columns: false,
         };
         let mut reader = StatementReader::default();
@@ -108,6 +111,7 @@ impl Statement {
         statement.functions = reader.functions;
         statement.parameters = reader.parameters;
         statement.equalities = reader.equalities;
+        statement.unordered = reader.unordered;
         statement.all_columns = reader.all_columns;
         Ok(statement)
     }
@@ -191,6 +195,16 @@ impl Statement {
     /// The functions it calls.
     pub(crate) fn calls(&self) -> impl Iterator<Item = &str> {
         self.functions.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The functions it calls, with their places.
+    pub(crate) fn placed_calls(&self) -> impl Iterator<Item = (&str, Position)> {
+        self.functions.iter().map(|(name, place)| (name.as_str(), *place))
+    }
+
+    /// What takes some of several rows and does not say which come first.
+    pub(crate) fn unordered(&self) -> &[(&'static str, Position)] {
+        &self.unordered
     }
 
     /// Functions that answer differently each time.

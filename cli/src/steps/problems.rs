@@ -73,7 +73,7 @@ fn key_queries(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> V
     for source in &project.sources {
         let Keys::Query(sql) = source.keys() else { continue };
         let query = ModelFile { path: String::new(), text: sql.clone() };
-        let wrong = project.models.check_analyses(&[query], &|name| schemas.get(name).cloned());
+        let wrong = project.models.check_key_queries(&[query], &|name| schemas.get(name).cloned());
         if !wrong.is_empty() {
             let (file, text) = file_of(project, source);
             let (line, column) = toml_error::find(&text, first_line(sql));

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
-    TableFactor, Value, ValueWithSpan, Visitor,
+    BinaryOperator, Distinct, Expr, Ident, Join, JoinConstraint, JoinOperator, LimitClause, ObjectName, Query, Select,
+    SelectItem, SetExpr, Spanned, TableFactor, Value, ValueWithSpan, Visitor, WindowType,
 };
 
 use crate::position::Position;
@@ -16,6 +16,7 @@ pub(super) struct StatementReader {
     pub(super) functions: Vec<(String, Position)>,
     pub(super) parameters: Vec<(String, Position)>,
     pub(super) equalities: usize,
+    pub(super) unordered: Vec<(&'static str, Position)>,
     pub(super) all_columns: bool,
     defined: Vec<String>,
     /// How many names are defined outside of each query that is being read.
@@ -34,6 +35,31 @@ pub(super) fn object_name(name: &ObjectName) -> (String, Position) {
     let idents: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
     let text = idents.iter().map(|ident| ident_name(ident)).collect::<Vec<_>>().join(".");
     (text, idents.first().map(|ident| ident.span.into()).unwrap_or_default())
+}
+
+/// Functions of a window that go by the order of its rows.
+const ORDERED: [&str; 9] =
+    ["row_number", "rank", "dense_rank", "percent_rank", "ntile", "lag", "lead", "first_value", "last_value"];
+
+/// What of a query's own rows it takes only some, and where that is said.
+fn part_of(query: &Query) -> Option<(&'static str, Position)> {
+    let limit = match &query.limit_clause {
+        Some(LimitClause::LimitOffset { limit: Some(limit), .. } | LimitClause::OffsetCommaLimit { limit, .. }) => {
+            Some(("limit", limit.span()))
+        }
+        Some(LimitClause::LimitOffset { limit: None, offset, .. }) => {
+            offset.as_ref().map(|offset| ("offset", offset.value.span()))
+        }
+        None => None,
+    };
+    let distinct = || match query.body.as_ref() {
+        SetExpr::Select(select) => match &select.distinct {
+            Some(Distinct::On(columns)) => Some(("distinct on", columns.first()?.span())),
+            _ => None,
+        },
+        _ => None,
+    };
+    limit.or_else(distinct).map(|(what, span)| (what, span.into()))
 }
 
 /// Whether it is `$dt`.
@@ -59,6 +85,9 @@ impl Visitor for StatementReader {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         self.scopes.push(self.defined.len());
+        if query.order_by.is_none() {
+            self.unordered.extend(part_of(query));
+        }
         for (with, cte) in query.with.iter().flat_map(|with| with.cte_tables.iter().map(move |cte| (with, cte))) {
             if with.recursive {
                 self.defined.push(ident_name(&cte.alias.name));
@@ -121,7 +150,16 @@ impl Visitor for StatementReader {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         self.equalities += usize::from(equals_dt(expr).is_some());
         match expr {
-            Expr::Function(function) => self.functions.push(object_name(&function.name)),
+            Expr::Function(function) => {
+                let (name, place) = object_name(&function.name);
+                if let (Some(what), Some(WindowType::WindowSpec(window))) =
+                    (ORDERED.iter().find(|known| **known == name), &function.over)
+                    && window.order_by.is_empty()
+                {
+                    self.unordered.push((what, place));
+                }
+                self.functions.push((name, place));
+            }
             Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) => {
                 self.parameters.push((name.clone(), (*span).into()));
             }

@@ -84,6 +84,15 @@ fn what_a_run_would_stumble_over_is_found_before() {
             found("query = \"select id as key from staging.rows where dt = $dt\"", "", &models),
             "sources/rows.toml:7:56: `$dt` has no value here",
         ),
+        (found("query = \"select id as key from staging.rows order by at, id limit 10\"", "", &models), ""),
+        (
+            found("query = \"select id as key from staging.rows limit 10\"", "", &models),
+            "sources/rows.toml:7:50: `limit` without `order by` finds other keys each time",
+        ),
+        (
+            found("query = \"select id as key from staging.rows where at < now()\"", "", &models),
+            "sources/rows.toml:7:55: `now` answers differently each time",
+        ),
         (
             found("query = \"select id as key from staging.nothing\"", "", &models),
             "sources/rows.toml:7:32: no table `staging.nothing`",
