@@ -8,18 +8,25 @@
 //! Of a source that has such rules only known members of an item are kept, so that what the site adds tomorrow, and which
 //! may name somebody, is not kept by accident.
 //!
+//! The rules hold for whatever may say a name: for texts, for numbers as wholes, for the names of members, and for the id that names
+//! the item, which becomes its keyed hash where a person's name is in it, since a mask would make one of two. What is no object at
+//! all is not kept of such a source: its rules speak of members.
+//!
 //! Order matters: hash, then remove, then mask. A removed id can't be hashed any more, and a hash must not be masked.
 
-use std::sync::LazyLock;
+use std::collections::HashSet;
 
 use catalog::{CommitInfo, Committed, Lake, Table, Txn, TxnRule};
 use hmac::{Hmac, KeyInit, Mac};
-use regex::Regex;
 use sha2::Sha256;
 
 use crate::error::Error;
 use crate::json::{Json, Text};
-use crate::source::{FieldType, Found, From, Mask, Pointer, Source};
+use crate::source::{Field, FieldType, Found, From, Mask, Pointer, Source};
+
+mod masks;
+
+pub(crate) use masks::{mask, mask_bytes};
 
 /// The key of the identity hash. It has no printable form, and only `cli` reads it from where it is kept.
 #[derive(Clone)]
@@ -148,17 +155,27 @@ const MOST_NAMES: usize = 64;
 
 /// Takes out of an item what must not reach the lake. Whether there was anything.
 pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool {
+    if source.names_persons() && !item.is_object() {
+        let is_something = !item.is_null();
+        *item = Json::Null;
+        return is_something;
+    }
     let scope = source.name().to_string();
     let rules = source.scrub();
     let mut is_changed = false;
     let mut names = Vec::new();
+    let mut say_name = |name: &Json| match name {
+        Json::Number(number) => names.push(number.to_string()),
+        other => texts(other, &mut names),
+    };
     for pointer in &rules.names {
         match pointer.find(item) {
-            Found::One(name) => texts(name, &mut names),
-            Found::Many(found) => found.into_iter().for_each(|name| texts(name, &mut names)),
+            Found::One(name) => say_name(name),
+            Found::Many(found) => found.into_iter().for_each(&mut say_name),
             Found::Absent | Found::Wrong { .. } => {}
         }
     }
+    names.retain(|name| names_somebody(name));
     let mut exempt: Vec<&Pointer> = rules.unmasked.iter().collect();
     for field in source.fields() {
         let From::Item(pointer) = &field.from else { continue };
@@ -166,7 +183,11 @@ pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool
             pointer.each_mut(item, &mut |id| is_changed |= hash_in_place(id, &scope, key));
             exempt.push(pointer);
         } else if field.column == source.items().key {
-            // The name of an item is no text; it must come out as it went in.
+            // The name of an item is no text; it must come out as it went in, unless it says who wrote it.
+            pointer.each_mut(item, &mut |id| {
+                let names_person = matches!(&*id, Json::Text(text) if without_names(text.as_str(), &names).is_some());
+                is_changed |= names_person && hash_in_place(id, &scope, key);
+            });
             exempt.push(pointer);
         }
     }
@@ -202,7 +223,10 @@ pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool
     names.dedup();
     // Every text is searched for each of them: a site that sends thousands must not keep us busy with them.
     names.truncate(MOST_NAMES);
-    let hidden = Hidden { exempt: &exempt, names: &names, masks: &rules.masks };
+    let counts = |field: &&Field| matches!(field.kind, FieldType::Int64 | FieldType::Float64 | FieldType::Timestamp);
+    let counts = source.fields().iter().filter(counts).filter_map(Field::pointer).collect::<Vec<_>>();
+    let known = spoken_of(source);
+    let hidden = Hidden { exempt: &exempt, counts: &counts, known: &known, names: &names, masks: &rules.masks };
     hidden.mask_all(item, &mut Vec::new()) || is_changed
 }
 
@@ -213,11 +237,8 @@ fn remove_unknown(item: &mut Json, source: &Source) -> bool {
         return false;
     }
     let rules = source.scrub();
-    let spoken_of = source.fields().iter().filter_map(|field| match &field.from {
-        From::Item(pointer) => Some(pointer),
-        From::Key => None,
-    });
-    let known: std::collections::HashSet<&str> = spoken_of
+    let mapped = source.fields().iter().filter_map(Field::pointer);
+    let known: HashSet<&str> = mapped
         .chain(&rules.unmasked)
         .chain(rules.keep.iter().map(|(pointer, _)| pointer))
         .chain(&rules.drop)
@@ -228,6 +249,23 @@ fn remove_unknown(item: &mut Json, source: &Source) -> bool {
     let before = members.len();
     members.retain(|(name, _)| known.contains(name.as_str()) || name.as_str() == "__typename");
     members.len() < before
+}
+
+/// The names of members that the source file speaks of. They name nobody.
+fn spoken_of(source: &Source) -> HashSet<&str> {
+    let rules = source.scrub();
+    let kept = rules.keep.iter().flat_map(|(_, names)| names);
+    source
+        .fields()
+        .iter()
+        .filter_map(Field::pointer)
+        .chain(&rules.unmasked)
+        .chain(&rules.drop)
+        .chain(&rules.names)
+        .chain(rules.keep.iter().map(|(pointer, _)| pointer))
+        .flat_map(Pointer::names)
+        .chain(kept.chain(&rules.allow).map(String::as_str))
+        .collect()
 }
 
 /// The texts in a value.
@@ -264,6 +302,10 @@ fn hash_in_place(id: &mut Json, scope: &str, key: &IdentityKey) -> bool {
 /// What is taken out of every text of an item.
 struct Hidden<'a> {
     exempt: &'a [&'a Pointer],
+    /// Where the source has numbers: they are no names.
+    counts: &'a [&'a Pointer],
+    /// Names of members that are none of persons.
+    known: &'a HashSet<&'a str>,
     names: &'a [String],
     masks: &'a [Mask],
 }
@@ -274,7 +316,7 @@ impl Hidden<'_> {
         match value {
             Json::Text(text) => {
                 if let Some(masked) = self.masked(text.as_str())
-                    && !self.exempt.iter().any(|pointer| pointer.covers(path))
+                    && !is_below(self.exempt, path)
                 {
                     text.replace(masked);
                     is_changed = true;
@@ -288,15 +330,47 @@ impl Hidden<'_> {
                 }
             }
             Json::Object(members) => {
+                let is_exempt = is_below(self.exempt, path);
                 for (name, member) in members.iter_mut() {
                     path.push(name.as_str().to_owned());
                     is_changed |= self.mask_all(member, path);
                     path.pop();
+                    if let Some(masked) = self.masked_name(name.as_str()).filter(|_| !is_exempt) {
+                        name.replace(masked);
+                        is_changed = true;
+                    }
                 }
             }
-            _ => {}
+            Json::Number(number) => {
+                if let Some(mask) = self.masked_number(number)
+                    && !is_below(self.exempt, path)
+                    && !is_below(self.counts, path)
+                {
+                    *value = Json::Text(Text::new(mask));
+                    is_changed = true;
+                }
+            }
+            Json::Null | Json::Bool(_) => {}
         }
         is_changed
+    }
+
+    /// The name of a member, likewise. Most are words that nothing is to be looked for in.
+    fn masked_name(&self, name: &str) -> Option<String> {
+        let is_word = name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        if (is_word && self.names.is_empty() && self.masks.is_empty()) || self.known.contains(name) {
+            return None;
+        }
+        self.masked(name)
+    }
+
+    /// What stands for a number that is a name, or what the source has a mask for, as a whole: a part of it is another number.
+    fn masked_number(&self, number: &str) -> Option<String> {
+        if self.names.iter().any(|name| name == number) {
+            return Some("[name]".to_owned());
+        }
+        let is_whole = |mask: &&Mask| mask.pattern.find(number).is_some_and(|found| found.len() == number.len());
+        self.masks.iter().find(is_whole).map(|mask| mask.label.clone())
     }
 
     /// The text with nothing in it that is to be hidden, or nothing when there is none.
@@ -310,6 +384,11 @@ impl Hidden<'_> {
         }
         mask(out.as_deref().unwrap_or(text)).or(out)
     }
+}
+
+/// Whether a place is one of these, or lies below one.
+fn is_below(places: &[&Pointer], path: &[String]) -> bool {
+    places.iter().any(|pointer| pointer.covers(path))
 }
 
 /// The text without the names, or nothing when it holds none. A name in Latin letters counts only as a word of its own:
@@ -339,143 +418,6 @@ fn without_names(text: &str, names: &[String]) -> Option<String> {
         }
     }
     out
-}
-
-/// The text with personal numbers and addresses masked, or nothing when there are none.
-pub(crate) fn mask(text: &str) -> Option<String> {
-    let mut masked: Option<String> = None;
-    for rule in RULES.iter() {
-        let current = masked.as_deref().unwrap_or(text);
-        if let Some(next) = rule.apply(current) {
-            masked = Some(next);
-        }
-    }
-    masked
-}
-
-/// The same for what may be no text: what is ASCII in it is looked at.
-pub(crate) fn mask_bytes(bytes: &[u8]) -> Vec<u8> {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        return mask(text).unwrap_or_else(|| text.to_owned()).into_bytes();
-    }
-    let wide: String = bytes.iter().map(|byte| char::from(*byte)).collect();
-    match mask(&wide) {
-        Some(masked) => masked.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect(),
-        None => bytes.to_vec(),
-    }
-}
-
-/// Whether what a pattern found is what it looks like.
-type Accept = fn(&str) -> bool;
-
-struct MaskRule {
-    pattern: Regex,
-    mask: &'static str,
-    accept: Accept,
-}
-
-/// Digits may be full-width (`\d` is Unicode's), separators a blank, a hyphen of any kind, a dot or a tilde.
-static RULES: LazyLock<Vec<MaskRule>> = LazyLock::new(|| {
-    const GAP: &str = r"[\s\-‐‑‒–—−－.~·]{0,3}";
-    const SOME: &str = r"[\s\-‐‑‒–—−－.~·)）]{1,3}";
-    const ZERO: &str = "[0０]";
-    let rules: [(String, &str, Accept); 5] = [
-        (
-            r"[\p{L}\p{M}\d._%+\-]+\s?[@＠]\s?[\p{L}\d\-]+(?:\.[\p{L}\d\-]+)*\.[A-Za-z]{2,24}".to_owned(),
-            "[email]",
-            |_| true,
-        ),
-        (r"\d{6}\s?[-–—－]\s?[1-8]\d{6}".to_owned(), "[resident number]", |found| {
-            starts_with_a_day(&digits(found))
-        }),
-        (r"\d{6}[1-8]\d{6}".to_owned(), "[resident number]", |found| {
-            starts_with_a_day(&digits(found)) && check_digit_fits(&digits(found))
-        }),
-        // Mobile numbers, 070 and 050x, with or without separators, spelled or with the country's code.
-        (
-            format!(
-                r"(?:(?:[+＋]\s?82|\(82\)|82-){GAP}{ZERO}?|[(（]?{ZERO})(?:[1１][016789０１６７８９]|[7７]{ZERO}|[5５]{ZERO}\d)[)）]?{GAP}\d{{3,4}}{GAP}\d{{4}}|[공영]일[공영]{GAP}\d{{3,4}}{GAP}\d{{4}}"
-            ),
-            "[phone]",
-            |_| true,
-        ),
-        // Fixed lines only with separators: a bare run of digits is more often something else.
-        (
-            format!(
-                r"[(（]?{ZERO}(?:[2２]|[3-6]\d)[)）]?{SOME}\d{{3,4}}{GAP}\d{{4}}|[(（]{ZERO}(?:[2２]|[3-6]\d)[)）]\d{{3,4}}{GAP}\d{{4}}"
-            ),
-            "[phone]",
-            |_| true,
-        ),
-    ];
-    rules
-        .into_iter()
-        .map(|(pattern, mask, accept)| {
-            #[expect(clippy::expect_used, reason = "a mask must never be missing in silence; every pattern has a test")]
-            let pattern = Regex::new(&pattern).expect("a pattern of this file");
-            MaskRule { pattern, mask, accept }
-        })
-        .collect()
-});
-
-impl MaskRule {
-    fn apply(&self, text: &str) -> Option<String> {
-        let mut out: Option<String> = None;
-        let (mut copied, mut at) = (0, 0);
-        while let Some(found) = self.pattern.find_at(text, at) {
-            if stands_alone(text, found.start(), found.end(), self.mask) && (self.accept)(found.as_str()) {
-                let out = out.get_or_insert_with(|| String::with_capacity(text.len()));
-                out.push_str(&text[copied..found.start()]);
-                out.push_str(self.mask);
-                copied = found.end();
-                at = found.end();
-            } else {
-                // A longer number swallowed it; a shorter one may begin inside.
-                at = found.start() + text[found.start()..].chars().next().map_or(1, char::len_utf8);
-            }
-            if at >= text.len() {
-                break;
-            }
-        }
-        out.map(|mut out| {
-            out.push_str(&text[copied..]);
-            out
-        })
-    }
-}
-
-/// Whether a number is not part of a longer number or of an id in Latin letters. Hangul may touch it: `010-1234-5678로`.
-fn stands_alone(text: &str, start: usize, end: usize, mask: &str) -> bool {
-    if mask == "[email]" {
-        return true;
-    }
-    let joins = |c: char| c.is_numeric() || c.is_ascii_alphabetic() || c == '_';
-    !text[..start].chars().next_back().is_some_and(joins) && !text[end..].chars().next().is_some_and(joins)
-}
-
-fn digits(text: &str) -> Vec<u32> {
-    text.chars()
-        .filter_map(|c| {
-            if c.is_ascii_digit() {
-                c.to_digit(10)
-            } else {
-                ('０'..='９').contains(&c).then(|| c as u32 - '０' as u32)
-            }
-        })
-        .collect()
-}
-
-/// `yymmdd…`
-fn starts_with_a_day(digits: &[u32]) -> bool {
-    let [_, _, m1, m2, d1, d2, ..] = digits else { return false };
-    (1..=12).contains(&(m1 * 10 + m2)) && (1..=31).contains(&(d1 * 10 + d2))
-}
-
-/// The check digit of resident numbers given out before October 2020. Without a hyphen nothing else tells one from a time in milliseconds.
-fn check_digit_fits(digits: &[u32]) -> bool {
-    let weights = [2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5];
-    let sum: u32 = digits.iter().zip(weights).map(|(digit, weight)| digit * weight).sum();
-    digits.len() == 13 && (11 - sum % 11) % 10 == digits[12]
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use arrow::datatypes::{DataType, Field as ArrowField};
 use arrow::error::ArrowError;
 use catalog::{Date, Timestamp};
 use jiff::civil::DateTime;
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 
 use sha2::{Digest, Sha256};
@@ -87,6 +88,9 @@ enum Cell {
     List(Vec<String>),
 }
 
+/// Why nothing is there of what came.
+const NOT_KEPT: &str = "it is not kept, because the source has identity rules";
+
 /// Scrubs the item and maps it.
 pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, item: Item<'_>) -> Record {
     let is_joined = !matches!(item, Item::Raw(_));
@@ -99,6 +103,7 @@ pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, item: Item
     };
     let had_secrets = hide_secrets(&mut item, source.secrets());
     let content = items::fingerprint(&item);
+    let kind = item.kind();
     let is_changed = identity::scrub(&mut item, source, identity) | had_secrets;
     let payload = match raw {
         Some(raw) if !is_changed => raw.to_owned(),
@@ -107,7 +112,9 @@ pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, item: Item
     let mut errors = Vec::new();
     let is_object = item.is_object();
     if !is_object {
-        errors.push(format!("expected an item to be an object, found {}", found(&item)));
+        let is_kept = !item.is_null() || kind == Json::Null.kind();
+        let found = if is_kept { found(&item) } else { format!("{kind}; {NOT_KEPT}") };
+        errors.push(format!("expected an item to be an object, found {found}"));
     }
     let cells: Vec<Cell> = source
         .fields()
@@ -188,7 +195,7 @@ fn unreadable(source: &Source, key: &Key, raw: &str, why: &str) -> Record {
     });
     let keeps = !source.names_persons();
     let payload = if keeps { identity::mask(raw).unwrap_or_else(|| raw.clone()) } else { "null".to_owned() };
-    let kept = if keeps { "" } else { "; it is not kept, because the source has identity rules" };
+    let kept = if keeps { String::new() } else { format!("; {NOT_KEPT}") };
     Record {
         cells: cells.collect(),
         payload,
@@ -320,7 +327,10 @@ fn convert(field: &Field, value: &Json) -> Result<Cell, String> {
         }
         (FieldType::Timestamp, _, Some(text)) => match instant(text.trim(), field.zone.as_ref()) {
             Some(at) => Ok(Cell::Time(at.as_microsecond())),
-            None if field.zone.is_none() && text.trim().parse::<DateTime>().is_ok() => {
+            None if field.zone.is_none()
+                && offset(text.trim()).is_none()
+                && text.trim().parse::<DateTime>().is_ok() =>
+            {
                 let found = found(value);
                 Err(format!(
                     "expected `{}` to be {}, found {found}: say whose clock it is, `zone = \"Asia/Seoul\"`",
@@ -341,12 +351,24 @@ fn convert(field: &Field, value: &Json) -> Result<Cell, String> {
     }
 }
 
+/// The longest offset of a clock in seconds: 18 hours.
+const LONGEST_OFFSET: i32 = 18 * 3600;
+
 /// An instant as it is written, or, where it is known whose clock is meant, a time or a day of that clock.
 fn instant(text: &str, zone: Option<&TimeZone>) -> Option<Timestamp> {
+    // An offset that no clock has is a mistake of who wrote it: neither an instant, nor a time of another clock.
+    if offset(text).is_some_and(|seconds| seconds.abs() > LONGEST_OFFSET) {
+        return None;
+    }
     if let Ok(at) = text.parse::<Timestamp>() {
         return Some(at);
     }
     Some(text.parse::<DateTime>().ok()?.to_zoned(zone?.clone()).ok()?.timestamp())
+}
+
+/// The offset that is written with an instant, in seconds.
+fn offset(text: &str) -> Option<i32> {
+    Some(Pieces::parse(text).ok()?.to_numeric_offset()?.seconds())
 }
 
 fn list<'v>(field: &Field, values: impl Iterator<Item = &'v Json>) -> Result<Cell, String> {

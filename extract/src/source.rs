@@ -147,9 +147,9 @@ impl Source {
         self.recipe.has_key()
     }
 
-    /// Whether ids of its items are hashed with the project's identity key.
+    /// Whether ids of its items are hashed with the project's identity key: those of persons, or those in which a name stands.
     pub fn hashes(&self) -> bool {
-        self.fields.iter().any(|field| field.kind == FieldType::Hash)
+        self.fields.iter().any(|field| field.kind == FieldType::Hash) || !self.scrub.names.is_empty()
     }
 
     /// How many keys one task holds at most.

@@ -198,6 +198,56 @@ fn who_is_named_in_another_text_is_named_nowhere() {
 }
 
 #[test]
+fn a_name_is_hidden_wherever_it_may_stand() {
+    let text = EMBEDDED[1].1.replace("names = [", "masks = { code = '7\\d{6}' }\nnames = [\"/author/phone\", ");
+    let text = text.replace("allow = [", "allow = [\"extra\", ");
+    let text = text.replace("[fields]\n", "[fields]\nseen = { path = \"/extra/seen\", type = \"int64\" }\n");
+    let source = Source::parse("t.toml", &text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let (nickname, phone) = ("김철수", 821_012_345_678_u64);
+    // What stands in an item, and what becomes of it.
+    let cases = [
+        (json!("김철수 님"), json!("[name] 님")),
+        (json!(["김철수", {"x": "김철수"}]), json!(["[name]", {"x": "[name]"}])),
+        (json!({"김철수": 1, "x 김철수": {"010-1234-5678": 2}}), json!({"[name]": 1, "x [name]": {"[phone]": 2}})),
+        (json!({"a@b.kr": 1, "7000001": 2, "name": "김철수"}), json!({"[email]": 1, "[code]": 2, "name": "[name]"})),
+        // A number is a name as a whole; where the source counts it is none.
+        (json!([phone, 7_000_001, 70_000_011]), json!(["[name]", "[code]", 70_000_011])),
+        (json!({"seen": 7_000_001, "other": 7_000_001}), json!({"seen": 7_000_001, "other": "[code]"})),
+    ];
+    for (extra, expected) in cases {
+        let item = json!({"id": "r1", "author": {"nickname": nickname, "phone": phone}, "extra": extra});
+        assert_eq!(scrubbed(&item, &source), json!({"id": "r1", "author": {}, "extra": expected}).into(), "{item}");
+    }
+    // Two ids with one name in them stay two, and each stays the same.
+    let hash = |id: &str| key().hash("naver_reviews", id);
+    for (id, expected) in [
+        ("김철수", hash("김철수")),
+        ("김철수-1", hash("김철수-1")),
+        ("김철수-2", hash("김철수-2")),
+        ("r1", "r1".to_owned()),
+        ("010-1234-5678", "010-1234-5678".to_owned()),
+    ] {
+        let item = json!({"id": id, "author": {"nickname": nickname}});
+        assert_eq!(scrubbed(&item, &source), json!({"id": expected, "author": {}}).into());
+    }
+    // Who is called as a member is does not rename it.
+    let item = json!({"id": "r1", "author": {"nickname": "body"}, "body": "맛", "reply": {"body": "body 님"}});
+    let expected = json!({"id": "r1", "author": {}, "body": "맛", "reply": {"body": "[name] 님"}});
+    assert_eq!(scrubbed(&item, &source), expected.into());
+}
+
+#[test]
+fn what_has_no_members_is_not_kept_where_rules_speak_of_members() {
+    for item in [json!("김철수"), json!(["김철수"]), json!(7), json!(true)] {
+        let mut kept = Json::from(item.clone());
+        assert!(scrub(&mut kept, &reviews(), &key()) && kept.is_null(), "{item}");
+        // A source that names nobody keeps what came.
+        let mut kept = Json::from(item.clone());
+        assert!(!scrub(&mut kept, &crate::source::tests::any(), &key()) && kept == item.clone().into(), "{item}");
+    }
+}
+
+#[test]
 fn a_source_may_name_what_else_is_masked() {
     let text = EMBEDDED[1].1.replace(
         "[identity]\n",

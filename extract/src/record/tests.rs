@@ -46,6 +46,9 @@ fn a_time_without_a_zone_is_an_instant_where_it_is_known_whose_clock_is_meant() 
     for (zone, text, part) in [
         (Some("Asia/Seoul"), "yesterday", "found the text \"yesterday\""),
         (None, "2026-04-27", "say whose clock it is"),
+        // An offset that no clock has is not left out in favour of the source's own.
+        (Some("Asia/Seoul"), "2026-04-27T01:00:00-25:00", "found the text \"2026-04-27T01:00:00-25:00\""),
+        (Some("Asia/Seoul"), "2026-04-27T01:00:00+09:75", "found the text \"2026-04-27T01:00:00+09:75\""),
         (None, "yesterday", "found the text \"yesterday\""),
     ] {
         let message = of(zone, text).unwrap_err();
@@ -85,6 +88,22 @@ fn values_become_cells_or_errors() {
         (Float64, json!("1e999"), Err("expected `c` to be a number, found the text \"1e999\"")),
         (Time, json!("2026-09-13T04:38:00.000Z"), Ok(Cell::Time(1_789_274_280_000_000))),
         (Time, json!("2026-09-13T13:38:00+09:00"), Ok(Cell::Time(1_789_274_280_000_000))),
+        (Time, json!("2026-09-13T22:38:00+18:00"), Ok(Cell::Time(1_789_274_280_000_000))),
+        (Time, json!("2026-09-12T10:38:00-18:00"), Ok(Cell::Time(1_789_274_280_000_000))),
+        (
+            Time,
+            json!("2026-09-12T10:38:00-18:01"),
+            Err(
+                "expected `c` to be an instant such as 2026-09-13T04:38:00Z, found the text \"2026-09-12T10:38:00-18:01\"",
+            ),
+        ),
+        (
+            Time,
+            json!("2026-09-12T03:38:00-25:00"),
+            Err(
+                "expected `c` to be an instant such as 2026-09-13T04:38:00Z, found the text \"2026-09-12T03:38:00-25:00\"",
+            ),
+        ),
         (
             Time,
             json!("2026-09-13T04:38:00"),
@@ -177,12 +196,21 @@ fn what_can_not_be_mapped_keeps_its_payload_and_says_why() {
             "expected an object on the way to `reply_body` at /reply/body, found the text \"감사\"; expected an object on the way to `reply_created` at /reply/created|date, found the text \"감사\"",
             Some("r"),
         ),
-        (json!("text 010-1234-5678"), "expected an item to be an object, found the text \"text [phone]\"", None),
+        // What has no members is kept by no rule that speaks of them.
+        (
+            json!("김철수"),
+            "expected an item to be an object, found a text; it is not kept, because the source has identity rules",
+            None,
+        ),
+        (
+            json!(["김철수"]),
+            "expected an item to be an object, found a list; it is not kept, because the source has identity rules",
+            None,
+        ),
         (json!(null), "expected an item to be an object, found null", None),
-        (json!([]), "expected an item to be an object, found a list", None),
     ];
     for (item, error, key) in cases {
-        let payload = item.to_string().replace("010-1234-5678", "[phone]");
+        let payload = if item.is_object() { item.to_string() } else { "null".to_owned() };
         let record = mapped(&item);
         assert_eq!((record.error.as_deref(), record.key.as_deref(), record.payload), (Some(error), key, payload));
     }

@@ -23,6 +23,16 @@ pub struct Field {
     pub zone: Option<TimeZone>,
 }
 
+impl Field {
+    /// Where in the item its value lies.
+    pub(crate) fn pointer(&self) -> Option<&Pointer> {
+        match &self.from {
+            From::Item(pointer) => Some(pointer),
+            From::Key => None,
+        }
+    }
+}
+
 impl fmt::Debug for Field {
     /// As it has always been written where there is no zone: a source's definition is made of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -87,6 +87,15 @@ impl Pointer {
         }
     }
 
+    /// The names of all members that it goes through, with their alternatives.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let of = |step| match step {
+            &Step::Each => &[][..],
+            Step::Member(names) => names.as_slice(),
+        };
+        self.steps.iter().flat_map(of).map(String::as_str)
+    }
+
     /// Follows the pointer through `value`.
     pub(crate) fn find<'v>(&self, value: &'v Json) -> Found<'v> {
         let mut at = vec![value];
