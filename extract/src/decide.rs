@@ -72,7 +72,7 @@ pub fn decide(error: &FetchError, attempt: &Attempt) -> Decision {
         FetchError::Blocked { host, evidence, .. } => {
             Decision::StopHost { host: host.clone(), evidence: evidence.clone() }
         }
-        FetchError::RateLimited { host, retry_after, .. } => {
+        FetchError::RateLimited { host, retry_after } | FetchError::Resting { host, retry_after } => {
             let asked = retry_after.unwrap_or_default();
             let stop = |evidence| Decision::StopHost { host: host.clone(), evidence };
             if asked > LONGEST_PATIENCE {
@@ -129,6 +129,8 @@ mod tests {
         check(&rate_limited(None), 1, &rest(1));
         check(&rate_limited(Some(30)), 1, &rest(30));
         check(&rate_limited(Some(1)), 4, &rest(8));
+        let resting = FetchError::Resting { host: "m.place".into(), retry_after: Some(Duration::from_secs(30)) };
+        check(&resting, 1, &rest(30));
         let stop = |evidence: &str| Decision::StopHost { host: "m.place".into(), evidence: evidence.into() };
         check(&rate_limited(None), 6, &stop("it asked to slow down 6 times and answered nothing in between"));
         check(&rate_limited(Some(86_400)), 1, &stop("it asks to wait for 86400 s before the next request"));

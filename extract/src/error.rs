@@ -151,9 +151,13 @@ pub enum FetchError {
     #[error("robots.txt does not allow `{url}`: {rule}")]
     RobotsDenied { url: String, rule: String },
 
-    /// Ask later.
+    /// Ask later: the answer to this key says so.
     #[error("`{host}` asks to slow down{}", .retry_after.map(|wait| format!(" for {} s", wait.as_secs())).unwrap_or_default())]
     RateLimited { host: String, retry_after: Option<Duration> },
+
+    /// Ask later: the host is given its rest, whatever the key is.
+    #[error("`{host}` is left alone, as it asks{}", .retry_after.map(|wait| format!(", for {} s", wait.as_secs())).unwrap_or_default())]
+    Resting { host: String, retry_after: Option<Duration> },
 
     /// It did not work this time.
     #[error("`{url}` could not be fetched: {reason}")]
@@ -192,7 +196,7 @@ impl FetchError {
             Self::RobotsDenied { .. } => {
                 Some("ask the site's owner; with an agreement, write `robots = { ignore = \"why\" }` into the source file".to_owned())
             }
-            Self::RateLimited { host, .. } => Some(format!("set a lower rate for `{host}` under [hosts]")),
+            Self::RateLimited { host, .. } | Self::Resting { host, .. } => Some(format!("set a lower rate for `{host}` under [hosts]")),
             Self::NoBrowser { .. } => {
                 Some("install one (Debian, Ubuntu: `apt-get install chromium`; macOS: `brew install --cask chromium`), or set `chromium = \"/path/to/it\"` under [crawl]".to_owned())
             }
@@ -206,7 +210,7 @@ impl FetchError {
 
     /// Whether the same request may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::Transient { .. })
+        matches!(self, Self::RateLimited { .. } | Self::Resting { .. } | Self::Transient { .. })
     }
 
     /// The same with the values of secrets behind their references.
@@ -219,7 +223,11 @@ impl FetchError {
             Self::Gone { url, reason } => Self::Gone { url: hide(url), reason: hide(reason) },
             Self::Unreadable { url, reason, body } => Self::Unreadable { url: hide(url), reason: hide(reason), body },
             Self::Permanent { url, reason } => Self::Permanent { url: hide(url), reason: hide(reason) },
-            other @ (Self::RateLimited { .. } | Self::Cut { .. } | Self::NoBrowser { .. } | Self::Cancelled) => other,
+            other @ (Self::RateLimited { .. }
+            | Self::Resting { .. }
+            | Self::Cut { .. }
+            | Self::NoBrowser { .. }
+            | Self::Cancelled) => other,
         }
     }
 }

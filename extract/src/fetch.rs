@@ -58,6 +58,18 @@ pub enum Body {
     Document(String),
     /// An HTML document that followed the one before: the next part of the list.
     NextDocument(String),
+    /// Nothing, by its status: there is no more.
+    Nothing,
+}
+
+impl Body {
+    /// What came.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Answer(text) | Self::Document(text) | Self::NextDocument(text) => text,
+            Self::Nothing => "",
+        }
+    }
 }
 
 impl Response {
@@ -75,6 +87,11 @@ impl Response {
     /// An HTML document.
     pub fn document(url: impl Into<String>, html: impl Into<String>) -> Self {
         Self { url: url.into(), body: Body::Document(html.into()) }
+    }
+
+    /// An answer that there is nothing.
+    pub fn nothing(url: impl Into<String>) -> Self {
+        Self { url: url.into(), body: Body::Nothing }
     }
 
     /// An HTML document that is the next part of a list.

@@ -89,7 +89,7 @@ pub enum Ending {
     Short(FetchError),
     /// 404 or 410 on the first request: what it said.
     Gone(String),
-    /// A rule of robots.txt forbids it: which.
+    /// A rule of robots.txt forbids it, or the rest of it: which.
     Refused(String),
     /// What came first could not be read in the source's way: why.
     Unreadable(String),
@@ -199,7 +199,7 @@ impl<'a> Basket<'a> {
         let page = match read(self.source, &response.body) {
             Ok(page) => page,
             Err(unreadable) => {
-                let (Body::Answer(text) | Body::Document(text) | Body::NextDocument(text)) = &response.body;
+                let text = response.body.text();
                 self.failure = Some(FetchError::Unreadable {
                     url: response.url,
                     reason: unreadable.to_string(),
@@ -326,6 +326,11 @@ impl<'a> Basket<'a> {
             FetchError::Cut { why } => Ending::Cut(why),
             // Sites answer 404 behind the last page.
             FetchError::Gone { .. } if self.requests > 0 && self.pass == 0 => Ending::Whole,
+            // The rest will be forbidden the next time as well: what came of it is what may be had.
+            FetchError::RobotsDenied { .. } if self.requests > 0 => {
+                let answers = if self.requests == 1 { "answer" } else { "answers" };
+                Ending::Refused(format!("cut after {} {answers}: {error}", self.requests))
+            }
             error if self.requests > 0 => Ending::Short(error),
             FetchError::Gone { .. } => Ending::Gone(error.to_string()),
             FetchError::RobotsDenied { .. } => Ending::Refused(error.to_string()),
@@ -378,7 +383,7 @@ fn read<'b>(source: &Source, body: &'b Body) -> Result<Page<'b>, Unreadable> {
         (Body::Document(html) | Body::NextDocument(html), Recipe::Browser(recipe)) => {
             recipe.document.as_ref().map_or_else(|| Ok(Page::default()), |document| items::in_document(document, html))
         }
-        (Body::Document(_) | Body::NextDocument(_), Recipe::Http(_)) => Ok(Page::default()),
+        (Body::Document(_) | Body::NextDocument(_), Recipe::Http(_)) | (Body::Nothing, _) => Ok(Page::default()),
     }
 }
 

@@ -66,6 +66,7 @@ pub mod json;
 pub mod politeness;
 pub mod record;
 pub mod source;
+mod status;
 
 pub use cancel::Cancel;
 pub use error::{Error, FetchError};

@@ -24,12 +24,15 @@ use crate::source::{Rate, Recipe, Robots, Source, host_of};
 
 mod breaker;
 mod hosts;
+mod patience;
 mod robots;
 
 pub use hosts::{HostSetting, Hosts};
 pub use robots::{RobotsTxt, RobotsVerdict};
 
 use breaker::{Breaker, Refusal};
+pub(crate) use patience::KEY_PATIENCE;
+use patience::Patience;
 use robots::{Missed, RobotsAnswer};
 
 /// robots.txt is asked for again after a day (RFC 9309, 2.4). One that could not be had is no answer: the next request asks
@@ -81,6 +84,7 @@ pub struct Politeness {
     client: Option<reqwest::Client>,
     by_host: Mutex<HashMap<String, Arc<Host>>>,
     decisions: Mutex<Vec<RobotsDecision>>,
+    patience: Mutex<Patience>,
     heartbeat: OnceLock<Heartbeat>,
 }
 
@@ -114,6 +118,7 @@ impl Politeness {
             client,
             by_host: Mutex::default(),
             decisions: Mutex::default(),
+            patience: Mutex::default(),
             heartbeat: OnceLock::new(),
         }
     }
@@ -165,6 +170,16 @@ impl Politeness {
     pub(crate) fn is_silent(&self, url: &str) -> bool {
         let Ok(parsed) = Url::parse(url) else { return false };
         lock(&self.host(&host_of(&parsed)).state).breaker.is_silent()
+    }
+
+    /// Whether a key may wait so long because its host asks for it; it counts as waited then.
+    pub(crate) fn may_wait(&self, source: &Source, key: &str, wait: Duration) -> bool {
+        lock(&self.patience).take(source.name(), key, wait)
+    }
+
+    /// A key has ended: what it waited is no matter of the next time.
+    pub(crate) fn has_ended(&self, source: &Source, key: &str) {
+        lock(&self.patience).forget(source.name(), key);
     }
 
     /// What robots.txt said so far, each address once, in order.
@@ -292,7 +307,7 @@ impl Politeness {
             }
             Missed::TooMany(retry_after) => {
                 lock(&host.state).breaker.note(&RequestOutcome::TooMany { retry_after }, Instant::now());
-                FetchError::RateLimited { host: name.to_owned(), retry_after }
+                FetchError::Resting { host: name.to_owned(), retry_after }
             }
         };
         let Robots::Ignore { reason } = source.robots() else { return Err(error) };
@@ -346,7 +361,7 @@ impl std::fmt::Debug for Politeness {
 fn refused(host: String, refusal: Refusal) -> FetchError {
     match refusal {
         Refusal::Blocked { evidence } => FetchError::Blocked { host, evidence },
-        Refusal::Wait(wait) => FetchError::RateLimited { host, retry_after: Some(wait) },
+        Refusal::Wait(wait) => FetchError::Resting { host, retry_after: Some(wait) },
     }
 }
 

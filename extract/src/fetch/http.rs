@@ -21,6 +21,7 @@ use crate::egress::{Answer, AskError, ask};
 use crate::items::{self, Unreadable};
 use crate::politeness::{Politeness, RequestOutcome, retry_after};
 use crate::source::{HttpRecipe, Method, Place, Recipe, Source, host_of};
+use crate::status::{StatusKind, answered};
 
 /// Plain requests.
 #[derive(Debug)]
@@ -66,8 +67,8 @@ impl Http {
         Self { politeness, client }
     }
 
-    /// An answer and how many items it holds.
-    async fn answer(&self, page: &PageRequest<'_>) -> Result<(String, usize), FetchError> {
+    /// An answer and how many items it holds; none if its status says that there is nothing.
+    async fn answer(&self, page: &PageRequest<'_>) -> Result<Option<(String, usize)>, FetchError> {
         let url = &page.url;
         let mut retry = 0;
         loop {
@@ -87,6 +88,9 @@ impl Http {
                     tracing::debug!(url, retry, %error, "asking again");
                     sleep(wait_before(retry)).await;
                 }
+                Err(HttpTrouble::Wait(wait, error)) if !self.politeness.may_wait(page.source, page.place.key, wait) => {
+                    return Err(error);
+                }
                 Err(HttpTrouble::Wait(wait, error)) => {
                     tracing::debug!(url, retry, %error, wait_seconds = wait.as_secs_f64(), "asking again later");
                     sleep(wait).await;
@@ -96,7 +100,7 @@ impl Http {
         }
     }
 
-    async fn once(&self, page: &PageRequest<'_>) -> Result<(String, usize), HttpTrouble> {
+    async fn once(&self, page: &PageRequest<'_>) -> Result<Option<(String, usize)>, HttpTrouble> {
         let (recipe, url) = (page.recipe, &page.url);
         let transient = |reason: String| HttpTrouble::Again(FetchError::Transient { url: url.clone(), reason });
         self.politeness.admit(page.source, url).await.map_err(HttpTrouble::End)?;
@@ -117,8 +121,9 @@ impl Http {
         self.judge(page, &answer)
     }
 
-    fn judge(&self, page: &PageRequest<'_>, answer: &Answer) -> Result<(String, usize), HttpTrouble> {
-        let (recipe, url, status, body) = (page.recipe, &page.url, answer.status, &answer.body);
+    fn judge(&self, page: &PageRequest<'_>, answer: &Answer) -> Result<Option<(String, usize)>, HttpTrouble> {
+        let (recipe, url, status, body) = (page.recipe, &page.url, answer.status.as_u16(), &answer.body);
+        let kind = StatusKind::of(status);
         let transient = |reason: String| HttpTrouble::Again(FetchError::Transient { url: url.clone(), reason });
         let unreadable = |reason: String, body: &[u8]| FetchError::Unreadable {
             url: url.clone(),
@@ -129,43 +134,52 @@ impl Http {
             let reason = format!("expected an answer of at most {} bytes, found more", recipe.max_body_bytes);
             return Err(HttpTrouble::End(unreadable(reason, body)));
         }
-        let read = if status.is_success() {
-            read_answer(page.source, answer.header(CONTENT_TYPE), body)
-        } else {
-            Err(Unreadable::Refused(format!("status {}", status.as_u16())))
+        let read = match kind {
+            StatusKind::Whole => read_answer(page.source, answer.header(CONTENT_TYPE), body),
+            StatusKind::Nothing => return Ok(None),
+            _ => Err(Unreadable::Refused(format!("status {status}"))),
         };
         let why = match read {
-            Ok((text, count, _)) => return Ok((text, count)),
+            Ok((text, count, _)) => return Ok(Some((text, count))),
             Err(why) => why,
         };
         let host = Url::parse(url).map(|url| host_of(&url)).unwrap_or_default();
         // Only now: a review may quote a block page, an answer is no block page.
         if let Some(phrase) = items::block_phrase(&recipe.blocked, &String::from_utf8_lossy(body)) {
-            let evidence = format!("`{phrase}` with status {}", status.as_u16());
+            let evidence = format!("`{phrase}` with status {status}");
             self.politeness.report(url, &RequestOutcome::Blocked { evidence: evidence.clone() });
             return Err(HttpTrouble::End(FetchError::Blocked { host, evidence }));
         }
         let wait = answer.header(RETRY_AFTER).and_then(|value| retry_after(value, self.politeness.now()));
-        if status == 429 || (status == 503 && wait.is_some()) {
+        if kind.asks_for_patience(wait.is_some()) {
             self.politeness.report(url, &RequestOutcome::TooMany { retry_after: wait });
             let error = FetchError::RateLimited { host, retry_after: wait };
             let wait = wait.unwrap_or(Duration::from_secs(1));
             return Err(if wait > LONGEST_WAIT { HttpTrouble::End(error) } else { HttpTrouble::Wait(wait, error) });
         }
-        // A refusal of us, or of this hour: one key must not be written off for it.
-        if status.is_server_error() || matches!(status.as_u16(), 401 | 403 | 408 | 425) {
-            return Err(transient(format!("it answered {}; {}", status.as_u16(), evidence(page.source, body))));
-        }
-        if matches!(status.as_u16(), 404 | 410) {
-            let reason = format!("it answered {}; {}", status.as_u16(), evidence(page.source, body));
-            return Err(HttpTrouble::End(FetchError::Gone { url: url.clone(), reason }));
-        }
-        if !status.is_success() {
-            let to =
-                answer.header(LOCATION).filter(|_| status.is_redirection()).map(|to| redirect(page.source, url, to));
-            let (code, to) = (status.as_u16(), to.unwrap_or_default());
-            let reason = format!("it answered {code}{to}; {}", evidence(page.source, body));
-            return Err(HttpTrouble::End(unreadable(reason, body)));
+        let told = |more: &str| format!("{}{more}; {}", answered(status), evidence(page.source, body));
+        match kind {
+            StatusKind::NotReady => {
+                // It is this key that is being made: the host is well.
+                let error = FetchError::Transient { url: url.clone(), reason: told("") };
+                return Err(match wait {
+                    Some(wait) if wait > LONGEST_WAIT => HttpTrouble::End(error),
+                    Some(wait) => HttpTrouble::Wait(wait, error),
+                    None => HttpTrouble::Again(error),
+                });
+            }
+            StatusKind::NotNow | StatusKind::Refused => return Err(transient(told(""))),
+            StatusKind::Gone => {
+                return Err(HttpTrouble::End(FetchError::Gone { url: url.clone(), reason: told("") }));
+            }
+            // What stands in between may have kept a part: the next answer may be whole.
+            StatusKind::Part => return Err(HttpTrouble::Again(unreadable(told(""), body))),
+            StatusKind::Other => {
+                let to = answer.header(LOCATION).filter(|_| answer.status.is_redirection());
+                let to = to.map(|to| redirect(page.source, url, to)).unwrap_or_default();
+                return Err(HttpTrouble::End(unreadable(told(&to), body)));
+            }
+            StatusKind::Whole | StatusKind::Nothing | StatusKind::TooMany => {}
         }
         Err(match why {
             Unreadable::Refused(message) => transient(format!("it refused: {message}")),
@@ -270,7 +284,11 @@ impl Fetch for Http {
                 size: recipe.page_size,
             };
             let page = PageRequest { source: request.source, recipe, url: recipe.url.render(&place), place };
-            let (answer, count) = self.answer(&page).await?;
+            let Some((answer, count)) = self.answer(&page).await? else {
+                // Where there is nothing, there is nothing behind it either.
+                let _ = on(Response::nothing(page.url));
+                return Ok(());
+            };
             // A page that is shorter than it could be is the last one.
             let is_full = count >= most && !(recipe.is_sized() && (count as u64) < recipe.page_size);
             most = most.max(count);

@@ -296,7 +296,11 @@ async fn whatever_fails_later_what_came_is_there() {
         (FetchError::NoBrowser { tried: reason() }, None, short(&FetchError::NoBrowser { tried: reason() })),
         (FetchError::Cancelled, None, short(&FetchError::Cancelled)),
         (gone.clone(), Some(Ending::Gone(said(&gone))), Some(Ending::Whole)),
-        (denied.clone(), Some(Ending::Refused(said(&denied))), short(&denied)),
+        (
+            denied.clone(),
+            Some(Ending::Refused(said(&denied))),
+            Some(Ending::Refused(format!("cut after 1 answer: {}", said(&denied)))),
+        ),
         (permanent.clone(), Some(Ending::Unreadable(said(&permanent))), short(&permanent)),
         (unreadable(b"body"), Some(Ending::Unreadable(said(&unreadable(b"")))), short(&unreadable(b""))),
         (FetchError::Cut { why: reason() }, Some(Ending::Cut(reason())), Some(Ending::Cut(reason()))),

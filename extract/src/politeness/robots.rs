@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::egress::{AskError, Declared, Egress, EgressDenied, ask};
 use crate::source::percent_encode_path;
+use crate::status::{StatusKind, answered};
 
 /// What is read of a file: a little more than the 500 KiB that the RFC asks for.
 const MOST_BYTES: usize = 512 * 1024;
@@ -126,8 +127,8 @@ pub(super) async fn fetch(
         if status.is_client_error() {
             return Ok(RobotsAnswer::None(status.as_u16()));
         }
-        if !status.is_success() {
-            return Err(unreachable(format!("it answered {}", status.as_u16())));
+        if !matches!(StatusKind::of(status.as_u16()), StatusKind::Whole | StatusKind::Nothing) {
+            return Err(unreachable(answered(status.as_u16())));
         }
         return Ok(RobotsAnswer::File(RobotsTxt::parse(&answer.body)));
     }

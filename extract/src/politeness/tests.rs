@@ -88,6 +88,10 @@ async fn a_missing_robots_allows_and_one_that_can_not_be_had_says_nothing() {
         ("403 Forbidden", "", "allowed"),
         ("500 Oops", "", "it answered 500"),
         ("503 Busy", "", "it answered 503"),
+        ("202 Accepted", "", "it answered 202, which is not ready yet"),
+        ("206 Partial Content", "User-agent: *\nAllow: /", "it answered 206, a part of an answer"),
+        ("204 No Content", "", "allowed"),
+        ("203 Changed", "User-agent: *\nAllow: /", "allowed"),
         ("429 Slow\r\nretry-after: 7", "", "limited"),
         ("301 Moved\r\nlocation: /robots.txt", "", "too many redirects"),
         ("301 Moved\r\nlocation: http://169.254.169.254/latest", "", "it redirects: "),
@@ -101,7 +105,7 @@ async fn a_missing_robots_allows_and_one_that_can_not_be_had_says_nothing() {
         let found = match politeness.admit(&source, PAGE).await {
             Ok(_) => "allowed".to_owned(),
             Err(FetchError::Transient { reason, .. }) => reason,
-            Err(FetchError::RateLimited { retry_after: Some(wait), .. }) if wait.as_secs() == 7 => "limited".to_owned(),
+            Err(FetchError::Resting { retry_after: Some(wait), .. }) if wait.as_secs() == 7 => "limited".to_owned(),
             Err(error) => panic!("{status}: {error}"),
         };
         assert!(found.contains(expected), "{status}: {found}");

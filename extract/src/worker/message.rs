@@ -24,6 +24,7 @@ use crate::harvest::{Ending as ListEnding, Envelope, KeptBody, KeyOutput, harves
 use crate::heartbeat::Guard;
 use crate::outcome::{KeyOutcome, Outcome, whole_milliseconds};
 use crate::plan::is_late;
+use crate::politeness::KEY_PATIENCE;
 use crate::queue::{Message, NO_WORD, ReceiptState};
 use crate::stage::{self, Staged};
 use crate::task::{Key, fraction};
@@ -179,6 +180,8 @@ enum Asked {
     Fetched(Box<Staged>),
     /// To be asked for again, if there is another time; what came until then lands if there is none.
     Again { outcome: Outcome, why: String, came: Option<Box<Staged>>, bodies: Vec<KeptBody> },
+    /// It has failed, and is not asked for again in this run.
+    GivenUp { why: String },
     /// The whole task goes back; what came of the key until then lands, where nobody here goes on with it.
     Back { failure: TaskFailure, came: Option<Box<Staged>> },
 }
@@ -286,6 +289,11 @@ impl Job<'_> {
                     failed_in_row += usize::from(outcome == Outcome::Failed);
                     done.again.push((key.clone(), outcome, why));
                 }
+                Asked::GivenUp { why } => {
+                    progress.records(records);
+                    progress.key_done();
+                    done.fetched.push(self.without_rows(key.clone(), Outcome::Failed, why));
+                }
                 Asked::Back { failure, came } => {
                     let came = came.map(|staged| Fetched { dt: task.dt, key: key.clone(), staged: *staged });
                     done.fetched.extend(came);
@@ -316,9 +324,12 @@ impl Job<'_> {
         failpoint!("extract.fetch.after");
         let mut harvest = match harvested {
             Ok(harvest) => harvest,
-            Err(error) => return Ok(self.failed(&error)),
+            Err(error) => return Ok(self.failed(key, &error)),
         };
         self.open.answers();
+        if !matches!(harvest.ending, ListEnding::Short(_)) {
+            ctx.fetchers.politeness().has_ended(&self.open.source, &key.value);
+        }
         stats.change(|numbers| {
             numbers.keys_fetched += 1;
             numbers.requests += harvest.requests;
@@ -336,15 +347,22 @@ impl Job<'_> {
             tracing::warn!(task = task.id.as_str(), key = key.value, %outcome, why, "a key did not end as it should");
         }
         let (broke_off, refused) = match &harvest.ending {
-            ListEnding::Short(error) => (Some(self.failed(error)), matches!(error, FetchError::Blocked { .. })),
+            ListEnding::Short(error) => (Some(self.failed(key, error)), matches!(error, FetchError::Blocked { .. })),
             _ => (None, false),
         };
         let bodies = std::mem::take(&mut harvest.unreadable);
-        let staged = self.staged(key, outcome, why.clone(), harvest);
-        if let Some(Asked::Back { failure, .. }) = broke_off {
-            // A host that only wants its rest is asked for the whole list again, by us.
-            let came = refused.then(|| Box::new(staged));
-            return Ok(Asked::Back { failure, came });
+        let mut staged = self.staged(key, outcome, why.clone(), harvest);
+        match broke_off {
+            Some(Asked::Back { failure, .. }) => {
+                // A host that only wants its rest is asked for the whole list again, by us.
+                let came = refused.then(|| Box::new(staged));
+                return Ok(Asked::Back { failure, came });
+            }
+            Some(Asked::GivenUp { why }) => {
+                staged.outcome.why = Some(why);
+                return Ok(Asked::Fetched(Box::new(staged)));
+            }
+            _ => {}
         }
         if outcome.is_open() {
             return Ok(Asked::Again { outcome, why: why.unwrap_or_default(), came: Some(Box::new(staged)), bodies });
@@ -356,9 +374,15 @@ impl Job<'_> {
     }
 
     /// What it means that nothing came at all.
-    fn failed(&self, error: &FetchError) -> Asked {
+    fn failed(&self, key: &Key, error: &FetchError) -> Asked {
         let back = |failure| Asked::Back { failure, came: None };
-        let rests = if matches!(error, FetchError::RateLimited { .. }) { self.open.rests() } else { 0 };
+        let politeness = self.pool.ctx.fetchers.politeness();
+        let is_of_key = matches!(error, FetchError::RateLimited { .. });
+        let is_about_pace = is_of_key || matches!(error, FetchError::Resting { .. });
+        if !is_about_pace {
+            politeness.has_ended(&self.open.source, &key.value);
+        }
+        let rests = if is_about_pace { self.open.rests() } else { 0 };
         match decide(error, &self.pool.attempt(self.message, rests)) {
             Decision::Again => {
                 let outcome = match error {
@@ -369,6 +393,12 @@ impl Job<'_> {
                     _ => Outcome::Failed,
                 };
                 Asked::Again { outcome, why: one_line(error), came: None, bodies: Vec::new() }
+            }
+            // What the host asks of all is no matter of this key.
+            Decision::Rest { after } if is_of_key && !politeness.may_wait(&self.open.source, &key.value, after) => {
+                politeness.has_ended(&self.open.source, &key.value);
+                let most = KEY_PATIENCE.as_secs();
+                Asked::GivenUp { why: format!("{}; no key may wait for more than {most} s in a run", one_line(error)) }
             }
             Decision::Rest { after } => back(TaskFailure::Again { after, error: one_line(error) }),
             Decision::StopHost { host, evidence } => {

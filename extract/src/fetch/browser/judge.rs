@@ -11,6 +11,7 @@ use crate::fetch::{LONGEST_WAIT, Response, evidence, read_answer};
 use crate::items::{self, Unreadable};
 use crate::politeness::{Politeness, RequestOutcome};
 use crate::source::{BrowserRecipe, Source, host_of};
+use crate::status::{StatusKind, answered};
 
 /// Why a visit ended early.
 pub(super) enum PageTrouble {
@@ -60,14 +61,20 @@ impl Judge<'_> {
         let again = |reason: String| {
             AnswerVerdict::Again(Duration::ZERO, FetchError::Transient { url: self.url.clone(), reason })
         };
+        let kind = StatusKind::of(captured.status);
+        // It is not looked for what is said not to be there.
+        if kind == StatusKind::Nothing {
+            let url = self.source.secrets().redact(&named);
+            return Some(AnswerVerdict::Answer(Response::nothing(url), 0, None));
+        }
         let bytes = match captured.body {
             Ok(bytes) => bytes,
             Err(Lost::Broken(reason)) => return Some(again(reason)),
             Err(Lost::TooLarge(reason)) => return Some(AnswerVerdict::End(self.unreadable(reason, &[]))),
         };
-        let answer = match captured.status {
-            200..=299 => read_answer(self.source, captured.content_type.as_deref(), &bytes),
-            status => Err(Unreadable::Refused(format!("status {status}"))),
+        let answer = match kind {
+            StatusKind::Whole => read_answer(self.source, captured.content_type.as_deref(), &bytes),
+            _ => Err(Unreadable::Refused(format!("status {}", captured.status))),
         };
         let why = match answer {
             Ok((text, count, total)) => {
@@ -81,16 +88,22 @@ impl Judge<'_> {
             return Some(AnswerVerdict::End(error));
         }
         let unreadable = || self.unreadable(format!("{why}; {}", evidence(self.source, &bytes)), &bytes);
-        Some(match (captured.status, &why) {
-            (429, _) => match self.too_many(captured.retry_after) {
+        Some(match (kind, &why) {
+            (kind, _) if kind.asks_for_patience(captured.retry_after.is_some()) => match self
+                .too_many(captured.retry_after)
+            {
                 Ok(Half(error)) => AnswerVerdict::Again(captured.retry_after.unwrap_or(Duration::from_secs(1)), error),
                 Err(PageTrouble::Site(error)) => AnswerVerdict::End(error),
                 Err(PageTrouble::Tab(reason) | PageTrouble::TooMuch(reason)) => again(reason),
             },
-            (200..=299, Unreadable::TooMuch { .. }) => AnswerVerdict::End(unreadable()),
+            (StatusKind::Whole, Unreadable::TooMuch { .. }) => AnswerVerdict::End(unreadable()),
             // An error of the service in a form of its own looks like a list that moved: the next answer may be well.
-            (200..=299, Unreadable::Shape { .. } | Unreadable::Garbage { .. }) => {
+            (StatusKind::Whole, Unreadable::Shape { .. } | Unreadable::Garbage { .. }) => {
                 AnswerVerdict::Again(Duration::ZERO, unreadable())
+            }
+            (StatusKind::Part, _) => {
+                let reason = format!("{}; {}", answered(captured.status), evidence(self.source, &bytes));
+                AnswerVerdict::Again(Duration::ZERO, self.unreadable(reason, &bytes))
             }
             _ => again(format!("{why}; {}", evidence(self.source, &bytes))),
         })

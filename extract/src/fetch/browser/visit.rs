@@ -23,6 +23,7 @@ use crate::fetch::{FetchFlow, Response, charset, evidence, wait_before};
 use crate::items::{self, Unreadable};
 use crate::politeness::{Politeness, RequestOutcome};
 use crate::source::{BrowserRecipe, More, Place, Source, host_of};
+use crate::status::{StatusKind, answered};
 
 mod more;
 
@@ -36,13 +37,14 @@ pub(super) struct Visit<'a> {
     pub(super) url: String,
     /// The same with its secrets in their place.
     pub(super) own: Url,
+    key: &'a str,
 }
 
 impl<'a> Visit<'a> {
     pub(super) fn new(
         source: &'a Source,
         recipe: &'a BrowserRecipe,
-        key: &str,
+        key: &'a str,
         politeness: &'a Politeness,
     ) -> Result<Self, FetchError> {
         let place = Place { key, page: 1, start: 1, size: 1 };
@@ -54,7 +56,7 @@ impl<'a> Visit<'a> {
         let own = Url::parse(&recipe.url.render_address(&place, source.secrets()))
             .map_err(|error| permanent(format!("not an address: {error}")))?;
         let judge = Judge { source, recipe, politeness, url: url.clone(), host: host_of(&own) };
-        Ok(Self { source, recipe, politeness, judge, url, own })
+        Ok(Self { source, recipe, politeness, judge, url, own, key })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -86,7 +88,11 @@ impl<'a> Visit<'a> {
             }
             tracing::debug!(url = self.url, load, %error, "opening the page again");
             let wait = if let FetchError::RateLimited { retry_after, .. } = &error {
-                retry_after.unwrap_or(Duration::from_secs(1))
+                let wait = retry_after.unwrap_or(Duration::from_secs(1));
+                if !self.may_wait(wait) {
+                    return Err(PageTrouble::Site(error));
+                }
+                wait
             } else {
                 wait_before(load)
             };
@@ -94,6 +100,11 @@ impl<'a> Visit<'a> {
             seen = VisitState { short_loads: seen.short_loads, ..VisitState::default() };
         }
         Ok(())
+    }
+
+    /// Whether the key has patience left for a wait that its host asks for.
+    pub(super) fn may_wait(&self, wait: Duration) -> bool {
+        self.politeness.may_wait(self.source, self.key, wait)
     }
 
     /// Opens the page and reads it to its end, or says why it has to be opened again.
@@ -110,7 +121,12 @@ impl<'a> Visit<'a> {
         })?;
         tab.go(really.as_str()).await.map_err(PageTrouble::Tab)?;
         let html = match self.document(tab, &really).await? {
-            Ok(html) => html,
+            Ok(Some(html)) => html,
+            Ok(None) => {
+                self.politeness.report(&self.url, &RequestOutcome::Answered);
+                let _ = on(Response::nothing(self.url.clone()));
+                return Ok(Ok(()));
+            }
             Err(half) => return Ok(Err(half)),
         };
         if let Some(document) = &self.recipe.document {
@@ -119,9 +135,7 @@ impl<'a> Visit<'a> {
                 Err(why @ Unreadable::TooMuch { .. }) => {
                     return Err(PageTrouble::Site(self.judge.unreadable(why.to_string(), html.as_bytes())));
                 }
-                Err(why) => {
-                    return Ok(Err(self.judge.half(format!("{why}; {}", evidence(self.source, html.as_bytes())))));
-                }
+                Err(why) => return Ok(Err(self.without_document(&why, &html))),
             };
             seen.total = page.total.or(seen.total);
         }
@@ -170,8 +184,14 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// The first document, as it came.
-    async fn document(&self, tab: &mut Tab, really: &Url) -> Result<Result<String, Half>, PageTrouble> {
+    /// The page came, and what the source file looks for is not in it: the next time it may be, or the site has changed.
+    pub(super) fn without_document(&self, why: &Unreadable, html: &str) -> Half {
+        let reason = format!("{why}; {}", evidence(self.source, html.as_bytes()));
+        Half(self.judge.unreadable(reason, html.as_bytes()))
+    }
+
+    /// The first document, as it came; none if its status says that there is nothing.
+    async fn document(&self, tab: &mut Tab, really: &Url) -> Result<Result<Option<String>, Half>, PageTrouble> {
         let deadline = tokio::time::Instant::now() + self.recipe.ready_timeout;
         let captured = loop {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
@@ -188,8 +208,12 @@ impl<'a> Visit<'a> {
         self.read_document(captured, really)
     }
 
-    /// A document that came: its text, or what it is instead.
-    pub(super) fn read_document(&self, captured: Captured, really: &Url) -> Result<Result<String, Half>, PageTrouble> {
+    /// A document that came: its text, nothing if its status says so, or what it is instead.
+    pub(super) fn read_document(
+        &self,
+        captured: Captured,
+        really: &Url,
+    ) -> Result<Result<Option<String>, Half>, PageTrouble> {
         // Its own http and https are one place.
         let is_own = |url: &Url| {
             let usual = url.port().is_none() && really.port().is_none();
@@ -200,6 +224,11 @@ impl<'a> Visit<'a> {
             let reason = format!("expected the page, found a redirect to another host: {}", items::excerpt(&to, 200));
             return Err(PageTrouble::Site(self.judge.unreadable(reason, &[])));
         }
+        let kind = StatusKind::of(captured.status);
+        // It is not looked for what is said not to be there.
+        if kind == StatusKind::Nothing {
+            return Ok(Ok(None));
+        }
         let bytes = match captured.body {
             Ok(bytes) => bytes,
             Err(Lost::Broken(reason)) => return Ok(Err(self.judge.half(reason))),
@@ -208,7 +237,7 @@ impl<'a> Visit<'a> {
         let html = match charset::document(captured.content_type.as_deref(), &bytes) {
             Ok(html) => html,
             // An error page may be written in anything.
-            Err(_) if !(200..=299).contains(&captured.status) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(_) if kind != StatusKind::Whole => String::from_utf8_lossy(&bytes).into_owned(),
             Err(why) => return Err(PageTrouble::Site(self.judge.unreadable(why.to_string(), &bytes))),
         };
         // A page with items is no block page, whatever its reviews quote.
@@ -222,15 +251,17 @@ impl<'a> Visit<'a> {
         {
             return Err(self.judge.blocked(phrase, captured.status));
         }
-        match captured.status {
-            200..=299 => Ok(Ok(html)),
-            429 => self.judge.too_many(captured.retry_after).map(Err),
-            503 if captured.retry_after.is_some() => self.judge.too_many(captured.retry_after).map(Err),
-            404 | 410 => {
-                let reason = format!("it answered {}; {}", captured.status, evidence(self.source, &bytes));
-                Err(PageTrouble::Site(FetchError::Gone { url: self.url.clone(), reason }))
+        if kind.asks_for_patience(captured.retry_after.is_some()) {
+            return self.judge.too_many(captured.retry_after).map(Err);
+        }
+        let told = || format!("{}; {}", answered(captured.status), evidence(self.source, &bytes));
+        match kind {
+            StatusKind::Whole | StatusKind::Nothing => Ok(Ok(Some(html))),
+            StatusKind::Gone => Err(PageTrouble::Site(FetchError::Gone { url: self.url.clone(), reason: told() })),
+            StatusKind::Part | StatusKind::Other => Ok(Err(Half(self.judge.unreadable(told(), &bytes)))),
+            StatusKind::NotReady | StatusKind::NotNow | StatusKind::Refused | StatusKind::TooMany => {
+                Ok(Err(self.judge.half(told())))
             }
-            status => Ok(Err(self.judge.half(format!("it answered {status}; {}", evidence(self.source, &bytes))))),
         }
     }
 

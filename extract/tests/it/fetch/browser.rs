@@ -155,6 +155,7 @@ async fn troubles_that_stay_are_told_and_the_next_key_is_well() {
         let (told, fetched) = match site.reviews_of(0).await {
             Err(error) => (error.to_string(), 0),
             Ok(KeyOutput { ending: Ending::Short(error), fetched, .. }) => (error.to_string(), fetched),
+            Ok(KeyOutput { ending: Ending::Unreadable(why), fetched, .. }) => (why, fetched),
             Ok(harvest) => panic!("{:?}", harvest.ending),
         };
         assert!(told.contains(expected) && fetched == came, "{fetched}: {told}");

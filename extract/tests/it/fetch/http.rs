@@ -241,6 +241,22 @@ async fn statuses_lead_to_the_right_next_action() {
     assert!(matches!(&found, Ending::Unreadable(why) if why.contains(shape)), "{found:?}");
     let error = ending("403 Forbidden", "no").await.unwrap_err();
     assert!(matches!(&error, FetchError::Transient { .. }), "{error}");
+    // A list is one only if it is whole, whatever stands in the answer.
+    let list = "{\"data\": {\"restaurants\": {\"items\": [], \"total\": 0}}}";
+    for (status, body, expected) in [
+        ("200 OK", list, "Ok(Whole)"),
+        ("201 Created", list, "Ok(Whole)"),
+        ("203 Non-Authoritative Information", list, "Ok(Whole)"),
+        ("204 No Content", "", "Ok(Whole)"),
+        ("205 Reset Content", "", "Ok(Whole)"),
+        ("202 Accepted", list, "Err(Transient { url: _, reason: \"it answered 202, which is not ready yet; "),
+        ("206 Partial Content", list, "can't be read: it answered 206, a part of an answer that nobody asked for; "),
+        ("226 IM Used", list, "can't be read: it answered 226, a part of an answer that nobody asked for; "),
+    ] {
+        let found = format!("{:?}", ending(status, body).await);
+        let found = found.replace(&format!("{:?}", url.trim_matches('`')), "_");
+        assert!(found.contains(expected), "{status}: {found}");
+    }
     let error = ending("403 Forbidden", "<p>과도한 접근 요청으로 서비스 이용이 제한되었습니다.</p>").await.unwrap_err();
     assert!(matches!(&error, FetchError::Blocked { .. }), "{error}");
 }

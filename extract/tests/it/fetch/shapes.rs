@@ -53,10 +53,46 @@ async fn items_of_a_document_alone_are_read_whatever_holds_them() {
     }
     // What is not there is told, and is no empty list.
     let wrong = source("[browser.document]\nscript = \"data\"\npath = \"/row\"");
-    let error = harvested(&fetchers, &wrong, "a").await.unwrap_err().to_string();
-    assert!(error.contains("expected a list of items at `/row`, found nothing"), "{error}");
+    let found = harvested(&fetchers, &wrong, "a").await.unwrap();
+    let why = "expected a list of items at `/row`, found nothing";
+    assert!(matches!(&found.ending, Ending::Unreadable(told) if told.contains(why)), "{:?}", found.ending);
+    let kept: Vec<_> = found.unreadable.iter().map(|kept| String::from_utf8_lossy(&kept.body).into_owned()).collect();
+    assert!(kept.len() == 1 && kept[0].contains("window.__STATE__") && found.unreadable[0].reason.contains(why));
     fetchers.close().await;
     assert_eq!(asked.lock().unwrap().iter().filter(|request| request.starts_with("GET /p?")).count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_is_what_its_status_says() {
+    if !has_browser() {
+        return;
+    }
+    let html =
+        format!("<!doctype html><ul id=list></ul><script type='application/json' id=data>{}</script>", items(0..3));
+    let statuses = [
+        ("203 Changed", "Ok((Whole, 3))"),
+        ("204 No Content", "Ok((Whole, 0))"),
+        ("202 Accepted", "it answered 202, which is not ready yet"),
+        ("206 Partial Content", "Unreadable(\"`https://site.example/p?k=3` can't be read: it answered 206, a part of"),
+        ("400 Bad Request", "Unreadable(\"`https://site.example/p?k=4` can't be read: it answered 400; "),
+        ("503 Busy", "Transient"),
+        ("410 Gone", "Gone(\"`https://site.example/p?k=6` is gone: it answered 410; "),
+    ];
+    let answer = move |path: &str| match statuses.get(page_of(path) as usize) {
+        Some((status, _)) if path.starts_with("/p?") => {
+            plain(status, "", if *status == "204 No Content" { "" } else { &html })
+        }
+        _ => plain("404 No", "", ""),
+    };
+    let (base, _) = site(answer).await;
+    let fetchers = fetchers_at(&base);
+    for (key, (status, expected)) in statuses.iter().enumerate() {
+        let source = source("[browser.document]\nscript = \"data\"\npath = \"\"");
+        let found = harvested(&fetchers, &source, &key.to_string()).await;
+        let found = format!("{:?}", found.map(|found| (found.ending, found.fetched)));
+        assert!(found.contains(expected), "{status}: {found}");
+    }
+    fetchers.close().await;
 }
 
 /// A list of three pages with a link from each to the next. How the last one ends, its key says.

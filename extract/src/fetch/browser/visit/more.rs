@@ -15,7 +15,7 @@ use super::super::script::{Act, REST, script};
 use super::super::tab::Tab;
 use super::Visit;
 use crate::error::FetchError;
-use crate::fetch::{FetchFlow, RETRIES, Response, evidence, wait_before};
+use crate::fetch::{FetchFlow, RETRIES, Response, wait_before};
 use crate::items;
 use crate::politeness::RequestOutcome;
 use crate::source::{More, host_of};
@@ -113,7 +113,7 @@ impl Visit<'_> {
                 Some(AnswerVerdict::Again(wait, error)) => {
                     failures += 1;
                     tracing::debug!(url = self.url, failures, %error, "clicking again");
-                    if failures > RETRIES {
+                    if failures > RETRIES || (!wait.is_zero() && !self.may_wait(wait)) {
                         return Err(PageTrouble::Site(error));
                     }
                     last = Some(error);
@@ -189,10 +189,10 @@ impl Visit<'_> {
         let really = self.politeness.hosts().locate(&self.own);
         let url = self.source.secrets().redact(&self.politeness.hosts().name(&captured.url, &self.own));
         let html = match self.read_document(captured, &really) {
-            Ok(Ok(html)) => html,
+            Ok(Ok(Some(html))) => html,
             Ok(Err(half)) => return Ok(Err(half)),
-            // Sites answer 404 behind the last page.
-            Err(PageTrouble::Site(FetchError::Gone { .. })) => return Ok(Ok(ControlFlow::Break(()))),
+            // Sites answer 404 behind the last page, or that there is nothing.
+            Ok(Ok(None)) | Err(PageTrouble::Site(FetchError::Gone { .. })) => return Ok(Ok(ControlFlow::Break(()))),
             Err(trouble) => return Err(trouble),
         };
         if let Err(half) = self.rendered(tab).await? {
@@ -204,7 +204,7 @@ impl Visit<'_> {
         };
         let total = match items::in_document(document, &html) {
             Ok(page) => page.total,
-            Err(why) => return Ok(Err(self.judge.half(format!("{why}; {}", evidence(self.source, html.as_bytes()))))),
+            Err(why) => return Ok(Err(self.without_document(&why, &html))),
         };
         Ok(Ok(self.hand_over(Response::next_document(url, html), total, seen, on)))
     }
