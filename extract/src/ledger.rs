@@ -28,9 +28,11 @@ use crate::outcome::{KeyOutcome, KeyState, Outcome, whole_milliseconds};
 use crate::source::Source;
 use crate::task::Key;
 
+mod gone;
 mod lost;
 mod rows;
 mod table;
+mod unfinished;
 
 pub use lost::lost_with_table;
 pub use table::outcomes_table;
@@ -94,6 +96,8 @@ pub struct DueKeys {
     pub lost: BTreeMap<Date, u64>,
     /// Whether some of all the lost keys are not known as such yet: a run has to say so.
     pub lost_is_new: bool,
+    /// Keys that are unfinished and no longer among those of the source: a run has to say so.
+    pub unlisted: usize,
 }
 
 /// All outcomes of a day in numbers.
@@ -219,7 +223,7 @@ impl Ledger {
         let state = self.state();
         let other_days = state.keys.iter().filter(|(day, _)| **day != dt).filter_map(|(_, keys)| keys.get(key));
         let mut news = other_days.filter(|state| mark.is_none_or(|mark| state.mark > mark));
-        news.any(|state| !matches!(state.last.outcome, Outcome::Reopened | Outcome::Lost))
+        news.any(|state| !matches!(state.last.outcome, Outcome::Reopened | Outcome::Lost | Outcome::Unlisted))
     }
 
     /// What of a key's rows is not in the table yet, and how many it has there. Rows are only read for a key that may have some:
@@ -284,12 +288,6 @@ impl Ledger {
         due
     }
 
-    /// Whether the site said of every one of these keys that it does not exist, the last time it was asked. Then it is not the
-    /// keys: the address is wrong, or what it should have is late.
-    pub(crate) fn are_all_gone(&self, keys: &[Key], dt: Date) -> bool {
-        self.state().are_all_gone(keys, dt)
-    }
-
     /// A day in numbers.
     pub fn summary(&self, dt: Date) -> DaySummary {
         let state = self.state();
@@ -310,25 +308,6 @@ impl Ledger {
         let mut days: Vec<_> = state.keys.iter().collect();
         days.sort_unstable_by_key(|(day, _)| **day);
         days.into_iter().flat_map(|(_, keys)| keys.values().map(|state| state.last.clone())).collect()
-    }
-
-    /// Keys whose newest outcome up to `today` left them open or cut them; beside them those that another day has open by
-    /// somebody's word, or whose rows are no longer in the table. By day and key. A run that was filed under a later day, or whose
-    /// clock was ahead, says nothing of today.
-    pub fn unfinished(&self, today: Date) -> Vec<KeyOutcome> {
-        let (mut newest, mut all) = (BTreeMap::new(), self.lost());
-        for outcome in self.outcomes() {
-            let is_open = outcome.outcome.is_open() && outcome.outcome != Outcome::Lost;
-            if (outcome.dt > today && is_open) || outcome.outcome == Outcome::Reopened {
-                all.push(outcome);
-            } else if outcome.dt <= today {
-                newest.insert(outcome.key.clone(), outcome);
-            }
-        }
-        let is_unfinished = |last: &KeyOutcome| last.outcome.is_open() || last.outcome == Outcome::Cut;
-        all.extend(newest.into_values().filter(is_unfinished).filter(|last| last.outcome != Outcome::Lost));
-        all.sort_by(|a, b| (a.dt, &a.key).cmp(&(b.dt, &b.key)));
-        all
     }
 
     /// Opens keys again that have ended, so that the next run asks for them. Says which did.
@@ -424,15 +403,6 @@ impl Ledger {
 }
 
 impl LedgerState {
-    fn are_all_gone(&self, keys: &[Key], dt: Date) -> bool {
-        let newest = |key: &Key| {
-            let days = self.keys.iter().filter(|(day, keys)| **day <= dt && keys.contains_key(&key.value));
-            days.max_by_key(|(day, _)| **day).and_then(|(_, keys)| keys.get(&key.value))
-        };
-        let is_gone = |key: &Key| newest(key).is_some_and(|state| state.last.outcome == Outcome::Gone);
-        !keys.is_empty() && keys.iter().all(is_gone)
-    }
-
     fn take(&mut self, mark: i64, outcome: KeyOutcome) {
         let keys = self.keys.entry(outcome.dt).or_default();
         let before = keys.remove(&outcome.key);

@@ -6,9 +6,11 @@
 //! ```text
 //! landed      its list was read to the end        ─┐
 //! empty       the site answered: there is nothing  │ end the key: it is not asked for again
-//! refused     a rule of robots.txt forbids it     ─┘ until it is due again
+//! refused     a rule of robots.txt forbids it,     │ until it is due again
+//!             or the rest of its list             ─┘
 //! gone        404, 410                              ─┐ end the key for as long as the source's definition stays the
 //! cut         a bound of ours was reached           ─┘ same; where all keys are gone none has ended (a wrong address)
+//! unlisted    it was open or cut, and the source no longer has it ─ nobody asks, unless the source has it again
 //! short       a later request failed; what came has landed        ─┐
 //! unreadable  the answer is not what the source file describes     │ open: the next run asks again,
 //! failed      asked until the receives were used up                │ and until then the day is partial
@@ -38,7 +40,7 @@ pub enum Outcome {
     Cut,
     /// A later request failed: what came has landed, the rest is missing.
     Short,
-    /// A rule of robots.txt forbids it.
+    /// A rule of robots.txt forbids it, or the rest of its list: what came before that has landed.
     Refused,
     /// The site says that it does not exist.
     Gone,
@@ -52,11 +54,13 @@ pub enum Outcome {
     Reopened,
     /// Rows that had landed are no longer in the table. Those that are still there are counted.
     Lost,
+    /// It did not end as it should, and the source no longer has it among its keys: nobody asks for it.
+    Unlisted,
 }
 
 impl Outcome {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Landed,
         Self::Empty,
         Self::Cut,
@@ -68,6 +72,7 @@ impl Outcome {
         Self::Blocked,
         Self::Reopened,
         Self::Lost,
+        Self::Unlisted,
     ];
 
     /// As it is stored and shown.
@@ -84,6 +89,7 @@ impl Outcome {
             Self::Blocked => "blocked",
             Self::Reopened => "reopened",
             Self::Lost => "lost",
+            Self::Unlisted => "unlisted",
         }
     }
 
@@ -93,6 +99,11 @@ impl Outcome {
             self,
             Self::Landed | Self::Empty | Self::Cut | Self::Refused | Self::Gone | Self::Reopened | Self::Lost
         )
+    }
+
+    /// Whether it says that the site has the key, or that it does not.
+    pub(crate) const fn says_whether_it_is_there(self) -> bool {
+        matches!(self, Self::Landed | Self::Empty | Self::Cut | Self::Short | Self::Gone | Self::Lost)
     }
 
     /// Whether the key's data are not what they should be, so that a run that ends with it is partial.

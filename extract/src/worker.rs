@@ -22,12 +22,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::simulation::sleep;
-use catalog::{Date, Lake, RunId, Timestamp};
+use catalog::{CommitInfo, Date, Lake, RunId, Timestamp};
 use serde::Serialize;
 
 use self::claim::{Claims, Holder};
 use self::context::WorkerContext;
 use self::day::Day;
+use self::excess::excess;
 use self::open_source::OpenSource;
 use self::pool::WorkerPool;
 use crate::cancel::Cancel;
@@ -46,6 +47,7 @@ use crate::task::Key;
 mod claim;
 mod context;
 mod day;
+mod excess;
 mod external;
 mod failure;
 mod landing;
@@ -149,6 +151,8 @@ pub struct Extracted {
     pub without_rows_is_new: bool,
     /// What is wrong with the day as a whole, though no key of it is open.
     pub excess: Option<String>,
+    /// Keys that were unfinished and that the source no longer has, as far as this run was the first to say so.
+    pub unlisted: Vec<KeyOutcome>,
     /// Hosts that refuse us, with how we know.
     pub blocked: Vec<(String, String)>,
     /// Keys left undone: a blocked host's.
@@ -188,7 +192,8 @@ impl Extracted {
 /// Which of a source's keys a run of the day would ask for. Nothing is changed by asking.
 pub async fn due(lake: &Lake, source: &Source, dt: Date, keys: &[Key]) -> Result<DueKeys, Error> {
     if let Some(table) = lake.find(source.table()).await? {
-        return Ok(Ledger::open(lake, source, table, dt).await?.due(keys, dt, source.every_days()));
+        let ledger = Ledger::open(lake, source, table, dt).await?;
+        return Ok(DueKeys { unlisted: ledger.unlisted(keys, dt).len(), ..ledger.due(keys, dt, source.every_days()) });
     }
     let mut due = DueKeys { due: crate::task::distinct(keys.to_vec()), ..DueKeys::default() };
     for lost in lost_with_table(lake, source.name()).await?.into_iter().filter(|lost| lost.dt != dt) {
@@ -196,6 +201,17 @@ pub async fn due(lake: &Lake, source: &Source, dt: Date, keys: &[Key]) -> Result
         due.lost_is_new = true;
     }
     Ok(due)
+}
+
+/// Says of the unfinished keys of a source that has no keys at all that nobody asks for them any more.
+///
+/// # Errors
+/// If the lake can't be read or written.
+pub async fn unlist(lake: &Lake, source: &Source, dt: Date, info: &CommitInfo) -> Result<Vec<KeyOutcome>, Error> {
+    let ledger = Ledger::open(lake, source, lake.create(&source.table_spec()).await?, dt).await?;
+    let unlisted = ledger.say_unlisted(&[], dt, info).await?;
+    ledger.copy(info).await?;
+    Ok(unlisted)
 }
 
 /// Extracts a source's day: everything that is due on it is in the table afterwards, except what [`Extracted`] names.
@@ -216,7 +232,7 @@ pub async fn extract_with(
     keys: Vec<Key>,
 ) -> Result<Extracted, Error> {
     let open = OpenSource::new(ctx, source, Arc::clone(fetch), dt).await?;
-    let (day, lost) = prepare(ctx, &open, dt, &keys).await?;
+    let (day, told) = prepare(ctx, &open, dt, &keys).await?;
     let ending = Day::new(ctx, &open, dt);
     let pool = Arc::new(WorkerPool::new(WorkerContext::of_day(ctx, Arc::clone(&open), day)));
     let claims = Claims::new(ctx, &open, dt);
@@ -226,7 +242,8 @@ pub async fn extract_with(
     }
     match ended {
         Ok(extracted) => {
-            conclude(&open, &ending, dt, &keys, Extracted { without_rows_is_new: lost, ..extracted }).await
+            let Told { lost, unlisted } = told;
+            conclude(&open, &ending, dt, &keys, Extracted { without_rows_is_new: lost, unlisted, ..extracted }).await
         }
         Err(error) => {
             // What has landed is in the log; the copy for SQL may as well have it now.
@@ -238,10 +255,20 @@ pub async fn extract_with(
     }
 }
 
-/// What comes before a day is planned: it is said which keys lost their rows, garbage of earlier runs is removed. Says whether
-/// a key of another day is among those that were not known to be lost.
-async fn prepare(ctx: &Extractor, open: &Arc<OpenSource>, dt: Date, keys: &[Key]) -> Result<(Day, bool), Error> {
-    let lost = open.ledger.say_lost(&Day::new(ctx, open, dt).info()).await?;
+/// What was said of keys before a day was planned.
+struct Told {
+    /// Whether a key of another day is among those that were not known to be lost.
+    lost: bool,
+    /// Keys that the source no longer has.
+    unlisted: Vec<KeyOutcome>,
+}
+
+/// What comes before a day is planned: it is said which keys lost their rows and which the source no longer has, garbage of
+/// earlier runs is removed.
+async fn prepare(ctx: &Extractor, open: &Arc<OpenSource>, dt: Date, keys: &[Key]) -> Result<(Day, Told), Error> {
+    let info = Day::new(ctx, open, dt).info();
+    let lost = open.ledger.say_lost(&info).await?;
+    let unlisted = open.ledger.say_unlisted(keys, dt, &info).await?;
     let (of_day, others): (Vec<_>, Vec<_>) = lost.iter().partition(|lost| lost.dt == dt);
     if !of_day.is_empty() {
         let keys = of_day.len();
@@ -249,7 +276,7 @@ async fn prepare(ctx: &Extractor, open: &Arc<OpenSource>, dt: Date, keys: &[Key]
     }
     let day = Day::new(ctx, open, dt);
     day.sweep(&open.ledger.due(keys, dt, open.source.every_days()).due).await;
-    Ok((day, !others.is_empty()))
+    Ok((day, Told { lost: !others.is_empty(), unlisted }))
 }
 
 /// Does what is due, together with other runs that do the same now: what they hold is left to them ([`claim`]).
@@ -347,33 +374,12 @@ async fn conclude(
     open.ledger.copy(&day.info()).await?;
     extracted.without_rows = open.ledger.due(&[], dt, open.source.every_days()).lost;
     extracted.without_rows_is_new &= !extracted.without_rows.is_empty();
-    let is_bad = |last: &KeyOutcome| last.outcome.is_open() || last.outcome == Outcome::Cut;
+    // One that somebody else's list does not have is not done by that.
+    let is_bad = |last: &KeyOutcome| last.outcome.is_open() || matches!(last.outcome, Outcome::Cut | Outcome::Unlisted);
     let states = keys.iter().filter_map(|key| open.ledger.get(dt, &key.value));
     extracted.open = states.map(|state| state.last).filter(is_bad).collect();
     extracted.excess = excess(open, dt, keys);
     Ok(extracted)
-}
-
-/// Whether more of a day was set aside, or refused, than the source may have. A change of the site does not fail: it sets
-/// everything aside.
-fn excess(open: &OpenSource, dt: Date, keys: &[Key]) -> Option<String> {
-    if open.ledger.are_all_gone(keys, dt) {
-        let count = keys.len();
-        return Some(format!(
-            "the site does not have any of the {count} keys: the address is wrong, or they are late; the next run asks again"
-        ));
-    }
-    let (summary, bound) = (open.ledger.summary(dt), open.source.tolerance());
-    let over = |part: u64, of: u64| part > 0 && part as f64 > bound * of as f64;
-    let (keys, refused) = (summary.keys.values().sum(), summary.keys.get(&Outcome::Refused).copied().unwrap_or(0));
-    let percent = bound * 100.0;
-    if over(summary.set_aside, summary.rows) {
-        let (part, of) = (summary.set_aside, summary.rows);
-        return Some(format!("{part} of {of} records are set aside, more than the {percent} % that `tolerate` allows"));
-    }
-    over(refused, keys).then(|| {
-        format!("robots.txt refuses {refused} of {keys} keys, more than the {percent} % that `tolerate` allows")
-    })
 }
 
 impl fmt::Debug for Extractor {

@@ -1,6 +1,6 @@
 //! The step that extracts a source: with hands of its own, or by workers that it waits for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use extract::heartbeat::{self, Health, Role};
 use extract::ledger::Ledger;
 use extract::outcome::{KeyOutcome, Outcome};
 use extract::plan::{Filing, filing};
-use extract::{Extracted, Extractor, Source};
+use extract::{Extracted, Extractor, Key, Source};
 use transform::spans;
 
 use super::{Ended, Request, Runner};
@@ -41,16 +41,19 @@ impl Runner<'_> {
         let keys = found.keys;
         if keys.is_empty() {
             // Models read the table also when nothing is in it.
-            let _ = lake.create(&source.table_spec()).await?;
-            let why = without_key.map_or_else(String::new, |told| format!("; {told}"));
-            return Ok(Ended::new(StepStatus::Unchanged, format!("no keys: there is nothing to ask for{why}")));
+            let info = CommitInfo { run: self.id.clone(), now: clock::now(), lineage: Vec::new() };
+            let unlisted = extract::worker::unlist(lake, source, dt, &info).await?;
+            let mut text = "no keys: there is nothing to ask for".to_owned();
+            text += &without_key.map_or_else(String::new, |told| format!("; {told}"));
+            text += &no_longer_asked(&unlisted).map_or_else(String::new, |told| format!("\n    {told}"));
+            return Ok(Ended::new(StepStatus::Unchanged, text));
         }
         if self.request.refetch {
-            self.refetch(source).await?;
+            self.refetch(source, &keys).await?;
         }
         let due = from_outside(Box::pin(extract::worker::due(lake, source, dt, &keys))).await?;
-        // What has lost rows is told by who looks at the table, also on a day on which nothing is due.
-        if let (true, Some((newest, next))) = (due.due.is_empty() && !due.lost_is_new, due.fresh)
+        // What has lost rows, or has left the list, is told by who looks at the table, also on a day on which nothing is due.
+        if let (true, Some((newest, next))) = (due.due.is_empty() && !due.lost_is_new && due.unlisted == 0, due.fresh)
             && newest < dt
         {
             let why = format!("not due: fetched on {newest}, due on {next}");
@@ -104,13 +107,15 @@ impl Runner<'_> {
         Ok(self.extractor.insert(extractor).clone())
     }
 
-    /// Opens what has ended on the run's day.
-    async fn refetch(&self, source: &Source) -> anyhow::Result<()> {
+    /// Opens what has ended on the run's day, as far as it is asked for again.
+    async fn refetch(&self, source: &Source, keys: &[Key]) -> anyhow::Result<()> {
         let Request { lake, dt, .. } = *self.request;
+        let listed: HashSet<&str> = keys.iter().map(|key| key.value.as_str()).collect();
+        let is_meant = |last: &KeyOutcome| last.dt == dt && listed.contains(last.key.as_str());
         if let Some(table) = lake.find(source.table()).await? {
             let info = CommitInfo { run: self.id.clone(), now: clock::now(), lineage: Vec::new() };
             let ledger = Ledger::open(lake, source, table, dt).await?;
-            ledger.reopen(|last| last.dt == dt, "asked for by `run --refetch`", &info).await?;
+            ledger.reopen(is_meant, "asked for by `run --refetch`", &info).await?;
         }
         Ok(())
     }
@@ -160,7 +165,7 @@ fn ended(extracted: &Extracted, source: &Source) -> Ended {
     if extracted.open.len() > NAMED {
         why.push(format!("and {} more; `onggi retry` lists them", thousands((extracted.open.len() - NAMED) as u64)));
     }
-    for reason in &why {
+    for reason in why.iter().chain(&no_longer_asked(&extracted.unlisted)) {
         text += &format!("\n    {reason}");
     }
     let open = extracted.open.first().map(|first| hint(first.outcome).to_owned());
@@ -179,6 +184,17 @@ fn ended(extracted: &Extracted, source: &Source) -> Ended {
         .count("robots_denied", extracted.robots.iter().filter(|it| !it.allowed).count());
     ended.why = (!why.is_empty()).then(|| why.join("; "));
     ended
+}
+
+/// Keys that were unfinished and that the source no longer has, in a few words.
+fn no_longer_asked(unlisted: &[KeyOutcome]) -> Option<String> {
+    let keys: BTreeSet<&str> = unlisted.iter().map(|last| last.key.as_str()).collect();
+    let names = keys.iter().take(NAMED).map(|key| format!("`{}`", out::one_line(key))).collect::<Vec<_>>().join(", ");
+    let more = keys.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {} more", thousands(more as u64)) } else { String::new() };
+    let count = counted(keys.len() as u64, "unfinished key");
+    (!keys.is_empty())
+        .then(|| format!("{count} no longer asked for, since the source does not have them any more: {names}{more}"))
 }
 
 /// What to do about a key that did not end as it should.

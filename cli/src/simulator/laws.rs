@@ -133,10 +133,17 @@ pub(super) fn after_run(world: &World, ran: &Ran, seen: &Seen<'_>, is_stale_run:
     if ran.report.is_some() {
         truth::nothing_stale(world, ran, seen)?;
     }
-    if today && seen.healthy && !ran.is_done() {
+    if today && seen.healthy && !was_refused_today(world) && !ran.is_done() {
         return Err(Broken::new(Law::HealthyIsDone, trouble(ran)));
     }
     Ok(())
+}
+
+/// Whether the site said on this day of a list that there is none, or that it may not be had: the day is partial then, also when
+/// all is well again.
+pub(super) fn was_refused_today(world: &World) -> bool {
+    let (state, today) = (world.site.state(), world.today());
+    state.denied.contains(&today) || state.gone.iter().any(|(_, day)| *day == today)
 }
 
 /// Why a run is not done, in its own words.

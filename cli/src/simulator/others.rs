@@ -28,7 +28,7 @@ pub(super) fn other_project(world: &mut World, draw: &mut Draw) -> Result<bool, 
         return Ok(true);
     }
     world.files.write_other(&world.folder().join(OTHER), world.site.url());
-    let healthy = world.is_healthy() && world.damage.now().is_empty();
+    let healthy = world.is_healthy() && world.damage.now().is_empty() && !laws::was_refused_today(world);
     world.pass(11);
     let end = world.run(&How { jobs: jobs(draw), other: true, ..How::default() });
     let after = match world.look() {

@@ -160,7 +160,7 @@ impl Retry {
             Outcome::Refused => self.refused,
             Outcome::Gone => self.gone,
             Outcome::Empty => self.empty,
-            Outcome::Landed | Outcome::Reopened | Outcome::Lost => false,
+            Outcome::Landed | Outcome::Reopened | Outcome::Lost | Outcome::Unlisted => false,
         } || (self.set_aside && last.set_aside > 0);
         let by_outcome =
             self.failed || self.unreadable || self.set_aside || self.cut || self.refused || self.gone || self.empty;

@@ -167,3 +167,83 @@ async fn what_is_unfinished_is_told_by_today_and_by_somebodys_word() {
         assert_eq!(days, expected, "{outcomes:?}");
     }
 }
+
+#[tokio::test]
+async fn a_key_is_newly_gone_once() {
+    use Outcome::{Blocked, Empty, Failed, Gone, Landed, Refused, Reopened, Short, Unlisted};
+    // Of one key: its outcomes, and whether it is newly gone on the 5th.
+    type Case = (&'static [(i64, &'static str, Outcome)], bool);
+    let table: [Case; 11] = [
+        (&[], false),
+        (&[(1, "2026-10-05", Gone)], true),
+        (&[(1, "2026-10-04", Gone)], false),
+        (&[(1, "2026-10-04", Landed), (2, "2026-10-05", Gone)], true),
+        (&[(1, "2026-10-04", Empty), (2, "2026-10-05", Gone)], true),
+        (&[(1, "2026-10-02", Short), (2, "2026-10-05", Gone)], true),
+        (&[(1, "2026-10-03", Gone), (2, "2026-10-05", Gone)], false),
+        // What could not be asked, or may not be, says nothing of it.
+        (
+            &[(1, "2026-10-01", Gone), (2, "2026-10-02", Failed), (3, "2026-10-03", Refused), (4, "2026-10-05", Gone)],
+            false,
+        ),
+        (
+            &[
+                (1, "2026-10-03", Gone),
+                (2, "2026-10-04", Blocked),
+                (3, "2026-10-04", Unlisted),
+                (4, "2026-10-05", Gone),
+            ],
+            false,
+        ),
+        (&[(1, "2026-10-03", Gone), (2, "2026-10-04", Landed), (3, "2026-10-05", Gone)], true),
+        (&[(1, "2026-10-05", Gone), (2, "2026-10-05", Reopened)], false),
+    ];
+    for (n, (outcomes, expected)) in table.into_iter().enumerate() {
+        let outcomes: Vec<_> = outcomes.iter().map(|(mark, dt, one)| (*mark, "a", *dt, *one)).collect();
+        let ledger = ledger(&format!("newly-gone-{n}"), &outcomes).await;
+        let gone = ledger.newly_gone(&["a", "b", "a"].map(Key::new), day("2026-10-05"));
+        assert_eq!(gone == ["a"], expected, "{outcomes:?}: {gone:?}");
+    }
+    // It was looked for elsewhere in between.
+    let ledger = ledger("gone-elsewhere", &[(1, "a", "2026-10-04", Gone)]).await;
+    let elsewhere = KeyOutcome { definition: "another".to_owned(), ..outcome("a", "2026-10-05", Gone) };
+    ledger.state().take(2, elsewhere);
+    assert_eq!(ledger.newly_gone(&[Key::new("a")], day("2026-10-05")), ["a"]);
+}
+
+#[tokio::test]
+async fn a_key_that_left_the_list_is_unfinished_no_longer_and_keeps_its_record() {
+    use Outcome::{Blocked, Cut, Empty, Failed, Landed, Lost, Refused, Reopened, Short, Unlisted, Unreadable};
+    let info = CommitInfo { run: "r1".parse().unwrap(), now: "2026-10-05T03:00:00Z".parse().unwrap(), lineage: vec![] };
+    for before in Outcome::ALL {
+        let is_unfinished = matches!(before, Failed | Short | Unreadable | Blocked | Reopened | Cut);
+        let lake = Lake::open(&format!("memory://ledger-unlisted-{before}"), "test").await.unwrap();
+        let source = crate::source::tests::any();
+        let table = lake.create(&source.table_spec()).await.unwrap();
+        let open = || Ledger::open(&lake, &source, table.clone(), day("2026-10-05"));
+        let ledger = open().await.unwrap();
+        let was = KeyOutcome { missing: 3, why: Some("503".into()), ..outcome("a", "2026-10-03", before) };
+        ledger.say(&[was.clone(), outcome("b", "2026-10-03", Failed)], &info).await.unwrap();
+        let keys = [Key::new("b")];
+        let said = ledger.say_unlisted(&keys, day("2026-10-05"), &info).await.unwrap();
+        assert_eq!(said.len(), usize::from(is_unfinished), "{before}: {said:?}");
+        assert!(ledger.say_unlisted(&keys, day("2026-10-05"), &info).await.unwrap().is_empty(), "it is said once");
+        // Whoever looks next knows it, from the log and from the copy.
+        ledger.copy(&info).await.unwrap();
+        let ledger = open().await.unwrap();
+        let last = ledger.get(day("2026-10-03"), "a").unwrap().last;
+        if is_unfinished {
+            let why = format!("the source no longer has this key; it was {before}: 503");
+            assert_eq!((last.outcome, last.why, last.missing), (Unlisted, Some(why), 3), "{before}");
+        } else {
+            assert_eq!(last, was, "what ended stays as it was");
+        }
+        let unfinished: Vec<_> = ledger.unfinished(day("2026-10-05")).into_iter().map(|last| last.key).collect();
+        let expected: &[&str] = if before == Lost { &["a", "b"] } else { &["b"] };
+        assert_eq!(unfinished, expected, "{before}");
+        // The source has it again.
+        let is_due = !ledger.due(&[Key::new("a")], day("2026-10-03"), 1).due.is_empty();
+        let has_ended = matches!(before, Landed | Empty | Refused);
+        assert_eq!(is_due, !has_ended, "{before}");
+    }
+}

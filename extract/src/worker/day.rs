@@ -77,7 +77,9 @@ impl Day {
 
     /// Whether a key neither ended nor failed since this run began.
     pub(super) fn is_left(&self, key: &Key) -> bool {
-        let tried = self.open.ledger.get(self.dt, &key.value).map(|state| state.mark);
+        let said = self.open.ledger.get(self.dt, &key.value);
+        // A run with another list has only said that it does not ask for it.
+        let tried = said.filter(|state| state.last.outcome != Outcome::Unlisted).map(|state| state.mark);
         let before_us = tried.is_none_or(|mark| self.began_at.is_some_and(|began| mark <= began));
         self.open.ledger.is_wanted(self.dt, key) && before_us
     }

@@ -27,7 +27,7 @@ const SEND_EVERY: u32 = 5;
 /// are those of all that landed while it waited.
 pub async fn extract_external(ctx: &Extractor, source: &Source, dt: Date, keys: Vec<Key>) -> Result<Extracted, Error> {
     let open = OpenSource::new(ctx, source, ctx.fetchers.get(source.fetch_kind()), dt).await?;
-    let (day, lost) = prepare(ctx, &open, dt, &keys).await?;
+    let (day, told) = prepare(ctx, &open, dt, &keys).await?;
     let due = open.ledger.due(&keys, dt, source.every_days());
     let tasks = plan::tasks(source.name(), dt, &due, source.keys_per_task(), (ctx.now)());
     let mut waiting = tasks.clone();
@@ -47,8 +47,9 @@ pub async fn extract_external(ctx: &Extractor, source: &Source, dt: Date, keys: 
         waiting = day.left(waiting).await?;
     }
     (ctx.progress)(progress(ctx, &open, dt, &tasks, &waiting).await?);
-    let mut extracted = Extracted { without_rows_is_new: lost, ..Extracted::default() };
-    let is_ours = |outcome: &KeyOutcome| outcome.dt == dt && outcome.outcome != Outcome::Lost;
+    let mut extracted = Extracted { without_rows_is_new: told.lost, unlisted: told.unlisted, ..Extracted::default() };
+    let is_ours =
+        |outcome: &KeyOutcome| outcome.dt == dt && !matches!(outcome.outcome, Outcome::Lost | Outcome::Unlisted);
     for outcome in open.ledger.since(day.began_at).into_iter().filter(is_ours) {
         extracted.fetched += outcome.rows;
         extracted.set_aside += outcome.set_aside;

@@ -19,6 +19,8 @@ mod bodies;
 #[cfg(test)]
 mod claims;
 #[cfg(test)]
+mod ended;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod identities;
@@ -190,6 +192,24 @@ async fn a_host_that_asks_for_patience_gets_it() {
 }
 
 #[tokio::test]
+async fn one_key_that_is_told_to_wait_and_wait_holds_no_run() {
+    let bench = Bench::new("waits").await.per_task(5).with_jobs(1);
+    bench.site.script("b", Answer::RateLimited(Duration::from_secs(150)));
+    let extracted = bench.extract(KEYS).await.unwrap();
+    assert_eq!((extracted.landed, extracted.blocked.len(), extracted.left), (8, 0, 0));
+    let open: Vec<_> = extracted.open.iter().map(|last| (last.key.as_str(), last.outcome)).collect();
+    assert_eq!(open, [("b", Outcome::Failed)]);
+    let why = "`site.test` asks to slow down for 150 s; no key may wait for more than 120 s in a run";
+    assert_eq!(extracted.open[0].why.as_deref(), Some(why));
+    assert_eq!((bench.site.calls_of("b"), bench.rows().await), (1, rows_of(&["a", "c", "d", "e"])));
+    // The next run asks again, and its key may wait anew.
+    bench.site.script_once("b", Answer::RateLimited(Duration::from_millis(100)));
+    bench.site.script("b", Answer::Items);
+    assert!(!bench.extract(KEYS).await.unwrap().is_partial());
+    assert_eq!(bench.rows().await, rows_of(KEYS));
+}
+
+#[tokio::test]
 async fn a_storm_of_requests_to_slow_down_stops_the_source_and_costs_no_receive() {
     let bench = Bench::new("storm").await.with_jobs(1);
     bench.site.script("c", Answer::RateLimited(Duration::ZERO));
@@ -210,7 +230,7 @@ async fn a_key_that_is_gone_has_an_outcome_and_is_not_asked_for_again() {
     bench.site.script("b", Answer::Gone("404 Not Found"));
     let extracted = bench.extract(KEYS).await.unwrap();
     assert_eq!((extracted.fetched, extracted.landed, extracted.set_aside), (8, 8, 0));
-    assert!(!extracted.is_partial(), "{:?}", extracted.open);
+    assert!(extracted.open.is_empty(), "{:?}", extracted.open);
     let gone = bench.outcome("b").await.unwrap();
     assert_eq!(gone.outcome, Outcome::Gone);
     assert!(gone.why.unwrap().contains("404 Not Found"));
@@ -232,7 +252,8 @@ async fn where_all_keys_are_gone_the_run_is_partial_and_the_next_one_asks_again(
     // What was late is there.
     bench.site.script("a", Answer::Items);
     let extracted = bench.extract(KEYS).await.unwrap();
-    assert_eq!((extracted.landed, extracted.is_partial()), (2, false));
+    assert_eq!((extracted.landed, extracted.open.len()), (2, 0));
+    assert!(extracted.excess.unwrap().contains("4 of 5 keys are newly gone"), "which are not few");
     assert_eq!(bench.extract(KEYS).await.unwrap().keys_fetched, 0, "the others are really gone");
     // Another address may have them.
     let mut moved = bench.clone();

@@ -85,6 +85,8 @@ pub(crate) enum Answer {
     NoBrowser,
     /// Two items, later.
     Slow(Duration),
+    /// Two items, and robots.txt forbids what follows.
+    Forbidden,
     /// Never answers.
     Hang,
 }
@@ -174,7 +176,7 @@ impl Fetch for View {
         self.step().await;
         let url = format!("https://site.test/{key}");
         let body = match answer {
-            Answer::Items | Answer::Slow(_) => {
+            Answer::Items | Answer::Slow(_) | Answer::Forbidden => {
                 json!({"items": [{"id": format!("{key}-1"), "body": "국밥"}, {"id": format!("{key}-2"), "body": "카페"}]})
             }
             Answer::Says(body) => json!({"items": [{"id": format!("{key}-1"), "body": body}]}),
@@ -192,9 +194,12 @@ impl Fetch for View {
             Answer::NoBrowser => return Err(FetchError::NoBrowser { tried: "chromium".to_owned() }),
             Answer::Hang => std::future::pending().await,
         };
-        let _ = on(Response::answer(url, body));
+        let _ = on(Response::answer(url.clone(), body));
         self.step().await;
-        Ok(())
+        match answer {
+            Answer::Forbidden => Err(FetchError::RobotsDenied { url, rule: "Disallow: /*page=2 (line 2)".to_owned() }),
+            _ => Ok(()),
+        }
     }
 }
 
