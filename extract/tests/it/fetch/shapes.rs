@@ -148,7 +148,8 @@ async fn a_list_goes_on_where_its_next_link_leads() {
     assert!(matches!(&found.ending, Ending::Cut(why) if why.contains("[limits] answers")), "{:?}", found.ending);
     assert_eq!(ids(&found), named(0..50));
     let found = harvested(&fetchers, &source(recipe), "forbidden").await.unwrap();
-    assert!(matches!(&found.ending, Ending::Short(FetchError::RobotsDenied { .. })), "{:?}", found.ending);
+    let rule = "cut after 1 answer: robots.txt does not allow ";
+    assert!(matches!(&found.ending, Ending::Refused(why) if why.starts_with(rule)), "{:?}", found.ending);
     assert_eq!(ids(&found), named(0..10));
     fetchers.close().await;
     assert!(!asked.lock().unwrap().iter().any(|request| request.contains("page=2&k=forbidden")), "it was not asked");
