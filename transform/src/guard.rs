@@ -67,7 +67,9 @@ fn has_nan(column: &ArrayRef) -> bool {
     match column.data_type() {
         DataType::Float64 => column.as_primitive::<Float64Type>().iter().flatten().any(f64::is_nan),
         DataType::Float32 => column.as_primitive::<Float32Type>().iter().flatten().any(f32::is_nan),
-        DataType::Float16 => column.as_primitive::<Float16Type>().iter().flatten().any(|number| number.is_nan()),
+        DataType::Float16 => {
+            column.as_primitive::<Float16Type>().iter().flatten().any(|number| f32::from(number).is_nan())
+        }
         kind if !holds_numbers(kind) => false,
         DataType::List(_) => in_any(Box::new(column.as_list::<i32>().iter())),
         DataType::LargeList(_) => in_any(Box::new(column.as_list::<i64>().iter())),
