@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::datasource::TableProvider;
 use deltalake::DeltaTable;
-use deltalake::kernel::Snapshot as LazyState;
 
 use crate::Version;
+use crate::entry::{EntryId, Followed};
 use crate::name::TableName;
 
 /// What was read of tables' logs.
@@ -18,8 +18,10 @@ pub(crate) struct TableCache {
     /// The newest version seen of each.
     newest: Mutex<HashMap<TableName, LoadedTable>>,
     /// The newest state of their logs, without the files.
-    heads: Mutex<HashMap<TableName, Arc<LazyState>>>,
+    heads: Mutex<HashMap<TableName, Followed>>,
     marks: Mutex<HashMap<TableName, KnownMarks>>,
+    /// From which version on the log of each is to be summed up again, where this process did it last.
+    checkpoints: Mutex<HashMap<TableName, Version>>,
 }
 
 /// A table as of one version, read from its log.
@@ -28,6 +30,8 @@ pub(crate) struct LoadedTable {
     pub(crate) table: Arc<DeltaTable>,
     pub(crate) provider: Arc<dyn TableProvider>,
     pub(crate) version: Version,
+    /// The entry of its log that made this version.
+    pub(crate) entry: EntryId,
 }
 
 /// The marks of a table's commits that were asked for.
@@ -53,24 +57,32 @@ impl TableCache {
         }
     }
 
+    /// Its log is another one, or can't be followed.
     pub(crate) fn forget(&self, name: &TableName) {
         lock(&self.newest).remove(name);
+        lock(&self.heads).remove(name);
+        lock(&self.marks).remove(name);
+        lock(&self.checkpoints).remove(name);
     }
 
-    pub(crate) fn head(&self, name: &TableName) -> Option<Arc<LazyState>> {
+    pub(crate) fn next_checkpoint(&self, name: &TableName) -> Option<Version> {
+        lock(&self.checkpoints).get(name).copied()
+    }
+
+    pub(crate) fn plan_checkpoint(&self, name: &TableName, version: Version) {
+        lock(&self.checkpoints).insert(name.clone(), version);
+    }
+
+    pub(crate) fn head(&self, name: &TableName) -> Option<Followed> {
         lock(&self.heads).get(name).cloned()
     }
 
     /// Keeps it if it is the newest seen.
-    pub(crate) fn remember_head(&self, name: &TableName, state: &Arc<LazyState>) {
+    pub(crate) fn remember_head(&self, name: &TableName, head: &Followed) {
         let mut heads = lock(&self.heads);
-        if heads.get(name).is_none_or(|kept| kept.version() < state.version()) {
-            heads.insert(name.clone(), Arc::clone(state));
+        if heads.get(name).is_none_or(|kept| kept.version < head.version) {
+            heads.insert(name.clone(), head.clone());
         }
-    }
-
-    pub(crate) fn forget_head(&self, name: &TableName) {
-        lock(&self.heads).remove(name);
     }
 
     pub(crate) fn marks(&self, table: &TableName) -> Option<KnownMarks> {

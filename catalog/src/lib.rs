@@ -25,6 +25,7 @@ mod cache;
 mod day;
 mod diagnostic;
 mod digest;
+mod entry;
 mod error;
 pub mod failpoint;
 mod id;

@@ -116,6 +116,9 @@ pub(crate) async fn open(uri: &str, settings: &StoreSettings) -> Result<Place> {
 fn folder(path: PathBuf, uri: &str) -> Result<Place> {
     let unsupported = |reason: String| Error::unsupported(uri, reason, A_LAKE_IS);
     let folder = std::path::absolute(path).map_err(|e| unsupported(e.to_string()))?;
+    if let Some(part) = taken_for_another(&folder.to_string_lossy()) {
+        return Err(unsupported(format!("`{part}` can't be in the path of a lake's folder, `{}`", folder.display())));
+    }
     let url =
         Url::from_directory_path(&folder).map_err(|()| unsupported("the path can't be written as a URL".to_owned()))?;
     let prefix = Path::from_url_path(url.path()).map_err(|e| unsupported(e.to_string()))?;
@@ -126,6 +129,14 @@ fn folder(path: PathBuf, uri: &str) -> Result<Place> {
     let local = Arc::new(mortal::Mortal::new(local));
     let root = Arc::new(CheckedLog::new(local));
     Ok(Place { url, root, prefix, folder: Some(folder), syncs: Some(syncs), bucket: None })
+}
+
+/// What of a path some of those who read a log take for another letter, since they take its address apart once more.
+fn taken_for_another(path: &str) -> Option<&str> {
+    let encoded =
+        |at: usize| path.get(at + 1..at + 3).is_some_and(|code| code.bytes().all(|it| it.is_ascii_hexdigit()));
+    let mut signs = path.match_indices(['%', '\\']);
+    signs.find_map(|(at, sign)| if sign == "%" { encoded(at).then(|| &path[at..at + 3]) } else { Some(sign) })
 }
 
 #[cfg(test)]
@@ -144,6 +155,11 @@ mod tests {
         assert_eq!(place("memory://Demo").await.unwrap().url.as_str(), "memory://demo/");
         let relative = place("lake").await.unwrap().folder.unwrap();
         assert!(relative.is_absolute() && relative.ends_with("lake"));
+        assert_eq!(place("/data/100% mine").await.unwrap().folder.unwrap(), PathBuf::from("/data/100% mine"));
+        for bad in ["l%20x", "/data/a%2fb", "back\\slash", "file:///data/a%2520b"] {
+            let refused = place(bad).await.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(refused.contains("can't be in the path of a lake's folder"), "{bad}: {refused}");
+        }
         for bad in ["", "memory://", "memory://a/b", "s3://", "s3://Bucket/x", "s3://a", "s3://b1c?x=1", "gs://x"] {
             assert!(matches!(place(bad).await, Err(Error::UnsupportedLake { .. })), "{bad}");
         }

@@ -4,6 +4,7 @@ mod commit;
 mod create;
 mod draft;
 mod encode;
+mod followed;
 mod head;
 mod log;
 mod marks;

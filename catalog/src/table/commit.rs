@@ -46,7 +46,7 @@ use super::race::{BROKEN_ROUNDS, lost_race, pause};
 use super::reshape::{self, Fit};
 use super::snapshot::Snapshot;
 use super::spec::{Change, CommitInfo, Committed, Scope, Txn, TxnRule};
-use super::written::{Pending, Written};
+use super::written::{NewShape, Pending, Written};
 use super::{encode, log, notes};
 
 /// Rounds lost to other writers before giving up: with its pauses about a minute.
@@ -216,8 +216,8 @@ async fn look(written: &Pending, change: Change, open: Option<&Open>) -> Result<
     let name = written.base.table();
     let snapshot = match change {
         // What goes is told from what is there.
-        Change::Replace(_) => Snapshot::newest(&written.lake, name).await?.head().clone(),
-        Change::Append => Head::newest(&written.lake, name).await?,
+        Change::Append if written.shape.is_none() => Head::newest(&written.lake, name).await?,
+        _ => Snapshot::newest(&written.lake, name).await?.head().clone(),
     };
     if let Some(open) = open
         && let Some(version) =
@@ -231,7 +231,7 @@ async fn look(written: &Pending, change: Change, open: Option<&Open>) -> Result<
 /// What can be seen wrong before anything is tried.
 fn check(written: &Pending, change: Change) -> Result<()> {
     let table = written.base.table();
-    if written.shape.is_some() && change != Change::Replace(Scope::All) {
+    if matches!(written.shape, Some(NewShape::Other(_))) && change != Change::Replace(Scope::All) {
         return Err(Error::SchemaMismatch {
             table: table.clone(),
             column: DT.to_owned(),
@@ -288,7 +288,8 @@ async fn attempt(
     if let Some(shape) = &written.shape {
         actions.push(reshape::metadata(snapshot, shape)?);
     }
-    let partition_by = written.shape.as_ref().unwrap_or(snapshot).is_partitioned().then(|| vec![DT.to_owned()]);
+    let partition_by =
+        written.shape.as_ref().map_or(snapshot, NewShape::head).is_partitioned().then(|| vec![DT.to_owned()]);
     let operation = DeltaOperation::Write { mode, partition_by, predicate };
     // The library adds the commit's info and the mark.
     let metadata = metadata(written, info, actions.len() + 2);
@@ -309,22 +310,35 @@ async fn attempt(
     let prepared = builder.build(None, Arc::clone(log), operation).into_prepared_commit_future().await?;
     let version = snapshot.version() + 1;
     log.write_commit_entry(version, prepared.commit_or_bytes().clone(), Uuid::new_v4()).await?;
-    if (version + 1).is_multiple_of(snapshot.properties().checkpoint_interval().get()) {
-        checkpoint(written, version).await;
+    let interval = snapshot.properties().checkpoint_interval().get();
+    let cache = written.lake.cache();
+    let is_due = cache.next_checkpoint(snapshot.table());
+    if is_due.map_or_else(|| (version + 1).is_multiple_of(interval), |next| version >= next) {
+        let files = checkpoint(written, version).await.unwrap_or_default();
+        cache.plan_checkpoint(snapshot.table(), version + interval.max(files / FILES_A_COMMIT));
     }
     Ok(version)
 }
 
-/// Sums the log up. If that fails the rows stand all the same, and a later commit does it.
-async fn checkpoint(written: &Pending, version: Version) {
+/// Summing up costs each file that the table has: so many of them are worth the reading of one commit more. A table of ten
+/// thousand files is summed up every hundred commits, and the sum of it all does not grow with the table.
+const FILES_A_COMMIT: u64 = 100;
+
+/// Sums the log up, and says of how many files. If that fails the rows stand all the same, and a later commit does it.
+async fn checkpoint(written: &Pending, version: Version) -> Option<u64> {
     let name = written.base.table();
     let summed_up = async {
         let snapshot = Snapshot::at(&written.lake, name, version).await?;
         let failed = |error| Error::delta(written.lake.uri().as_str(), Access::Write, name, error);
-        create_checkpoint(snapshot.delta(), None).await.map_err(failed)
+        create_checkpoint(snapshot.delta(), None).await.map_err(failed)?;
+        Ok::<_, Error>(snapshot.head().views()?.num_files() as u64)
     };
-    if let Err(error) = summed_up.await {
-        tracing::warn!(%name, version, %error, "the log could not be summed up");
+    match summed_up.await {
+        Ok(files) => Some(files),
+        Err(error) => {
+            tracing::warn!(%name, version, %error, "the log could not be summed up");
+            None
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use deltalake::kernel::{Action, MetadataExt as _, StructField, StructType};
 use deltalake::logstore::LogStoreRef;
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::DeltaOperation;
+use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaTable, DeltaTableError, TableProperty};
 use serde_json::json;
 
@@ -27,7 +28,7 @@ use super::Table;
 use super::race::{BROKEN_ROUNDS, lost_race, pause};
 use super::spec::TableSpec;
 
-/// A commit summary is written this often, so that a reader never replays more commits than that.
+/// A log is summed up this often, so that a reader replays no more commits than that; less often where the table has many files.
 const CHECKPOINT_EVERY: &str = "10";
 
 /// How often a creator that lost a race looks again. It loses at most once to each other creator.
@@ -53,11 +54,10 @@ pub(crate) async fn create(lake: &Lake, spec: &TableSpec) -> Result<Table> {
                 }
             }
         };
-        let change = additive(name, differences(&table.shape(), &declared))?;
+        let change = Additive::of(&table, &declared)?;
         if change.is_empty() {
             return Ok(table);
         }
-        fit(name, &change.added)?;
         match evolve(&table, &change).await {
             Err(error) if !lost_race(&error) => broke_off(lake, name, error, &mut broken).await?,
             _ => {}
@@ -82,8 +82,8 @@ impl Table {
 }
 
 /// A change of columns that the rows which are there don't notice.
-#[derive(Default)]
-struct Additive {
+#[derive(Debug, Default)]
+pub(super) struct Additive {
     /// New, and nullable whatever is declared: the rows that are there have no value.
     added: Vec<FieldRef>,
     /// Never null so far and no longer declared: new rows have none.
@@ -91,8 +91,42 @@ struct Additive {
 }
 
 impl Additive {
-    fn is_empty(&self) -> bool {
+    /// What a table needs for the declaration's rows to fit in; an error if that would change what is there, or if readers of
+    /// Delta would refuse a new column.
+    pub(super) fn of(table: &Table, declared: &TableShape) -> Result<Self> {
+        let change = additive(table.name(), differences(&table.shape(), declared))?;
+        fit(table.name(), &change.added)?;
+        Ok(change)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
         self.added.is_empty() && self.loosened.is_empty()
+    }
+
+    /// The columns that a table has afterwards, in its own order.
+    pub(super) fn applied(&self, columns: &Schema) -> Schema {
+        let kept = columns.fields().iter().map(|field| {
+            let nullable = field.is_nullable() || self.loosened.contains(field.name());
+            Arc::new(field.as_ref().clone().with_nullable(nullable))
+        });
+        Schema::new(kept.chain(self.added.iter().cloned()).collect::<Vec<_>>())
+    }
+
+    /// The same of columns as a log keeps them, and which of them are new: somebody else may have added one since.
+    fn applied_stored(&self, schema: &StructType) -> Result<(StructType, Vec<StructField>), DeltaTableError> {
+        let added = self.added.iter().filter(|field| schema.field(field.name()).is_none());
+        let added = added.map(kernel_field).collect::<Result<Vec<_>, _>>()?;
+        let kept = schema.fields().cloned().map(|mut field| {
+            field.nullable |= self.loosened.contains(field.name());
+            field
+        });
+        Ok((StructType::try_new(kept.chain(added.iter().cloned()))?, added))
+    }
+
+    /// The metadata that a table has afterwards.
+    pub(super) fn metadata(&self, state: &DeltaTableState) -> Result<Action, DeltaTableError> {
+        let (columns, _) = self.applied_stored(&state.schema())?;
+        Ok(Action::Metadata(state.metadata().clone().with_schema(&columns)?))
     }
 }
 
@@ -198,21 +232,13 @@ async fn evolve(table: &Table, change: &Additive) -> Result<(), DeltaTableError>
     let snapshot = table.snapshot().await.map_err(|e| DeltaTableError::GenericError { source: e.into() })?;
     let state = snapshot.delta().snapshot()?;
     let schema = state.schema();
-    // Somebody else may have added it since the table was compared.
-    let added = change.added.iter().filter(|field| schema.field(field.name()).is_none());
-    let added = added.map(kernel_field).collect::<Result<Vec<_>, _>>()?;
-    let kept = schema.fields().cloned().map(|mut field| {
-        field.nullable |= change.loosened.contains(field.name());
-        field
-    });
-    let columns = StructType::try_new(kept.chain(added.iter().cloned()))?;
+    let (_, added) = change.applied_stored(&schema)?;
     let operation = match schema.fields().find(|field| change.loosened.contains(field.name())) {
         Some(column) if added.is_empty() => DeltaOperation::DropColumnNotNull { column: column.clone() },
         _ => DeltaOperation::AddColumn { fields: added },
     };
-    let metadata = state.metadata().clone().with_schema(&columns)?;
     CommitBuilder::from(properties(2))
-        .with_actions(vec![Action::Metadata(metadata)])
+        .with_actions(vec![change.metadata(state)?])
         .build(Some(state as &dyn TableReference), snapshot.delta().log_store(), operation)
         .await
         .map(drop)

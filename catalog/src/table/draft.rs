@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use datafusion::datasource::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
+use jiff::civil::Date;
 
 use crate::error::Result;
 use crate::lake::Lake;
@@ -50,6 +51,11 @@ impl Draft {
     /// The number of rows.
     pub fn rows(&self) -> u64 {
         self.files.rows
+    }
+
+    /// Which files hold these rows, or those of one day.
+    pub fn files_id(&self, day: Option<Date>) -> String {
+        self.files.id(day)
     }
 
     /// Exactly these rows for DataFusion, with the columns and types that the table is going to show.

@@ -21,6 +21,7 @@ use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
 use deltalake::table::config::TablePropertiesExt as _;
 use futures::StreamExt;
+use jiff::civil::Date;
 use object_store::ObjectStore;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -30,7 +31,7 @@ use crate::lake::Lake;
 use crate::name::TableName;
 use crate::schema::{Align, DT};
 
-use super::head::Head;
+use super::head::{Head, day_of, files_id};
 use super::spec::WriteOptions;
 
 /// An input of at least this many bytes in memory is worth several encoders.
@@ -44,6 +45,14 @@ const WRITE_BATCH: usize = 8 * 1024;
 pub(crate) struct Files {
     pub(crate) adds: Vec<Add>,
     pub(crate) rows: u64,
+}
+
+impl Files {
+    /// One id of them, or of those that hold a day's rows.
+    pub(super) fn id(&self, day: Option<Date>) -> String {
+        let of_day = self.adds.iter().filter(|add| day.is_none() || day_of(&add.partition_values) == day);
+        files_id(of_day.map(|add| add.path.as_str()))
+    }
 }
 
 /// Writes all rows of `input` to files of the table of `base`, with the columns of `shape`.

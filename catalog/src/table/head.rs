@@ -17,6 +17,7 @@ use object_store::ObjectStore;
 
 use crate::Version;
 use crate::digest::PartsHash;
+use crate::entry::{Commit, Followed, Recent};
 use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
@@ -33,6 +34,7 @@ pub struct Head {
     version: Version,
     log: LogStoreRef,
     state: State,
+    recent: Recent,
 }
 
 /// What was read of a log.
@@ -52,29 +54,26 @@ impl Head {
     /// Of the newest version.
     pub(crate) async fn newest(lake: &Lake, name: &TableName) -> Result<Self> {
         let log = lake.handle(name)?.log_store();
-        let of = |state: Arc<LazyState>| {
-            let (lake, name, version) = (lake.clone(), name.clone(), state.version());
-            Self { lake, name, version, log: Arc::clone(&log), state: State::Lazy(state) }
+        let of = |version: Version, state: Arc<LazyState>, recent: Recent| {
+            let (lake, name, log) = (lake.clone(), name.clone(), Arc::clone(&log));
+            Self { lake, name, version, log, state: State::Lazy(state), recent }
         };
         if let Some(known) = lake.cache().head(name) {
-            let version = known.version();
-            match at_once(known.update(log.engine(None), None)).await {
-                Ok(state) => {
-                    if state.version() != version {
-                        lake.cache().remember_head(name, &state);
-                    }
-                    return Ok(of(state));
+            if let Some(newest) = known.newest(lake, name).await {
+                if newest.version != known.version {
+                    lake.cache().remember_head(name, &newest);
                 }
-                // The log is not what it was: look at all of it.
-                Err(error) => tracing::debug!(%name, %error, "reading the whole log again"),
+                return Ok(of(newest.version, newest.state, newest.recent));
             }
-            lake.cache().forget_head(name);
+            lake.cache().forget(name);
         }
         match at_once(LazyState::try_new(log.as_ref(), None)).await {
             Ok(state) => {
                 let state = Arc::new(state);
-                lake.cache().remember_head(name, &state);
-                Ok(of(state))
+                if let Some(known) = Followed::begin(lake, name, Arc::clone(&state)).await {
+                    lake.cache().remember_head(name, &known);
+                }
+                Ok(of(state.version(), state, Recent::default()))
             }
             Err(error) => Err(broken(lake, name, error).await),
         }
@@ -82,7 +81,8 @@ impl Head {
 
     /// Of a version whose files were read too.
     pub(super) fn with_files(lake: Lake, name: TableName, log: LogStoreRef, state: DeltaTableState) -> Self {
-        Self { lake, name, version: state.version(), log, state: State::WithFiles(state) }
+        let version = state.version();
+        Self { lake, name, version, log, state: State::WithFiles(state), recent: Recent::default() }
     }
 
     /// The table's name.
@@ -121,6 +121,11 @@ impl Head {
             return known.table.snapshot().cloned();
         }
         at_once(DeltaTableState::try_new(self.log.as_ref(), Some(self.version))).await
+    }
+
+    /// An entry of the log that was read on the way to this version.
+    pub(super) fn recent(&self, version: Version) -> Option<&Arc<Commit>> {
+        self.recent.get(&version)
     }
 
     pub(super) fn lake(&self) -> &Lake {
@@ -201,6 +206,15 @@ impl Head {
         std::iter::once(self.table_id()).chain(files.iter().map(String::as_str)).for_each(|part| hash.part(part));
         hash.short_hex()
     }
+}
+
+/// One id of files, by their names: those that a writer gives are never given again.
+pub(super) fn files_id<'a>(paths: impl Iterator<Item = &'a str>) -> String {
+    let mut names: Vec<_> = paths.map(|path| path.rsplit('/').next().unwrap_or(path)).collect();
+    names.sort_unstable();
+    let mut hash = PartsHash::new();
+    names.into_iter().for_each(|name| hash.part(name));
+    hash.short_hex()
 }
 
 /// The day a file's rows belong to, by its partition values.

@@ -6,15 +6,12 @@
 
 use std::collections::HashMap;
 
-use crate::Version;
 use crate::cache::KnownMarks;
 use crate::error::Result;
 
+use super::followed::FOLLOWED;
 use super::head::Head;
 use super::notes;
-
-/// More commits than these are not followed one by one: the log is replayed, from its checkpoint.
-const FOLLOWED: Version = 64;
 
 impl Head {
     /// The mark that the newest commit of a piece of work left, if any.
@@ -37,8 +34,8 @@ async fn find(head: &Head, app_id: &str) -> Result<Option<i64>> {
             known.marks.clear();
             break;
         };
-        for (name, mark) in commit.txns {
-            known.marks.insert(name, Some(mark));
+        for (name, mark) in &commit.txns {
+            known.marks.insert(name.clone(), Some(*mark));
         }
     }
     known.version = version;

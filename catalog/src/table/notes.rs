@@ -3,13 +3,19 @@
 //! A note stands in the commit itself, so it is there exactly if the rows are. Checkpoints don't keep it: who needs it for
 //! longer than the log lives copies it into a table, and says by the mark of a commit how far it has got.
 
+use std::sync::Arc;
+
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::Version;
+use crate::entry::{Commit, EntryId};
 use crate::error::Result;
+use crate::lake::Lake;
+use crate::name::TableName;
 use crate::path;
 
 use super::head::Head;
@@ -42,8 +48,11 @@ pub struct Notes {
 
 /// One line of a commit file, as far as it matters here.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct NoteLine {
     txn: Option<TxnAction>,
+    meta_data: Option<IgnoredAny>,
+    protocol: Option<IgnoredAny>,
     #[serde(rename = "commitInfo")]
     info: Option<Info>,
 }
@@ -58,12 +67,6 @@ struct TxnAction {
 #[derive(Deserialize)]
 struct Info {
     #[serde(rename = "elt.note", default)]
-    note: Value,
-}
-
-/// The transactions of one commit, and its note.
-pub(super) struct Commit {
-    pub(super) txns: Vec<(String, i64)>,
     note: Value,
 }
 
@@ -95,7 +98,7 @@ async fn back_to(head: &Head, app_id: &str, after: Option<i64>) -> Result<Notes>
         if after.is_some_and(|after| mark <= after) {
             return Ok(ordered(notes, true));
         }
-        notes.push(Note { mark, version, note: commit.note });
+        notes.push(Note { mark, version, note: commit.note.clone() });
     }
     Ok(ordered(notes, true))
 }
@@ -109,36 +112,41 @@ async fn since(head: &Head, app_id: &str, since: Version) -> Result<Vec<Note>> {
     let versions = futures::stream::iter(since + 1..=head.version());
     let commits = versions.map(|version| async move { Ok::<_, crate::Error>((version, read(head, version).await?)) });
     let commits: Vec<_> = commits.buffered(AHEAD).try_collect().await?;
-    let note = |(version, commit): (Version, Option<Commit>)| {
+    let note = |(version, commit): (Version, Option<Arc<Commit>>)| {
         let commit = commit?;
-        Some(Note { mark: commit.mark(app_id)?, version, note: commit.note })
+        Some(Note { mark: commit.mark(app_id)?, version, note: commit.note.clone() })
     };
     Ok(commits.into_iter().filter_map(note).collect())
 }
 
 /// A commit of the table; `None` if the log no longer has it.
-pub(super) async fn read(head: &Head, version: Version) -> Result<Option<Commit>> {
-    let lake = head.lake();
-    let at = path::commit(head.table(), version);
-    let found = async { lake.store().get(&at).await?.bytes().await };
-    let bytes = match found.await {
-        Ok(bytes) => bytes,
+pub(super) async fn read(head: &Head, version: Version) -> Result<Option<Arc<Commit>>> {
+    if let Some(known) = head.recent(version) {
+        return Ok(Some(Arc::clone(known)));
+    }
+    Ok(read_entry(head.lake(), head.table(), version).await?.map(Arc::new))
+}
+
+/// An entry of a table's log; `None` if the log has none of this version.
+pub(super) async fn read_entry(lake: &Lake, name: &TableName, version: Version) -> Result<Option<Commit>> {
+    let at = path::commit(name, version);
+    let found = async {
+        let found = lake.store().get(&at).await?;
+        Ok((EntryId::from(&found.meta), found.bytes().await?))
+    };
+    let (entry, bytes) = match found.await {
+        Ok(found) => found,
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(lake.read_failed(format!("reading `{at}`"), error)),
     };
-    let mut commit = Commit { txns: Vec::new(), note: Value::Null };
+    let mut commit = Commit { txns: Vec::new(), note: Value::Null, reshapes: false, entry };
     // The store has checked that every line is an action; one of a form that is not known here has nothing for us.
     for line in bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<NoteLine>(line).ok()) {
+        commit.reshapes |= line.meta_data.is_some() || line.protocol.is_some();
         commit.txns.extend(line.txn.map(|txn| (txn.app_id, txn.version)));
         if let Some(info) = line.info {
             commit.note = info.note;
         }
     }
     Ok(Some(commit))
-}
-
-impl Commit {
-    fn mark(&self, app_id: &str) -> Option<i64> {
-        self.txns.iter().find(|(name, _)| name == app_id).map(|(_, version)| *version)
-    }
 }

@@ -9,11 +9,20 @@ use crate::schema::holds;
 
 use super::head::Head;
 use super::spec::{Change, Scope};
-use super::written::Pending;
+use super::written::{NewShape, Pending};
 
-/// The metadata that gives a table the shape of a blank one: its columns, its split and its settings, under its own id.
-pub(super) fn metadata(of: &Head, shape: &Head) -> Result<Action, DeltaTableError> {
-    Ok(Action::Metadata(shape.metadata().clone().with_table_id(of.table_id().to_owned())?))
+/// The metadata that gives a table its new shape: that of a blank table, its columns, its split and its settings, under the
+/// table's own id; or its own with more columns.
+pub(super) fn metadata(of: &Head, shape: &NewShape) -> Result<Action, DeltaTableError> {
+    match shape {
+        NewShape::Other(blank) => {
+            Ok(Action::Metadata(blank.metadata().clone().with_table_id(of.table_id().to_owned())?))
+        }
+        NewShape::Widened(_, change) => match of.state_with_files() {
+            Some(state) => change.metadata(state),
+            None => Err(DeltaTableError::NotInitializedWithFiles("a head".into())),
+        },
+    }
 }
 
 /// Whether what was written on `written.base` may still be committed on `newest`, as far as columns and rows go.
@@ -22,6 +31,11 @@ pub(super) fn still_fits(written: &Pending, change: Change, newest: &Head) -> Re
         return Ok(Fit::Fits);
     }
     let as_before = |of: &Head| of.content_id(None);
+    if let Some(NewShape::Widened(..)) = &written.shape {
+        let same = newest.is_partitioned() == written.base.is_partitioned()
+            && newest.stored_schema() == written.base.stored_schema();
+        return Ok(if same { Fit::Fits } else { Fit::RowsMoved });
+    }
     if written.shape.is_some() {
         let alone = change == Change::Replace(Scope::All) && as_before(newest)? == as_before(&written.base)?;
         return Ok(if alone { Fit::Fits } else { Fit::RowsMoved });
@@ -36,7 +50,7 @@ pub(super) fn still_fits(written: &Pending, change: Change, newest: &Head) -> Re
 pub(super) enum Fit {
     /// They may be committed.
     Fits,
-    /// Rows came or went, and a whole table in a new shape would take them away unseen.
+    /// Rows came or went, and a whole table in a new shape would take them away unseen; or columns did, and a wider table would.
     RowsMoved,
     /// The table has another shape now.
     Reshaped,

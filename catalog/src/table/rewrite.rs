@@ -20,10 +20,10 @@ use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::Layer;
 
-use super::create::{check_new, create_at};
+use super::create::{Additive, check_new, create_at};
 use super::snapshot::Snapshot;
 use super::spec::{TableSpec, WriteOptions};
-use super::written::{Pending, Written};
+use super::written::{NewShape, Pending, Written};
 use super::{Table, encode};
 
 impl Table {
@@ -44,7 +44,35 @@ impl Table {
         let files = encode::encode(self.lake(), (base.head(), shape.head()), input, options).await?;
         crate::failpoint!("catalog.files.after");
         let pending = Pending::new(self.lake().clone(), base.head().clone(), files);
-        Ok(Written { pending: Pending { shape: Some(shape.head().clone()), ..pending }, columns: shape })
+        let pending = Pending { shape: Some(NewShape::Other(shape.head().clone())), ..pending };
+        Ok(Written { pending, columns: shape })
+    }
+}
+
+impl Table {
+    /// As [`Table::write`], for rows with columns that the table does not have yet, or that leave out one that was never null.
+    /// The table takes them with the rows, in one commit: as long as these are not committed, nobody sees a new column.
+    /// Anything but new columns is [`Error::SchemaMismatch`]; see [`Table::write_reshaped`]. It is a
+    /// [`crate::Committed::Conflict`] if the table's columns changed since the writing began.
+    pub async fn write_widened(
+        &self,
+        spec: &TableSpec,
+        input: Vec<SendableRecordBatchStream>,
+        options: &WriteOptions,
+    ) -> Result<Written> {
+        let change = Additive::of(self, &spec.shape()?)?;
+        if change.is_empty() {
+            return self.write(input, options).await;
+        }
+        let base = self.snapshot().await?;
+        let schema = Arc::new(change.applied(&self.schema()));
+        let shape =
+            blank(self.lake(), &TableSpec { schema, partitioned: self.is_partitioned(), ..spec.clone() }).await?;
+        let files = encode::encode(self.lake(), (base.head(), shape.head()), input, options).await?;
+        crate::failpoint!("catalog.files.after");
+        let pending = Pending::new(self.lake().clone(), base.head().clone(), files);
+        let pending = Pending { shape: Some(NewShape::Widened(shape.head().clone(), change)), ..pending };
+        Ok(Written { pending, columns: shape })
     }
 }
 

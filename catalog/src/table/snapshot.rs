@@ -20,13 +20,15 @@ use jiff::civil::Date;
 use crate::Version;
 use crate::cache::LoadedTable;
 use crate::day::days_since_epoch;
+use crate::entry::EntryId;
 use crate::error::{Access, Error, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
 use crate::schema::DT;
 use crate::simulation::at_once;
 
-use super::head::{Head, broken, content_of, day_of};
+use super::followed::{self, News};
+use super::head::{Head, broken, content_of, day_of, files_id};
 
 /// A table as of one version.
 #[derive(Clone)]
@@ -46,14 +48,17 @@ impl Snapshot {
     /// The newest version.
     pub(crate) async fn newest(lake: &Lake, name: &TableName) -> Result<Self> {
         if let Some(known) = lake.cache().newest(name) {
-            let mut table = DeltaTable::clone(&known.table);
-            match at_once(table.update_incremental(None)).await {
-                Ok(()) if table.version() == Some(known.version) => {
-                    return Self::of(lake, name, known.table, known.provider);
+            match followed::news(lake, name, known.version, &known.entry).await {
+                News::None => return Self::of(lake, name, known.table, known.provider),
+                News::Some => {
+                    let mut table = DeltaTable::clone(&known.table);
+                    match at_once(table.update_incremental(None)).await {
+                        Ok(()) => return Self::keep(lake, name, table).await,
+                        // The log is not what it was: look at all of it.
+                        Err(error) => tracing::debug!(%name, %error, "reading the whole log again"),
+                    }
                 }
-                Ok(()) => return Self::keep(lake, name, table).await,
-                // The log is not what it was: look at all of it.
-                Err(error) => tracing::debug!(%name, %error, "reading the whole log again"),
+                News::AnotherLog => {}
             }
             lake.cache().forget(name);
         }
@@ -89,8 +94,10 @@ impl Snapshot {
 
     async fn keep(lake: &Lake, name: &TableName, table: DeltaTable) -> Result<Self> {
         let snapshot = Self::new(lake, name, table).await?;
-        let (table, provider) = (Arc::clone(&snapshot.table), Arc::clone(&snapshot.provider));
-        lake.cache().remember(name, LoadedTable { table, provider, version: snapshot.version() });
+        if let Some(entry) = EntryId::at(lake, name, snapshot.version()).await {
+            let (table, provider) = (Arc::clone(&snapshot.table), Arc::clone(&snapshot.provider));
+            lake.cache().remember(name, LoadedTable { table, provider, version: snapshot.version(), entry });
+        }
         Ok(snapshot)
     }
 
@@ -239,6 +246,31 @@ impl Snapshot {
             }
         }
         Ok(days.into_iter().map(|(day, files)| (day, self.head.id_of(files))).collect())
+    }
+
+    /// Which files hold the rows, of one day or of all: the id that [`Written::files_id`] gave before they were committed, as
+    /// long as nobody else took them away or added others.
+    ///
+    /// [`Written::files_id`]: super::Written::files_id
+    pub fn files_id(&self, day: Option<Date>) -> Result<String> {
+        let views = self.views()?;
+        let paths: Vec<String> = views
+            .iter()
+            .filter(|view| day.is_none() || day_of(&view.partition_values_map()) == day)
+            .map(|view| view.path().to_string())
+            .collect();
+        Ok(files_id(paths.iter().map(String::as_str)))
+    }
+
+    /// [`Snapshot::files_id`] of each day that it has files of, from one look at them.
+    pub fn files_ids(&self) -> Result<BTreeMap<Date, String>> {
+        let mut days: BTreeMap<Date, Vec<String>> = BTreeMap::new();
+        for view in self.views()?.iter() {
+            if let Some(day) = day_of(&view.partition_values_map()) {
+                days.entry(day).or_default().push(view.path().to_string());
+            }
+        }
+        Ok(days.into_iter().map(|(day, paths)| (day, files_id(paths.iter().map(String::as_str)))).collect())
     }
 
     /// The smallest reader and writer version that Delta's protocol asks for.

@@ -4,6 +4,7 @@ mod damage;
 mod fault_table;
 mod faults;
 mod files;
+mod followed;
 mod laws;
 mod notes;
 mod race;

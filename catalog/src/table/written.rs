@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use datafusion::datasource::TableProvider;
+use jiff::civil::Date;
 
 use crate::error::Result;
 use crate::id::fresh_id;
 use crate::lake::Lake;
 
+use super::create::Additive;
 use super::encode::{self, Files};
 use super::head::Head;
 use super::snapshot::Snapshot;
@@ -23,6 +25,23 @@ pub struct Written {
     pub(super) columns: Snapshot,
 }
 
+/// The shape that a table takes with the rows of a commit.
+#[derive(Debug)]
+pub(super) enum NewShape {
+    /// Another one, for all of its rows.
+    Other(Head),
+    /// Its own, and what is added to that.
+    Widened(Head, Additive),
+}
+
+impl NewShape {
+    pub(super) fn head(&self) -> &Head {
+        match self {
+            Self::Other(head) | Self::Widened(head, _) => head,
+        }
+    }
+}
+
 /// What a commit takes.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -30,7 +49,7 @@ pub(super) struct Pending {
     /// The table as it was when the writing began.
     pub(super) base: Head,
     /// The shape that the table takes with these rows, if it is to be another one.
-    pub(super) shape: Option<Head>,
+    pub(super) shape: Option<NewShape>,
     pub(super) files: Files,
     /// By this mark the commit is known again after a broken answer.
     pub(super) mark: String,
@@ -67,6 +86,11 @@ impl Written {
     /// The size of the files.
     pub fn bytes(&self) -> u64 {
         self.pending.files.adds.iter().map(|add| u64::try_from(add.size).unwrap_or(0)).sum()
+    }
+
+    /// Which files hold these rows, or those of one day.
+    pub fn files_id(&self, day: Option<Date>) -> String {
+        self.pending.files.id(day)
     }
 
     /// Exactly these rows for DataFusion, with the columns and types that the table's own snapshots give.

@@ -81,8 +81,8 @@ async fn build_records(lake: &Lake, upkeep: &Upkeep) -> Result<Vec<ObjectEntry>>
         let name = entry.path.stem().replace("%7E", "~");
         let mut parts = name.split('~');
         // One of another form is not known here.
-        let (Some(model), Some(day), Some(fingerprint), _checks, None) =
-            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(model), Some(day), Some(fingerprint), _checks, _files, None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
         else {
             continue;
         };

@@ -202,7 +202,13 @@ async fn a_log_is_kept_from_a_whole_checkpoint_on_that_all_versions_within_the_t
         let newest = checkpoints(aged).pop().unwrap();
         let file = File::options().write(true).open(Path::new(&aged.uri).join(&newest)).unwrap();
         file.set_len(file.metadata().unwrap().len() - 40).unwrap();
+        // Its newest entries stay what they were: who knows the log goes on from there, and does not read the damaged file.
+        let entry = |n: u32| Path::new(&aged.uri).join(format!("raw/t/_delta_log/{n:020}.json"));
+        let written: Vec<_> = (10..=24).map(|n| entry(n).metadata().unwrap().modified().unwrap()).collect();
         aged.age("_delta_log", 31);
+        for (n, then) in (10..=24).zip(written) {
+            File::options().write(true).open(entry(n)).unwrap().set_modified(then).unwrap();
+        }
     };
     let young: Aging = |aged| aged.age("_delta_log", 29);
     for (aging, first, is_damaged) in

@@ -232,3 +232,43 @@ async fn what_is_kept_of_an_instant_is_what_the_statistics_say() {
     let provider = table.snapshot().await.unwrap().provider().await.unwrap();
     assert_eq!(sql(provider, "select count(*) from t where at = (select max(at) from t)").await, ["1"]);
 }
+
+#[tokio::test]
+async fn new_columns_come_with_their_rows_or_not_at_all() {
+    use DataType::{Date32, Int64, Utf8};
+    let lake = Lake::open("memory://shape-widened", "demo").await.unwrap();
+    let before = declared("staging.t", &[("id", Utf8, false), ("stars", Int64, false), ("dt", Date32, true)]);
+    let after = declared("staging.t", &[("id", Utf8, false), ("n", Int64, false), ("dt", Date32, true)]);
+    let table = lake.create(&before).await.unwrap();
+    let stars = batch(vec![("id", text(&["a"])), ("stars", number(&[5])), ("dt", days(&[DAY]))]);
+    let _ = write(&table, vec![stars]).await.replace(Scope::Day(DAY), build(1), &info()).await.unwrap();
+    let names = async || {
+        let schema = lake.table(&name("staging.t")).await.unwrap().schema();
+        schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>().join(" ")
+    };
+    let widened = async |id: &str| {
+        let rows = batch(vec![("id", text(&[id])), ("n", number(&[1])), ("dt", days(&[NEXT]))]);
+        table.write_widened(&after, vec![stream(vec![rows])], &WriteOptions::default()).await.unwrap()
+    };
+    // Checked and thrown away: nobody has seen a new column.
+    let written = widened("bad").await;
+    assert_eq!(sql(written.provider().unwrap(), "select id, stars, n from t").await, ["bad||1"]);
+    written.discard().await.unwrap();
+    assert_eq!((names().await, table.snapshot().await.unwrap().version()), ("id stars dt".to_owned(), 1));
+    // Two at a time: the second finds that the columns have changed, and looks again.
+    let next = |fingerprint| Txn { app_id: format!("build/{NEXT}"), version: fingerprint, rule: TxnRule::Equal };
+    let (first, second) = (widened("b").await, widened("c").await);
+    assert!(matches!(first.replace(Scope::Day(NEXT), next(1), &info()).await.unwrap(), Committed::Done(2)));
+    assert!(matches!(second.replace(Scope::Day(NEXT), next(2), &info()).await.unwrap(), Committed::Conflict(2)));
+    assert_eq!(names().await, "id stars dt n");
+    assert_eq!(rows_of(&lake, "staging.t", &["id", "stars", "n"]).await, ["a|5|", "b||1"]);
+    // What holds the older version goes on with it, and what has all columns is written as ever.
+    let later = lake.table(&name("staging.t")).await.unwrap();
+    let rows = batch(vec![("id", text(&["d"])), ("n", number(&[2])), ("dt", days(&[NEXT]))]);
+    let written = later.write_widened(&after, vec![stream(vec![rows])], &WriteOptions::default()).await.unwrap();
+    assert!(matches!(written.replace(Scope::Day(NEXT), next(3), &info()).await.unwrap(), Committed::Done(3)));
+    assert_eq!(rows_of(&lake, "staging.t", &["id", "stars", "n"]).await, ["a|5|", "d||2"]);
+    let retyped = declared("staging.t", &[("id", Int64, false), ("dt", Date32, true)]);
+    let refused = later.write_widened(&retyped, Vec::new(), &WriteOptions::default()).await.unwrap_err();
+    assert!(matches!(refused, Error::SchemaMismatch { .. }), "{refused}");
+}
