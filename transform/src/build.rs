@@ -32,7 +32,7 @@ use crate::guard::{of_numbers, of_one_day};
 use crate::merge::{self, Extent};
 use crate::model::{Materialization, Model, Models};
 use crate::reason::{Action, Reason};
-use crate::record::{Record, app_id, day_of, older_record_path, record_path, view_record_path};
+use crate::record::{Record, app_id, day_of, record_path, view_record_path};
 use crate::session::{Options, Session};
 use crate::shape;
 use crate::site::{self, CastSite};
@@ -100,6 +100,13 @@ impl Rows {
         }
     }
 
+    fn files_id(&self, day: Option<Date>) -> String {
+        match self {
+            Self::Written(_, written) => written.files_id(day),
+            Self::Draft(draft) => draft.files_id(day),
+        }
+    }
+
     async fn discard(self, model: &Model) {
         match self {
             Self::Written(_, written) => discard(model, *written).await,
@@ -119,8 +126,8 @@ struct Fresh {
 
 /// Where rows are written for.
 enum Place {
-    /// A table as it is.
-    There(Table),
+    /// A table as it is, with columns that come with the rows if it does not have them.
+    There(Table, TableSpec),
     /// A table that takes another shape with them.
     Reshaped(Table, TableSpec),
     /// A table that is not there yet.
@@ -171,14 +178,17 @@ impl Builder<'_> {
                     let version = snapshot.version();
                     self.check_stored(model, &facts).await?;
                     let record = facts.rechecked();
-                    self.keep_record(model, &record).await?;
-                    self.drop_old_record(model, &facts, &record).await;
+                    let files = snapshot.files_id(day_of(model, self.dt));
+                    let files = files.map_err(Error::lake(format!("reading `{name}`")))?;
+                    let kept = self.keep_record(model, &record, &files).await?;
+                    self.drop_old_record(model, &facts, &kept).await;
                     return Ok(Outcome::Unchanged { version, checks: model.checks().len() });
                 }
                 _ => {}
             }
             // A view is no table that a failed check could keep from being read: so whoever reads it looks whether it holds.
-            for view in &facts.views {
+            let (_, of_checks) = self.models.resolve(referenced(model));
+            for view in facts.views.iter().copied().chain(of_checks) {
                 let below = self.gather(view, &facts.parents).await?;
                 self.check_view(view, &below).await?;
             }
@@ -234,7 +244,7 @@ impl Builder<'_> {
         }
         catalog::failpoint!("transform.check.after");
         let about = || Error::lake(format!("building `{}`", model.name()));
-        self.keep_record(model, &facts.record).await?;
+        let kept = self.keep_record(model, &facts.record, &rows.files_id(day_of(model, self.dt))).await?;
         let count = rows.count();
         let (table, written) = match rows {
             Rows::Written(table, written) => (table, *written),
@@ -252,7 +262,9 @@ impl Builder<'_> {
         catalog::failpoint!("transform.commit.before");
         let rows = count;
         let scope = day_of(model, self.dt).filter(|_| !reshaped).map_or(Scope::All, Scope::Day);
-        let txn = Txn { app_id: app_id(model, self.dt), version: facts.record.mark(), rule: TxnRule::Equal };
+        // The mark of rows that somebody changed says that they are there: it counts for nothing then.
+        let rule = if facts.rows_changed { TxnRule::After(facts.mark) } else { TxnRule::Equal };
+        let txn = Txn { app_id: app_id(model, self.dt), version: facts.record.mark(), rule };
         let lineage = facts.record.parents.iter().map(|(name, read)| (name.clone(), read.version)).collect();
         let info = CommitInfo { run: self.run.clone(), now: self.now, lineage };
         let outcome = match written.replace(scope, txn, &info).await.map_err(about())? {
@@ -261,7 +273,7 @@ impl Builder<'_> {
             Committed::Conflict(_) => return Ok(None),
         };
         catalog::failpoint!("transform.commit.after");
-        self.drop_old_record(model, facts, &facts.record).await;
+        self.drop_old_record(model, facts, &kept).await;
         Ok(Some(outcome))
     }
 
@@ -285,7 +297,7 @@ impl Builder<'_> {
                 return Ok((Place::Reshaped(table.clone(), spec), streams));
             }
             let place = match &facts.table {
-                Some(_) => Place::There(self.lake.create(&spec).await.map_err(about())?),
+                Some((table, _)) => Place::There(table.clone(), spec),
                 None => Place::New(spec),
             };
             Ok((place, self.start_day(model, &session, &plan, &failure).await?))
@@ -298,9 +310,10 @@ impl Builder<'_> {
                 .write_reshaped(&spec, streams, &options)
                 .await
                 .map(|written| Rows::Written(table, Box::new(written))),
-            Place::There(table) => {
-                table.write(streams, &options).await.map(|written| Rows::Written(table, Box::new(written)))
-            }
+            Place::There(table, spec) => table
+                .write_widened(&spec, streams, &options)
+                .await
+                .map(|written| Rows::Written(table, Box::new(written))),
             Place::New(spec) => self.lake.draft(&spec, streams, &options).await.map(Rows::Draft),
         };
         let rows = rows.map_err(|error| {
@@ -453,8 +466,11 @@ impl Builder<'_> {
         self.engine.open(self.lake, self.models, referenced(model), Some(model), self.engine.options()).await
     }
 
-    async fn keep_record(&self, model: &Model, record: &Record) -> Result<()> {
-        self.put_record(model, &record_path(model, self.dt, record.mark(), &record.checks), record).await
+    /// Records a build whose rows lie in `files`. Says where.
+    async fn keep_record(&self, model: &Model, record: &Record, files: &str) -> Result<ObjectPath> {
+        let path = record_path(model, self.dt, record.mark(), &record.checks, files);
+        self.put_record(model, &path, record).await?;
+        Ok(path)
     }
 
     async fn put_record(&self, model: &Model, path: &ObjectPath, record: &Record) -> Result<()> {
@@ -465,15 +481,9 @@ impl Builder<'_> {
     }
 
     /// The record of a build that is no longer there tells nobody anything. Losing this step costs a small file.
-    async fn drop_old_record(&self, model: &Model, facts: &Facts<'_>, kept: &Record) {
-        let Some(mark) = facts.mark else { return };
-        let kept = record_path(model, self.dt, kept.mark(), &kept.checks);
-        let old = match facts.last.record() {
-            Some(last) => record_path(model, self.dt, mark, &last.checks),
-            None => older_record_path(model, self.dt, mark),
-        };
-        if old != kept
-            && let Err(error) = self.lake.objects().delete(&old).await
+    async fn drop_old_record(&self, model: &Model, facts: &Facts<'_>, kept: &ObjectPath) {
+        if let Some(old) = facts.last_path.as_ref().filter(|old| *old != kept)
+            && let Err(error) = self.lake.objects().delete(old).await
         {
             tracing::debug!(model = %model.name(), %error, "an old record stays");
         }

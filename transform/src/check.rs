@@ -41,7 +41,7 @@ fn condition(check: &Check) -> Option<String> {
         Check::NotNull(column) => Some(format!("{} is null", quoted(column))),
         Check::Between(column, low, high) => Some(format!("{} not between {low} and {high}", quoted(column))),
         Check::Length(column, low, high) => {
-            Some(format!("octet_length({}) not between {low} and {high}", quoted(column)))
+            Some(format!("character_length({}) not between {low} and {high}", quoted(column)))
         }
         Check::Accepted(column, values) => Some(format!("{} not in ({})", quoted(column), values.join(", "))),
         Check::Unique(_) | Check::References { .. } => None,
@@ -147,7 +147,7 @@ mod tests {
             ),
             (
                 Check::Length("body".into(), "1".into(), "9".into()),
-                "select id, body from staging.reviews where octet_length(body) not between 1 and 9",
+                "select id, body from staging.reviews where character_length(body) not between 1 and 9",
             ),
             (
                 Check::Accepted("order".into(), vec!["'x'".into(), "'y'".into()]),

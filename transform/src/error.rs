@@ -134,7 +134,9 @@ impl Error {
                 let readers = match seen {
                     Seen::Nothing => format!("nothing was published: `{model}` has no rows{day} yet"),
                     Seen::Bad => {
-                        format!("these rows{day} were published before the check was there, and readers see them")
+                        format!(
+                            "readers see these rows{day}: the check is newer than they are, or what it looks into has changed since"
+                        )
                     }
                     _ => format!("nothing was published: readers still see the former `{model}`"),
                 };

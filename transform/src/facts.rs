@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
-use catalog::{Date, Lake, PartsHash, Snapshot, Table, TableName, Timestamp};
+use catalog::{Date, Lake, ObjectPath, PartsHash, Snapshot, Table, TableName, Timestamp};
 use jiff::ToSpan;
 use jiff::tz::TimeZone;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::{Check, Materialization, Model, Models};
 use crate::reach::{Reach, reaches};
 use crate::reason::{Action, Reason};
-use crate::record::{LastBuild, ReadTable, Record, app_id, read_record, view_record_path};
+use crate::record::{FoundRecord, LastBuild, ReadTable, Record, app_id, day_of, read_record, view_record_path};
 use crate::there::built;
 
 /// The day of a build, and when it happens.
@@ -45,6 +45,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) mark: Option<i64>,
     /// What went into it.
     pub(crate) last: LastBuild,
+    /// Where that is recorded.
+    pub(crate) last_path: Option<ObjectPath>,
+    /// Whether the rows that are there are known to be others than those of that build.
+    pub(crate) rows_changed: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -80,13 +84,14 @@ impl<'a> Facts<'a> {
             record.parents.insert(name.clone(), ReadTable { version, content, columns, whole: reach.is_all() });
         }
         record.checked = checked(lake, models, model, pinned).await?;
-        let (table, mark, last) = last_build(lake, model, dt).await?;
-        Ok(Self { record, parents, reaches, views, table, mark, last })
+        let LastFacts { table, mark, found } = last_build(lake, model, dt).await?;
+        let FoundRecord { last, path: last_path, of_other_files: rows_changed } = found;
+        Ok(Self { record, parents, reaches, views, table, mark, last, last_path, rows_changed })
     }
 
     /// What to do, and why, at this time.
     pub(crate) fn decide(&self, when: &When) -> (Action, Vec<Reason>) {
-        decide(&self.record, self.mark, &self.last, when)
+        decide(&self.record, self.mark, (&self.last, self.rows_changed), when)
     }
 
     /// What is known of the rows that are there, once they passed the checks as they are now.
@@ -184,27 +189,34 @@ pub(crate) fn columns_hash(schema: &SchemaRef) -> String {
     hash.short_hex()
 }
 
-/// The model's table, if it is there, the mark of its last build, and what went into that.
-async fn last_build(
-    lake: &Lake,
-    model: &Model,
-    dt: Date,
-) -> Result<(Option<(Table, Snapshot)>, Option<i64>, LastBuild)> {
+/// What is known of the last build.
+struct LastFacts {
+    /// The model's table, if it is there.
+    table: Option<(Table, Snapshot)>,
+    mark: Option<i64>,
+    found: FoundRecord,
+}
+
+async fn last_build(lake: &Lake, model: &Model, dt: Date) -> Result<LastFacts> {
     let about = || Error::lake(format!("reading `{}`", model.name()));
+    let found = |last| FoundRecord { last, path: None, of_other_files: false };
     if *model.materialization() == Materialization::View {
         let bytes = lake.objects().get(&view_record_path(model)).await.map_err(about())?;
-        return Ok((None, None, LastBuild::parse(bytes.as_deref())));
+        return Ok(LastFacts { table: None, mark: None, found: found(LastBuild::parse(bytes.as_deref())) });
     }
     let Some(table) = lake.find(model.name()).await.map_err(Error::lake(format!("opening `{}`", model.name())))? else {
-        return Ok((None, None, LastBuild::Lost));
+        return Ok(LastFacts { table: None, mark: None, found: found(LastBuild::Lost) });
     };
     let snapshot = table.snapshot().await.map_err(about())?;
     let mark = snapshot.txn(&app_id(model, dt)).await.map_err(about())?;
-    let last = match mark {
-        Some(mark) => read_record(lake, model, dt, mark).await.map_err(about())?,
-        None => LastBuild::Lost,
+    let found = match mark {
+        Some(mark) => {
+            let files = snapshot.files_id(day_of(model, dt)).map_err(about())?;
+            read_record(lake, model, dt, mark, &files).await.map_err(about())?
+        }
+        None => found(LastBuild::Lost),
     };
-    Ok((Some((table, snapshot)), mark, last))
+    Ok(LastFacts { table: Some((table, snapshot)), mark, found })
 }
 
 /// The last day that it can be anywhere at this time: a table that stands for a later one was built for it by mistake.
@@ -213,8 +225,13 @@ fn last_day(now: Timestamp) -> Date {
     today.checked_add(1.day()).unwrap_or(today)
 }
 
-/// The decision itself, from what was found.
-pub(crate) fn decide(now: &Record, mark: Option<i64>, last: &LastBuild, when: &When) -> (Action, Vec<Reason>) {
+/// The decision itself, from what was found: of the last build, what went in, and whether somebody changed its rows since.
+pub(crate) fn decide(
+    now: &Record,
+    mark: Option<i64>,
+    (last, rows_changed): (&LastBuild, bool),
+    when: &When,
+) -> (Action, Vec<Reason>) {
     let Some(mark) = mark else { return (Action::Build, vec![Reason::NeverBuilt]) };
     if now.stands_for_day
         && let Some(stands) = Record::day_of_mark(mark).or_else(|| last.day())
@@ -222,6 +239,9 @@ pub(crate) fn decide(now: &Record, mark: Option<i64>, last: &LastBuild, when: &W
         && stands <= last_day(when.now)
     {
         return (Action::Keep, vec![Reason::NewerDay(stands)]);
+    }
+    if rows_changed && (mark == now.mark() || Record::is_as_of_then(now.mark(), mark)) {
+        return (Action::Build, vec![Reason::RowsChanged]);
     }
     if mark == now.mark() {
         let Some(last) = last.record() else { return (Action::Recheck, vec![Reason::RecordLost]) };
@@ -318,9 +338,14 @@ mod tests {
         for (now, mark, last, action, why) in cases {
             let at = "2026-10-03T00:00:00Z".parse().unwrap();
             let when = When { dt: now.dt.unwrap(), today: date("2026-10-03"), now: at, renew: false };
-            let (found, reasons) = decide(now, mark, &last, &when);
+            let (found, reasons) = decide(now, mark, (&last, false), &when);
             let text = reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             assert_eq!((found, text.as_str()), (action, why));
+            // Rows that are others are made again, whatever else would have left them as they are; an older day takes nothing over.
+            let (found, reasons) = decide(now, mark, (&last, true), &when);
+            let same = mark == Some(now.mark());
+            let expected = if same { (Action::Build, vec![Reason::RowsChanged]) } else { (action, reasons.clone()) };
+            assert_eq!((found, reasons), expected);
         }
     }
 }

@@ -60,6 +60,7 @@ mod position;
 mod reach;
 mod reason;
 mod record;
+mod rules;
 mod session;
 mod shape;
 mod site;

@@ -3,20 +3,24 @@
 //! It looks at plans as the statement was written, before types are made to fit: afterwards nobody can tell a cast that was asked
 //! for from one that was slipped in.
 
+mod intervals;
 mod latest;
+mod membership;
 mod portable;
 mod types;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, JoinConstraint, JoinType};
-use datafusion::logical_expr::expr::{Cast, InSubquery, ScalarFunction};
+use datafusion::common::{DFSchema, JoinConstraint, JoinType, NullEquality};
+use datafusion::logical_expr::expr::{Cast, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 
 use crate::explain::SqlProblem;
 use crate::position::Position;
 
+use intervals::ordered_intervals;
 pub(crate) use latest::latest;
+use membership::unknown_members;
 pub(crate) use portable::portable;
 pub(crate) use types::mixed_types;
 
@@ -24,13 +28,6 @@ pub(crate) use types::mixed_types;
 pub(crate) fn wrong_answers(plan: &LogicalPlan) -> Vec<SqlProblem> {
     let mut found = Vec::new();
     each_expression(plan, |expr, schema| {
-        if let Expr::InSubquery(InSubquery { subquery, negated: true, .. }) = expr
-            && !subquery.outer_ref_columns.is_empty()
-        {
-            let problem = SqlProblem::new("`not in` of a subquery that speaks of the row outside", place(expr));
-            found
-                .push(problem.with_hint("a NULL in it would count as no match; write `not exists (select … where …)`"));
-        }
         if let Expr::Cast(Cast { expr: inner, field }) = expr
             && matches!(field.data_type(), DataType::Timestamp(_, None))
             && is_zoned(inner, schema)
@@ -54,7 +51,21 @@ pub(crate) fn wrong_answers(plan: &LogicalPlan) -> Vec<SqlProblem> {
             );
         }
     });
+    found.extend(ordered_intervals(plan));
+    found.extend(unknown_members(plan));
     each_node(plan, |node| {
+        if let LogicalPlan::Join(join) = node
+            && join.null_equality == NullEquality::NullEqualsNull
+            && matches!(join.join_type, JoinType::LeftAnti | JoinType::LeftSemi)
+            && !matches!(*join.left, LogicalPlan::Distinct(_))
+        {
+            let word = if join.join_type == JoinType::LeftAnti { "except" } else { "intersect" };
+            let at = join.on.iter().find_map(|(left, right)| place(left).or_else(|| place(right)));
+            let problem = SqlProblem::new(format!("`{word} all`: the engine does not count how often a row comes"), at);
+            found.push(problem.with_hint(format!(
+                "write `{word}`, or number equal rows on both sides: `row_number() over (partition by a, b) as n`, then `{word}`"
+            )));
+        }
         if let LogicalPlan::Join(join) = node
             && join.join_constraint == JoinConstraint::Using
             && matches!(join.join_type, JoinType::Full | JoinType::Right)

@@ -49,6 +49,9 @@ impl Extent {
 /// What has to be merged, given how the last build was made.
 pub(crate) async fn extent(model: &Model, facts: &Facts<'_>) -> Result<Extent> {
     let Some((driver, last)) = driver(model, facts).zip(facts.last.record()) else { return Ok(Extent::Everything) };
+    if facts.rows_changed {
+        return Ok(Extent::Everything);
+    }
     let mut same = last.clone();
     if let Some(read) = facts.record.parents.get(&driver) {
         same.parents.insert(driver.clone(), read.clone());

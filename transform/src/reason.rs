@@ -38,6 +38,8 @@ pub enum Reason {
     NewerDay(Date),
     /// It is of a day that is over, and holds what was known on it: a table that it reads whole has changed since.
     AsKnownThen,
+    /// Its rows are not those that were built: somebody else changed them, or the table was kept in another way meanwhile.
+    RowsChanged,
     /// How much of what it reads goes into it is told differently now.
     ReadOtherwise,
     /// It was built, and what went into it is no longer known.
@@ -67,6 +69,7 @@ impl fmt::Display for Reason {
             Self::OtherDay(day) => write!(f, "it was built for {day}"),
             Self::NewerDay(day) => write!(f, "it stands for {day}, which is newer"),
             Self::AsKnownThen => f.write_str("as known on that day; what it reads whole has changed since"),
+            Self::RowsChanged => f.write_str("its rows are not those that were built"),
             Self::ReadOtherwise => f.write_str("what it reads is told differently now"),
             Self::RecordLost => f.write_str("the record of its last build is lost"),
             Self::OlderProgram => f.write_str("made by an older program"),

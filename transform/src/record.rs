@@ -239,34 +239,63 @@ fn label(model: &Model, dt: Date) -> String {
     day_of(model, dt).map_or_else(|| "-".to_owned(), |day| day.to_string())
 }
 
-/// Where the record of a build lies whose rows passed these checks: a list of names says which days they were tried on.
-pub(crate) fn record_path(model: &Model, dt: Date, mark: i64, checks: &str) -> ObjectPath {
-    path::state("builds", &format!("{}~{checks}", record_name(model, dt, mark)))
+/// Where the record of a build lies whose rows lie in these files and passed these checks: a list of names says which days
+/// they were tried on, and whether the rows that a day has are those of its build.
+pub(crate) fn record_path(model: &Model, dt: Date, mark: i64, checks: &str, files: &str) -> ObjectPath {
+    path::state("builds", &format!("{}~{checks}~{files}", record_name(model, dt, mark)))
 }
 
-/// Where older programs left it.
-pub(crate) fn older_record_path(model: &Model, dt: Date, mark: i64) -> ObjectPath {
-    path::state("builds", &record_name(model, dt, mark))
+/// Where older programs left it: with the checks, and before without.
+fn older_record_paths(model: &Model, dt: Date, mark: i64, checks: &str) -> [ObjectPath; 2] {
+    let name = record_name(model, dt, mark);
+    [path::state("builds", &format!("{name}~{checks}")), path::state("builds", &name)]
 }
 
 fn record_name(model: &Model, dt: Date, mark: i64) -> String {
     format!("{}~{}~{mark:016x}", model.name(), label(model, dt))
 }
 
-/// Reads the record of a build, whichever checks its rows passed.
-pub(crate) async fn read_record(lake: &Lake, model: &Model, dt: Date, mark: i64) -> catalog::Result<LastBuild> {
-    let objects = lake.objects();
-    for path in [record_path(model, dt, mark, &model.checks_hash()), older_record_path(model, dt, mark)] {
+/// The record of a build.
+pub(crate) struct FoundRecord {
+    pub(crate) last: LastBuild,
+    /// Where it lies, if it was found.
+    pub(crate) path: Option<ObjectPath>,
+    /// Whether it is known of other files than those that are there: somebody changed the rows since.
+    pub(crate) of_other_files: bool,
+}
+
+/// Reads the record of a build, whichever checks its rows passed. `files` are those that hold the rows now.
+pub(crate) async fn read_record(
+    lake: &Lake,
+    model: &Model,
+    dt: Date,
+    mark: i64,
+    files: &str,
+) -> catalog::Result<FoundRecord> {
+    let (objects, checks) = (lake.objects(), model.checks_hash());
+    let found = |bytes: Option<&[u8]>, path: ObjectPath, of_other_files| FoundRecord {
+        last: LastBuild::parse(bytes),
+        path: Some(path),
+        of_other_files,
+    };
+    let of_these = record_path(model, dt, mark, &checks, files);
+    for path in std::iter::once(of_these).chain(older_record_paths(model, dt, mark, &checks)) {
         if let Some(bytes) = objects.get(&path).await? {
-            return Ok(LastBuild::parse(Some(&bytes)));
+            return Ok(found(Some(&bytes), path, false));
         }
     }
-    // It passed others, whose hash stands in its name alone.
-    let name = format!("{}~", record_name(model, dt, mark));
+    // It passed others, whose hash stands in its name alone, or has other rows.
     let others = objects.list(&path::states("builds")).await?;
-    match others.iter().find(|path| name_of(path).starts_with(&name)) {
-        Some(path) => Ok(LastBuild::parse(objects.get(path).await?.as_deref())),
-        None => Ok(LastBuild::Lost),
+    let label = record_name(model, dt, mark);
+    let mut places: Vec<(bool, ObjectPath)> = others
+        .into_iter()
+        .filter(|path| name_of(path).strip_prefix(&label).is_some_and(|rest| rest.starts_with('~')))
+        .filter_map(|path| Some((!place_of(&path)?.is_of(files), path)))
+        .collect();
+    places.sort();
+    match places.into_iter().next() {
+        Some((of_other_files, path)) => Ok(found(objects.get(&path).await?.as_deref(), path, of_other_files)),
+        None => Ok(FoundRecord { last: LastBuild::Lost, path: None, of_other_files: false }),
     }
 }
 
@@ -287,18 +316,33 @@ pub(crate) struct RecordPlace {
     pub(crate) mark: i64,
     /// The checks that its rows passed; an older program does not say.
     pub(crate) checks: Option<String>,
+    /// The files that hold its rows; an older program does not say.
+    pub(crate) files: Option<String>,
     /// Where it lies.
     pub(crate) path: ObjectPath,
+}
+
+impl RecordPlace {
+    /// Whether it is of the rows that these files hold, as far as it says.
+    pub(crate) fn is_of(&self, files: &str) -> bool {
+        self.files.as_deref().is_none_or(|of| of == files)
+    }
 }
 
 /// The model and the day of a record, and what else its place says.
 pub(crate) fn parse_record_path(path: &ObjectPath) -> Option<(TableName, Date, RecordPlace)> {
     let name = name_of(path);
     let mut parts = name.split('~');
-    let name = parts.next()?.parse().ok()?;
-    let day = parts.next()?.parse().ok()?;
+    let (name, day) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some((name, day, place_of(path)?))
+}
+
+fn place_of(path: &ObjectPath) -> Option<RecordPlace> {
+    let name = name_of(path);
+    let mut parts = name.split('~').skip(2);
     let mark = i64::from_str_radix(parts.next()?, 16).ok()?;
-    Some((name, day, RecordPlace { mark, checks: parts.next().map(str::to_owned), path: path.clone() }))
+    let (checks, files) = (parts.next().map(str::to_owned), parts.next().map(str::to_owned));
+    Some(RecordPlace { mark, checks, files, path: path.clone() })
 }
 
 #[cfg(test)]
@@ -376,12 +420,14 @@ mod tests {
         let models = crate::Models::parse(vec![file]).unwrap();
         let model = models.iter().next().unwrap();
         let day: Date = "2026-10-01".parse().unwrap();
+        let [with_checks, without] = older_record_paths(model, day, 7, "c0ffee");
         let cases = [
-            (record_path(model, day, 7, "c0ffee"), Some("c0ffee".to_owned())),
-            (older_record_path(model, day, 7), None),
+            (record_path(model, day, 7, "c0ffee", "f11e5"), Some("c0ffee".to_owned()), Some("f11e5".to_owned())),
+            (with_checks, Some("c0ffee".to_owned()), None),
+            (without, None, None),
         ];
-        for (path, checks) in cases {
-            let place = RecordPlace { mark: 7, checks, path: path.clone() };
+        for (path, checks, files) in cases {
+            let place = RecordPlace { mark: 7, checks, files, path: path.clone() };
             assert_eq!(parse_record_path(&path), Some((model.name().clone(), day, place)), "{path}");
         }
         assert_eq!(parse_record_path(&view_record_path(model)), None);

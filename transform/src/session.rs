@@ -22,7 +22,8 @@ use crate::asked::asked_again;
 use crate::checked;
 use crate::extent;
 use crate::function;
-use crate::window;
+use crate::rules;
+use crate::window::CountWindows;
 
 /// The catalog that `layer.name` is looked up in.
 const CATALOG: &str = "lake";
@@ -33,7 +34,7 @@ const NO_LAYER: &str = "main";
 static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut builder = SessionStateBuilder::new().with_config(SessionConfig::new()).with_default_features();
     builder.scalar_functions().get_or_insert_with(Vec::new).extend(function::udfs());
-    window::install(checked::install(builder)).build()
+    rules::install(checked::install(builder), Arc::new(CountWindows)).build()
 });
 
 /// What sessions that only plan are copied from.
@@ -69,7 +70,7 @@ fn config(options: Options) -> SessionConfig {
 }
 
 /// Raised when a rule or a function of the engine that this crate replaces begins to answer differently.
-const RULES: u32 = 3;
+const RULES: u32 = 4;
 
 /// What the engine's answers depend on beside statement and rows: part of every mark.
 static ANSWERS: LazyLock<String> = LazyLock::new(|| {

@@ -190,9 +190,11 @@ async fn days(
         Some(table) => Some(table.snapshot().await.map_err(about())?),
         None => None,
     };
-    let mut with_rows = BTreeSet::new();
+    let (mut with_rows, mut files, mut no_files) = (BTreeSet::new(), BTreeMap::new(), String::new());
     if let Some(snapshot) = &snapshot {
         with_rows.extend(snapshot.days().await.map_err(about())?);
+        files = snapshot.files_ids().map_err(about())?;
+        no_files = snapshot.files_id(Some(Date::MIN)).map_err(about())?;
     }
     // What is read does not hang on the day; which of its contents is, is looked up day by day.
     let some_day = with_rows.iter().chain(records.keys()).next().copied().unwrap_or_default();
@@ -214,19 +216,29 @@ async fn days(
             stale.push((*day, Open::Never));
             continue;
         };
-        let of_rows: Vec<&RecordPlace> = of_day.iter().filter(|place| place.mark == then).collect();
+        let of_build = || of_day.iter().filter(|place| place.mark == then);
+        let files = files.get(day).unwrap_or(&no_files);
+        let of_rows: Vec<&RecordPlace> = of_build().filter(|place| place.is_of(files)).collect();
+        let rows_changed = of_rows.is_empty() && of_build().next().is_some();
         // Which checks an older program's rows passed stands in its record alone.
         let tried = model.checks().is_empty()
             || of_rows.iter().any(|place| place.checks.as_ref().is_none_or(|passed| *passed == checks));
         let as_then = *day < today && Record::is_as_of_then(now.mark(), then);
         match (now.mark() == then || as_then, of_rows.first()) {
+            (true, None) if rows_changed => {
+                stale.push((*day, Open::RowsChanged));
+                continue;
+            }
             (true, Some(_)) if !tried => stale.push((*day, Open::Untried)),
             (true, Some(place)) if place.checks.is_none() && !model.checks().is_empty() => {
                 stale.push((*day, Open::Perhaps(place.path.clone())));
             }
             (true, None) if !as_then && !model.checks().is_empty() => stale.push((*day, Open::Unknown)),
             (true, _) => {}
-            (false, place) => stale.push((*day, Open::Changed(place.map(|place| place.path.clone()), Box::new(now)))),
+            (false, _) => {
+                let place = of_rows.first().copied().or_else(|| of_build().next());
+                stale.push((*day, Open::Changed(place.map(|place| place.path.clone()), Box::new(now))));
+            }
         }
         if as_then {
             found.as_of_then.push(*day);
@@ -243,6 +255,7 @@ async fn days(
                 Open::Never => vec![Reason::NeverBuilt],
                 Open::Untried => vec![Reason::ChecksChanged],
                 Open::Unknown => vec![Reason::RecordLost],
+                Open::RowsChanged => vec![Reason::RowsChanged],
                 Open::Perhaps(path) => match read(path).await? {
                     LastBuild::Known(record) if record.checks == *checks => Vec::new(),
                     _ => vec![Reason::ChecksChanged],
@@ -275,6 +288,8 @@ enum Open {
     Never,
     /// Its rows are as they would be made, and passed other checks.
     Untried,
+    /// It has other rows than those of its build.
+    RowsChanged,
     /// Its rows are as they would be made, and nothing is known of the checks that they passed.
     Unknown,
     /// Its rows are as they would be made, and their record says which checks they passed.

@@ -107,6 +107,11 @@ impl Statement {
             extent::of_queries(sql)?;
             let _ = sql.visit(&mut reader);
         }
+        if let Some(place) = reader.swallowing {
+            let message = "`is distinct from` takes all that follows it for its right side, `and` and `or` too";
+            return Err(SqlProblem::new(message, Some(place))
+                .with_hint("put it into parentheses: `(a is distinct from b) and …`"));
+        }
         statement.relations = reader.relations;
         statement.functions = reader.functions;
         statement.parameters = reader.parameters;

@@ -259,11 +259,20 @@ pub(crate) fn plan_all(
     }
 }
 
-/// What fails as soon as the constants of the statement are reckoned, which no day and no row can mend.
+/// What fails as soon as the constants of the statement are reckoned or its steps are laid out, which no day and no row can mend.
 fn reckoned(query: &Statement, text: &str, session: &Session) -> Option<SqlProblem> {
-    let planned = block_on(session.plan(query.on(&Days::One(ORDINARY_DAY))));
-    let error = planned.and_then(|plan| session.state().optimize(&plan)).err().filter(fault::is_of_statement)?;
+    let planned = block_on(async {
+        let plan = session.plan(query.on(&Days::One(ORDINARY_DAY))).await?;
+        session.state().create_physical_plan(&plan).await
+    });
+    let error = planned.err()?;
     let meaning = Meaning::of(&error);
+    if !fault::is_of_statement(&error) {
+        let message = format!("the engine has no way to run this query: {}", meaning.message);
+        let hint = "write it as a join or with `group by`: a subquery that speaks of the row outside is taken in `where`, \
+                    in `exists` and `in`, and as a value where it compares with `=` alone";
+        return Some(SqlProblem::new(message, None).with_hint(hint));
+    }
     let (place, _) = site::place(&meaning, text, &[]);
     Some(SqlProblem { message: meaning.message, place, hint: meaning.hint })
 }

@@ -9,10 +9,9 @@ use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::execution::memory_pool::MemoryConsumer;
-use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::WindowAggExec;
 use datafusion::physical_plan::{
@@ -20,15 +19,9 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-/// Puts the counting behind all other rules.
-pub(crate) fn install(builder: SessionStateBuilder) -> SessionStateBuilder {
-    let mut rules = PhysicalOptimizer::new().rules;
-    rules.push(Arc::new(CountWindows));
-    builder.with_physical_optimizer_rules(rules)
-}
-
+/// The rule that counts. It stands behind all others.
 #[derive(Debug)]
-struct CountWindows;
+pub(crate) struct CountWindows;
 
 impl PhysicalOptimizerRule for CountWindows {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {

@@ -52,7 +52,18 @@ fn what_the_engine_answers_wrongly_is_refused() {
         "select cast(at at time zone 'Asia/Seoul' as date) as day, date_bin(interval '1 day', at) as bin from raw.a",
         "select to_local_time(at at time zone 'Asia/Seoul') as wall from raw.a",
         "select cast(at as timestamp) as wall from raw.a",
+        "select id from raw.a where id in (select id from raw.b) or n = 1",
+        "select id from raw.a where n = 1 and (id in (select id from raw.b) or (n = 2 and id in (select id from raw.b)))",
+        "select id from raw.a where n = 1 and id not in (select id from raw.b) and not (id in (select id from raw.b))",
+        "select id from raw.a where (n is not distinct from 1) and n > 2 or (n is distinct from 3)",
+        "select id from raw.a where n > 2 and n is not distinct from 1",
+        "select id from raw.a except select id from raw.b",
+        "select id from raw.a intersect select id from raw.b",
+        "select a.id from raw.a as a left anti join raw.b as b on a.id = b.id",
+        "select id from raw.a where at > timestamp '2026-01-01' + interval '7 days' and day - interval '1 month' < dt",
+        "select id, count(*) as c from raw.a where at - at < at - timestamp '2026-01-01' group by id order by id",
     ];
+    let spans = "intervals are compared";
     let wrong = [
         (
             "select id from raw.a as a where id not in (select id from raw.b as b where b.place = a.place)",
@@ -67,6 +78,60 @@ fn what_the_engine_answers_wrongly_is_refused() {
         (
             "select cast(date_bin(interval '1 day', at at time zone 'Asia/Seoul') as date) as bin from raw.a",
             "`date_bin` of a time in a zone",
+        ),
+        ("select id from raw.a where 99 not in (select n from raw.b)", "`not in` of a subquery, of a value"),
+        ("select id from raw.a where $dt not in (select day from raw.b)", "`not in` of a subquery, of a value"),
+        ("select id from raw.a where id not in (select id from raw.b) or n = 1", "`not in` of a subquery inside"),
+        ("select id from raw.a where not (id in (select id from raw.b) and n = 1)", "`in` of a subquery inside"),
+        ("select id from raw.a where (id in (select id from raw.b)) is null", "`in` of a subquery inside"),
+        ("select id from raw.a where coalesce(id in (select id from raw.b), true)", "`in` of a subquery inside"),
+        ("select id, id in (select id from raw.b) as there from raw.a", "`in` of a subquery inside"),
+        (
+            "select id from raw.a where case when id not in (select id from raw.b) then true else false end",
+            "`not in` of",
+        ),
+        (
+            "select id from raw.a as a where not (id in (select id from raw.b as b where b.place = a.place))",
+            "`not in` of a subquery that speaks",
+        ),
+        (
+            "select id from raw.a as a where a.n <= (select min(b.n) from raw.b as b where b.id < a.id)",
+            "the engine has no way to run this query",
+        ),
+        (
+            "select id, exists (select 1 from raw.b as b where b.id = a.id) as there from raw.a as a",
+            "the engine has no way to run this query",
+        ),
+        ("select id from raw.a where n is not distinct from 1 and n > 2", "2:28 `is distinct from` takes"),
+        ("select id from raw.a where n is distinct from 1 or n > 2", "`is distinct from` takes"),
+        ("select id from raw.a except all select id from raw.b", "`except all`"),
+        ("select id from raw.a intersect all select id from raw.b", "`intersect all`"),
+        ("select id from (select id, n from raw.a except all select id, n from raw.b)", "`except all`"),
+        ("select id from raw.a where at - timestamp '2026-01-01' > interval '20 days'", spans),
+        (
+            "select id from raw.a where interval '25 hours' > case when n > 1 then interval '1 day' else interval '25 hours' end",
+            spans,
+        ),
+        (
+            "select id from raw.a where case when n > 1 then interval '1 day' else interval '25 hours' end between interval '1 day' and interval '1 month'",
+            spans,
+        ),
+        (
+            "select id from raw.a where case when n > 1 then interval '1 day' else interval '25 hours' end in (interval '1 day')",
+            spans,
+        ),
+        ("select id from raw.a order by case when n > 1 then interval '1 day' else interval '25 hours' end", spans),
+        (
+            "select id from (select id, max(case when n > 1 then interval '1 day' else interval '25 hours' end) as m from raw.a group by id)",
+            spans,
+        ),
+        (
+            "select count(*) as c from raw.a group by case when n > 1 then interval '1 day' else interval '25 hours' end",
+            spans,
+        ),
+        (
+            "select id from (select distinct id, case when n > 1 then interval '1 day' else interval '25 hours' end as i from raw.a)",
+            spans,
         ),
     ];
     tells_apart("materialize: table", &right, &wrong);

@@ -65,7 +65,7 @@ pub enum Check {
     Unique(Vec<String>),
     /// The value, where there is one, lies between two literals, both included.
     Between(String, String, String),
-    /// The text, where there is one, has at least and at most so many bytes.
+    /// The text, where there is one, has at least and at most so many characters.
     Length(String, String, String),
     /// The value, where there is one, is one of these literals.
     Accepted(String, Vec<String>),
@@ -178,14 +178,30 @@ fn below(file: &str, text: &str, length: usize, problems: &mut Vec<Diagnostic>) 
     }
 }
 
+/// What people put before a line of a list.
+const BULLETS: [char; 12] = [' ', '\t', '\u{a0}', '-', '*', '+', '#', '>', '•', '·', '–', '—'];
+/// What looks like a colon, and other keyboards give for it.
+const COLONS: [char; 5] = ['：', '﹕', '︓', '∶', 'ː'];
+
 /// What is wrong with a line that is no setting and was meant as one, with a hint.
 fn meant(line: &str) -> Option<(String, String)> {
+    let line = line.trim_start_matches(BULLETS);
     let (word, colon) = first_word(line);
+    let rest = line.get(word.len()..)?.trim_start();
+    if SETTINGS.contains(&word.as_str())
+        && let Some(value) = rest.strip_prefix(':').or_else(|| rest.strip_prefix(COLONS))
+    {
+        let found = rest.chars().next().filter(|letter| COLONS.contains(letter));
+        let message = match found {
+            Some(found) => format!("expected `:` after `{word}`, found `{found}`"),
+            None => format!("`{word}:` does not begin its line"),
+        };
+        return Some((message, format!("write `-- {word}: {}`", value.trim())));
+    }
     if colon && let Some(meant) = nearest(&word, SETTINGS) {
         return Some((format!("unknown setting `{word}`"), format!("did you mean `{meant}:`?")));
     }
-    let rest = line.trim_start().get(word.len()..)?.trim_start();
-    let rest = rest.strip_prefix(':').unwrap_or(rest).trim_start();
+    let rest = rest.strip_prefix([':', '=']).unwrap_or(rest).trim_start();
     let (next, _) = first_word(rest);
     let says_check = CHECKS.contains(&next.as_str()) && rest[next.len()..].trim_start().starts_with('(');
     let says_kind = MATERIALIZATIONS.contains(&next.as_str());

@@ -18,6 +18,8 @@ pub(super) struct StatementReader {
     pub(super) equalities: usize,
     pub(super) unordered: Vec<(&'static str, Position)>,
     pub(super) all_columns: bool,
+    /// Where an `is distinct from` begins that has an `and` or `or` on its right side.
+    pub(super) swallowing: Option<Position>,
     defined: Vec<String>,
     /// How many names are defined outside of each query that is being read.
     scopes: Vec<usize>,
@@ -149,6 +151,11 @@ impl Visitor for StatementReader {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         self.equalities += usize::from(equals_dt(expr).is_some());
+        if let Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) = expr
+            && matches!(right.as_ref(), Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or, .. })
+        {
+            self.swallowing.get_or_insert(left.span().into());
+        }
         match expr {
             Expr::Function(function) => {
                 let (name, place) = object_name(&function.name);

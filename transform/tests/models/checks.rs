@@ -230,3 +230,33 @@ async fn the_hint_of_a_failed_check_says_what_readers_see() {
     let hint = error.hint().unwrap();
     assert!(hint.starts_with("nothing was published: `staging.daily` has no rows of 2026-10-02 yet;"), "{hint}");
 }
+
+#[tokio::test]
+async fn a_build_that_fails_adds_no_column() {
+    let house = House::new("failed-columns").await;
+    house.things(DAY, &[("a", 0, "2026-10-01T00:00:00Z")]).await;
+    let kinds = ["table", "partition", "latest by id order by at"];
+    for (at, kind) in kinds.iter().enumerate() {
+        let table = format!("staging.t{at}");
+        let path = format!("x/staging/t{at}.sql");
+        let of = |head: &str, columns: &str| {
+            let text = format!(
+                "-- materialize: {kind}\n{head}select id, _fetched_at as at{columns} from raw.things where dt = $dt"
+            );
+            models(&[(path.as_str(), text.as_str())])
+        };
+        let columns = async || {
+            let schema = house.lake.table(&name(&table)).await.unwrap().schema();
+            schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()
+        };
+        house.build(&of("", ""), &table, DAY).await.unwrap();
+        let before = columns().await;
+        for failing in [of("", ", 10 / n as typo"), of("-- check: between(bad, 5, 6)\n", ", n as bad")] {
+            assert!(house.build(&failing, &table, DAY).await.is_err(), "{kind}");
+            assert_eq!(columns().await, before, "{kind}");
+        }
+        let done = house.build(&of("-- check: between(n, 0, 0)\n", ", n"), &table, DAY).await.unwrap();
+        assert!(matches!(done, Outcome::Built { .. }), "{kind}: {done:?}");
+        assert_eq!(columns().await, [before, vec!["n".to_owned()]].concat(), "{kind}");
+    }
+}

@@ -80,6 +80,23 @@ const ALIKE: &[&str] = &[
     "select id from a where case when n = 10 then null else true end",
     "select id from a where nullif(n, 10) = 20",
     "select area, count(*) from a group by area having count(*) not in (1, null)",
+    // Both sides of a join have columns of one name, and conditions of their own below it.
+    "select a.id, b.id from (select * from a where n > 5) a right join (select * from b where m > 0) b on a.area = b.area where a.id is null or a.id < b.id",
+    "select a.id, b.id from (select * from a where n > 5) a right join (select * from b where m > 0) b on a.area = b.area where b.id < a.id or b.id > 100",
+    "select a.id, b.id from (select * from a where n > 5) a right join (select * from b where m > 0) b on a.area = b.area where coalesce(a.id, -1) < coalesce(b.id, -1)",
+    "select a.id, b.id from (select * from a where n > 5) a left join (select * from b where m > 0) b on a.area = b.area where b.id is null or b.id < a.id",
+    "select a.id, b.id from (select * from a where n > 5) a full join (select * from b where m > 0) b on a.area = b.area where a.id is null or b.id is null or b.id < a.id",
+    "select a.id, b.id from a join b on a.area = b.area order by b.id, a.id limit 2",
+    // NULL is equal to NULL where that is said, and nowhere else.
+    "select a.id, b.id from a join b on a.area is not distinct from b.area",
+    "select a.id, b.id from a join b on a.area is not distinct from b.area where a.n = b.m",
+    "select a.id, b.id from a left join b on (a.area is not distinct from b.area) and a.n = b.m",
+    "select a.id, b.id, l.id from a join b on (a.area is not distinct from b.area) join l on l.id = a.id where b.m = a.id",
+    "select a.id, b.id from a join b on a.area is not distinct from b.area where a.n = b.m or a.id = b.id",
+    "select id from a where (n is not distinct from 20) and r > 1",
+    // Members of what may hold NULL.
+    "select id from a where n in (select m from b) or area = 'x'",
+    "select id from a where id not in (select m from b where m is not null) and n > 5",
     "select a.id, b.id from a left join b on a.id = b.id and b.m not in (2, null)",
     "select a.id, b.id from a join b on a.id = b.id and (b.m = null or b.m = 1)",
     "select id from a where exists (select 1 from b where b.id = a.id and b.m not in (2, null))",

@@ -57,6 +57,13 @@ fn what_is_misspelt_is_said_with_its_place() {
         ("-- key:", "m.sql:1:8: expected a column, found the end of the line"),
         ("-- check between(a, 5, 9)", "m.sql:1:4: expected `:` after `check` (write `-- check: between(a, 5, 9)`)"),
         ("-- materialize table", "m.sql:1:4: expected `:` after `materialize` (write `-- materialize: table`)"),
+        ("-- check： not_null(a)", "m.sql:1:4: expected `:` after `check`, found `：` (write `-- check: not_null(a)`)"),
+        ("-- * key: a", "m.sql:1:4: `key:` does not begin its line (write `-- key: a`)"),
+        (
+            "-- • set_aside: not_null(a)",
+            "m.sql:1:4: `set_aside:` does not begin its line (write `-- set_aside: not_null(a)`)",
+        ),
+        ("-- check = not_null(a)", "m.sql:1:4: expected `:` after `check` (write `-- check: not_null(a)`)"),
         ("-- cheque: unique(a)", "m.sql:1:4: unknown setting `cheque` (write `-- check: unique(a)`)"),
         ("--- check: unqiue(a)", "m.sql:1:12: unknown check `unqiue` (did you mean `unique`?)"),
         ("-- text\n\n\n-- check: unqiue(a)", "m.sql:4:11: unknown check `unqiue` (did you mean `unique`?)"),
