@@ -165,7 +165,9 @@ struct Known {
 #[derive(PartialEq, Eq, Hash)]
 enum ItemName {
     Key(String),
-    Content([u8; 32]),
+    /// Without a key: what it says, and how many before it said the same in its answer. Two of one answer are two items, and one
+    /// that two answers hold is the same, where they overlap.
+    Content([u8; 32], u32),
 }
 
 impl<'a> Basket<'a> {
@@ -218,6 +220,7 @@ impl<'a> Basket<'a> {
         let url: Arc<str> = self.source.secrets().redact(&response.url).into();
         let before = self.in_pass;
         let (mut newest, mut ordered) = (None, !page.items.is_empty());
+        let mut alike: HashMap<[u8; 32], u32> = HashMap::new();
         for item in page.items {
             if let Some(bound) = self.full() {
                 self.cut = Some(bound);
@@ -226,7 +229,14 @@ impl<'a> Basket<'a> {
             let record = record::map(self.source, self.key, self.identity, item);
             ordered &= record.order.is_some();
             newest = newest.max(record.order);
-            self.in_pass += u64::from(self.put(record, &url, fetched_at));
+            let name = if let Some(key) = &record.key {
+                ItemName::Key(key.clone())
+            } else {
+                let before = alike.entry(record.content).or_default();
+                *before += 1;
+                ItemName::Content(record.content, *before)
+            };
+            self.in_pass += u64::from(self.put(name, record, &url, fetched_at));
         }
         // A document without items is no sign of the end: its answers come after it.
         self.idle = if self.in_pass == before && !is_document { self.idle + 1 } else { 0 };
@@ -271,8 +281,7 @@ impl<'a> Basket<'a> {
     }
 
     /// Whether it is new in this pass: what a page showed before it was opened again is no sign of its end.
-    fn put(&mut self, record: Record, url: &Arc<str>, fetched_at: Timestamp) -> bool {
-        let name = record.key.clone().map_or(ItemName::Content(record.content), ItemName::Key);
+    fn put(&mut self, name: ItemName, record: Record, url: &Arc<str>, fetched_at: Timestamp) -> bool {
         let pass = self.pass;
         let known = self.by_name.entry(name).or_insert_with(|| Known { rows: Vec::new(), pass: 0 });
         let is_new = std::mem::replace(&mut known.pass, pass) != pass || known.rows.is_empty();

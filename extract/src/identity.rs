@@ -19,6 +19,7 @@ use std::collections::HashSet;
 use catalog::{CommitInfo, Committed, Lake, Table, Txn, TxnRule};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::error::Error;
 use crate::json::{Json, Text};
@@ -150,6 +151,9 @@ fn is_known(key: &[u8]) -> bool {
     distinct.len() < 5 || KNOWN.iter().any(|known| lower.contains(known))
 }
 
+/// A shorter id is looked for nowhere: too many texts have it by accident.
+const SHORTEST_ID: usize = 6;
+
 /// Texts of one item that are looked for in its others.
 const MOST_NAMES: usize = 64;
 
@@ -176,11 +180,18 @@ pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool
         }
     }
     names.retain(|name| names_somebody(name));
+    // Beside its hash an id in clear would undo it, for all that its owner wrote.
+    let mut ids = Vec::new();
     let mut exempt: Vec<&Pointer> = rules.unmasked.iter().collect();
     for field in source.fields() {
         let From::Item(pointer) = &field.from else { continue };
         if field.kind == FieldType::Hash {
-            pointer.each_mut(item, &mut |id| is_changed |= hash_in_place(id, &scope, key));
+            pointer.each_mut(item, &mut |id| {
+                if let Json::Text(text) = &*id {
+                    ids.push(text.as_str().trim().to_owned());
+                }
+                is_changed |= hash_in_place(id, &scope, key);
+            });
             exempt.push(pointer);
         } else if field.column == source.items().key {
             // The name of an item is no text; it must come out as it went in, unless it says who wrote it.
@@ -218,11 +229,15 @@ pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool
         }
     }
     is_changed |= remove_unknown(item, source);
+    names.extend(ids.into_iter().filter(|id| id.chars().count() >= SHORTEST_ID));
     names.retain(|name| names_somebody(name));
     names.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
     names.dedup();
     // Every text is searched for each of them: a site that sends thousands must not keep us busy with them.
     names.truncate(MOST_NAMES);
+    let mut names: Vec<String> = names.iter().flat_map(|name| spellings(name)).collect();
+    names.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+    names.dedup();
     let counts = |field: &&Field| matches!(field.kind, FieldType::Int64 | FieldType::Float64 | FieldType::Timestamp);
     let counts = source.fields().iter().filter(counts).filter_map(Field::pointer).collect::<Vec<_>>();
     let known = spoken_of(source);
@@ -280,6 +295,14 @@ fn texts(value: &Json, out: &mut Vec<String>) {
         }
         _ => {}
     }
+}
+
+/// A name as it is, put together and taken apart as Unicode has it, and in other capitals: how its readers write it.
+fn spellings(name: &str) -> impl Iterator<Item = String> {
+    let composed: String = name.nfc().collect();
+    let all = [name.to_lowercase(), name.to_uppercase(), composed.to_lowercase(), composed.to_uppercase(), composed];
+    let apart: Vec<String> = all.iter().map(|name| name.nfd().collect()).collect();
+    all.into_iter().chain(apart).chain([name.to_owned()])
 }
 
 /// Whether a removed text can be found in others without hiding what says nothing: a single letter, a count.

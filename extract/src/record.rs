@@ -16,6 +16,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field as ArrowField};
 use arrow::error::ArrowError;
 use catalog::{Date, Timestamp};
+use jiff::Zoned;
 use jiff::civil::DateTime;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
@@ -338,6 +339,12 @@ fn convert(field: &Field, value: &Json) -> Result<Cell, String> {
                     words(field.kind)
                 ))
             }
+            None if is_late(text.trim()) => Err(format!(
+                "expected `{}` to be an instant up to {}, the last one that is kept, found {}",
+                field.column,
+                Timestamp::MAX,
+                found(value)
+            )),
             None => wrong(),
         },
         (FieldType::Bool, Json::Bool(flag), _) => Ok(Cell::Bool(*flag)),
@@ -363,7 +370,17 @@ fn instant(text: &str, zone: Option<&TimeZone>) -> Option<Timestamp> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Some(at);
     }
+    // A zone of its own says more than the source's.
+    if text.ends_with(']') {
+        return text.parse::<Zoned>().ok().map(|at| at.timestamp());
+    }
     Some(text.parse::<DateTime>().ok()?.to_zoned(zone?.clone()).ok()?.timestamp())
+}
+
+/// Whether it is a time of the last days that calendars have, behind the last instant: who has no end writes one.
+fn is_late(text: &str) -> bool {
+    let day = Pieces::parse(text).map(|pieces| pieces.date());
+    day.is_ok_and(|day| day >= Timestamp::MAX.to_zoned(TimeZone::UTC).date())
 }
 
 /// The offset that is written with an instant, in seconds.

@@ -308,3 +308,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_person_is_hidden_however_the_name_is_spelt_and_by_the_id_that_was_hashed() {
+    let file = "name = \"rows\"\nfetch = \"http\"\nevery = \"1d\"\nkeys.list = [\"a\"]\n\
+        [http]\nurl = \"https://a.example/\"\n[items]\npath = \"/list\"\nkey = \"id\"\n[fields]\n\
+        id = { path = \"/id\", type = \"id\", required = true }\nwriter = { path = \"/user/id\", type = \"hash\" }\n\
+        body = { path = \"/body\", type = \"string\" }\n\
+        [identity]\nnames = [\"/user/nick\"]\ndrop = [\"/user/nick\"]\n";
+    let source = Source::parse("rows.toml", file).unwrap();
+    let nick = "G\u{fc}nther 김철수";
+    let body = |text: &str| {
+        let item = json!({"id": "9", "user": {"id": "user-778899", "nick": nick}, "body": text});
+        match scrubbed(&item, &source) {
+            Json::Object(members) => match members.into_iter().find(|(name, _)| name.as_str() == "body") {
+                Some((_, Json::Text(text))) => text.as_str().to_owned(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    let apart: String = nick.nfd().collect();
+    for spelt in [nick.to_owned(), apart.clone(), nick.to_uppercase(), apart.to_lowercase(), "user-778899".to_owned()] {
+        assert_eq!(body(&format!("by {spelt}!")), "by [name]!", "{spelt}");
+    }
+    assert_eq!(body("user-7788990 and xuser-778899"), "user-7788990 and xuser-778899");
+}

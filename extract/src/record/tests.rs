@@ -34,6 +34,8 @@ fn a_time_without_a_zone_is_an_instant_where_it_is_known_whose_clock_is_meant() 
         ("2026-04-27T06:19:52.5", "2026-04-26T21:19:52.5Z"),
         ("2026-04-27", "2026-04-26T15:00:00Z"),
         ("2026-04-27T06:19:52+02:00", "2026-04-27T04:19:52Z"),
+        ("2026-04-27T06:19:52[America/New_York]", "2026-04-27T10:19:52Z"),
+        ("2026-04-27T06:19:52-04:00[America/New_York]", "2026-04-27T10:19:52Z"),
     ] {
         assert_eq!(of(Some("Asia/Seoul"), text), at(expected), "{text}");
     }
@@ -50,6 +52,9 @@ fn a_time_without_a_zone_is_an_instant_where_it_is_known_whose_clock_is_meant() 
         (Some("Asia/Seoul"), "2026-04-27T01:00:00-25:00", "found the text \"2026-04-27T01:00:00-25:00\""),
         (Some("Asia/Seoul"), "2026-04-27T01:00:00+09:75", "found the text \"2026-04-27T01:00:00+09:75\""),
         (None, "yesterday", "found the text \"yesterday\""),
+        (None, "9999-12-31T23:59:59Z", "an instant up to 9999-12-30T22:00:00.999999999Z, the last one that is kept"),
+        (Some("America/New_York"), "9999-12-31", "the last one that is kept"),
+        (Some("Asia/Seoul"), "2026-04-27T06:19:52[Mars/Base]", "found the text"),
     ] {
         let message = of(zone, text).unwrap_err();
         assert!(message.contains(part), "{text}: {message}");

@@ -4,24 +4,28 @@
 //! told is the reference. So a value that comes back — an address that a page builds, a message that quotes it — is put
 //! back behind its reference before it goes anywhere.
 
+mod needle;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-use super::percent::percent_encode;
+use needle::{Needle, replaced};
 
 /// Where values are to be found, and the values once they are known.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secrets(BTreeMap<String, Secret>);
+pub struct Secrets {
+    declared: BTreeMap<String, Secret>,
+    /// What to look for, the longest first: one secret may be a part of another.
+    needles: Vec<Needle>,
+}
 
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Secret {
     reference: String,
     value: Option<String>,
-    /// Its value in each form in which it may come back.
-    forms: Vec<String>,
 }
 
 /// A value that stands in too many texts by accident is not looked for.
@@ -33,39 +37,45 @@ const SHORTEST_PART: usize = 6;
 impl Secrets {
     /// Names a secret and where its value is: `env:NAME` or `file:PATH`.
     pub(crate) fn declare(&mut self, name: &str, reference: &str) {
-        self.0.insert(name.to_owned(), Secret { reference: reference.to_owned(), ..Secret::default() });
+        self.declared.insert(name.to_owned(), Secret { reference: reference.to_owned(), value: None });
     }
 
     /// The names, and where each value is to be found.
     pub fn references(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, secret)| (name.as_str(), secret.reference.as_str()))
+        self.declared.iter().map(|(name, secret)| (name.as_str(), secret.reference.as_str()))
     }
 
     /// Gives a declared secret its value. Blanks around it are not part of it: files end with a newline.
     pub fn set(&mut self, name: &str, value: &str) {
-        if let Some(secret) = self.0.get_mut(name) {
+        if let Some(secret) = self.declared.get_mut(name) {
             secret.value = Some(value.trim().to_owned());
-            secret.forms = forms(value.trim());
         }
+        let of = |(name, secret): (&String, &Secret)| {
+            let reference = format!("{{secret:{name}}}");
+            let values = secret.value.as_deref().map(values).unwrap_or_default();
+            values.into_iter().map(move |value| Needle { value, reference: reference.clone() })
+        };
+        self.needles = self.declared.iter().flat_map(of).collect();
+        self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.value.len()));
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.declared.contains_key(name)
     }
 
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.value.as_deref()
+        self.declared.get(name)?.value.as_deref()
     }
 
     /// The first that has no value.
     pub(crate) fn missing(&self) -> Option<(&str, &str)> {
-        let (name, secret) = self.0.iter().find(|(_, secret)| secret.value.is_none())?;
+        let (name, secret) = self.declared.iter().find(|(_, secret)| secret.value.is_none())?;
         Some((name.as_str(), secret.reference.as_str()))
     }
 
     /// Whether no value is known that could be in a text.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.values().all(|secret| secret.forms.is_empty())
+        self.needles.is_empty()
     }
 
     /// The text with every value behind its reference again.
@@ -75,91 +85,50 @@ impl Secrets {
 
     /// The same; nothing for a text that holds no value.
     pub(crate) fn found_in(&self, text: &str) -> Option<String> {
-        self.replaced(text, &str::to_owned)
+        let bytes = replaced(text.as_bytes(), &self.needles)?;
+        // A value begins and ends where a character does.
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The same for what may be no text.
     pub(crate) fn redact_bytes(&self, bytes: &[u8]) -> Vec<u8> {
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            return self.redact(text).into_bytes();
-        }
-        // A text of one character a byte, so that nothing is lost on the way back.
-        let wide = |bytes: &[u8]| bytes.iter().map(|byte| char::from(*byte)).collect::<String>();
-        match self.replaced(&wide(bytes), &|form| wide(form.as_bytes())) {
-            Some(text) => text.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect(),
-            None => bytes.to_vec(),
-        }
-    }
-
-    /// The longest forms first: one secret may be a part of another.
-    fn replaced(&self, text: &str, written: &dyn Fn(&str) -> String) -> Option<String> {
-        let of = |(name, secret): (&String, &Secret)| -> Vec<(String, String)> {
-            secret.forms.iter().map(|form| (written(form), format!("{{secret:{name}}}"))).collect()
-        };
-        let mut forms: Vec<(String, String)> = self.0.iter().flat_map(of).collect();
-        forms.sort_by_key(|(form, _)| std::cmp::Reverse(form.len()));
-        let mut out: Option<String> = None;
-        for (form, reference) in forms {
-            let current = out.as_deref().unwrap_or(text);
-            if current.contains(&form) {
-                out = Some(current.replace(&form, &reference));
-            }
-        }
-        out
+        replaced(bytes, &self.needles).unwrap_or_else(|| bytes.to_vec())
     }
 }
 
-/// The forms in which a value may come back: as it is, in an address, in a form's body, in JSON, in HTML, in Base64 as the
-/// header of a user and a password has it.
-fn forms(value: &str) -> Vec<String> {
-    let mut upper = String::new();
-    percent_encode(value, &mut upper);
-    let lower = lower_hex(&upper);
-    let json = serde_json::to_string(value).unwrap_or_default();
-    let json = json.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
-    let html = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
-    let mut forms = vec![
-        value.to_owned(),
-        upper.replace("%20", "+"),
-        lower.replace("%20", "+"),
-        upper,
-        lower,
-        json.replace('/', "\\/"),
-        json,
-        html.replace('\'', "&#39;"),
-        html,
-        STANDARD.encode(value),
-    ];
-    // Of a user and a password, either may come back alone, and both as they were before they were encoded.
+/// The values that may come back for one: as it is, in Base64 as the header of a user and a password has it, in hexadecimal
+/// digits, and as what it was before it was encoded.
+fn values(value: &str) -> Vec<String> {
+    let mut values = vec![value.to_owned()];
     let plain = STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    // Of a user and a password, either may come back alone.
     for pair in plain.iter().map(String::as_str).chain([value]) {
         if let Some((_, password)) = pair.split_once(':').filter(|(user, _)| !user.is_empty()) {
-            forms.push(pair.to_owned());
-            forms.extend(Some(password.to_owned()).filter(|password| password.len() >= SHORTEST_PART));
+            values.push(pair.to_owned());
+            values.extend(Some(password.to_owned()).filter(|password| password.len() >= SHORTEST_PART));
         }
     }
-    // As an address has it that was put together without care.
-    if let Ok(mut address) = url::Url::parse("http://a/") {
-        address.set_query(Some(value));
-        forms.extend(address.query().map(str::to_owned));
-    }
-    forms.retain(|form| form.len() >= SHORTEST);
-    forms.sort_unstable();
-    forms.dedup();
-    forms
+    let encoded: Vec<String> = values.iter().flat_map(|value| encoded(value.as_bytes())).collect();
+    values.extend(encoded);
+    values.retain(|form| form.len() >= SHORTEST);
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
-/// `%2F` as `%2f`, and nothing else.
-fn lower_hex(encoded: &str) -> String {
-    let mut left = 0;
-    let lower = encoded.chars().map(|c| {
-        if c == '%' {
-            left = 3;
+/// Bytes in hexadecimal digits and in Base64. Behind a name, they begin at any of the three that four letters are made of; the
+/// letters that other bytes have a part in are left out.
+fn encoded(bytes: &[u8]) -> Vec<String> {
+    let mut encoded = vec![hex::encode(bytes), hex::encode_upper(bytes)];
+    for before in 0..3 {
+        let bytes = [&[0, 0][..before], bytes].concat();
+        let (first, last) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+        for alphabet in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+            encoded.extend(alphabet.encode(&bytes).get(first..last).map(str::to_owned));
         }
-        left = i32::max(left - 1, -1);
-        if left >= 0 { c.to_ascii_lowercase() } else { c }
-    });
-    lower.collect()
+    }
+    encoded.retain(|form| form.len() >= SHORTEST_PART);
+    encoded
 }
 
 impl fmt::Debug for Secrets {
@@ -180,8 +149,21 @@ mod tests {
         secrets.set("KEY", "s3cr/et+\n");
         assert_eq!((secrets.missing(), secrets.value("KEY")), (None, Some("s3cr/et+")));
         assert_eq!(format!("{secrets:?}"), r#"{"KEY": "env:SERVICE_KEY"}"#);
-        for text in ["https://a/?k=s3cr/et+&p=1", "https://a/?k=s3cr%2Fet%2B&p=1"] {
+        for text in ["https://a/?k=s3cr/et+&p=1", "https://a/?k=s3cr%2Fet%2B&p=1", "https://a/?k=s3cr/et%2B&p=1"] {
             assert_eq!(secrets.redact(text), "https://a/?k={secret:KEY}&p=1");
+        }
+        // In Base64 behind names of any length, with and without what fills it up.
+        for name in ["", "a", "ab", "abc", "user:", "some-one:"] {
+            for encoded in
+                [STANDARD.encode(format!("{name}s3cr/et+")), URL_SAFE_NO_PAD.encode(format!("{name}s3cr/et+z"))]
+            {
+                assert!(secrets.redact(&encoded).contains("{secret:KEY}"), "{name} {encoded}");
+            }
+        }
+        // A value with the signs of an encoding in it.
+        secrets.set("KEY", "100%25&amp;");
+        for text in ["100%25&amp;", "100%2525%26amp%3B", "100%25&amp;amp;"] {
+            assert_eq!(secrets.redact(text), "{secret:KEY}", "{text}");
         }
     }
 
@@ -209,6 +191,19 @@ mod tests {
             ("%EB%B9%84%EB%B0%80%EB%B2%88%ED%98%B8", "{secret:K}"),
             ("http://a/?t=S3C+/=%20%22x%27&", "http://a/?t={secret:T}"),
             ("S3C", "S3C"),
+            // Encoded in part, twice, in mixed ways, behind a name.
+            ("k=S3C+/%3D%20\"x'&", "k={secret:T}"),
+            ("k=S3C%252B%252F%253D%2520%2522x%2527%2526", "k={secret:T}"),
+            ("S3C&#43;&#x2F;&#61; &quot;x&#x27;&amp;", "{secret:T}"),
+            (r"S3C\u002b\/\u003D\u0020\u0022x\u0027\u0026", "{secret:T}"),
+            (r"\ube44\uBC00\ubc88\ud638", "{secret:K}"),
+            ("%eb%b9%84밀%EB%B2%88호", "{secret:K}"),
+            ("&#48708;&#xBC00;번호", "{secret:K}"),
+            ("5333432b2f3d2022782726", "{secret:T}"),
+            ("dXNlcjpoNG5ncnk", "{secret:B}k"),
+            ("%S3C%", "%S3C%"),
+            ("%2", "%2"),
+            ("&#x;&;\\u12\\", "&#x;&;\\u12\\"),
         ];
         for (text, expected) in table {
             assert_eq!(secrets.redact(text), expected);
