@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use catalog::{Date, SourceName};
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::rows::Format;
@@ -317,7 +318,7 @@ pub(crate) struct Status {
     /// A run's name, as `onggi run` printed it; the last runs if not given
     pub run: Option<String>,
     /// How many runs
-    #[arg(long, default_value_t = 3, value_name = "N")]
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub last: usize,
 }
 

@@ -10,6 +10,7 @@
 //! one, `""`. JSON has no word for a number that is none or has no end: `"NaN"`, `"Infinity"` and `"-Infinity"` are texts in it, as in
 //! PostgreSQL's. What would steer a terminal is shown as what it is, in a table always, in CSV where a terminal is behind it; JSON has its own escapes for it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -102,6 +103,9 @@ pub(crate) struct Written {
 /// # Errors
 /// If the rows or the file fail; a file that is not complete is removed.
 pub(crate) async fn write(rows: Rows, format: Format, output: Option<&Path>) -> anyhow::Result<Written> {
+    if matches!(format, Format::Json | Format::Parquet) {
+        one_of_each_name(&rows.schema)?;
+    }
     let mut target = Target::open(output)?;
     let written = match format {
         Format::Table => table(rows, &mut target).await,
@@ -120,6 +124,19 @@ pub(crate) async fn write(rows: Rows, format: Format, output: Option<&Path>) -> 
     match written.and_then(|written| target.finish().map(|()| written)) {
         Err(error) if is_closed_pipe(&error) => Ok(Written { rows: 0, cut: false }),
         other => other,
+    }
+}
+
+/// Refuses columns of one name, where who reads the rows knows columns by their names alone.
+fn one_of_each_name(schema: &SchemaRef) -> anyhow::Result<()> {
+    let mut names = HashSet::new();
+    match schema.fields().iter().find(|field| !names.insert(field.name())) {
+        None => Ok(()),
+        Some(twice) => Err(Failure::usage(
+            format!("two columns are named `{}`, and who reads this format would see one", twice.name()),
+            "give each a name of its own, as in `select a.id as a_id, b.id as b_id`",
+        )
+        .into()),
     }
 }
 

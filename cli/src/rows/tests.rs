@@ -69,6 +69,23 @@ async fn json_is_one_object_a_line_with_nulls() {
 }
 
 #[tokio::test]
+async fn columns_of_one_name_are_written_where_they_can_be_told_apart() {
+    let batch = some_rows().project(&[0, 1, 0]).unwrap();
+    for (format, told) in [(Format::Csv, true), (Format::Table, true), (Format::Json, false), (Format::Parquet, false)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rows");
+        let rows = Rows { schema: batch.schema(), batches: futures::stream::iter([Ok(batch.clone())]).boxed() };
+        let written = write(rows, format, Some(&file)).await;
+        assert_eq!(written.is_ok(), told, "{format:?}");
+        assert_eq!(file.exists(), told, "{format:?}");
+        if let Err(error) = written {
+            assert!(error.to_string().starts_with("two columns are named `name`"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn parquet_gives_back_the_same_rows() {
     let bytes = written(Format::Parquet, vec![Ok(some_rows()), Ok(some_rows())]).await;
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();

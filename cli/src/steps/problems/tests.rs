@@ -87,11 +87,11 @@ fn what_a_run_would_stumble_over_is_found_before() {
         (found("query = \"select id as key from staging.rows order by at, id limit 10\"", "", &models), ""),
         (
             found("query = \"select id as key from staging.rows limit 10\"", "", &models),
-            "sources/rows.toml:7:50: `limit` without `order by` finds other keys each time",
+            "sources/rows.toml:7:51: `limit` without `order by` finds other keys each time",
         ),
         (
             found("query = \"select id as key from staging.rows where at < now()\"", "", &models),
-            "sources/rows.toml:7:55: `now` answers differently each time",
+            "sources/rows.toml:7:56: `now` answers differently each time",
         ),
         (
             found("query = \"select id as key from staging.nothing\"", "", &models),
