@@ -213,7 +213,9 @@ pub(super) fn files_id<'a>(paths: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<_> = paths.map(|path| path.rsplit('/').next().unwrap_or(path)).collect();
     names.sort_unstable();
     let mut hash = PartsHash::new();
-    names.into_iter().for_each(|name| hash.part(name));
+    for name in names {
+        hash.part(name);
+    }
     hash.short_hex()
 }
 
