@@ -215,7 +215,8 @@ impl<'a> Basket<'a> {
             self.pass += 1;
             self.in_pass = 0;
         }
-        self.total = page.total.or(self.total);
+        // A sick site, or one whose items go while it is read, says fewer later: the most it said counts.
+        self.total = self.total.max(page.total);
         let fetched_at = (self.envelope.now)();
         let url: Arc<str> = self.source.secrets().redact(&response.url).into();
         let before = self.in_pass;

@@ -89,7 +89,9 @@ impl OpenSource {
                     let set_aside = set_aside(&batch);
                     let new = KeyOutcome { rows: batch.num_rows() as u64, set_aside, ..staged.outcome.clone() };
                     // An outcome says what the table has of its key, not only what came last.
-                    outcomes.push(KeyOutcome { rows: there + new.rows, ..new.clone() });
+                    // What is set aside once more is in the table already, and set aside all the same.
+                    let set_aside = staged.outcome.set_aside;
+                    outcomes.push(KeyOutcome { rows: there + new.rows, set_aside, ..new.clone() });
                     theirs.push(Landed { outcome: new, duplicates: staged.duplicates });
                     batches.extend((batch.num_rows() > 0).then_some(batch));
                 }
