@@ -9,12 +9,14 @@
 //! starts from 1 and ends in the same rows. Two builds at once end as one: the second finds the fingerprint of the first, or finds that
 //! the table moved under it and looks again.
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use catalog::{
-    CommitInfo, Committed, Date, Draft, Lake, ObjectPath, RunId, Scope, Table, TableName, TableSpec, Timestamp, Txn,
-    TxnRule, Version, WriteOptions, Written, days_since_epoch,
+    CommitInfo, Committed, Date, Lake, ObjectPath, RunId, Scope, TableName, Timestamp, Txn, TxnRule, Version,
+    days_since_epoch,
 };
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::ViewTable;
@@ -38,6 +40,8 @@ use crate::shape;
 use crate::site::{self, CastSite};
 use crate::statement::Days;
 use crate::verify::output_schema;
+
+use rows::{Fresh, Place, Rows, discard};
 
 /// How often a build looks again when another run changed the table under it.
 const ATTEMPTS: usize = 4;
@@ -82,56 +86,6 @@ pub enum Outcome {
         /// What made it necessary.
         why: Vec<Reason>,
     },
-}
-
-/// Rows that nobody sees yet.
-enum Rows {
-    /// Of a table that is there.
-    Written(Table, Box<Written>),
-    /// Of one that is made when they are known to be good.
-    Draft(Draft),
-}
-
-impl Rows {
-    fn count(&self) -> u64 {
-        match self {
-            Self::Written(_, written) => written.rows(),
-            Self::Draft(draft) => draft.rows(),
-        }
-    }
-
-    fn files_id(&self, day: Option<Date>) -> String {
-        match self {
-            Self::Written(_, written) => written.files_id(day),
-            Self::Draft(draft) => draft.files_id(day),
-        }
-    }
-
-    async fn discard(self, model: &Model) {
-        match self {
-            Self::Written(_, written) => discard(model, *written).await,
-            Self::Draft(draft) => draft.discard().await,
-        }
-    }
-}
-
-/// The rows of a build.
-struct Fresh {
-    rows: Rows,
-    /// Whether they are the whole table in another shape.
-    reshaped: bool,
-    /// How many were left out.
-    set_aside: u64,
-}
-
-/// Where rows are written for.
-enum Place {
-    /// A table as it is, with columns that come with the rows if it does not have them.
-    There(Table, TableSpec),
-    /// A table that takes another shape with them.
-    Reshaped(Table, TableSpec),
-    /// A table that is not there yet.
-    New(TableSpec),
 }
 
 /// Builds models of one project in one run.
@@ -304,18 +258,8 @@ impl Builder<'_> {
         })
         .await?;
         let streams = streams.into_iter().map(|stream| of_numbers(stream, model.name(), &failure)).collect();
-        let (reshaped, options) = (matches!(place, Place::Reshaped(..)), WriteOptions::default());
-        let rows = match place {
-            Place::Reshaped(table, spec) => table
-                .write_reshaped(&spec, streams, &options)
-                .await
-                .map(|written| Rows::Written(table, Box::new(written))),
-            Place::There(table, spec) => table
-                .write_widened(&spec, streams, &options)
-                .await
-                .map(|written| Rows::Written(table, Box::new(written))),
-            Place::New(spec) => self.lake.draft(&spec, streams, &options).await.map(Rows::Draft),
-        };
+        let reshaped = matches!(place, Place::Reshaped(..));
+        let rows = place.write(self.lake, streams).await;
         let rows = rows.map_err(|error| {
             failure.take().unwrap_or_else(|| Error::lake(format!("writing `{}`", model.name()))(error))
         })?;
@@ -501,10 +445,4 @@ async fn casts(model: &Model, facts: &Facts<'_>, dt: Date) -> datafusion::common
         session.add_view(view.name(), plan, view.text())?;
     }
     Ok(site::casts(&session.plan(model.statement().on(&Days::One(dt))).await?))
-}
-
-async fn discard(model: &Model, written: Written) {
-    if let Err(error) = written.discard().await {
-        tracing::warn!(model = %model.name(), %error, "files that nobody sees could not be removed");
-    }
 }

@@ -24,11 +24,13 @@ pub(crate) fn install(
     last: Arc<dyn PhysicalOptimizerRule + Send + Sync>,
 ) -> SessionStateBuilder {
     let mut logical = Optimizer::new().rules;
-    for rule in logical.iter_mut().filter(|rule| rule.name() == "extract_equijoin_predicate") {
-        *rule = Arc::new(KeepNullEqual(Arc::clone(rule)));
-    }
-    for rule in logical.iter_mut().filter(|rule| rule.name() == "eliminate_cross_join") {
-        *rule = Arc::new(MergeEqual(Arc::clone(rule)));
+    for rule in &mut logical {
+        let leaves: fn(&LogicalPlan) -> bool = match rule.name() {
+            "extract_equijoin_predicate" => takes_null_for_equal,
+            "eliminate_cross_join" => is_above_such_a_join,
+            _ => continue,
+        };
+        *rule = Arc::new(Held { rule: Arc::clone(rule), leaves });
     }
     let mut physical = PhysicalOptimizer::new().rules;
     for rule in physical.iter_mut().filter(|rule| rule.name().starts_with("FilterPushdown")) {
@@ -38,48 +40,35 @@ pub(crate) fn install(
     builder.with_optimizer_rules(logical).with_physical_optimizer_rules(physical)
 }
 
-/// A rule that leaves joins alone whose keys take NULL for equal to NULL.
-#[derive(Debug)]
-struct KeepNullEqual(Arc<dyn OptimizerRule + Send + Sync>);
-
-impl OptimizerRule for KeepNullEqual {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        match &plan {
-            LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull && !join.on.is_empty() => {
-                Ok(Transformed::no(plan))
-            }
-            _ => self.0.rewrite(plan, config),
-        }
-    }
+/// Whether it is a join whose keys take NULL for equal to NULL.
+fn takes_null_for_equal(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull && !join.on.is_empty())
 }
 
-/// A rule that merges joins, for plans without such a one.
-#[derive(Debug)]
-struct MergeEqual(Arc<dyn OptimizerRule + Send + Sync>);
+/// Whether a rule that merges inner joins would find such a one.
+fn is_above_such_a_join(plan: &LogicalPlan) -> bool {
+    let inner = |node: &LogicalPlan| matches!(node, LogicalPlan::Join(join) if join.join_type == JoinType::Inner);
+    plan.exists(|node| Ok(takes_null_for_equal(node) && inner(node))).unwrap_or(true)
+}
 
-impl OptimizerRule for MergeEqual {
+/// A rule that leaves some plans alone.
+#[derive(Debug)]
+struct Held {
+    rule: Arc<dyn OptimizerRule + Send + Sync>,
+    leaves: fn(&LogicalPlan) -> bool,
+}
+
+impl OptimizerRule for Held {
     fn name(&self) -> &str {
-        self.0.name()
+        self.rule.name()
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
+        self.rule.apply_order()
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        let takes_null_for_equal = plan.exists(|node| {
-            Ok(matches!(node, LogicalPlan::Join(join)
-                if join.null_equality == NullEquality::NullEqualsNull && join.join_type == JoinType::Inner))
-        })?;
-        if takes_null_for_equal { Ok(Transformed::no(plan)) } else { self.0.rewrite(plan, config) }
+        if (self.leaves)(&plan) { Ok(Transformed::no(plan)) } else { self.rule.rewrite(plan, config) }
     }
 }
 

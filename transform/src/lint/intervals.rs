@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Distinct, Expr, ExprSchemable, LogicalPlan, Opera
 
 use super::{each_expression, each_node, place};
 use crate::explain::SqlProblem;
+use crate::position::Position;
 
 /// Every place where intervals are compared, sorted or told apart.
 pub(super) fn ordered_intervals(plan: &LogicalPlan) -> Vec<SqlProblem> {
@@ -76,7 +77,7 @@ fn is_interval(kind: &DataType) -> bool {
     matches!(kind, DataType::Interval(_))
 }
 
-fn problem(at: Option<crate::position::Position>) -> SqlProblem {
+fn problem(at: Option<Position>) -> SqlProblem {
     let message = "intervals are compared, and the engine compares their months, days and hours each for itself";
     SqlProblem::new(message, at)
         .with_hint("compare times: `a > b + interval '7 days'` instead of `a - b > interval '7 days'`")

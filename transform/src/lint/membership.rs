@@ -1,6 +1,7 @@
 //! `in` of a subquery where NULL is told from false: the engine answers such a question with true or false alone, unless it is a
 //! condition of its own that rows have to meet.
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{BinaryExpr, Case, InSubquery};
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 
@@ -54,10 +55,11 @@ fn walk(expr: &Expr, used: Use, found: &mut Vec<SqlProblem>) {
                 walk(when, Use::Part, found);
                 walk(then, Use::Other, found);
             }
-            else_expr.iter().for_each(|otherwise| walk(otherwise, Use::Other, found));
+            if let Some(otherwise) = else_expr {
+                walk(otherwise, Use::Other, found);
+            }
         }
         other => {
-            use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
             let _ = other.apply_children(|child| {
                 walk(child, Use::Other, found);
                 Ok(TreeNodeRecursion::Continue)
