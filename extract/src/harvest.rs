@@ -85,7 +85,8 @@ pub enum Ending {
     Whole,
     /// A bound of ours was reached before its end: which.
     Cut(String),
-    /// A later request failed after something was received: what came is in the batch.
+    /// A later request failed after something was received, or was answered with 404 or 410 before the site's own total was
+    /// reached: what came is in the batch.
     Short(FetchError),
     /// 404 or 410 on the first request: what it said.
     Gone(String),
@@ -249,8 +250,7 @@ impl<'a> Basket<'a> {
         let is_plain = matches!(self.source.recipe(), Recipe::Http(_));
         // A total that was passed is no total: the list goes on to its end.
         let all = is_plain && self.total == Some(found);
-        let is_short = self.total.is_some_and(|total| self.in_pass < total);
-        let most_idle = if is_plain || !is_short { IDLE_RESPONSES } else { IDLE_RESPONSES_OF_A_PAGE };
+        let most_idle = if is_plain || !self.has_more() { IDLE_RESPONSES } else { IDLE_RESPONSES_OF_A_PAGE };
         if all || self.idle >= most_idle {
             return FetchFlow::Stop;
         }
@@ -259,6 +259,11 @@ impl<'a> Basket<'a> {
             return FetchFlow::Stop;
         }
         FetchFlow::Continue(self.in_pass)
+    }
+
+    /// Whether the site counts more items than it has shown since its document.
+    fn has_more(&self) -> bool {
+        self.total.is_some_and(|total| self.in_pass < total)
     }
 
     /// The bound of what is held that is reached.
@@ -334,8 +339,8 @@ impl<'a> Basket<'a> {
         };
         Ok(match error {
             FetchError::Cut { why } => Ending::Cut(why),
-            // Sites answer 404 behind the last page.
-            FetchError::Gone { .. } if self.requests > 0 && self.pass == 0 => Ending::Whole,
+            // Sites answer 404 behind the last page. One that counts more items than it has shown has not shown its last page.
+            FetchError::Gone { .. } if self.requests > 0 && self.pass == 0 && !self.has_more() => Ending::Whole,
             // The rest will be forbidden the next time as well: what came of it is what may be had.
             FetchError::RobotsDenied { .. } if self.requests > 0 => {
                 let answers = if self.requests == 1 { "answer" } else { "answers" };

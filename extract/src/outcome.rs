@@ -11,7 +11,8 @@
 //! gone        404, 410                              ─┐ end the key for as long as the source's definition stays the
 //! cut         a bound of ours was reached           ─┘ same; where all keys are gone none has ended (a wrong address)
 //! unlisted    it was open or cut, and the source no longer has it ─ nobody asks, unless the source has it again
-//! short       a later request failed; what came has landed        ─┐
+//! short       a later request failed, or was answered with 404    ─┐
+//!             before the site's total; what came has landed        │
 //! unreadable  the answer is not what the source file describes     │ open: the next run asks again,
 //! failed      asked until the receives were used up                │ and until then the day is partial
 //! blocked     the host refused us before it was asked              │
@@ -38,7 +39,8 @@ pub enum Outcome {
     Empty,
     /// A bound of ours was reached: what came has landed, there is more.
     Cut,
-    /// A later request failed: what came has landed, the rest is missing.
+    /// A later request failed, or was answered with 404 or 410 before the site's own total was reached: what came has landed,
+    /// the rest is missing.
     Short,
     /// A rule of robots.txt forbids it, or the rest of its list: what came before that has landed.
     Refused,

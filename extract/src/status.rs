@@ -6,7 +6,7 @@
 //! | 204, 205 | nothing | has no items here, and none behind it | has no items | forbids nothing |
 //! | 202 | not ready | is asked again, later and later | is opened again | nobody may ask now |
 //! | 206, 226 | a part, which nobody asked for | can't be read | can't be read | nobody may ask now |
-//! | 404, 410 | gone | is gone | is gone | there is none |
+//! | 404, 410 | gone | is gone; a later page: ends there, or is short of its total | likewise | there is none |
 //! | 429 | a request to slow down | waits | waits | waits |
 //! | 503 | not now | waits as long as it says, else as 5xx | likewise | nobody may ask now |
 //! | 401, 403, 408, 425, 5xx | refused, or this hour | is asked again | is opened again | there is none; nobody may ask now |

@@ -310,7 +310,7 @@ async fn whatever_fails_later_what_came_is_there() {
         (limited.clone(), None, short(&limited)),
         (FetchError::NoBrowser { tried: reason() }, None, short(&FetchError::NoBrowser { tried: reason() })),
         (FetchError::Cancelled, None, short(&FetchError::Cancelled)),
-        (gone.clone(), Some(Ending::Gone(said(&gone))), Some(Ending::Whole)),
+        (gone.clone(), Some(Ending::Gone(said(&gone))), short(&gone)),
         (
             denied.clone(),
             Some(Ending::Refused(said(&denied))),

@@ -137,7 +137,7 @@ impl<'a> Visit<'a> {
                 }
                 Err(why) => return Ok(Err(self.without_document(&why, &html))),
             };
-            seen.total = page.total.or(seen.total);
+            seen.total = seen.total.max(page.total);
         }
         if let Err(half) = self.rendered(tab).await? {
             return Ok(Err(half));

@@ -70,3 +70,25 @@ async fn what_an_item_said_last_while_its_list_was_read_is_its_newest_row() {
         assert_eq!((newest, of_item.len()), (said.get(said.len() - 1..), rows), "{said}");
     }
 }
+
+#[tokio::test]
+async fn what_is_gone_later_ends_a_list_only_where_its_total_does_not_say_more() {
+    // What the first page says of the total, and whether a 404 behind it is the end.
+    for (page, is_end) in [
+        (r#"{"list": [{"id": 1}, {"id": 2}]}"#, true),
+        (r#"{"list": [{"id": 1}, {"id": 2}], "total": null}"#, true),
+        (r#"{"list": [{"id": 1}, {"id": 2}], "total": 1}"#, true),
+        (r#"{"list": [{"id": 1}, {"id": 2}], "total": 3}"#, false),
+        // What came twice is no third.
+        (r#"{"list": [{"id": 1}, {"id": 2}, {"id": 1}], "total": 3}"#, false),
+        (r#"{"list": [{"id": 1}, {"id": null}, {"id": null}], "total": 4}"#, false),
+    ] {
+        let gone = FetchError::Gone { url: "https://a.example".to_owned(), reason: "it answered 410".to_owned() };
+        let expected = if is_end { Ending::Whole } else { Ending::Short(gone.clone()) };
+        let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: || Timestamp::UNIX_EPOCH };
+        let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
+        let fetch = Failing(Some(page), gone);
+        let found = harvest(&fetch, &plain(""), &Key::new("a"), &envelope, &identity, &|_| {}).await.unwrap();
+        assert_eq!((found.ending, found.fetched > 1), (expected, true), "{page}");
+    }
+}

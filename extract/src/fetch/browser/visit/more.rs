@@ -191,8 +191,11 @@ impl Visit<'_> {
         let html = match self.read_document(captured, &really) {
             Ok(Ok(Some(html))) => html,
             Ok(Err(half)) => return Ok(Err(half)),
-            // Sites answer 404 behind the last page, or that there is nothing.
-            Ok(Ok(None)) | Err(PageTrouble::Site(FetchError::Gone { .. })) => return Ok(Ok(ControlFlow::Break(()))),
+            Ok(Ok(None)) => return Ok(Ok(ControlFlow::Break(()))),
+            // Sites answer 404 behind the last page. One that counts more items has not shown its last page.
+            Err(PageTrouble::Site(FetchError::Gone { .. })) if !seen.is_short() => {
+                return Ok(Ok(ControlFlow::Break(())));
+            }
             Err(trouble) => return Err(trouble),
         };
         if let Err(half) = self.rendered(tab).await? {
@@ -261,7 +264,8 @@ impl Visit<'_> {
         seen: &mut VisitState,
         on: &mut (dyn FnMut(Response) -> FetchFlow + Send),
     ) -> ControlFlow<()> {
-        seen.total = total.or(seen.total);
+        // As who reads what is handed over has it: the most that was said counts.
+        seen.total = seen.total.max(total);
         self.politeness.report(&self.url, &RequestOutcome::Answered);
         match on(answer) {
             FetchFlow::Stop => ControlFlow::Break(()),
