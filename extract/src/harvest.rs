@@ -6,7 +6,7 @@
 //!
 //! An item comes more than once: the document and an answer hold the first page both, and new reviews push old ones from
 //! page to page. Items are merged by what names them and by what they hold; those that name themselves in no readable way
-//! are spoilt, and are merged by what they hold alone. The same name with other content is not the same item twice: both
+//! are told by their place in the list (`harvest/pages.rs`). The same name with other content is not the same item twice: both
 //! land. What came twice never counts towards the site's total.
 //!
 //! When to stop is decided here, from what came and not from how it was asked for: at the total of a plain list, at
@@ -29,6 +29,10 @@ use crate::items::{self, Page, Unreadable};
 use crate::record::{self, Columns, Record, Row};
 use crate::source::{Recipe, Source};
 use crate::task::Key;
+
+mod pages;
+
+use pages::{ItemMark, ItemName, Pages};
 
 /// So many responses in a row without anything new are the end, whatever the site's total says …
 const IDLE_RESPONSES: u32 = 2;
@@ -139,6 +143,8 @@ struct Basket<'a> {
     rows: Vec<Row>,
     bytes: u64,
     by_name: HashMap<ItemName, Known>,
+    /// Since its document.
+    pages: Pages,
     /// Counts documents: a page that is opened again begins again.
     pass: u32,
     /// Different items since its document.
@@ -163,14 +169,6 @@ struct Known {
     pass: u32,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-enum ItemName {
-    Key(String),
-    /// Without a key: what it says, and how many before it said the same in its answer. Two of one answer are two items, and one
-    /// that two answers hold is the same, where they overlap.
-    Content([u8; 32], u32),
-}
-
 impl<'a> Basket<'a> {
     fn new(source: &'a Source, key: &'a Key, envelope: &'a Envelope, identity: &'a IdentityKey) -> Self {
         Self {
@@ -182,6 +180,7 @@ impl<'a> Basket<'a> {
             rows: Vec::new(),
             bytes: 0,
             by_name: HashMap::new(),
+            pages: Pages::default(),
             pass: 0,
             in_pass: 0,
             duplicates: 0,
@@ -215,30 +214,41 @@ impl<'a> Basket<'a> {
         if is_document {
             self.pass += 1;
             self.in_pass = 0;
+            self.pages = Pages::default();
         }
         // A sick site, or one whose items go while it is read, says fewer later: the most it said counts.
         self.total = self.total.max(page.total);
         let fetched_at = (self.envelope.now)();
         let url: Arc<str> = self.source.secrets().redact(&response.url).into();
         let before = self.in_pass;
-        let (mut newest, mut ordered) = (None, !page.items.is_empty());
-        let mut alike: HashMap<[u8; 32], u32> = HashMap::new();
+        let is_empty = page.items.is_empty();
+        let mut records = Vec::new();
+        let (mut bytes, mut reached) = (0, None);
         for item in page.items {
+            // What of a page can't land in any case is not held either.
+            reached = self.bound_of(records.len() as u64, bytes);
+            if reached.is_some() {
+                break;
+            }
+            let record = record::map(self.source, self.key, self.identity, item);
+            bytes = bytes.saturating_add(record.bytes());
+            records.push(record);
+        }
+        let marks: Vec<ItemMark<'_>> = records.iter().map(mark).collect();
+        let names = self.pages.name(&marks, self.has_more());
+        let (mut newest, mut ordered) = (None, !is_empty);
+        for (name, record) in names.into_iter().zip(records) {
             if let Some(bound) = self.full() {
                 self.cut = Some(bound);
                 return FetchFlow::Stop;
             }
-            let record = record::map(self.source, self.key, self.identity, item);
             ordered &= record.order.is_some();
             newest = newest.max(record.order);
-            let name = if let Some(key) = &record.key {
-                ItemName::Key(key.clone())
-            } else {
-                let before = alike.entry(record.content).or_default();
-                *before += 1;
-                ItemName::Content(record.content, *before)
-            };
             self.in_pass += u64::from(self.put(name, record, &url, fetched_at));
+        }
+        if reached.is_some() {
+            self.cut = reached;
+            return FetchFlow::Stop;
         }
         // A document without items is no sign of the end: its answers come after it.
         self.idle = if self.in_pass == before && !is_document { self.idle + 1 } else { 0 };
@@ -268,12 +278,16 @@ impl<'a> Basket<'a> {
 
     /// The bound of what is held that is reached.
     fn full(&self) -> Option<String> {
+        self.bound_of(self.rows.len() as u64, self.bytes)
+    }
+
+    /// The bound that so much reaches.
+    fn bound_of(&self, rows: u64, bytes: u64) -> Option<String> {
         let limits = self.source.limits();
-        if self.rows.len() as u64 >= limits.records {
+        if rows >= limits.records {
             return Some(format!("it has more than {} records, [limits] records", limits.records));
         }
-        (self.bytes >= limits.bytes)
-            .then(|| format!("it has more than {} bytes of records, [limits] bytes", limits.bytes))
+        (bytes >= limits.bytes).then(|| format!("it has more than {} bytes of records, [limits] bytes", limits.bytes))
     }
 
     /// The bound of what is asked that is reached.
@@ -400,6 +414,11 @@ fn read<'b>(source: &Source, body: &'b Body) -> Result<Page<'b>, Unreadable> {
         }
         (Body::Document(_) | Body::NextDocument(_), Recipe::Http(_)) | (Body::Nothing, _) => Ok(Page::default()),
     }
+}
+
+/// What an item shows of itself.
+fn mark(record: &Record) -> ItemMark<'_> {
+    record.key.as_deref().map_or(ItemMark::Content(&record.content), ItemMark::Key)
 }
 
 /// Whether two forms of one name are one item: they say the same, also in every column. A document's cache holds it in another

@@ -155,21 +155,6 @@ async fn spoilt_items_land_once_with_their_reason() {
 }
 
 #[tokio::test]
-async fn items_without_a_key_are_as_many_as_an_answer_has() {
-    let sold_out = || json!({"id": null, "body": "sold out"});
-    let responses = vec![
-        document(&[]),
-        answer(json!([sold_out(), review("a"), sold_out(), sold_out()])),
-        // The next page overlaps with it.
-        answer(json!([sold_out(), review("b"), sold_out()])),
-    ];
-    let (harvest, _) = run(&source(REVIEWS), &Key::new("1"), responses).await;
-    let harvest = harvest.unwrap();
-    assert_eq!(ids(&harvest), ["-", "a", "-", "-", "b"]);
-    assert_eq!((harvest.fetched, harvest.set_aside, harvest.duplicates), (5, 3, 2));
-}
-
-#[tokio::test]
 async fn a_watermark_stops_at_a_response_that_is_older_as_a_whole() {
     let at = |id: &str, day: &str| json!({"id": id, "representativeVisitDateTime": format!("{day}T00:00:00Z")});
     let responses = || {
@@ -489,4 +474,5 @@ async fn a_page_that_repeats_itself_goes_on_while_its_total_is_not_reached() {
     assert_eq!((harvest.unwrap().ending, left), (Ending::Whole, 100 - 1 - IDLE_RESPONSES_OF_A_PAGE as usize));
 }
 
+mod alike;
 mod landed;

@@ -89,6 +89,7 @@ const FETCH: [&str; 5] = ["_key", "_task", "_url", "_fetched_at", "dt"];
 ///
 /// Of an item, which the column `item` names, the newest row counts: who reads the table takes that one. An item that was
 /// changed and changed back is new again, though a row of that day says the same, since another one says something else after it.
+/// Rows without a name that say the same are as many items as there are: the third is new where the table has two.
 pub(crate) async fn only_new(
     snapshot: &Snapshot,
     dt: Date,
@@ -114,7 +115,7 @@ pub(crate) async fn only_new(
         let columns = compared.iter().map(column).collect::<Result<Vec<_>, _>>()?;
         converter.convert_columns(&columns)
     };
-    let mut there: HashSet<RowHash> = HashSet::new();
+    let mut there: HashMap<RowHash, u64> = HashMap::new();
     let mut newest_there = NewestRows::default();
     let mut count = 0;
     let mut batches = snapshot.scan_where(&columns, dt, &[("_key", key)]).await?;
@@ -128,7 +129,7 @@ pub(crate) async fn only_new(
         for row in (0..batch.num_rows()).filter(|row| days.value(*row) == wanted) {
             count += 1;
             let hash: RowHash = Sha256::digest(rows.row(row)).into();
-            there.insert(hash);
+            *there.entry(hash).or_default() += 1;
             newest_there.take(name(&items, row), fetched.value(row), hash);
         }
     }
@@ -141,11 +142,16 @@ pub(crate) async fn only_new(
     for (row, hash) in rows.iter().enumerate() {
         newest.take(name(&items, row), fetched.value(row), *hash);
     }
+    let mut alike: HashMap<RowHash, u64> = HashMap::new();
     let is_new = |(row, hash): (usize, &RowHash)| {
-        let name = name(&items, row);
+        let Some(name) = name(&items, row) else {
+            let count = alike.entry(*hash).or_default();
+            *count += 1;
+            return Some(there.get(hash).is_none_or(|there| *count > *there));
+        };
         // Of an item that was sent in several forms, the last one says whether something has changed.
         let has_changed = newest.has(name, hash) && !newest_there.has_all_of(name, &newest);
-        Some(!there.contains(hash) || has_changed)
+        Some(!there.contains_key(hash) || has_changed)
     };
     let new: BooleanArray = rows.iter().enumerate().map(is_new).collect();
     Ok((filter_record_batch(batch, &new).map_err(failed)?, count))
@@ -172,13 +178,13 @@ impl NewestRows {
         }
     }
 
-    fn has(&self, name: Option<&str>, hash: &RowHash) -> bool {
-        name.and_then(|name| self.0.get(name)).is_some_and(|(_, hashes)| hashes.contains(hash))
+    fn has(&self, name: &str, hash: &RowHash) -> bool {
+        self.0.get(name).is_some_and(|(_, hashes)| hashes.contains(hash))
     }
 
     /// Whether all that `others` has as the newest of this item is the newest here.
-    fn has_all_of(&self, name: Option<&str>, others: &Self) -> bool {
-        let of = |newest: &Self| name.and_then(|name| newest.0.get(name)).map(|(_, hashes)| hashes.clone());
+    fn has_all_of(&self, name: &str, others: &Self) -> bool {
+        let of = |newest: &Self| newest.0.get(name).map(|(_, hashes)| hashes.clone());
         of(others).unwrap_or_default().is_subset(&of(self).unwrap_or_default())
     }
 }
@@ -211,4 +217,61 @@ fn times(batch: &RecordBatch) -> Result<TimestampMicrosecondArray, Error> {
 pub(super) fn text(batch: &RecordBatch, column: usize) -> Result<ArrayRef, Error> {
     let column = batch.column(column);
     cast(column, &DataType::Utf8).map_err(|source| Error::Outcomes { source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Date32Array, StringArray};
+    use catalog::{CommitInfo, Committed, Lake, Txn, TxnRule};
+
+    use super::*;
+
+    /// Rows of the key `a`, each an item's name, if it has one, and what it says.
+    fn batch(source: &crate::Source, dt: Date, rows: &[(Option<&str>, &str)]) -> RecordBatch {
+        let column = |field: &FieldRef| -> ArrayRef {
+            match field.name().as_str() {
+                "id" => Arc::new(rows.iter().map(|(name, _)| *name).collect::<StringArray>()),
+                "_payload" => Arc::new(rows.iter().map(|(_, says)| Some(*says)).collect::<StringArray>()),
+                "_key" => Arc::new(StringArray::from(vec!["a"; rows.len()])),
+                "_fetched_at" => Arc::new(TimestampMicrosecondArray::from(vec![7; rows.len()]).with_timezone("UTC")),
+                "dt" => Arc::new(Date32Array::from(vec![catalog::days_since_epoch(dt); rows.len()])),
+                _ => new_null_array(field.data_type(), rows.len()),
+            }
+        };
+        let schema = source.schema();
+        let columns = schema.fields().iter().map(column).collect();
+        RecordBatch::try_new(schema, columns).unwrap()
+    }
+
+    #[tokio::test]
+    async fn rows_without_a_name_are_as_many_as_came() {
+        let source = crate::source::tests::any();
+        let dt = Date::constant(2026, 10, 1);
+        let info = CommitInfo { run: "r1".parse().unwrap(), now: Timestamp::UNIX_EPOCH, lineage: Vec::new() };
+        type Rows = &'static [(Option<&'static str>, &'static str)];
+        // What the table has, what comes, and how many of it are new.
+        let cases: [(Rows, Rows, usize); 6] = [
+            (&[], &[(None, "x"), (None, "x")], 2),
+            (&[(None, "x"), (None, "x")], &[(None, "x"), (None, "x")], 0),
+            (&[(None, "x"), (None, "x")], &[(None, "x"), (None, "y"), (None, "x"), (None, "x")], 2),
+            (&[(None, "x"), (None, "x")], &[(None, "x")], 0),
+            // A name says which one it is.
+            (&[(Some("1"), "x"), (None, "x")], &[(Some("1"), "x"), (Some("1"), "x"), (None, "x")], 0),
+            (&[(Some("1"), "x")], &[(Some("2"), "x"), (None, "x"), (None, "x")], 3),
+        ];
+        for (n, (there, comes, expected)) in cases.into_iter().enumerate() {
+            let lake = Lake::open(&format!("memory://only-new-{n}"), "test").await.unwrap();
+            let table = lake.create(&source.table_spec()).await.unwrap();
+            if !there.is_empty() {
+                let txn = Txn { app_id: "t".to_owned(), version: 1, rule: TxnRule::After(None) };
+                let done = table.append(vec![batch(&source, dt, there)], txn, &info).await.unwrap();
+                assert!(matches!(done, Committed::Done(_)));
+            }
+            let snapshot = table.snapshot().await.unwrap();
+            let (new, count) = only_new(&snapshot, dt, "a", "id", &batch(&source, dt, comes)).await.unwrap();
+            assert_eq!((new.num_rows(), count), (expected, there.len() as u64), "{there:?} {comes:?}");
+        }
+    }
 }

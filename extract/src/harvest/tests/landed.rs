@@ -85,7 +85,8 @@ async fn what_is_gone_later_ends_a_list_only_where_its_total_does_not_say_more()
     ] {
         let gone = FetchError::Gone { url: "https://a.example".to_owned(), reason: "it answered 410".to_owned() };
         let expected = if is_end { Ending::Whole } else { Ending::Short(gone.clone()) };
-        let envelope = Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: || Timestamp::UNIX_EPOCH };
+        let envelope =
+            Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: || Timestamp::UNIX_EPOCH };
         let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
         let fetch = Failing(Some(page), gone);
         let found = harvest(&fetch, &plain(""), &Key::new("a"), &envelope, &identity, &|_| {}).await.unwrap();
