@@ -88,12 +88,38 @@ fn sources(folder: &Path, config: &Config, problems: &mut Vec<Diagnostic>) -> an
                     message: format!("expected a source's name to be its own, found a second `{}`", source.name()),
                     hint: Some("give one of the two another name".to_owned()),
                 }),
-                None => sources.push(with_secrets(source, folder)),
+                None => {
+                    let source = with_secrets(source, folder);
+                    problems.extend(short_secrets(&path, &text, &source));
+                    sources.push(source);
+                }
             },
             Err(more) => problems.extend(more),
         }
     }
     Ok(sources)
+}
+
+/// Secrets that can't be kept: what is so short stands in other texts by accident, and is not looked for in what a site sends.
+fn short_secrets(file: &str, text: &str, source: &Source) -> Vec<Diagnostic> {
+    let line = |name: &str| {
+        let is_it =
+            |line: &str| line.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='));
+        text.lines().position(is_it).map_or(1, |line| line + 1)
+    };
+    let told = |(name, at): (&str, &str)| {
+        Diagnostic {
+        file: file.to_owned(),
+        line: line(name),
+        column: 1,
+        message: format!("expected the secret `{name}` at {at} to have 4 signs or more, found fewer"),
+        hint: Some(
+            "so short a value can't be told from others where the site repeats it: take a longer one, or write it into the source file if it is no secret"
+                .to_owned(),
+        ),
+    }
+    };
+    source.secrets().too_short().map(told).collect()
 }
 
 /// Reads the values of a source's secrets. One that is not there is missed by whoever needs it: a project can be checked

@@ -10,8 +10,10 @@
 use std::fmt;
 
 mod cut;
+mod number;
 
 pub(crate) use cut::{Cut, cut, is_null, span};
+pub(crate) use number::whole_digits;
 
 /// How deep values may lie in each other. What is deeper is no record.
 const MOST_LEVELS: usize = 128;

@@ -63,6 +63,7 @@ pub mod harvest;
 pub mod identity;
 pub mod items;
 pub mod json;
+mod needle;
 pub mod politeness;
 pub mod record;
 pub mod source;

@@ -170,13 +170,12 @@ fn hide_secrets(value: &mut Json, secrets: &Secrets) -> bool {
     };
     match value {
         Json::Text(text) => hide(text),
-        // A number is one as a whole: a part of it is another number.
-        Json::Number(number) => match secrets.found_in(number) {
-            Some(hidden) if hidden.starts_with('{') && hidden.ends_with('}') => {
+        Json::Number(number) => match secrets.of_number(number) {
+            Some(hidden) => {
                 *value = Json::Text(Text::new(hidden));
                 true
             }
-            _ => false,
+            None => false,
         },
         Json::List(elements) => elements.iter_mut().fold(false, |found, it| hide_secrets(it, secrets) | found),
         Json::Object(members) => {

@@ -4,22 +4,21 @@
 //! told is the reference. So a value that comes back — an address that a page builds, a message that quotes it — is put
 //! back behind its reference before it goes anywhere.
 
-mod needle;
-
 use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
-use needle::{Needle, replaced};
+use crate::json::whole_digits;
+use crate::needle::{Needle, Needles};
 
 /// Where values are to be found, and the values once they are known.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets {
     declared: BTreeMap<String, Secret>,
-    /// What to look for, the longest first: one secret may be a part of another.
-    needles: Vec<Needle>,
+    /// What to look for.
+    needles: Needles,
 }
 
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -28,7 +27,7 @@ struct Secret {
     value: Option<String>,
 }
 
-/// A value that stands in too many texts by accident is not looked for.
+/// A shorter value stands in too many texts by accident: it can't be looked for, and is no secret.
 const SHORTEST: usize = 4;
 
 /// Nor is a part of one, which may be a word or a number like others.
@@ -53,10 +52,9 @@ impl Secrets {
         let of = |(name, secret): (&String, &Secret)| {
             let reference = format!("{{secret:{name}}}");
             let values = secret.value.as_deref().map(values).unwrap_or_default();
-            values.into_iter().map(move |value| Needle { value, reference: reference.clone() })
+            values.into_iter().map(move |value| Needle::exact(&value, &reference))
         };
-        self.needles = self.declared.iter().flat_map(of).collect();
-        self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.value.len()));
+        self.needles = Needles::new(self.declared.iter().flat_map(of).collect());
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -73,6 +71,13 @@ impl Secrets {
         Some((name.as_str(), secret.reference.as_str()))
     }
 
+    /// Those whose value is too short to be looked for in what a site sends, and where each is: they can't be kept secret.
+    pub fn too_short(&self) -> impl Iterator<Item = (&str, &str)> {
+        let is_short = |value: &String| value.chars().count() < SHORTEST;
+        let short = self.declared.iter().filter(move |(_, secret)| secret.value.as_ref().is_some_and(is_short));
+        short.map(|(name, secret)| (name.as_str(), secret.reference.as_str()))
+    }
+
     /// Whether no value is known that could be in a text.
     pub(crate) fn is_empty(&self) -> bool {
         self.needles.is_empty()
@@ -85,19 +90,27 @@ impl Secrets {
 
     /// The same; nothing for a text that holds no value.
     pub(crate) fn found_in(&self, text: &str) -> Option<String> {
-        let bytes = replaced(text.as_bytes(), &self.needles)?;
-        // A value begins and ends where a character does.
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        self.needles.replaced(text)
+    }
+
+    /// The reference of the value that a JSON number is, however it is written: as a whole, since a part of it is another number.
+    pub(crate) fn of_number(&self, number: &str) -> Option<String> {
+        let whole = whole_digits(number).filter(|digits| digits != number);
+        let is_reference = |text: &String| text.starts_with('{') && text.ends_with('}');
+        [Some(number.to_owned()), whole]
+            .into_iter()
+            .flatten()
+            .find_map(|form| self.found_in(&form).filter(is_reference))
     }
 
     /// The same for what may be no text.
     pub(crate) fn redact_bytes(&self, bytes: &[u8]) -> Vec<u8> {
-        replaced(bytes, &self.needles).unwrap_or_else(|| bytes.to_vec())
+        self.needles.replaced_bytes(bytes).unwrap_or_else(|| bytes.to_vec())
     }
 }
 
 /// The values that may come back for one: as it is, in Base64 as the header of a user and a password has it, in hexadecimal
-/// digits, and as what it was before it was encoded.
+/// digits, in both of them, and as what it was before it was encoded.
 fn values(value: &str) -> Vec<String> {
     let mut values = vec![value.to_owned()];
     let plain = STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -108,9 +121,12 @@ fn values(value: &str) -> Vec<String> {
             values.extend(Some(password.to_owned()).filter(|password| password.len() >= SHORTEST_PART));
         }
     }
-    let encoded: Vec<String> = values.iter().flat_map(|value| encoded(value.as_bytes())).collect();
-    values.extend(encoded);
-    values.retain(|form| form.len() >= SHORTEST);
+    let once: Vec<String> = values.iter().flat_map(|value| encoded(value.as_bytes())).collect();
+    // What is encoded once more is so as a whole, with what fills it up.
+    let twice = values.iter().flat_map(|value| whole(value.as_bytes()));
+    let twice: Vec<String> = twice.flat_map(|form| encoded(form.as_bytes())).collect();
+    values.extend(once.into_iter().chain(twice));
+    values.retain(|form| form.chars().count() >= SHORTEST);
     values.sort_unstable();
     values.dedup();
     values
@@ -119,7 +135,9 @@ fn values(value: &str) -> Vec<String> {
 /// Bytes in hexadecimal digits and in Base64. Behind a name, they begin at any of the three that four letters are made of; the
 /// letters that other bytes have a part in are left out.
 fn encoded(bytes: &[u8]) -> Vec<String> {
-    let mut encoded = vec![hex::encode(bytes), hex::encode_upper(bytes)];
+    let digits = |between: &str| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(between);
+    let mut encoded = vec![digits(""), digits(":")];
+    encoded.extend([encoded[0].to_ascii_uppercase(), encoded[1].to_ascii_uppercase()]);
     for before in 0..3 {
         let bytes = [&[0, 0][..before], bytes].concat();
         let (first, last) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
@@ -129,6 +147,21 @@ fn encoded(bytes: &[u8]) -> Vec<String> {
     }
     encoded.retain(|form| form.len() >= SHORTEST_PART);
     encoded
+}
+
+/// The same where nothing stands before it, whole.
+fn whole(bytes: &[u8]) -> Vec<String> {
+    let mut forms = vec![
+        hex::encode(bytes),
+        hex::encode_upper(bytes),
+        STANDARD.encode(bytes),
+        STANDARD_NO_PAD.encode(bytes),
+        URL_SAFE.encode(bytes),
+        URL_SAFE_NO_PAD.encode(bytes),
+    ];
+    forms.sort_unstable();
+    forms.dedup();
+    forms
 }
 
 impl fmt::Debug for Secrets {
@@ -201,6 +234,14 @@ mod tests {
             ("&#48708;&#xBC00;번호", "{secret:K}"),
             ("5333432b2f3d2022782726", "{secret:T}"),
             ("dXNlcjpoNG5ncnk", "{secret:B}k"),
+            // Once more, in digits with something between them, in octal ones, with a line broken in it.
+            (r#"S3C+/= \\\"x'&amp;amp;"#, "{secret:T}"),
+            ("53:33:43:2b:2f:3d:20:22:78:27:26", "{secret:T}"),
+            ("53:33:43:2B:2F:3D:20:22:78:27:26", "{secret:T}"),
+            (r"\123\063\103+/=\040\042x\047\046", "{secret:T}"),
+            ("S3C+/=\n \"x\r\n'&", "{secret:T}"),
+            ("UzNDKy89ICJ4JyY=", "{secret:T}Y="),
+            ("VXpOREt5ODlJQ0o0SnlZPQ==", "{secret:T}Q=="),
             ("%S3C%", "%S3C%"),
             ("%2", "%2"),
             ("&#x;&;\\u12\\", "&#x;&;\\u12\\"),
@@ -211,5 +252,53 @@ mod tests {
             let garbled = |text: &str| [text.as_bytes(), b"\xff"].concat();
             assert_eq!(secrets.redact_bytes(&garbled(text)), garbled(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_value_that_is_encoded_twice_is_found_behind_any_name() {
+        let mut secrets = Secrets::default();
+        secrets.declare("T", "env:X");
+        secrets.set("T", "h4ngry-hipp0");
+        for inner in whole(b"h4ngry-hipp0") {
+            for name in ["", "a", "ab", "abc"] {
+                for outer in whole(format!("{name}{inner}").as_bytes()) {
+                    let shown = secrets.redact(&outer);
+                    assert!(shown.contains("{secret:T}") && shown.len() <= "{secret:T}".len() + 12, "{outer}: {shown}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_is_a_secret_however_it_is_written() {
+        let mut secrets = Secrets::default();
+        secrets.declare("N", "env:X");
+        secrets.set("N", "7788990011223");
+        for (number, is_secret) in [
+            ("7788990011223", true),
+            ("7788990011223.0", true),
+            ("-7788990011223.00", true),
+            ("7.788990011223e12", true),
+            ("778899001122.3E+1", true),
+            ("77889900112230e-1", true),
+            ("7788990011223.5", false),
+            ("77889900112230", false),
+            ("7788990011224", false),
+            ("7788990011223e400000000000000000000", false),
+        ] {
+            let expected = is_secret.then(|| "{secret:N}".to_owned());
+            assert_eq!(secrets.of_number(number), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_short_to_be_found_is_told() {
+        let mut secrets = Secrets::default();
+        for (name, value) in [("A", "abc"), ("B", "abcd"), ("C", " 12 "), ("D", "비밀번호"), ("E", "")] {
+            secrets.declare(name, "env:X");
+            secrets.set(name, value);
+        }
+        secrets.declare("F", "env:Y");
+        assert_eq!(secrets.too_short().map(|(name, _)| name).collect::<String>(), "ACE");
     }
 }
