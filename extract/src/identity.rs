@@ -2,15 +2,16 @@
 //!
 //! An id becomes an HMAC-SHA256 whose key lives outside the lake: rows of one person can be counted, nobody can be found.
 //! Names, pictures and profile addresses are removed, and phone numbers, e-mail addresses and resident numbers inside texts
-//! are masked — in the payload as in the columns, because the columns are mapped from the scrubbed item. What was removed is
-//! also looked for in the item's other texts: who answers a review calls its writer by name.
+//! are masked — in the payload as in the columns, because the columns are mapped from the scrubbed item. What was removed, and
+//! an id beside its hash, is also looked for in the item's other texts and numbers, in whatever writing it stands there
+//! (`needle.rs`): who answers a review calls its writer by name, and a link to a profile has the id in it.
 //!
 //! Of a source that has such rules only known members of an item are kept, so that what the site adds tomorrow, and which
 //! may name somebody, is not kept by accident.
 //!
 //! The rules hold for whatever may say a name: for texts, for numbers as wholes, for the names of members, and for the id that names
-//! the item, which becomes its keyed hash where a person's name is in it, since a mask would make one of two. What is no object at
-//! all is not kept of such a source: its rules speak of members.
+//! the item, which becomes its keyed hash where a person's name or id is in it, since a mask would make one of two. What is no object
+//! at all is not kept of such a source: its rules speak of members.
 //!
 //! Order matters: hash, then remove, then mask. A removed id can't be hashed any more, and a hash must not be masked.
 
@@ -19,14 +20,15 @@ use std::collections::HashSet;
 use catalog::{CommitInfo, Committed, Lake, Table, Txn, TxnRule};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use unicode_normalization::UnicodeNormalization as _;
 
 use crate::error::Error;
-use crate::json::{Json, Text};
-use crate::source::{Field, FieldType, Found, From, Mask, Pointer, Source};
+use crate::json::{Json, Text, whole_digits};
+use crate::source::{Field, FieldType, Found, Pointer, Source};
 
+mod hidden;
 mod masks;
 
+use hidden::{Hidden, Persons};
 pub(crate) use masks::{mask, mask_bytes};
 
 /// The key of the identity hash. It has no printable form, and only `cli` reads it from where it is kept.
@@ -152,9 +154,12 @@ fn is_known(key: &[u8]) -> bool {
 }
 
 /// A shorter id is looked for nowhere: too many texts have it by accident.
-const SHORTEST_ID: usize = 6;
+const SHORTEST_ID: usize = 4;
 
-/// Texts of one item that are looked for in its others.
+/// A shorter number is not looked for where the source counts: too many counts are the same by accident.
+const SHORTEST_OF_COUNTS: usize = 6;
+
+/// Texts of one item that are looked for in its others, and as many ids.
 const MOST_NAMES: usize = 64;
 
 /// Takes out of an item what must not reach the lake. Whether there was anything.
@@ -168,36 +173,31 @@ pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool
     let rules = source.scrub();
     let mut is_changed = false;
     let mut names = Vec::new();
-    let mut say_name = |name: &Json| match name {
-        Json::Number(number) => names.push(number.to_string()),
-        other => texts(other, &mut names),
-    };
     for pointer in &rules.names {
         match pointer.find(item) {
-            Found::One(name) => say_name(name),
-            Found::Many(found) => found.into_iter().for_each(&mut say_name),
+            Found::One(name) => said(name, &mut names),
+            Found::Many(found) => found.into_iter().for_each(|name| said(name, &mut names)),
             Found::Absent | Found::Wrong { .. } => {}
         }
     }
     names.retain(|name| names_somebody(name));
     // Beside its hash an id in clear would undo it, for all that its owner wrote.
     let mut ids = Vec::new();
-    let mut exempt: Vec<&Pointer> = rules.unmasked.iter().collect();
-    for field in source.fields() {
-        let From::Item(pointer) = &field.from else { continue };
-        if field.kind == FieldType::Hash {
+    let hashed: Vec<&Pointer> = pointers_of(source, |field| field.kind == FieldType::Hash).collect();
+    for pointer in &hashed {
+        pointer.each_mut(item, &mut |id| {
+            said(id, &mut ids);
+            is_changed |= hash_in_place(id, &scope, key);
+        });
+    }
+    ids.retain(|id| id.chars().count() >= SHORTEST_ID);
+    let mut exempt: Vec<&Pointer> = rules.unmasked.iter().chain(hashed.iter().copied()).collect();
+    // The name of an item is no text; it must come out as it went in, unless it says who wrote it.
+    let persons = Persons::new(names.iter().cloned(), ids.iter().cloned());
+    for pointer in pointers_of(source, |field| field.column == source.items().key) {
+        if !hashed.contains(&pointer) {
             pointer.each_mut(item, &mut |id| {
-                if let Json::Text(text) = &*id {
-                    ids.push(text.as_str().trim().to_owned());
-                }
-                is_changed |= hash_in_place(id, &scope, key);
-            });
-            exempt.push(pointer);
-        } else if field.column == source.items().key {
-            // The name of an item is no text; it must come out as it went in, unless it says who wrote it.
-            pointer.each_mut(item, &mut |id| {
-                let names_person = matches!(&*id, Json::Text(text) if without_names(text.as_str(), &names).is_some());
-                is_changed |= names_person && hash_in_place(id, &scope, key);
+                is_changed |= persons.are_in(id) && hash_in_place(id, &scope, key);
             });
             exempt.push(pointer);
         }
@@ -229,20 +229,18 @@ pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool
         }
     }
     is_changed |= remove_unknown(item, source);
-    names.extend(ids.into_iter().filter(|id| id.chars().count() >= SHORTEST_ID));
     names.retain(|name| names_somebody(name));
-    names.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
-    names.dedup();
-    // Every text is searched for each of them: a site that sends thousands must not keep us busy with them.
-    names.truncate(MOST_NAMES);
-    let mut names: Vec<String> = names.iter().flat_map(|name| spellings(name)).collect();
-    names.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
-    names.dedup();
-    let counts = |field: &&Field| matches!(field.kind, FieldType::Int64 | FieldType::Float64 | FieldType::Timestamp);
-    let counts = source.fields().iter().filter(counts).filter_map(Field::pointer).collect::<Vec<_>>();
+    let persons = Persons::new(names, ids);
+    let counts = |field: &Field| matches!(field.kind, FieldType::Int64 | FieldType::Float64 | FieldType::Timestamp);
+    let counts = pointers_of(source, counts).collect::<Vec<_>>();
     let known = spoken_of(source);
-    let hidden = Hidden { exempt: &exempt, counts: &counts, known: &known, names: &names, masks: &rules.masks };
+    let hidden = Hidden { exempt: &exempt, counts: &counts, known: &known, persons: &persons, masks: &rules.masks };
     hidden.mask_all(item, &mut Vec::new()) || is_changed
+}
+
+/// Where the values of some fields lie in an item.
+fn pointers_of(source: &Source, which: impl Fn(&Field) -> bool) -> impl Iterator<Item = &Pointer> {
+    source.fields().iter().filter(move |field| which(field)).filter_map(Field::pointer)
 }
 
 /// Removes what no rule and no field of the source speaks of.
@@ -297,12 +295,12 @@ fn texts(value: &Json, out: &mut Vec<String>) {
     }
 }
 
-/// A name as it is, put together and taken apart as Unicode has it, and in other capitals: how its readers write it.
-fn spellings(name: &str) -> impl Iterator<Item = String> {
-    let composed: String = name.nfc().collect();
-    let all = [name.to_lowercase(), name.to_uppercase(), composed.to_lowercase(), composed.to_uppercase(), composed];
-    let apart: Vec<String> = all.iter().map(|name| name.nfd().collect()).collect();
-    all.into_iter().chain(apart).chain([name.to_owned()])
+/// The same where a number may stand for a text.
+fn said(value: &Json, out: &mut Vec<String>) {
+    match value {
+        Json::Number(number) => out.push(whole_digits(number).unwrap_or_else(|| number.to_string())),
+        other => texts(other, out),
+    }
 }
 
 /// Whether a removed text can be found in others without hiding what says nothing: a single letter, a count.
@@ -320,127 +318,6 @@ fn hash_in_place(id: &mut Json, scope: &str, key: &IdentityKey) -> bool {
     };
     *id = Json::Text(Text::new(key.hash(scope, &text)));
     true
-}
-
-/// What is taken out of every text of an item.
-struct Hidden<'a> {
-    exempt: &'a [&'a Pointer],
-    /// Where the source has numbers: they are no names.
-    counts: &'a [&'a Pointer],
-    /// Names of members that are none of persons.
-    known: &'a HashSet<&'a str>,
-    names: &'a [String],
-    masks: &'a [Mask],
-}
-
-impl Hidden<'_> {
-    fn mask_all(&self, value: &mut Json, path: &mut Vec<String>) -> bool {
-        let mut is_changed = false;
-        match value {
-            Json::Text(text) => {
-                if let Some(masked) = self.masked(text.as_str())
-                    && !is_below(self.exempt, path)
-                {
-                    text.replace(masked);
-                    is_changed = true;
-                }
-            }
-            Json::List(elements) => {
-                for (index, element) in elements.iter_mut().enumerate() {
-                    path.push(index.to_string());
-                    is_changed |= self.mask_all(element, path);
-                    path.pop();
-                }
-            }
-            Json::Object(members) => {
-                let is_exempt = is_below(self.exempt, path);
-                for (name, member) in members.iter_mut() {
-                    path.push(name.as_str().to_owned());
-                    is_changed |= self.mask_all(member, path);
-                    path.pop();
-                    if let Some(masked) = self.masked_name(name.as_str()).filter(|_| !is_exempt) {
-                        name.replace(masked);
-                        is_changed = true;
-                    }
-                }
-            }
-            Json::Number(number) => {
-                if let Some(mask) = self.masked_number(number)
-                    && !is_below(self.exempt, path)
-                    && !is_below(self.counts, path)
-                {
-                    *value = Json::Text(Text::new(mask));
-                    is_changed = true;
-                }
-            }
-            Json::Null | Json::Bool(_) => {}
-        }
-        is_changed
-    }
-
-    /// The name of a member, likewise. Most are words that nothing is to be looked for in.
-    fn masked_name(&self, name: &str) -> Option<String> {
-        let is_word = name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-        if (is_word && self.names.is_empty() && self.masks.is_empty()) || self.known.contains(name) {
-            return None;
-        }
-        self.masked(name)
-    }
-
-    /// What stands for a number that is a name, or what the source has a mask for, as a whole: a part of it is another number.
-    fn masked_number(&self, number: &str) -> Option<String> {
-        if self.names.iter().any(|name| name == number) {
-            return Some("[name]".to_owned());
-        }
-        let is_whole = |mask: &&Mask| mask.pattern.find(number).is_some_and(|found| found.len() == number.len());
-        self.masks.iter().find(is_whole).map(|mask| mask.label.clone())
-    }
-
-    /// The text with nothing in it that is to be hidden, or nothing when there is none.
-    fn masked(&self, text: &str) -> Option<String> {
-        let mut out = without_names(text, self.names);
-        for Mask { label, pattern } in self.masks {
-            let current = out.as_deref().unwrap_or(text);
-            if pattern.is_match(current) {
-                out = Some(pattern.replace_all(current, regex::NoExpand(label)).into_owned());
-            }
-        }
-        mask(out.as_deref().unwrap_or(text)).or(out)
-    }
-}
-
-/// Whether a place is one of these, or lies below one.
-fn is_below(places: &[&Pointer], path: &[String]) -> bool {
-    places.iter().any(|pointer| pointer.covers(path))
-}
-
-/// The text without the names, or nothing when it holds none. A name in Latin letters counts only as a word of its own:
-/// `kim` is not in `kimchi`.
-fn without_names(text: &str, names: &[String]) -> Option<String> {
-    let mut out: Option<String> = None;
-    for name in names {
-        let current = out.as_deref().unwrap_or(text);
-        let (mut next, mut copied) = (String::new(), 0);
-        for (at, _) in current.match_indices(name.as_str()) {
-            let touches = |inner: Option<char>, outer: Option<char>| {
-                inner.is_some_and(|c| c.is_ascii_alphanumeric()) && outer.is_some_and(|c| c.is_ascii_alphanumeric())
-            };
-            let end = at + name.len();
-            let before = touches(name.chars().next(), current[..at].chars().next_back());
-            let after = touches(name.chars().next_back(), current[end..].chars().next());
-            if before || after {
-                continue;
-            }
-            next.push_str(&current[copied..at]);
-            next.push_str("[name]");
-            copied = end;
-        }
-        if copied > 0 {
-            next.push_str(&current[copied..]);
-            out = Some(next);
-        }
-    }
-    out
 }
 
 #[cfg(test)]

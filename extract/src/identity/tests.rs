@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use unicode_normalization::UnicodeNormalization as _;
+
 use super::*;
 use crate::source::EMBEDDED;
 
@@ -333,4 +335,115 @@ fn a_person_is_hidden_however_the_name_is_spelt_and_by_the_id_that_was_hashed() 
         assert_eq!(body(&format!("by {spelt}!")), "by [name]!", "{spelt}");
     }
     assert_eq!(body("user-7788990 and xuser-778899"), "user-7788990 and xuser-778899");
+}
+
+/// A source whose items have a writer with an id that is hashed.
+fn rows(id: &str) -> Source {
+    let file = format!(
+        "name = \"rows\"\nfetch = \"http\"\nevery = \"1d\"\nkeys.list = [\"a\"]\n\
+        [http]\nurl = \"https://a.example/\"\n[items]\npath = \"/list\"\nkey = \"id\"\n[fields]\n\
+        id = {{ path = \"/id\", type = \"{id}\" }}\nwriter = {{ path = \"/user/id\", type = \"hash\" }}\n\
+        num = {{ path = \"/num\", type = \"int64\" }}\nat = {{ path = \"/at\", type = \"timestamp\" }}\n\
+        [identity]\nallow = [\"more\"]\nnames = [\"/user/nick\"]\ndrop = [\"/user/nick\"]\n"
+    );
+    Source::parse("rows.toml", &file).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+#[test]
+fn an_id_that_is_hashed_is_hidden_wherever_it_may_stand() {
+    let source = rows("id");
+    // The writer's id, what stands beside it, and what becomes of that.
+    let cases = [
+        (json!(778_899_123), json!({"more": "id 778899123 here"}), json!({"more": "id [name] here"})),
+        (json!(778_899_123), json!({"more": "id778899123, 7788991234"}), json!({"more": "id[name], 7788991234"})),
+        (json!(778_899_123), json!({"more": [778_899_123, 778_899_124]}), json!({"more": ["[name]", 778_899_124]})),
+        (json!("778899123"), json!({"more": {"n": 778_899_123.0}}), json!({"more": {"n": "[name]"}})),
+        (json!(778_899_123.0), json!({"more": {"778899123": "778899123"}}), json!({"more": {"[name]": "[name]"}})),
+        (json!(778_899_123), json!({"num": 778_899_123}), json!({"num": "[name]"})),
+        (json!(778_899_123), json!({"num": "778899123"}), json!({"num": "[name]"})),
+        (
+            json!("user-77"),
+            json!({"more": "https://a/u/user%2D77?x, USER-77"}),
+            json!({"more": "https://a/u/[name]?x, [name]"}),
+        ),
+        (json!({"v": ["user-77"]}), json!({"more": "user-77"}), json!({"more": "[name]"})),
+        // A short number is a count, or a year, as often as somebody's id: only where nobody counts it is looked for.
+        (
+            json!(2026),
+            json!({"num": 2026, "at": "2026-10-01T00:00:00Z"}),
+            json!({"num": 2026, "at": "2026-10-01T00:00:00Z"}),
+        ),
+        (json!(2026), json!({"num": "2026", "more": "2026, 20261"}), json!({"num": "2026", "more": "[name], 20261"})),
+        (json!(202), json!({"num": 202, "more": [202, "202"]}), json!({"num": 202, "more": [202, "202"]})),
+        (json!("abc"), json!({"more": "abc"}), json!({"more": "abc"})),
+    ];
+    let hash = |id: &Value| {
+        key().hash("rows", id.as_str().map_or_else(|| Json::from(id.clone()).to_string(), str::to_owned).as_str())
+    };
+    for (id, beside, expected) in cases {
+        let with = |id: Value, beside: &Value| {
+            let mut item = json!({"id": "r1", "user": {"id": id}});
+            item.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+            item
+        };
+        let expected = Json::from(with(json!(hash(&id)), &expected));
+        assert_eq!(scrubbed(&with(id.clone(), &beside), &source), expected, "{id} {beside}");
+    }
+}
+
+#[test]
+fn an_items_own_id_says_nobody_s() {
+    let hash = |id: &str| json!(key().hash("rows", id));
+    // The writer's id and name, the item's, and whether that is hashed.
+    for (user, nick, id, is_hashed) in [
+        (json!("user-778899"), "kim", json!("user-778899:77"), true),
+        (json!("user-778899"), "kim", json!("USER-778899"), true),
+        (json!("user-778899"), "kim", json!("x/user%2D778899/1"), true),
+        (json!("user-778899"), "kim", json!("user-7788990:77"), false),
+        (json!(778_899), "kim", json!("778899-1"), true),
+        (json!(778_899), "kim", json!("r778899"), true),
+        (json!(778_899), "kim", json!(778_899), true),
+        (json!("778899"), "kim", json!(778_899), true),
+        (json!(778_899), "kim", json!("7788990-1"), false),
+        (json!(778_899), "kim", json!(7_788_990), false),
+        (json!(12), "kim", json!("12-1"), false),
+        (json!("u1"), "@kim", json!("review-kim-3"), true),
+        (json!("u1"), "kim", json!("kimchi-3"), false),
+    ] {
+        let item = json!({"id": id, "user": {"id": user, "nick": nick}});
+        let text = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+        let found = scrubbed(&item, &rows("id"));
+        let expected = if is_hashed { hash(&text) } else { id.clone() };
+        assert_eq!(found.get("id"), Some(&Json::from(expected)), "{item}");
+        assert!(!is_hashed || !found.to_string().contains("778899"), "{found}");
+    }
+    // An id that is both is hashed once.
+    let both = Source::parse(
+        "t.toml",
+        "name = \"rows\"\nfetch = \"http\"\nevery = \"1d\"\nkeys.list = [\"a\"]\n\
+        [http]\nurl = \"https://a.example/\"\n[items]\npath = \"/list\"\nkey = \"id\"\n[fields]\n\
+        id = { path = \"/id\", type = \"id\" }\nwriter = { path = \"/id\", type = \"hash\" }\n",
+    )
+    .unwrap();
+    assert_eq!(scrubbed(&json!({"id": "user-778899"}), &both), json!({"id": hash("user-778899")}).into());
+}
+
+#[test]
+fn a_declared_name_is_found_in_every_writing() {
+    let source = rows("id");
+    for (nick, text, expected) in [
+        ("김민수", "http://h/u/%EA%B9%80%EB%AF%BC%EC%88%98", "http://h/u/[name]"),
+        ("김민수", "&#44608;&#xBBFC;&#49688;", "[name]"),
+        ("김민수", r#"{"nick":"\uae40\ubbfc\uc218"}"#, r#"{"nick":"[name]"}"#),
+        ("김민수", "김\u{200b}민수 님", "[name] 님"),
+        ("Kim Min Su", "Kim  Min\u{a0}Su", "[name]"),
+        ("Tom & Jerry", "Tom &amp; Jerry", "[name]"),
+        ("Tom &amp; Jerry", "Tom & Jerry, Tom &amp; Jerry", "[name], [name]"),
+        ("@minsu", "thanks minsu, @minsu", "thanks [name], [name]"),
+        ("minsu", "@MinSu", "@[name]"),
+        ("20250101", "on 20250101", "on [name]"),
+    ] {
+        let item = json!({"id": "r1", "user": {"id": "u1", "nick": nick}, "more": text});
+        assert_eq!(scrubbed(&item, &source).get("more").and_then(Json::as_str), Some(expected), "{nick} in {text}");
+    }
 }
