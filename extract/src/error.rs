@@ -75,6 +75,14 @@ pub enum Error {
     #[error("the identity key is another one than that of the rows in `{table}`")]
     OtherIdentity { table: TableName },
 
+    /// A column would hold ids beside hashes.
+    #[error(
+        "expected `{column}` to hold {} as in the rows of `{table}`, found the type {}",
+        if *.is_hash { "ids in clear" } else { "hashed ids" },
+        if *.is_hash { "`hash`" } else { "of ids as they come" }
+    )]
+    OtherHashing { table: TableName, column: String, is_hash: bool },
+
     /// Somebody asked to stop. What was under way has been handed back.
     #[error("stopped on request")]
     Cancelled,
@@ -109,6 +117,12 @@ impl Error {
             Self::OtherIdentity { table } => Some(format!(
                 "put the former key back, where `key` under [identity] says: with another one the same person counts as another; to begin anew with this key, remove the folders of {table} and of the tables that are built from it"
             )),
+            Self::OtherHashing { table, column, is_hash: true } => Some(format!(
+                "give the field a new column name, such as `{column}_hash`; the ids of former days stay in `{column}` of {table} until its folder is removed"
+            )),
+            Self::OtherHashing { column, .. } => Some(format!(
+                "give the field a new column name, or leave its type `hash`: hashes and ids in `{column}` count one person as two, and the ids of persons would land"
+            )),
             Self::Cancelled => Some("run again to go on where it stopped".to_owned()),
         }
     }
@@ -133,6 +147,7 @@ impl Error {
             | Self::Stage { .. }
             | Self::Note { .. }
             | Self::OtherIdentity { .. }
+            | Self::OtherHashing { .. }
             | Self::Fetch { .. } => false,
         }
     }

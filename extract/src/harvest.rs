@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::error::FetchError;
 use crate::fetch::{Body, Fetch, FetchFlow, FetchRequest, Response};
-use crate::identity::{self, IdentityKey};
+use crate::identity::{self, IdentityKey, UnfitRules};
 use crate::items::{self, Page, Unreadable};
 use crate::record::{self, Columns, Record, Row};
 use crate::source::{Recipe, Source};
@@ -77,6 +77,8 @@ pub struct KeyOutput {
     pub requests: u64,
     /// How the key's list ended.
     pub ending: Ending,
+    /// Rules for persons that none of its items has anything of.
+    pub unfit: Vec<String>,
     /// Bodies that could not be read, kept for people: at most 3, at most 256 KiB each, only of a source whose items name
     /// no persons.
     pub unreadable: Vec<KeptBody>,
@@ -145,6 +147,7 @@ struct Basket<'a> {
     by_name: HashMap<ItemName, Known>,
     /// Since its document.
     pages: Pages,
+    unfit: UnfitRules<'a>,
     /// Counts documents: a page that is opened again begins again.
     pass: u32,
     /// Different items since its document.
@@ -181,6 +184,7 @@ impl<'a> Basket<'a> {
             bytes: 0,
             by_name: HashMap::new(),
             pages: Pages::default(),
+            unfit: UnfitRules::new(source),
             pass: 0,
             in_pass: 0,
             duplicates: 0,
@@ -230,7 +234,7 @@ impl<'a> Basket<'a> {
             if reached.is_some() {
                 break;
             }
-            let record = record::map(self.source, self.key, self.identity, item);
+            let record = record::map(self.source, self.key, self.identity, &mut self.unfit, item);
             bytes = bytes.saturating_add(record.bytes());
             records.push(record);
         }
@@ -401,6 +405,7 @@ impl<'a> Basket<'a> {
             short,
             requests: self.requests,
             ending,
+            unfit: self.unfit.told(),
             unreadable: self.unreadable,
         })
     }

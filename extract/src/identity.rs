@@ -25,11 +25,14 @@ use crate::error::Error;
 use crate::json::{Json, Text, whole_digits};
 use crate::source::{Field, FieldType, Found, Pointer, Source};
 
+mod columns;
 mod hidden;
 mod masks;
+mod unfit;
 
 use hidden::{Hidden, Persons};
 pub(crate) use masks::{mask, mask_bytes};
+pub(crate) use unfit::{UnfitRules, is_seldom};
 
 /// The key of the identity hash. It has no printable form, and only `cli` reads it from where it is kept.
 #[derive(Clone)]
@@ -97,9 +100,16 @@ impl IdentityKey {
     }
 }
 
-/// Makes sure that a raw table holds ids of this key only. One that says nothing of its key – a new one, or one of an older
-/// program – takes this one from here on.
-pub(crate) async fn hold(table: &Table, key: &IdentityKey, info: &CommitInfo) -> Result<(), Error> {
+/// Makes sure that a raw table holds ids of this key only, and in each column either ids or hashes. One that says nothing of its
+/// key – a new one, or one of an older program – takes this one from here on.
+pub(crate) async fn hold(table: &Table, source: &Source, key: &IdentityKey, info: &CommitInfo) -> Result<(), Error> {
+    if source.hashes() {
+        hold_key(table, key, info).await?;
+    }
+    columns::hold(table, source, info).await
+}
+
+async fn hold_key(table: &Table, key: &IdentityKey, info: &CommitInfo) -> Result<(), Error> {
     let ours = key.fingerprint();
     loop {
         match table.snapshot().await?.txn(MARK).await? {
@@ -116,16 +126,21 @@ pub(crate) async fn hold(table: &Table, key: &IdentityKey, info: &CommitInfo) ->
     }
 }
 
-/// Whether this is the key that the ids of these sources were hashed with so far. Nothing is changed by asking.
+/// Whether this is the key that the ids of these sources were hashed with so far, and those that were are still to be. Nothing is
+/// changed by asking.
 ///
 /// # Errors
-/// [`Error::OtherIdentity`] if it is another one; if the lake can't be read.
+/// [`Error::OtherIdentity`] if it is another one; [`Error::OtherHashing`] if a column is to hold ids beside hashes; if the lake
+/// can't be read.
 pub async fn check(lake: &Lake, sources: &[Source], key: &IdentityKey) -> Result<(), Error> {
-    for source in sources.iter().filter(|source| source.hashes()) {
+    for source in sources {
         let Some(table) = lake.find(source.table()).await? else { continue };
-        if table.snapshot().await?.txn(MARK).await?.is_some_and(|found| found != key.fingerprint()) {
+        let snapshot = table.snapshot().await?;
+        let held = snapshot.txn(MARK).await?;
+        if source.hashes() && held.is_some_and(|found| found != key.fingerprint()) {
             return Err(Error::OtherIdentity { table: table.name().clone() });
         }
+        columns::unmarked(&snapshot, source).await?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@
 //! So it is for every day that is looked at, and a key that is lost is open: what can still be had is asked for again, and what
 //! can't stays on the list of what is unfinished (`ledger/lost.rs`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -111,6 +111,8 @@ pub struct DaySummary {
     pub set_aside: u64,
     /// Keys whose lists ended before the site's own total, and the items that these miss.
     pub missing: (u64, u64),
+    /// Rules for persons that no row of the day has anything of.
+    pub unfit: BTreeSet<String>,
 }
 
 impl Ledger {
@@ -292,13 +294,23 @@ impl Ledger {
     pub fn summary(&self, dt: Date) -> DaySummary {
         let state = self.state();
         let mut summary = DaySummary::default();
+        let mut unfit: Option<BTreeSet<String>> = None;
         for last in state.keys.get(&dt).into_iter().flat_map(BTreeMap::values).map(|state| &state.last) {
             *summary.keys.entry(last.outcome).or_default() += 1;
             summary.rows += last.rows;
             summary.set_aside += last.set_aside;
             summary.missing.0 += u64::from(last.missing > 0);
             summary.missing.1 = summary.missing.1.saturating_add(last.missing);
+            // What has no rows says nothing of them.
+            if last.rows > 0 {
+                let of_key: BTreeSet<String> = last.unfit.iter().cloned().collect();
+                unfit = Some(match unfit {
+                    None => of_key,
+                    Some(known) => known.intersection(&of_key).cloned().collect(),
+                });
+            }
         }
+        summary.unfit = unfit.unwrap_or_default();
         summary
     }
 
@@ -449,6 +461,7 @@ pub(crate) fn reopened(last: KeyOutcome, why: &str, info: &CommitInfo) -> KeyOut
         set_aside: 0,
         missing: 0,
         why,
+        unfit: Vec::new(),
         at: whole_milliseconds(info.now),
         ..last
     }

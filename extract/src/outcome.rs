@@ -141,6 +141,9 @@ pub struct KeyOutcome {
     /// Why, where it is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Rules for persons that none of its items has anything of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<String>,
     /// Which definition of the source it was fetched by.
     pub definition: String,
     /// The task.
@@ -205,6 +208,7 @@ pub(crate) mod tests {
             set_aside: 0,
             missing: 0,
             why: None,
+            unfit: Vec::new(),
             definition: "d".to_owned(),
             task: "t".to_owned(),
             at: Timestamp::UNIX_EPOCH,

@@ -23,7 +23,7 @@ use jiff::tz::TimeZone;
 
 use sha2::{Digest, Sha256};
 
-use crate::identity::{self, IdentityKey};
+use crate::identity::{self, IdentityKey, UnfitRules};
 use crate::items::{self, Item, excerpt};
 use crate::json::{Json, Text};
 use crate::source::{Field, FieldType, Found, From, Secrets, Source};
@@ -93,7 +93,13 @@ enum Cell {
 const NOT_KEPT: &str = "it is not kept, because the source has identity rules";
 
 /// Scrubs the item and maps it.
-pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, item: Item<'_>) -> Record {
+pub(crate) fn map(
+    source: &Source,
+    key: &Key,
+    identity: &IdentityKey,
+    unfit: &mut UnfitRules<'_>,
+    item: Item<'_>,
+) -> Record {
     let is_joined = !matches!(item, Item::Raw(_));
     let (raw, mut item) = match item {
         Item::Joined(item) => (None, item),
@@ -105,6 +111,7 @@ pub(crate) fn map(source: &Source, key: &Key, identity: &IdentityKey, item: Item
     let had_secrets = hide_secrets(&mut item, source.secrets());
     let content = items::fingerprint(&item);
     let kind = item.kind();
+    unfit.look_at(&item);
     let is_changed = identity::scrub(&mut item, source, identity) | had_secrets;
     let payload = match raw {
         Some(raw) if !is_changed => raw.to_owned(),

@@ -354,6 +354,8 @@ pub struct Scrub {
     pub allow: Vec<String>,
     /// What is masked in every text beside what always is.
     pub masks: Vec<Mask>,
+    /// What is there seldom: a rule that speaks of it, or of what lies below it, may fit nothing for days.
+    pub seldom: Vec<Pointer>,
 }
 
 /// A form of number or address that names somebody.

@@ -28,7 +28,7 @@ use serde::Serialize;
 use self::claim::{Claims, Holder};
 use self::context::WorkerContext;
 use self::day::Day;
-use self::excess::excess;
+use self::excess::{excess, unfit};
 use self::open_source::OpenSource;
 use self::pool::WorkerPool;
 use crate::cancel::Cancel;
@@ -151,6 +151,8 @@ pub struct Extracted {
     pub without_rows_is_new: bool,
     /// What is wrong with the day as a whole, though no key of it is open.
     pub excess: Option<String>,
+    /// What somebody should look at, though it may be nothing.
+    pub notice: Option<String>,
     /// Keys that were unfinished and that the source no longer has, as far as this run was the first to say so.
     pub unlisted: Vec<KeyOutcome>,
     /// Hosts that refuse us, with how we know.
@@ -379,6 +381,10 @@ async fn conclude(
     let states = keys.iter().filter_map(|key| open.ledger.get(dt, &key.value));
     extracted.open = states.map(|state| state.last).filter(is_bad).collect();
     extracted.excess = excess(open, dt, keys);
+    match unfit(open, dt) {
+        Some((told, true)) if extracted.excess.is_none() => extracted.excess = Some(told),
+        told => extracted.notice = told.map(|(told, _)| told),
+    }
     Ok(extracted)
 }
 

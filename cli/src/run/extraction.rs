@@ -165,7 +165,7 @@ fn ended(extracted: &Extracted, source: &Source) -> Ended {
     if extracted.open.len() > NAMED {
         why.push(format!("and {} more; `onggi retry` lists them", thousands((extracted.open.len() - NAMED) as u64)));
     }
-    for reason in why.iter().chain(&no_longer_asked(&extracted.unlisted)) {
+    for reason in why.iter().chain(&no_longer_asked(&extracted.unlisted)).chain(&extracted.notice) {
         text += &format!("\n    {reason}");
     }
     let open = extracted.open.first().map(|first| hint(first.outcome).to_owned());

@@ -55,6 +55,7 @@ pub(super) async fn read(snapshot: &Snapshot, since: Date, definition: &str) -> 
         set_aside: seen.set_aside,
         missing: 0,
         why: seen.why,
+        unfit: Vec::new(),
         definition: definition.to_owned(),
         task: String::new(),
         at: Timestamp::UNIX_EPOCH,
@@ -247,10 +248,10 @@ mod tests {
 
     #[tokio::test]
     async fn rows_without_a_name_are_as_many_as_came() {
+        type Rows = &'static [(Option<&'static str>, &'static str)];
         let source = crate::source::tests::any();
         let dt = Date::constant(2026, 10, 1);
         let info = CommitInfo { run: "r1".parse().unwrap(), now: Timestamp::UNIX_EPOCH, lineage: Vec::new() };
-        type Rows = &'static [(Option<&'static str>, &'static str)];
         // What the table has, what comes, and how many of it are new.
         let cases: [(Rows, Rows, usize); 6] = [
             (&[], &[(None, "x"), (None, "x")], 2),

@@ -10,15 +10,16 @@ use arrow::array::{
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Date32Type, Field, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
-use catalog::{CommitInfo, Committed, Date, Lake, SourceName, TableName, TableSpec, Timestamp, Txn, date_of};
+use catalog::{CommitInfo, Committed, Date, Lake, Snapshot, SourceName, TableName, TableSpec, Timestamp, Txn, date_of};
 use futures::TryStreamExt;
+use serde_json::json;
 
 use super::rows::text;
 use crate::error::Error;
 use crate::outcome::{KeyOutcome, Outcome};
 
 /// The columns in their order: ids first, long text last.
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "source",
     "dt",
     "key",
@@ -32,6 +33,7 @@ const COLUMNS: [&str; 13] = [
     "task",
     "table_id",
     "why",
+    "unfit",
 ];
 
 /// The table that outcomes are copied into.
@@ -74,7 +76,7 @@ pub(super) async fn read(
     let snapshot = table.snapshot().await?;
     let Some(copied) = snapshot.txn(app_id).await? else { return Ok(StoredOutcomes::default()) };
     let equal = [("source", source.as_str()), ("table_id", table_id)];
-    let mut batches = snapshot.scan_where(&COLUMNS, since, &equal).await?;
+    let mut batches = snapshot.scan_where(&columns_of(&snapshot), since, &equal).await?;
     let mut outcomes = Vec::new();
     let failed = |error| catalog::Error::reading(snapshot.table(), error);
     while let Some(batch) = batches.try_next().await.map_err(failed)? {
@@ -91,7 +93,8 @@ pub(super) async fn read_former(
 ) -> Result<Vec<KeyOutcome>, Error> {
     let Some(table) = lake.find(&super::name()?).await? else { return Ok(Vec::new()) };
     let snapshot = table.snapshot().await?;
-    let mut batches = snapshot.scan_where(&COLUMNS, Date::MIN, &[("source", source.as_str())]).await?;
+    let columns = columns_of(&snapshot);
+    let mut batches = snapshot.scan_where(&columns, Date::MIN, &[("source", source.as_str())]).await?;
     let mut outcomes = Vec::new();
     let failed = |error| catalog::Error::reading(snapshot.table(), error);
     while let Some(batch) = batches.try_next().await.map_err(failed)? {
@@ -103,11 +106,22 @@ pub(super) async fn read_former(
     Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
+/// Those of the columns that are there: an older program made the table with fewer.
+fn columns_of(snapshot: &Snapshot) -> Vec<&'static str> {
+    let kept = snapshot.schema();
+    COLUMNS.into_iter().filter(|column| kept.index_of(column).is_ok()).collect()
+}
+
 fn read_batch(batch: &RecordBatch, into: &mut Vec<(i64, KeyOutcome)>) -> Result<(), Error> {
     let column = |name: &str| COLUMNS.iter().position(|column| *column == name).unwrap_or_default();
     let (keys, words, definitions) =
         (text(batch, column("key"))?, text(batch, column("outcome"))?, text(batch, column("definition"))?);
     let (tasks, whys) = (text(batch, column("task"))?, text(batch, column("why"))?);
+    let unfit = batch.schema_ref().index_of("unfit").ok().map(|column| text(batch, column)).transpose()?;
+    let unfit = |row: usize| {
+        let told = unfit.as_ref().filter(|told| told.is_valid(row)).map(|told| told.as_string::<i32>().value(row));
+        told.and_then(|told| serde_json::from_str(told).ok()).unwrap_or_default()
+    };
     let days = batch.column(column("dt")).as_primitive::<Date32Type>();
     let at = batch.column(column("at")).as_primitive::<TimestampMicrosecondType>();
     let number = |name: &str, row: usize| batch.column(column(name)).as_primitive::<Int64Type>().value(row);
@@ -126,6 +140,7 @@ fn read_batch(batch: &RecordBatch, into: &mut Vec<(i64, KeyOutcome)>) -> Result<
             set_aside: count("set_aside", row),
             missing: count("missing", row),
             why: whys.is_valid(row).then(|| value(&whys, row)),
+            unfit: unfit(row),
             definition: value(&definitions, row),
             task: value(&tasks, row),
             at: Timestamp::from_microsecond(at.value(row)).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -171,6 +186,11 @@ pub(super) async fn append(
             "definition" => texts(&|it| &it.definition),
             "task" => texts(&|it| &it.task),
             "table_id" => same(table_id),
+            "unfit" => {
+                let told =
+                    |unfit: &Vec<String>| Some(unfit).filter(|unfit| !unfit.is_empty()).map(|it| json!(it).to_string());
+                Arc::new(outcomes.iter().map(|(_, it)| told(&it.unfit)).collect::<StringArray>())
+            }
             _ => Arc::new(outcomes.iter().map(|(_, it)| it.why.as_deref()).collect::<StringArray>()),
         })
         .collect();

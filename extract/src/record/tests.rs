@@ -15,7 +15,8 @@ fn identity() -> IdentityKey {
 }
 
 fn mapped(item: &Value) -> Record {
-    map(&reviews(), &Key::new("1001"), &identity(), Item::Raw(&item.to_string()))
+    let source = reviews();
+    map(&source, &Key::new("1001"), &identity(), &mut UnfitRules::new(&source), Item::Raw(&item.to_string()))
 }
 
 fn field(kind: FieldType) -> Field {
@@ -248,7 +249,8 @@ proptest! {
 fn half_a_surrogate_pair_is_no_text_and_what_looks_like_one_is() {
     let text = |raw: &str| {
         let raw = format!(r#"{{"id": "r1", "body": {raw}}}"#);
-        let record = map(&reviews(), &Key::new("1001"), &identity(), Item::Raw(&raw));
+        let source = reviews();
+        let record = map(&source, &Key::new("1001"), &identity(), &mut UnfitRules::new(&source), Item::Raw(&raw));
         let place = reviews().fields().iter().position(|field| field.column == "body").unwrap();
         (
             record.cells[place].clone(),

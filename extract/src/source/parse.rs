@@ -77,7 +77,7 @@ fn read(r: &mut Reader<'_>, tree: &DeTable<'_>) -> Option<Source> {
 
     let fields = fields(r, &mut top);
     let items = items(r, &mut top, &fields);
-    let scrub = scrub(r, &mut top);
+    let scrub = scrub(r, &mut top, &fields);
     let limits = limits(r, &mut top);
     let secrets = secrets(r, &mut top);
     let egress = egress(r, &mut top);
@@ -337,7 +337,7 @@ fn column(
     Some(name)
 }
 
-fn scrub(r: &mut Reader<'_>, top: &mut Section<'_>) -> Scrub {
+fn scrub(r: &mut Reader<'_>, top: &mut Section<'_>, fields: &[Field]) -> Scrub {
     let mut section = top.section(r, "identity", "identity");
     let pointers = |r: &mut Reader<'_>, texts: Vec<(String, Range<usize>)>| {
         texts
@@ -364,8 +364,36 @@ fn scrub(r: &mut Reader<'_>, top: &mut Section<'_>) -> Scrub {
         let names = names.iter().filter_map(|name| name.get_ref().as_str().map(str::to_owned)).collect();
         keep.extend(path.map(|path| (path, names)));
     }
+    let seldom = seldom(r, &mut section, fields, keep.iter().map(|(path, _)| path).chain(&drop).chain(&names));
     section.finish(r);
-    Scrub { drop, keep, unmasked, names, allow, masks }
+    Scrub { drop, keep, unmasked, names, allow, masks, seldom }
+}
+
+/// Places of which some rule for persons speaks.
+fn seldom<'p>(
+    r: &mut Reader<'_>,
+    section: &mut Section<'_>,
+    fields: &'p [Field],
+    rules: impl Iterator<Item = &'p Pointer>,
+) -> Vec<Pointer> {
+    let hashed = fields.iter().filter(|field| field.kind == FieldType::Hash).filter_map(Field::pointer);
+    let rules: Vec<&Pointer> = rules.chain(hashed).collect();
+    let mut seldom = Vec::new();
+    for (text, at) in section.strings(r, "seldom") {
+        match Pointer::parse(&text) {
+            Ok(path) if rules.iter().any(|rule| rule.lies_below(&path)) => seldom.push(path),
+            Ok(_) => {
+                let known: Vec<&str> = rules.iter().map(|rule| rule.as_str()).collect();
+                let hint = nearest(&text, &known).map(|meant| format!("did you mean `{meant}`?"));
+                let message = format!(
+                    "expected `seldom` to name a path of `keep`, `drop`, `names` or of a field of type `hash`, found `{text}`"
+                );
+                r.problem(&at, message, hint);
+            }
+            Err(message) => r.problem(&at, message, None),
+        }
+    }
+    seldom
 }
 
 /// `plate = '\d{2,3}[가-힣]\d{4}'`

@@ -105,7 +105,9 @@ impl Pointer {
             for value in at {
                 match step {
                     Step::Each => match value {
-                        Json::List(elements) => next.extend(elements.iter().filter(|element| !element.is_null())),
+                        Json::List(elements) => {
+                            next.extend(elements.iter().filter(|element| !element.is_null()));
+                        }
                         found => return Found::Wrong { expected: "a list", found },
                     },
                     Step::Member(names) => match value {
@@ -194,6 +196,16 @@ impl Pointer {
         });
     }
 
+    /// Whether something is at a place that the pointer names, be it null.
+    pub(crate) fn is_in(&self, value: &Json) -> bool {
+        is_in(&self.steps, value)
+    }
+
+    /// Whether its places lie at those of another, or below them.
+    pub(crate) fn lies_below(&self, other: &Self) -> bool {
+        self.steps.starts_with(&other.steps)
+    }
+
     /// Whether `path`, the names of members and indexes from the root, is a place this pointer names, or lies below one.
     pub(crate) fn covers(&self, path: &[String]) -> bool {
         path.len() >= self.steps.len()
@@ -201,6 +213,21 @@ impl Pointer {
                 Step::Each => true,
                 Step::Member(names) => names.contains(name),
             })
+    }
+}
+
+fn is_in(steps: &[Step], value: &Json) -> bool {
+    let Some((step, rest)) = steps.split_first() else { return true };
+    match (step, value) {
+        (Step::Each, Json::List(elements)) => elements.iter().any(|element| is_in(rest, element)),
+        (Step::Member(names), Json::Object(members)) => {
+            members.iter().any(|(name, member)| names.iter().any(|known| known == name.as_str()) && is_in(rest, member))
+        }
+        (Step::Member(names), Json::List(elements)) => names
+            .iter()
+            .filter_map(|name| elements.get(name.parse::<usize>().ok()?))
+            .any(|element| is_in(rest, element)),
+        _ => false,
     }
 }
 

@@ -95,6 +95,7 @@ impl Day {
             set_aside: 0,
             missing: 0,
             why: Some(why.to_owned()),
+            unfit: Vec::new(),
             definition: self.open.ledger.definition().to_owned(),
             task: task.id.to_string(),
             at: now,

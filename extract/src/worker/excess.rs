@@ -6,10 +6,30 @@
 use catalog::Date;
 
 use super::open_source::OpenSource;
+use crate::identity::is_seldom;
 use crate::task::{Key, distinct};
 
 /// Keys that are named of those that count.
 const NAMED: usize = 5;
+
+/// Of fewer records it says little that none has what a rule speaks of.
+const ENOUGH_RECORDS: u64 = 20;
+
+/// What is told of rules for persons that none of a day's records has anything of, and whether the day is partial for it.
+pub(super) fn unfit(open: &OpenSource, dt: Date) -> Option<(String, bool)> {
+    let summary = open.ledger.summary(dt);
+    // Who has said meanwhile that it is there seldom knows it.
+    let rules: Vec<&str> =
+        summary.unfit.iter().filter(|told| !is_seldom(told, &open.source)).map(String::as_str).collect();
+    let (rows, records) = (summary.rows, if summary.rows == 1 { "record" } else { "records" });
+    (!rules.is_empty()).then(|| {
+        let told = format!(
+            "none of {rows} {records} has what these rules for persons speak of, so that they keep nothing back: {}; is a path misspelt, or has the site renamed what it leads to? What is seldom there is named in `seldom` under [identity]",
+            rules.join(", ")
+        );
+        (told, rows >= ENOUGH_RECORDS)
+    })
+}
 
 /// Whether more of a day was set aside, is newly gone or was refused than the source may have.
 pub(super) fn excess(open: &OpenSource, dt: Date, keys: &[Key]) -> Option<String> {

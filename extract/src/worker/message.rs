@@ -415,9 +415,14 @@ impl Job<'_> {
     }
 
     fn staged(&self, key: &Key, outcome: Outcome, why: Option<String>, harvest: KeyOutput) -> Staged {
-        let KeyOutput { batch, set_aside, duplicates, short, .. } = harvest;
-        let outcome =
-            KeyOutcome { rows: batch.num_rows() as u64, set_aside, missing: short, ..self.outcome(key, outcome, why) };
+        let KeyOutput { batch, set_aside, duplicates, short, unfit, .. } = harvest;
+        let outcome = KeyOutcome {
+            rows: batch.num_rows() as u64,
+            set_aside,
+            missing: short,
+            unfit,
+            ..self.outcome(key, outcome, why)
+        };
         Staged { batch, outcome, duplicates }
     }
 
@@ -441,6 +446,7 @@ impl Job<'_> {
             set_aside: 0,
             missing: 0,
             why,
+            unfit: Vec::new(),
             definition: self.open.ledger.definition().to_owned(),
             task: self.message.task.id.to_string(),
             at: whole_milliseconds((self.pool.ctx.now)()),

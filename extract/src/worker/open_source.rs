@@ -44,10 +44,8 @@ impl OpenSource {
         let spec = source.table_spec();
         let schema = Arc::clone(&spec.schema);
         let table = lake.create(&spec).await?;
-        if source.hashes() {
-            let info = CommitInfo { run: ctx.run.clone(), now: (ctx.now)(), lineage: Vec::new() };
-            identity::hold(&table, &ctx.identity, &info).await?;
-        }
+        let info = CommitInfo { run: ctx.run.clone(), now: (ctx.now)(), lineage: Vec::new() };
+        identity::hold(&table, source, &ctx.identity, &info).await?;
         let ledger = Ledger::open(lake, source, table.clone(), dt).await?;
         Ok(Arc::new(Self {
             source: source.clone(),

@@ -74,6 +74,8 @@ pub(crate) enum Answer {
     Items,
     /// One item, which says this.
     Says(&'static str),
+    /// Two items, the first with a member more.
+    SaysMore,
     /// A page without items.
     Nothing,
     Transient(&'static str),
@@ -178,6 +180,9 @@ impl Fetch for View {
         let body = match answer {
             Answer::Items | Answer::Slow(_) | Answer::Forbidden => {
                 json!({"items": [{"id": format!("{key}-1"), "body": "국밥"}, {"id": format!("{key}-2"), "body": "카페"}]})
+            }
+            Answer::SaysMore => {
+                json!({"items": [{"id": format!("{key}-1"), "body": "국밥", "more": null}, {"id": format!("{key}-2"), "body": "카페"}]})
             }
             Answer::Says(body) => json!({"items": [{"id": format!("{key}-1"), "body": body}]}),
             Answer::Nothing => json!({"items": []}),
