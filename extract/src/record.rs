@@ -56,7 +56,7 @@ impl Record {
     pub(crate) fn bytes(&self) -> u64 {
         let cells = self.cells.iter().map(|cell| match cell {
             Cell::Text(text) => text.len(),
-            Cell::List(texts) => texts.iter().map(|text| text.len() + 24).sum(),
+            Cell::List(texts) => texts.iter().map(|text| text.as_ref().map_or(0, String::len) + 24).sum(),
             _ => 0,
         });
         let error = self.error.as_ref().map_or(0, String::len);
@@ -86,7 +86,7 @@ enum Cell {
     Float(f64),
     Bool(bool),
     Time(i64),
-    List(Vec<String>),
+    List(Vec<Option<String>>),
 }
 
 /// Why nothing is there of what came.
@@ -269,7 +269,7 @@ fn array<'c>(kind: FieldType, cells: impl Iterator<Item = &'c Cell>) -> ArrayRef
             for cell in cells {
                 if let Cell::List(texts) = cell {
                     for text in texts {
-                        out.values().append_value(text);
+                        out.values().append_option(text.as_ref());
                     }
                     out.append(true);
                 } else {
@@ -357,9 +357,7 @@ fn convert(field: &Field, value: &Json) -> Result<Cell, String> {
         (FieldType::Count, Json::List(elements), _) => {
             i64::try_from(elements.len()).map_or_else(|_| wrong(), |count| Ok(Cell::Int(count)))
         }
-        (FieldType::ListString, Json::List(elements), _) => {
-            list(field, elements.iter().filter(|element| !element.is_null()))
-        }
+        (FieldType::ListString, Json::List(elements), _) => list(field, elements.iter()),
         _ => wrong(),
     }
 }
@@ -401,8 +399,10 @@ fn list<'v>(field: &Field, values: impl Iterator<Item = &'v Json>) -> Result<Cel
                 "expected each element of `{}` to be a text, found half of a character (a surrogate without its other half)",
                 field.column
             )),
-            Json::Text(text) => Ok(text.as_str().to_owned()),
-            Json::Number(number) => Ok(number.to_string()),
+            Json::Text(text) => Ok(Some(text.as_str().to_owned())),
+            Json::Number(number) => Ok(Some(number.to_string())),
+            // It has its place among the others.
+            Json::Null => Ok(None),
             other => Err(format!("expected each element of `{}` to be a text, found {}", field.column, found(other))),
         })
         .collect::<Result<_, _>>()

@@ -126,7 +126,9 @@ fn values_become_cells_or_errors() {
         (Bool, json!("true"), Err("expected `c` to be true or false, found the text \"true\"")),
         (Count, json!([1, null, 3]), Ok(Cell::Int(3))),
         (Count, json!(3), Err("expected `c` to be a list, found the number 3")),
-        (ListString, json!(["a", null, 7]), Ok(Cell::List(vec!["a".to_owned(), "7".to_owned()]))),
+        (ListString, json!(["a", null, 7]), Ok(Cell::List(vec![Some("a".to_owned()), None, Some("7".to_owned())]))),
+        (ListString, json!([null]), Ok(Cell::List(vec![None]))),
+        (ListString, json!([]), Ok(Cell::List(vec![]))),
         (ListString, json!([["a"]]), Err("expected each element of `c` to be a text, found a list")),
     ];
     for (kind, value, expected) in cases {
@@ -136,6 +138,26 @@ fn values_become_cells_or_errors() {
             expected.map_err(str::to_owned),
             "{kind:?} {item}"
         );
+    }
+}
+
+#[test]
+fn a_list_has_the_places_that_the_site_gave_it() {
+    let item = Json::from(json!({"l": ["b", null, "c"], "o": [{"n": "b"}, {"n": null}, null, {"n": "c"}]}));
+    let texts = |texts: &[Option<&str>]| Ok(Cell::List(texts.iter().map(|text| text.map(str::to_owned)).collect()));
+    for (path, expected) in [
+        ("/l", texts(&[Some("b"), None, Some("c")])),
+        ("/l/*", texts(&[Some("b"), None, Some("c")])),
+        // A member that an element does not have is no element.
+        ("/o/*/n", texts(&[Some("b"), Some("c")])),
+    ] {
+        let field = Field { from: From::Item(Pointer::parse(path).unwrap()), ..field(FieldType::ListString) };
+        let cell = cell(&field, &Key::new("k"), &item);
+        assert_eq!(cell, expected, "{path}");
+        let array = array(field.kind, [&cell.unwrap(), &Cell::Null, &Cell::List(Vec::new())].into_iter());
+        let list = array.as_list::<i32>();
+        assert_eq!((list.value(0).len(), list.value(0).null_count()), if path == "/o/*/n" { (2, 0) } else { (3, 1) });
+        assert!(list.is_null(1) && list.is_valid(2) && list.value(2).is_empty());
     }
 }
 

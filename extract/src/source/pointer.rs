@@ -32,7 +32,8 @@ pub(crate) enum Found<'v> {
     Absent,
     /// A value that is not null. Only a pointer without `*` finds one.
     One(&'v Json),
-    /// The values that are not null, in order. Only a pointer with `*` finds many.
+    /// The values in order, those that are null only where `*` stands last: there each has its place in the list. Only a pointer
+    /// with `*` finds many.
     Many(Vec<&'v Json>),
     /// On the way stood something that has no members, or no elements.
     Wrong {
@@ -100,13 +101,14 @@ impl Pointer {
     pub(crate) fn find<'v>(&self, value: &'v Json) -> Found<'v> {
         let mut at = vec![value];
         let mut many = false;
-        for step in &self.steps {
+        for (number, step) in self.steps.iter().enumerate() {
+            let is_last = number + 1 == self.steps.len();
             let mut next = Vec::with_capacity(at.len());
             for value in at {
                 match step {
                     Step::Each => match value {
                         Json::List(elements) => {
-                            next.extend(elements.iter().filter(|element| !element.is_null()));
+                            next.extend(elements.iter().filter(|element| is_last || !element.is_null()));
                         }
                         found => return Found::Wrong { expected: "a list", found },
                     },
