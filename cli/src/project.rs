@@ -102,22 +102,20 @@ fn sources(folder: &Path, config: &Config, problems: &mut Vec<Diagnostic>) -> an
 
 /// Secrets that can't be kept: what is so short stands in other texts by accident, and is not looked for in what a site sends.
 fn short_secrets(file: &str, text: &str, source: &Source) -> Vec<Diagnostic> {
+    let section = text.lines().position(|line| line.trim_start().starts_with("[secrets]")).unwrap_or(0);
     let line = |name: &str| {
         let is_it =
             |line: &str| line.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='));
-        text.lines().position(is_it).map_or(1, |line| line + 1)
+        text.lines().skip(section).position(is_it).map_or(1, |line| section + line + 1)
     };
-    let told = |(name, at): (&str, &str)| {
-        Diagnostic {
+    let hint = "so short a value can't be told from others where the site repeats it: take a longer one, or write it into the \
+        source file if it is no secret";
+    let told = |(name, at): (&str, &str)| Diagnostic {
         file: file.to_owned(),
         line: line(name),
         column: 1,
         message: format!("expected the secret `{name}` at {at} to have 4 signs or more, found fewer"),
-        hint: Some(
-            "so short a value can't be told from others where the site repeats it: take a longer one, or write it into the source file if it is no secret"
-                .to_owned(),
-        ),
-    }
+        hint: Some(hint.to_owned()),
     };
     source.secrets().too_short().map(told).collect()
 }
@@ -168,4 +166,23 @@ pub(crate) fn files(folder: &Path, ending: &str) -> anyhow::Result<Vec<(String, 
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_is_too_short_is_told_where_it_is_declared() {
+        let text = "name = \"notes\"\nfetch = \"http\"\nevery = \"1d\"\nkeys.list = [\"a\"]\n\
+            [http]\nurl = \"https://notes.example/?k={secret:key}&t={secret:TOKEN}\"\n[items]\npath = \"/items\"\nkey = \"id\"\n\
+            [fields]\nid = { path = \"/id\", type = \"id\" }\n[secrets]\nTOKEN = \"env:TOKEN\"\nkey= \"file:key\"\nELSEWHERE = \"env:E\"\n";
+        let source = Source::parse("notes.toml", text).unwrap();
+        let mut secrets = source.secrets().clone();
+        secrets.set("TOKEN", "4711");
+        secrets.set("key", "471\n");
+        let told = short_secrets("notes.toml", text, &source.with_secrets(secrets));
+        let message = "expected the secret `key` at file:key to have 4 signs or more, found fewer";
+        assert_eq!((told.len(), told[0].line, told[0].message.as_str()), (1, 14, message));
+    }
 }
