@@ -55,6 +55,9 @@ impl Needle {
 
     /// Where it ends, if it begins at a place: of several ends the last.
     fn end_of(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        if self.is_plainly_another(bytes, at) {
+            return None;
+        }
         // A sign may be written in two ways at one place, as `%` before `25` is: both are followed.
         let (mut open, mut known) = (vec![(at, 0)], HashSet::new());
         let mut last = None;
@@ -69,6 +72,17 @@ impl Needle {
             });
         }
         last
+    }
+
+    /// Whether the second letter is another. Letters and digits of ASCII stand for nothing but themselves: most places need no
+    /// other look.
+    fn is_plainly_another(&self, bytes: &[u8], at: usize) -> bool {
+        let (Some(second), Some([first, next])) = (self.letters.get(1), bytes.get(at..at + 2)) else { return false };
+        let next_letter = match self.likeness {
+            Likeness::Exact => char::from(*next),
+            Likeness::Spelt => char::from(next.to_ascii_lowercase()),
+        };
+        first.is_ascii_alphanumeric() && next.is_ascii_alphanumeric() && next_letter != *second
     }
 
     /// Whether a sign before this letter is none of the value.
@@ -229,17 +243,29 @@ impl Needles {
 
     /// The longest value that begins at a place, and where it ends.
     fn longest_at(&self, bytes: &[u8], at: usize) -> Option<(usize, &Needle)> {
-        let mut candidates: BTreeSet<usize> = BTreeSet::new();
-        read(bytes, at, |sign, _| {
-            candidates.extend(self.exact.get(&sign).into_iter().flatten());
-            if !self.spelt.is_empty() {
-                candidates.extend(first_folded(sign).and_then(|first| self.spelt.get(&first)).into_iter().flatten());
-            }
+        let mut signs = Vec::new();
+        let mut plain = None;
+        read(bytes, at, |sign, _| match plain {
+            None => plain = Some(sign),
+            Some(_) => signs.push(sign),
         });
-        candidates.into_iter().find_map(|number| {
-            let needle = self.all.get(number)?;
+        let ends = |number: &usize| {
+            let needle = self.all.get(*number)?;
             Some((needle.end_of(bytes, at)?, needle))
-        })
+        };
+        if signs.is_empty() {
+            return self.that_begin_with(plain?).find_map(ends);
+        }
+        let candidates: BTreeSet<&usize> =
+            plain.into_iter().chain(signs).flat_map(|sign| self.that_begin_with(sign)).collect();
+        candidates.into_iter().find_map(ends)
+    }
+
+    /// Those that may begin with a sign, the longest first.
+    fn that_begin_with(&self, sign: char) -> impl Iterator<Item = &usize> {
+        let spelt =
+            if self.spelt.is_empty() { None } else { first_folded(sign).and_then(|first| self.spelt.get(&first)) };
+        self.exact.get(&sign).into_iter().chain(spelt).flatten()
     }
 }
 

@@ -135,9 +135,9 @@ fn values(value: &str) -> Vec<String> {
 /// Bytes in hexadecimal digits and in Base64. Behind a name, they begin at any of the three that four letters are made of; the
 /// letters that other bytes have a part in are left out.
 fn encoded(bytes: &[u8]) -> Vec<String> {
-    let digits = |between: &str| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(between);
-    let mut encoded = vec![digits(""), digits(":")];
-    encoded.extend([encoded[0].to_ascii_uppercase(), encoded[1].to_ascii_uppercase()]);
+    let digits = hex::encode(bytes);
+    let apart = digits.as_bytes().chunks(2).map(String::from_utf8_lossy).collect::<Vec<_>>().join(":");
+    let mut encoded = vec![digits.to_ascii_uppercase(), apart.to_ascii_uppercase(), digits, apart];
     for before in 0..3 {
         let bytes = [&[0, 0][..before], bytes].concat();
         let (first, last) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
