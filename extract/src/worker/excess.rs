@@ -24,7 +24,7 @@ pub(super) fn unfit(open: &OpenSource, dt: Date) -> Option<(String, bool)> {
     let (rows, records) = (summary.rows, if summary.rows == 1 { "record" } else { "records" });
     (!rules.is_empty()).then(|| {
         let told = format!(
-            "none of {rows} {records} has what these rules for persons speak of, so that they keep nothing back: {}; is a path misspelt, or has the site renamed what it leads to? What is seldom there is named in `seldom` under [identity]",
+            "none of {rows} {records} has what these rules for persons speak of, so that they keep nothing back: {}; is a path misspelt, or has the site renamed what it leads to? Once it is mended, `onggi run --refetch` fetches the day with it; what is seldom there is named in `seldom` under [identity]",
             rules.join(", ")
         );
         (told, rows >= ENOUGH_RECORDS)
