@@ -291,11 +291,14 @@ async fn attempt(
     let partition_by =
         written.shape.as_ref().map_or(snapshot, NewShape::head).is_partitioned().then(|| vec![DT.to_owned()]);
     let operation = DeltaOperation::Write { mode, partition_by, predicate };
-    // The library adds the commit's info and the mark.
-    let metadata = metadata(written, info, actions.len() + 2);
-    let mark = Transaction::new_with_last_update(&txn.app_id, txn.version, Some(info.now.as_millisecond()));
-    let properties = CommitProperties::default()
-        .with_application_transaction(mark)
+    // The library adds the commit's info and the marks.
+    let metadata = metadata(written, info, actions.len() + 2 + written.others.len());
+    let mark =
+        |app_id: &str, version| Transaction::new_with_last_update(app_id, version, Some(info.now.as_millisecond()));
+    let others = written.others.iter().map(|(app_id, version)| mark(app_id, *version));
+    let properties = others
+        .fold(CommitProperties::default(), CommitProperties::with_application_transaction)
+        .with_application_transaction(mark(&txn.app_id, txn.version))
         .with_metadata(metadata)
         .with_max_retries(0)
         .with_cleanup_expired_logs(Some(false));

@@ -55,11 +55,13 @@ pub(super) struct Pending {
     pub(super) mark: String,
     /// What the commit says besides.
     pub(super) note: Option<serde_json::Value>,
+    /// Other pieces of work that these rows are the doing of.
+    pub(super) others: Vec<(String, i64)>,
 }
 
 impl Pending {
     pub(super) fn new(lake: Lake, base: Head, files: Files) -> Self {
-        Self { lake, base, shape: None, files, mark: fresh_id(), note: None }
+        Self { lake, base, shape: None, files, mark: fresh_id(), note: None, others: Vec::new() }
     }
 
     /// Removes the files.
@@ -71,6 +73,14 @@ impl Pending {
 impl Written {
     pub(super) fn new(lake: Lake, base: Snapshot, files: Files) -> Self {
         Self { pending: Pending::new(lake, base.head().clone(), files), columns: base }
+    }
+
+    /// These rows with the marks of other pieces of work, by their names, beside that of the commit: a table that is made anew as a
+    /// whole holds the doing of many. Only what is committed under the commit's own mark is looked for, so that these must stand and
+    /// fall with it.
+    pub fn marked(mut self, others: Vec<(String, i64)>) -> Self {
+        self.pending.others = others;
+        self
     }
 
     /// The number of rows.

@@ -79,7 +79,9 @@ impl Others<'_> {
             Event::Appended(commits) => self.append(commits).await,
             Event::Replaced => {
                 self.commits += 1;
-                let written = write(&self.table().await, vec![rows(&[self.commits], Some(DAY))]).await;
+                let table = self.table().await;
+                let day = table.is_partitioned().then_some(DAY);
+                let written = write(&table, vec![rows(&[self.commits], day)]).await;
                 let _ = written.replace(Scope::All, replace, &info()).await.unwrap();
             }
             Event::Reshaped => {
