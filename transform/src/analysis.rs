@@ -244,7 +244,6 @@ mod tests {
                 format!("select review_id as key {FROM} limit 10"),
                 "`limit` without `order by` finds other keys each time",
             ),
-            (format!("select review_id as key {FROM} offset 10"), "`offset` without `order by`"),
             (format!("select distinct on (rating) review_id as key {FROM}"), "`distinct on` without `order by`"),
             (
                 format!("with some as (select review_id {FROM} limit 5) select review_id as key from some order by 1"),

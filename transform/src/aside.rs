@@ -25,6 +25,11 @@ impl Count {
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Counts from nothing: what was planned is planned again.
+    pub(crate) fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 /// The plan without the rows that its model sets aside. They are counted by a question of their own: how often the plan itself

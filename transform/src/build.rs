@@ -191,17 +191,20 @@ impl Builder<'_> {
                 return Err(error);
             }
         };
-        let seen = if facts.mark.is_some() { Seen::Former } else { Seen::Nothing };
-        if let Err(error) = self.fail_on(model, seen, failures) {
+        let seen = if facts.mark.is_some() || reshaped.is_some() { Seen::Former } else { Seen::Nothing };
+        // Made anew are all days, and any of them may have the rows.
+        let day = day_of(model, self.dt).filter(|_| reshaped.is_none());
+        if let Err(error) = fail_on(model, day, seen, failures) {
             rows.discard(model).await;
             return Err(error);
         }
         catalog::failpoint!("transform.check.after");
         let about = || Error::lake(format!("building `{}`", model.name()));
         let kept = self.keep_record(model, &facts.record, &rows.files_id(day_of(model, self.dt))).await?;
+        let others = self.other_days(model, facts, &rows, reshaped.iter().flatten().copied()).await?;
         let count = rows.count();
         let (table, written) = match rows {
-            Rows::Written(table, written) => (table, *written),
+            Rows::Written(table, written) => (table, written.marked(others)),
             Rows::Draft(draft) => {
                 let written = draft.create().await.map_err(about())?;
                 (self.lake.table(model.name()).await.map_err(about())?, written)
@@ -215,7 +218,7 @@ impl Builder<'_> {
         }
         catalog::failpoint!("transform.commit.before");
         let rows = count;
-        let scope = day_of(model, self.dt).filter(|_| !reshaped).map_or(Scope::All, Scope::Day);
+        let scope = day_of(model, self.dt).filter(|_| reshaped.is_none()).map_or(Scope::All, Scope::Day);
         // The mark of rows that somebody changed says that they are there: it counts for nothing then.
         let rule = if facts.rows_changed { TxnRule::After(facts.mark) } else { TxnRule::Equal };
         let txn = Txn { app_id: app_id(model, self.dt), version: facts.record.mark(), rule };
@@ -231,6 +234,24 @@ impl Builder<'_> {
         Ok(Some(outcome))
     }
 
+    /// The marks of the other days that a table in another shape is made of, whose records it keeps: each of them is built, too.
+    async fn other_days(
+        &self,
+        model: &Model,
+        facts: &Facts<'_>,
+        rows: &Rows,
+        days: impl Iterator<Item = Date>,
+    ) -> Result<Vec<(String, i64)>> {
+        let mut marks = Vec::new();
+        for dt in days.filter(|day| *day != self.dt) {
+            let of_day = Builder { dt, ..*self };
+            let facts = of_day.gather(model, &facts.parents).await?;
+            of_day.keep_record(model, &facts.record, &rows.files_id(Some(dt))).await?;
+            marks.push((app_id(model, dt), facts.record.mark()));
+        }
+        Ok(marks)
+    }
+
     /// Runs the query and writes its rows where nobody sees them.
     async fn write(&self, model: &Model, facts: &Facts<'_>, options: Options) -> Result<Fresh> {
         let what = format!("the query of `{}`", model.name());
@@ -239,26 +260,28 @@ impl Builder<'_> {
         let session = self.engine.session(snapshots, &facts.views, options).await?;
         let failure = Failure::default();
         let count = Count::default();
-        let (place, streams) = isolated(&what, async {
+        let (place, streams, reshaped) = isolated(&what, async {
             let plan = self.plan_rows(model, facts, &session, &count).await?;
             let spec = shape::spec(model, &output_schema(model, plan.schema().as_arrow()));
             if let Some((table, snapshot)) = &facts.table
                 && shape::breaks(&spec, table).map_err(about())?
             {
                 tracing::info!(model = %model.name(), "making it anew, in another shape");
+                count.reset();
                 let days = snapshot.days().await.map_err(about())?;
-                let streams = self.all_days(model, facts, &session, (&failure, &count), days).await?;
-                return Ok((Place::Reshaped(table.clone(), spec), streams));
+                let by_day = *model.materialization() == Materialization::Partition;
+                let days: BTreeSet<Date> = days.into_iter().filter(|_| by_day).chain([self.dt]).collect();
+                let streams = self.all_days(model, facts, &session, (&failure, &count), &days).await?;
+                return Ok((Place::Reshaped(table.clone(), spec), streams, Some(days)));
             }
             let place = match &facts.table {
                 Some((table, _)) => Place::There(table.clone(), spec),
                 None => Place::New(spec),
             };
-            Ok((place, self.start_day(model, &session, &plan, &failure).await?))
+            Ok((place, self.start_day(model, &session, &plan, &failure).await?, None))
         })
         .await?;
         let streams = streams.into_iter().map(|stream| of_numbers(stream, model.name(), &failure)).collect();
-        let reshaped = matches!(place, Place::Reshaped(..));
         let rows = place.write(self.lake, streams).await;
         let rows = rows.map_err(|error| {
             failure.take().unwrap_or_else(|| Error::lake(format!("writing `{}`", model.name()))(error))
@@ -288,13 +311,11 @@ impl Builder<'_> {
         facts: &Facts<'_>,
         session: &Session,
         (failure, count): (&Failure, &Count),
-        days: Vec<Date>,
+        days: &BTreeSet<Date>,
     ) -> Result<Vec<SendableRecordBatchStream>> {
-        let by_day = *model.materialization() == Materialization::Partition;
-        let days: BTreeSet<Date> = days.into_iter().filter(|_| by_day).chain([self.dt]).collect();
         let mut streams = Vec::new();
         for dt in days {
-            let builder = Builder { dt, ..*self };
+            let builder = Builder { dt: *dt, ..*self };
             let plan = builder.plan_rows(model, facts, session, count).await?;
             streams.extend(builder.start_day(model, session, &plan, failure).await?);
         }
@@ -377,7 +398,7 @@ impl Builder<'_> {
             None => provider,
         };
         session.add(model.name(), provider).map_err(Error::engine)?;
-        self.fail_on(model, Seen::Bad, check::run(&session, model).await?)
+        fail_on(model, day_of(model, self.dt), Seen::Bad, check::run(&session, model).await?)
     }
 
     /// Runs a view's checks over the tables as they were looked at, unless they held for exactly these already.
@@ -393,16 +414,9 @@ impl Builder<'_> {
             snapshots.insert(name, snapshot);
         }
         let session = self.engine.session(snapshots, &views, self.engine.options()).await?;
-        self.fail_on(view, Seen::View, check::run(&session, view).await?)?;
+        fail_on(view, None, Seen::View, check::run(&session, view).await?)?;
         self.put_record(view, &view_record_path(view), &facts.record).await?;
         Ok(Outcome::View { checks: view.checks().len() })
-    }
-
-    fn fail_on(&self, model: &Model, seen: Seen, failures: Vec<crate::CheckFailure>) -> Result<()> {
-        if failures.is_empty() {
-            return Ok(());
-        }
-        Err(Error::CheckFailed { model: model.name().clone(), dt: day_of(model, self.dt), seen, failures })
     }
 
     /// A session with the tables that the model's checks look into.
@@ -432,6 +446,13 @@ impl Builder<'_> {
             tracing::debug!(model = %model.name(), %error, "an old record stays");
         }
     }
+}
+
+fn fail_on(model: &Model, dt: Option<Date>, seen: Seen, failures: Vec<crate::CheckFailure>) -> Result<()> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(Error::CheckFailed { model: model.name().clone(), dt, seen, failures })
 }
 
 /// The casts of a model's query, to say which one failed.

@@ -44,11 +44,12 @@ mod sum;
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion::execution::SessionStateBuilder;
-use datafusion::logical_expr::expr::{BinaryExpr, ScalarFunction};
+use datafusion::logical_expr::expr::{BinaryExpr, Case, Cast, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
 use datafusion::optimizer::AnalyzerRule;
@@ -96,7 +97,29 @@ impl AnalyzerRule for CheckedOperators {
     }
 }
 
+/// A condition by cases, made so that it stays one: the engine would make `and` and `or` of it, which ask a case of rows that are
+/// none of its own, and there a division fails that the case was to keep from them.
+fn one_by_one(case: Case, schema: &DFSchema) -> Transformed<Expr> {
+    let answers = || case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
+    let is_condition = answers().any(|answer| answer.get_type(schema).is_ok_and(|kind| kind == DataType::Boolean));
+    let may_fail = answers().any(|answer| {
+        let fails = |part: &Expr| matches!(part, Expr::BinaryExpr(_) | Expr::ScalarFunction(_) | Expr::Cast(_));
+        answer.exists(|part| Ok(fails(part) && part.any_column_refs())).unwrap_or(true)
+    });
+    if !is_condition || !may_fail {
+        return Transformed::no(Expr::Case(case));
+    }
+    let number = |expr: Box<Expr>| Box::new(Expr::Cast(Cast::new(expr, DataType::Int8)));
+    let Case { expr, when_then_expr, else_expr } = case;
+    let when_then_expr = when_then_expr.into_iter().map(|(when, then)| (when, number(then))).collect();
+    let case = Case { expr, when_then_expr, else_expr: else_expr.map(number) };
+    Transformed::yes(Expr::Cast(Cast::new(Box::new(Expr::Case(case)), DataType::Boolean)))
+}
+
 fn checked(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    if let Expr::Case(case) = expr {
+        return one_by_one(case, schema);
+    }
     let (left, op, right) = match &expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => (left.as_ref(), *op, right.as_ref()),
         Expr::Negative(inner) => match negated(inner, schema) {
@@ -137,7 +160,7 @@ fn one_nan(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 
 /// The negative of an integer: what is left of zero when it is taken away, for the smallest has none.
 fn negated(inner: &Expr, schema: &DFSchema) -> Option<Expr> {
-    let kind = inner.get_type(schema).ok().filter(arrow::datatypes::DataType::is_signed_integer)?;
+    let kind = inner.get_type(schema).ok().filter(DataType::is_signed_integer)?;
     let zero = Expr::Literal(ScalarValue::new_zero(&kind).ok()?, None);
     Some(call(arithmetic::function(Operation::Subtract), vec![zero, inner.clone()]))
 }

@@ -26,6 +26,7 @@ use datafusion::prelude::SQLOptions;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::error::{Error, Result};
+use crate::explain::no_way;
 use crate::lint;
 use crate::model::{Model, Models};
 use crate::nearest::nearest;
@@ -151,7 +152,11 @@ impl Engine {
                 .verify_plan(&plan)
                 .map_err(|error| Error::planning(&error))?;
             let placed = |error| site::placed(Error::query(what, error), None, sql, &casts);
-            let physical = session.state().create_physical_plan(&plan).await.map_err(placed)?;
+            let physical =
+                session.state().create_physical_plan(&plan).await.map_err(|error| match error.find_root() {
+                    DataFusionError::NotImplemented(_) | DataFusionError::Internal(_) => no_way(&error).into(),
+                    _ => placed(error),
+                })?;
             let schema = physical.schema();
             let stream = execute_stream(physical, session.task()).map_err(placed)?;
             let failure = Failure::default();

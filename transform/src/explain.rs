@@ -92,6 +92,22 @@ fn general(message: &str, place: Option<Position>) -> SqlProblem {
     SqlProblem { message: meaning.message, place, hint }
 }
 
+/// What it means that the engine can plan a query and can't lay it out.
+pub(crate) fn no_way(error: &DataFusionError) -> SqlProblem {
+    let meaning = Meaning::of(error);
+    let outside = ["OuterReferenceColumn", "outer_ref", "correlated", "ScalarSubquery", "Exists"]
+        .iter()
+        .any(|word| meaning.message.contains(word));
+    let (what, hint) = if outside {
+        let hint = "write it as a join or with `group by`: a subquery that speaks of the row outside is taken in `where`, \
+                    in `exists` and `in`, and as a value where it compares with `=` alone";
+        ("a subquery speaks of the row outside".to_owned(), Some(hint.to_owned()))
+    } else {
+        (meaning.message, meaning.hint)
+    };
+    SqlProblem { message: format!("the engine has no way to run this query: {what}"), place: None, hint }
+}
+
 /// The error below all wrapping.
 fn innermost(error: &DataFusionError) -> &DataFusionError {
     match error {

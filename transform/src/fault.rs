@@ -249,8 +249,40 @@ fn of_query(text: &str) -> Option<Meaning> {
             About::Call(what.to_owned()),
         ));
     }
-    None
+    let lower = text.to_lowercase();
+    let (_, message, hint) = CANNOT.iter().find(|(words, ..)| lower.contains(&words.to_lowercase()))?;
+    Some(Meaning::new(*message, hint, About::Nothing))
 }
+
+/// What the engine can't do, by words of its own that say it, with what it means and a way that leads to the same.
+const CANNOT: [(&str, &str, &str); 6] = [
+    (
+        "Cannot get result type for temporal operation",
+        "a span of time can't be multiplied or divided",
+        "write it whole: `interval '3 days'`, and of a column `cast(n || ' days' as interval)`",
+    ),
+    (
+        "cannot run range queries on datatype: Duration",
+        "a window can't be ordered by a span of time",
+        "order by its seconds: `extract(epoch from a) - extract(epoch from b)`",
+    ),
+    (
+        "annot access field at argument",
+        "a dot is read as a member of a column",
+        "an alias that is also the name of a column is taken for the column: give the table another alias",
+    ),
+    (
+        "schema contains duplicate qualified field name",
+        "a column is named twice here",
+        "name it once in `group by`, and without parentheses",
+    ),
+    (
+        "The subquery should only return one column",
+        "a subquery that is compared with a value has more than one column",
+        "select the one that is compared, or write `exists (select 1 from t where t.a = a and t.b = b)`",
+    ),
+    ("ANY in LIKE", "`like any` is not understood here", "write `like 'a%' or like 'b%'`, each with its column"),
+];
 
 /// Two columns of one name.
 pub(crate) fn twice(name: &str) -> Meaning {

@@ -18,11 +18,10 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
-/// Puts the rules that hold back in the place of those that they hold, and `last` behind all others.
-pub(crate) fn install(
-    builder: SessionStateBuilder,
-    last: Arc<dyn PhysicalOptimizerRule + Send + Sync>,
-) -> SessionStateBuilder {
+use crate::window::CountWindows;
+
+/// Puts the rules that hold back in the place of those that they hold, and one of ours behind all others.
+pub(crate) fn install(builder: SessionStateBuilder) -> SessionStateBuilder {
     let mut logical = Optimizer::new().rules;
     for rule in &mut logical {
         let leaves: fn(&LogicalPlan) -> bool = match rule.name() {
@@ -36,7 +35,7 @@ pub(crate) fn install(
     for rule in physical.iter_mut().filter(|rule| rule.name().starts_with("FilterPushdown")) {
         *rule = Arc::new(WhereNamesDiffer(Arc::clone(rule)));
     }
-    physical.push(last);
+    physical.push(Arc::new(CountWindows));
     builder.with_optimizer_rules(logical).with_physical_optimizer_rules(physical)
 }
 

@@ -23,7 +23,6 @@ use crate::checked;
 use crate::extent;
 use crate::function;
 use crate::rules;
-use crate::window::CountWindows;
 
 /// The catalog that `layer.name` is looked up in.
 const CATALOG: &str = "lake";
@@ -34,7 +33,7 @@ const NO_LAYER: &str = "main";
 static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut builder = SessionStateBuilder::new().with_config(SessionConfig::new()).with_default_features();
     builder.scalar_functions().get_or_insert_with(Vec::new).extend(function::udfs());
-    rules::install(checked::install(builder), Arc::new(CountWindows)).build()
+    rules::install(checked::install(builder)).build()
 });
 
 /// What sessions that only plan are copied from.

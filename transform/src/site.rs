@@ -98,11 +98,14 @@ pub(crate) fn explain_in(error: &DataFusionError, statement: &Statement) -> SqlP
         wrong.message == format!("column `{name}` is in more than one table")
             || wrong.message == fault::twice(name).message
     });
-    match named {
-        Some((name, at)) => {
-            let meaning = fault::twice(name);
-            SqlProblem { message: meaning.message, place: Some(*at), hint: meaning.hint }
-        }
-        None => wrong,
+    if let Some((name, at)) = named {
+        let meaning = fault::twice(name);
+        return SqlProblem { message: meaning.message, place: Some(*at), hint: meaning.hint };
     }
+    let shadowed = statement.sorted_beside_its_name();
+    let named = shadowed.iter().find(|name| wrong.message == format!("column `{name}` is in more than one table"));
+    let hint = named.map(|name| {
+        format!("`order by` says a column that the answer has another `{name}` beside: name that one otherwise, or sort in a query around this one")
+    });
+    SqlProblem { hint: hint.or(wrong.hint), ..wrong }
 }

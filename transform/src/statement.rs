@@ -6,9 +6,12 @@
 mod edit;
 mod extent;
 mod number;
+mod passed_over;
 mod reader;
+mod rows;
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use catalog::TableName;
 use datafusion::common::DataFusionError;
@@ -24,7 +27,7 @@ use crate::position::Position;
 
 pub(crate) use edit::Days;
 use edit::{Blank, Substitute};
-use reader::{OutputNames, StatementReader};
+use reader::{OutputNames, SortedBeside, StatementReader};
 
 /// Deepest nesting of parentheses and subqueries that the parser follows.
 const MAX_NESTING: usize = 50;
@@ -105,6 +108,14 @@ impl Statement {
         let mut reader = StatementReader::default();
         if let Some(sql) = statement.sql() {
             extent::of_queries(sql)?;
+            if let ControlFlow::Break(part) = sql.visit(&mut passed_over::Seeker) {
+                let place = Self::find_word(text, &part.word);
+                let message = format!("`{}` is not understood here", part.what);
+                return Err(SqlProblem::new(message, place).with_hint(part.hint));
+            }
+        }
+        rows_by_value(&mut statement.parsed)?;
+        if let Some(sql) = statement.sql() {
             let _ = sql.visit(&mut reader);
         }
         if let Some(place) = reader.swallowing {
@@ -249,6 +260,15 @@ impl Statement {
         names.twice
     }
 
+    /// The names of columns that an `order by` says with their table, beside another column of that name in the answer.
+    pub(crate) fn sorted_beside_its_name(&self) -> Vec<String> {
+        let mut names = SortedBeside::default();
+        if let Some(sql) = self.sql() {
+            let _ = sql.visit(&mut names);
+        }
+        names.0
+    }
+
     /// The statement with `$dt` replaced.
     pub(crate) fn on(&self, days: &Days) -> Parsed {
         let mut parsed = self.parsed.clone();
@@ -282,6 +302,16 @@ fn keep_numbers(parsed: &mut Parsed) {
         Parsed::Explain(explain) => keep_numbers(&mut explain.statement),
         _ => {}
     }
+}
+
+/// Compares rows value by value.
+fn rows_by_value(parsed: &mut Parsed) -> Result<(), SqlProblem> {
+    let compared = match parsed {
+        Parsed::Statement(sql) => sql.visit(&mut rows::ValueByValue),
+        Parsed::Explain(explain) => return rows_by_value(&mut explain.statement),
+        _ => ControlFlow::Continue(()),
+    };
+    compared.break_value().map_or(Ok(()), Err)
 }
 
 fn is_show(sql: &Sql) -> bool {

@@ -16,7 +16,7 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::LogicalPlan;
 use futures::executor::block_on;
 
-use crate::explain::{SqlProblem, explain, meant};
+use crate::explain::{SqlProblem, explain, meant, no_way};
 use crate::fault::{self, Meaning, lower};
 use crate::lint;
 use crate::memo::{self, Memo};
@@ -266,13 +266,10 @@ fn reckoned(query: &Statement, text: &str, session: &Session) -> Option<SqlProbl
         session.state().create_physical_plan(&plan).await
     });
     let error = planned.err()?;
-    let meaning = Meaning::of(&error);
     if !fault::is_of_statement(&error) {
-        let message = format!("the engine has no way to run this query: {}", meaning.message);
-        let hint = "write it as a join or with `group by`: a subquery that speaks of the row outside is taken in `where`, \
-                    in `exists` and `in`, and as a value where it compares with `=` alone";
-        return Some(SqlProblem::new(message, None).with_hint(hint));
+        return Some(no_way(&error));
     }
+    let meaning = Meaning::of(&error);
     let (place, _) = site::place(&meaning, text, &[]);
     Some(SqlProblem { message: meaning.message, place, hint: meaning.hint })
 }

@@ -1,5 +1,7 @@
 //! The rows of a build from the writing to the commit: where they go, and that nobody sees them until then.
 
+use std::collections::BTreeSet;
+
 use catalog::{Date, Draft, Lake, Table, TableSpec, WriteOptions, Written};
 use datafusion::execution::SendableRecordBatchStream;
 
@@ -39,8 +41,8 @@ impl Rows {
 /// The rows of a build.
 pub(super) struct Fresh {
     pub(super) rows: Rows,
-    /// Whether they are the whole table in another shape.
-    pub(super) reshaped: bool,
+    /// The days that were made, if they are the whole table in another shape.
+    pub(super) reshaped: Option<BTreeSet<Date>>,
     /// How many were left out.
     pub(super) set_aside: u64,
 }

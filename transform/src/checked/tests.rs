@@ -30,6 +30,15 @@ const DECIMALS: &str = "(select cast(text as decimal(38, 0)) as d, g from (value
 async fn integers_that_do_not_fit_are_errors_and_others_are_right() {
     let right = [
         ("select 1 + 2 * 3 - 4", "3"),
+        // A case keeps its rows from what would fail of them, also where it is a condition.
+        (
+            "select id from (values (1, 0), (2, 5), (3, null), (4, 20)) as t(id, n) where case when n <> 0 then 10 / n > 1 else id > 0 end",
+            "1; 2; 3",
+        ),
+        (
+            "select id from (values (1, 'x'), (2, '5'), (3, null)) as t(id, s) where case when s in ('5', '6') then cast(s as int) > 1 end",
+            "2",
+        ),
         ("select n * 2 + 1, n - 1 from (values (1), (null), (-7)) as t(n)", " ; -13 -8; 3 0"),
         ("select sum(n) from (values (1), (2), (null)) as t(n)", "3"),
         ("select sum(n) from (values (1)) as t(n) where n > 5", ""),

@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Distinct, Expr, Ident, Join, JoinConstraint, JoinOperator, LimitClause, ObjectName, Query, Select,
-    SelectItem, SetExpr, Spanned, TableFactor, Value, ValueWithSpan, Visitor, WindowType,
+    BinaryOperator, Distinct, Expr, Ident, Join, JoinConstraint, JoinOperator, LimitClause, ObjectName, OrderBy,
+    OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Value, ValueWithSpan, Visitor,
+    WindowType,
 };
 
 use crate::position::Position;
@@ -49,10 +50,8 @@ fn part_of(query: &Query) -> Option<(&'static str, Position)> {
         Some(LimitClause::LimitOffset { limit: Some(limit), .. } | LimitClause::OffsetCommaLimit { limit, .. }) => {
             Some(("limit", limit.span()))
         }
-        Some(LimitClause::LimitOffset { limit: None, offset, .. }) => {
-            offset.as_ref().map(|offset| ("offset", offset.value.span()))
-        }
-        None => None,
+        // `offset` alone is refused.
+        Some(LimitClause::LimitOffset { limit: None, .. }) | None => None,
     };
     let distinct = || match query.body.as_ref() {
         SetExpr::Select(select) => match &select.distinct {
@@ -200,6 +199,30 @@ impl Visitor for OutputNames {
                 self.twice.push((name, ident.span.into()));
             } else {
                 seen.push(name);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Collects the names of columns that an `order by` says with their table, and that are also given to something else.
+#[derive(Default)]
+pub(super) struct SortedBeside(pub(super) Vec<String>);
+
+impl Visitor for SortedBeside {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let SetExpr::Select(select) = query.body.as_ref() else { return ControlFlow::Continue(()) };
+        let Some(OrderBy { kind: OrderByKind::Expressions(sorted), .. }) = &query.order_by else {
+            return ControlFlow::Continue(());
+        };
+        for item in &select.projection {
+            let SelectItem::ExprWithAlias { alias, .. } = item else { continue };
+            let name = ident_name(alias);
+            let is_said = |sort: &OrderByExpr| matches!(&sort.expr, Expr::CompoundIdentifier(idents) if idents.last().is_some_and(|last| ident_name(last) == name));
+            if sorted.iter().any(is_said) {
+                self.0.push(name);
             }
         }
         ControlFlow::Continue(())

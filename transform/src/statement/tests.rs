@@ -210,3 +210,85 @@ fn only_questions_are_questions() {
         assert!(Statement::parse(sql).unwrap().beyond_asking().is_some(), "{sql}");
     }
 }
+
+#[test]
+fn what_the_engine_passes_over_is_refused_with_its_place() {
+    let cases = [
+        ("select g, count(*) from raw.a group by g with rollup", "1:47 `with rollup`"),
+        ("select g, count(*) from raw.a group by g with cube", "1:47 `with cube`"),
+        ("select g, count(*) from raw.a group by all with totals", "1:49 `with totals`"),
+        ("select id from raw.a tablesample bernoulli (10)", "1:22 `tablesample`"),
+        ("select id from (select * from raw.a) as a tablesample (10)", "1:43 `tablesample`"),
+        ("select id from raw.a where id in (select id from raw.b tablesample (10 percent))", "1:56 `tablesample`"),
+        ("select id from raw.a prewhere n > 1", "1:22 `prewhere`"),
+        ("select id from raw.a start with n = 1 connect by prior id = n", "1:39 `connect`"),
+        ("select id from raw.a for update", "1:22 `for`"),
+        ("select id from raw.a with (nolock)", "1:22 `with`"),
+        ("select id from raw.a settings max_threads = 1", "1:22 `settings`"),
+        ("select id from raw.a partition (p0)", "1:22 `partition`"),
+        ("select id from raw.a fetch first 2 rows only", "1:22 `fetch`"),
+        ("select id from (select id from raw.a order by id offset 2)", "1:50 `offset`"),
+        ("select top 2 id from raw.a", "1:8 `top`"),
+        ("select id into raw.b from raw.a", "1:11 `into`"),
+        ("from raw.a", "1:1 `from`"),
+        ("select id from raw.a sort by id", "1:22 `sort`"),
+        ("select id from raw.a cluster by id", "1:22 `cluster`"),
+        ("select id, u from raw.a, unnest(l) as t(u)", "1:26 `unnest`"),
+        ("select id, u from raw.a cross join unnest(raw.a.l) as t(u)", "1:36 `unnest`"),
+        ("select u from unnest([1, 2]) with ordinality as t(u, n)", "1:35 `with ordinality`"),
+        ("select * from raw.a pivot (sum(n) for g in ('a', 'b'))", "1:21 `pivot`"),
+        ("select id from raw.a where id rlike 'a'", "1:31 `rlike`"),
+        ("select id from raw.a where id like any ('a', 'b')", "1:36 `any`"),
+        ("select id collate \"C\" from raw.a", "1:11 `collate`"),
+        ("select 1 in unnest([1])", "`in unnest`"),
+        ("select id from raw.a where (id, n) in (select id, n from raw.b)", "`in`"),
+        ("select case (id, n) when (1, 2) then 1 end from raw.a", "1:8 `case`"),
+        ("select quantile(0.5)(n) from raw.a", "1:8 `two pairs of parentheses`"),
+        ("select lower(distinct id) from raw.a", "1:8 `distinct`"),
+        ("select lower(id) filter (where n > 1) from raw.a", "1:8 `filter`"),
+        ("select abs(n) over () from raw.a", "1:8 `over`"),
+        ("select row_number() filter (where n > 1) over (order by id) from raw.a", "1:8 `filter`"),
+    ];
+    for (sql, expected) in cases {
+        let problem = Statement::parse(sql).expect_err(sql);
+        let place = problem.place.map_or_else(String::new, |at| format!("{}:{} ", at.line, at.column));
+        let found = format!("{place}{}", problem.message);
+        assert!(found.contains(expected) && problem.hint.is_some(), "{sql}: {found}");
+    }
+    let right = [
+        "select g, count(*) filter (where n > 1) from raw.a group by rollup (g)",
+        "select sum(distinct n), max(n) over (), first_value(n) ignore nulls over (order by id) from raw.a",
+        "select string_agg(id, ',' order by id), approx_percentile_cont(0.5) within group (order by n) from raw.a",
+        "with a as (select 1 as n) select * exclude (n) from a as b(n) order by 1 limit 3 offset 1",
+        "select u from unnest([1, 2]) as t(u)",
+    ];
+    for sql in right {
+        assert_eq!(Statement::parse(sql).err(), None, "{sql}");
+    }
+}
+
+#[test]
+fn rows_are_compared_value_by_value() {
+    let cases = [
+        ("(a, b) = (1, 2)", "((a = 1 AND b = 2))"),
+        ("(a, b) <> (1, 2)", "((a <> 1 OR b <> 2))"),
+        ("(a, b) < (1, 2)", "((a < 1 OR (a = 1 AND (b < 2))))"),
+        ("((a, b)) >= (1, 2)", "((a > 1 OR (a = 1 AND (b >= 2))))"),
+        ("(a, b, c) > (1, 2, 3)", "((a > 1 OR (a = 1 AND (b > 2 OR (b = 2 AND (c > 3))))))"),
+        ("(a, b) in ((1, 2), (3, 4))", "((((a = 1 AND b = 2) OR (a = 3 AND b = 4))))"),
+        ("(a, b) not in ((1, 2))", "(NOT ((a = 1 AND b = 2)))"),
+        ("(a, b) is not distinct from (1, 2)", "((a IS NOT DISTINCT FROM 1 AND b IS NOT DISTINCT FROM 2))"),
+        ("a = 1", "a = 1"),
+    ];
+    for (condition, expected) in cases {
+        let statement = Statement::parse(&format!("select 1 from raw.a where {condition}")).unwrap();
+        assert_eq!(statement.plain().to_string(), format!("SELECT 1 FROM raw.a WHERE {expected}"), "{condition}");
+    }
+    for wrong in ["(a, b) = (1, 2, 3)", "(a, b) = c", "(a, b) in (c)", "(a, b) = (select 1, 2)"] {
+        let problem = Statement::parse(&format!("select 1 from raw.a where {wrong}")).expect_err(wrong);
+        assert!(problem.message.starts_with("a row"), "{wrong}: {}", problem.message);
+    }
+    // A list of many rows is no chain of as many levels.
+    let many: Vec<String> = (0..9_000).map(|n| format!("({n}, {n})")).collect();
+    assert!(Statement::parse(&format!("select 1 from raw.a where (a, b) in ({})", many.join(", "))).is_ok());
+}

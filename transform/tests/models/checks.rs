@@ -1,5 +1,7 @@
 //! What checks keep from being read.
 
+use std::collections::BTreeMap;
+
 use transform::{Error, Outcome};
 
 use crate::house::{DAILY, DAY, House, models, name};
@@ -156,6 +158,22 @@ async fn a_table_takes_another_shape_as_a_whole() {
     assert_eq!(house.rows(&typed, "select dt, n from marts.total").await, ["2026-10-01 | 1.5"]);
     let again = house.build_all(&typed, DAY).await;
     assert!(again.values().all(|it| matches!(it, Outcome::Unchanged { .. })), "{again:?}");
+    // The days that were made with it are built, and nobody calls them stale.
+    let given = BTreeMap::new();
+    let state = transform::state(&house.lake, &typed, &given, DAY.parse().unwrap()).await.unwrap();
+    assert_eq!(state.stale_days(), BTreeMap::new());
+    let again = house.build_all(&typed, "2026-09-30").await;
+    assert!(matches!(again["staging.daily"], Outcome::Unchanged { .. }), "{again:?}");
+    // What is set aside on the way is counted once.
+    let aside = format!("-- set_aside: between(n, 0, 1)\n{}", daily.replace("id, n", "id, cast(n as bigint) as n"));
+    let outcome = house.build(&project(&aside, total), "staging.daily", DAY).await.unwrap();
+    assert!(matches!(outcome, Outcome::Built { rows: 1, set_aside: 1, .. }), "{outcome:?}");
+    // What breaks a check may be of any of its days.
+    let checked = format!("-- check: between(n, 2, 9)\n{}", daily.replace("id, n", "id, cast(n as varchar) as n"));
+    let checked = project(&checked.replace("between(n, 2, 9)", "accepted(n, '2')"), total);
+    let error = house.build(&checked, "staging.daily", DAY).await.unwrap_err();
+    assert!(error.to_string().starts_with("1 check of `staging.daily` failed\n"), "{error}");
+    assert!(error.hint().unwrap().contains("still see the former"), "{error:?}");
 }
 
 /// "Could not" is not "nothing there": a first build that fails leaves nothing that could be read, and says so.

@@ -49,6 +49,11 @@ async fn questions_are_answered_and_nothing_else() {
         "copy staging.things to 'x.csv'",
         "select * from staging.things where dt = $dt",
         "select cast(id as int) from staging.things",
+        "select -t.n as n from staging.things t order by t.n",
+        "select id from staging.things fetch first 2 rows only",
+        "select n * interval '1 day' from staging.things",
+        "select t.id, (select count(*) from staging.things s where s.n < t.n) from staging.things t",
+        "select rank() over (order by now() - timestamp '2026-01-01') from staging.things",
     ] {
         let Err(error) = house.ask(&project, sql).await else { panic!("{sql} was answered") };
         said.push(format!("{sql}\n  error: {error}\n  hint: {}", error.hint().unwrap_or_else(|| "-".to_owned())));
@@ -87,6 +92,21 @@ async fn questions_are_answered_and_nothing_else() {
     select cast(id as int) from staging.things
       error: running the query (line 1, column 13): column `id`: `a` is no int
       hint: `try_cast(id as int)` is NULL where a value is none, and `where try_cast(id as int) is null` finds them
+    select -t.n as n from staging.things t order by t.n
+      error: column `n` is in more than one table
+      hint: `order by` says a column that the answer has another `n` beside: name that one otherwise, or sort in a query around this one
+    select id from staging.things fetch first 2 rows only
+      error: `fetch` is not understood here (line 1, column 31)
+      hint: write `limit 10`
+    select n * interval '1 day' from staging.things
+      error: a span of time can't be multiplied or divided
+      hint: write it whole: `interval '3 days'`, and of a column `cast(n || ' days' as interval)`
+    select t.id, (select count(*) from staging.things s where s.n < t.n) from staging.things t
+      error: the engine has no way to run this query: a subquery speaks of the row outside
+      hint: write it as a join or with `group by`: a subquery that speaks of the row outside is taken in `where`, in `exists` and `in`, and as a value where it compares with `=` alone
+    select rank() over (order by now() - timestamp '2026-01-01') from staging.things
+      error: the engine has no way to run this query: a window can't be ordered by a span of time
+      hint: order by its seconds: `extract(epoch from a) - extract(epoch from b)`
     ");
 }
 
