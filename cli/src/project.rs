@@ -80,20 +80,18 @@ fn sources(folder: &Path, config: &Config, problems: &mut Vec<Diagnostic>) -> an
     let mut sources: Vec<Source> = Vec::new();
     for (path, text) in files(&folder.join(&config.project.sources), "toml")? {
         match Source::parse(&path, &text) {
-            Ok(source) => match sources.iter().find(|other| other.name() == source.name()) {
-                Some(_) => problems.push(Diagnostic {
-                    file: path,
-                    line: 1,
-                    column: 1,
-                    message: format!("expected a source's name to be its own, found a second `{}`", source.name()),
-                    hint: Some("give one of the two another name".to_owned()),
-                }),
-                None => {
-                    let source = with_secrets(source, folder);
-                    problems.extend(short_secrets(&path, &text, &source));
-                    sources.push(source);
-                }
-            },
+            Ok(source) if sources.iter().any(|other| other.name() == source.name()) => problems.push(Diagnostic {
+                file: path,
+                line: 1,
+                column: 1,
+                message: format!("expected a source's name to be its own, found a second `{}`", source.name()),
+                hint: Some("give one of the two another name".to_owned()),
+            }),
+            Ok(source) => {
+                let source = with_secrets(source, folder);
+                problems.extend(short_secrets(&path, &text, &source));
+                sources.push(source);
+            }
             Err(more) => problems.extend(more),
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct Files {
     pub names_upper: bool,
     /// Whether `marts.daily` doubles its sums.
     pub daily_doubled: bool,
+    /// Whether `marts.daily` is a table that is made as a whole, and no partition.
+    pub daily_whole: bool,
     /// What is cheap: below this price.
     pub cheap_below: i64,
     /// Whether `marts.totals` has one column more.
@@ -47,6 +49,7 @@ impl Default for Files {
             price_is_float: false,
             names_upper: false,
             daily_doubled: false,
+            daily_whole: false,
             cheap_below: 500,
             totals_wide: false,
             item_bound: 1_000_000,
@@ -125,6 +128,11 @@ impl Files {
     fn models(&self) -> [(&'static str, String); 8] {
         let name = if self.names_upper { "upper(name)" } else { "name" };
         let twice = if self.daily_doubled { " * 2" } else { "" };
+        let (daily, of_day, by) = if self.daily_whole {
+            ("table", "dt, _key as shelf", "where _error is null group by dt, _key")
+        } else {
+            ("partition", "$dt as dt, _key as shelf", "where dt = $dt and _error is null group by _key")
+        };
         let wide = if self.totals_wide { ", max(price) as dearest" } else { "" };
         [
             (
@@ -154,9 +162,8 @@ impl Files {
             (
                 "marts/daily",
                 format!(
-                    "-- materialize: partition\n-- key: dt, shelf\n\
-                     select $dt as dt, _key as shelf, count(*) as items, sum(price){twice} as total from raw.items\n\
-                     where dt = $dt and _error is null group by _key\n"
+                    "-- materialize: {daily}\n-- key: dt, shelf\n\
+                     select {of_day}, count(*) as items, sum(price){twice} as total from raw.items\n{by}\n"
                 ),
             ),
             (

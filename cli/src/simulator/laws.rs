@@ -47,6 +47,8 @@ pub(super) enum Law {
     DamageIsTold,
     /// Bodies that could not be read are kept as far as the rules go, and no longer.
     BodiesByTheRules,
+    /// A run builds what the plan before it says, and nothing else.
+    AsPlanned,
     /// Nothing panics.
     NothingPanics,
 }
@@ -68,6 +70,7 @@ impl Law {
             Self::AskedAgain => "what is opened again is asked for",
             Self::DamageIsTold => "a damaged file is told",
             Self::BodiesByTheRules => "unreadable bodies are kept by the rules",
+            Self::AsPlanned => "a run does what its plan says",
             Self::NothingPanics => "nothing panics",
         }
     }

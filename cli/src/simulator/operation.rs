@@ -123,6 +123,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         let workers = vec![verbs::Hand { host: Some("w1".to_owned()), is_older: false }];
         perform(world, &How { jobs: jobs(draw), hosts, workers, ..How::default() })
     }),
+    run("a plan, then run", 4, verbs::as_planned),
     run("run that is stopped", 2, others::stopped),
     run("run that is stopped, then run", 2, others::stopped_then_run),
     run("run of another project on the lake", 3, others::other_project),
@@ -224,6 +225,9 @@ pub(super) static OPERATIONS: &[Operation] = &[
     change("the SQL of a partition changes", 1, |world, _| {
         touch(world, |files| files.daily_doubled = !files.daily_doubled)
     }),
+    change("a partition is kept as a table, or a table as a partition", 2, |world, _| {
+        touch(world, |files| files.daily_whole = !files.daily_whole)
+    }),
     change("the SQL of a view changes", 1, |world, _| {
         touch(world, |files| files.cheap_below = if files.cheap_below == 500 { 400 } else { 500 })
     }),
@@ -243,6 +247,13 @@ pub(super) static OPERATIONS: &[Operation] = &[
     change("a built table is lost", 2, |world, draw| {
         let Some(table) = draw.one(&BUILT) else { return Ok(false) };
         lose(world, table)
+    }),
+    change("another program adds rows to a built table", 2, others::other_program),
+    change("a raw table is lost", 1, |world, _| {
+        let was_there = lose(world, "raw/items")?;
+        world.tables.forget("raw.items");
+        world.lost_rows |= was_there;
+        Ok(was_there)
     }),
     change("a raw table is copied", 1, |world, _| {
         let (from, to) = (world.in_lake("raw/items"), world.folder().join("copy"));
@@ -317,7 +328,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
 ];
 
 /// The folders of tables that are built.
-const BUILT: [&str; 7] =
+pub(super) const BUILT: [&str; 7] =
     ["staging/shelves", "staging/items", "marts/daily", "marts/totals", "marts/asof", "marts/cheap", "marts/top"];
 
 pub(super) fn jobs(draw: &mut Draw) -> usize {
@@ -442,6 +453,7 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
     let seen = Seen { before: &world.tables, after: &after, healthy, quiet };
     laws::always(world, &seen)?;
     (world.was_killed, world.quiet) = (false, None);
+    world.ran = if let End::Ran(ran) = &end { ran.clone() } else { Vec::new() };
     match end {
         End::Endless => {
             let said = world.said.lock().unwrap().join("\n");

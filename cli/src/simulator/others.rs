@@ -2,11 +2,15 @@
 
 use super::files::{NOTES, OTHER};
 use super::laws::{self, Broken, Law, Seen, trouble};
-use super::operation::{jobs, perform, unopened};
+use super::operation::{BUILT, jobs, perform, unopened};
 use super::tables::{READ, item, text};
 use super::verbs::{looked_again, moved};
-use super::world::{End, How, World};
+use super::world::{End, How, World, global, runtime};
+use crate::project::Project;
+use crate::wire;
 use catalog::simulation::Draw;
+use catalog::{CommitInfo, RunId, Txn, TxnRule};
+use futures::TryStreamExt;
 
 /// A run that is told to stop at some request.
 pub(super) fn stopped(world: &mut World, draw: &mut Draw) -> Result<bool, Broken> {
@@ -20,6 +24,37 @@ pub(super) fn stopped_then_run(world: &mut World, draw: &mut Draw) -> Result<boo
     // What passes before each run is longer than that.
     world.pass(-10);
     perform(world, &How { jobs: jobs(draw), ..How::default() })
+}
+
+/// Another program of Delta adds rows to a table that a model makes: rows that are there, once more.
+pub(super) fn other_program(world: &mut World, draw: &mut Draw) -> Result<bool, Broken> {
+    let Some(name) = draw.one(&BUILT).copied() else { return Ok(false) };
+    if !world.in_lake(name).is_dir() || !world.damage.now().is_empty() {
+        return Ok(false);
+    }
+    catalog::simulation::live(catalog::simulation::Life::default());
+    let (runtime, times) = (runtime(), i64::try_from(draw.number() >> 2).unwrap());
+    let added = runtime.block_on(async {
+        let global = global(world.folder());
+        let lake = wire::lake(&Project::open(&global)?, &global).await?;
+        // One that was killed while it was made is there for nobody.
+        let Some(table) = lake.find(&name.replace('/', ".").parse()?).await? else { return anyhow::Ok(false) };
+        let rows: Vec<_> = table.snapshot().await?.scan(None).await?.try_collect().await?;
+        let txn = Txn { app_id: "another program".to_owned(), version: times, rule: TxnRule::Equal };
+        let info = CommitInfo { run: RunId::at(world.now()), now: world.now(), lineage: Vec::new() };
+        let there = rows.iter().any(|batch| batch.num_rows() > 0);
+        if there {
+            let _ = table.append(rows, txn, &info).await?;
+        }
+        Ok(there)
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(20));
+    let added = added.map_err(|error| Broken::new(Law::Readable, format!("{name}: {error:#}")))?;
+    if added {
+        world.quiet = None;
+        world.tables.read_again();
+    }
+    Ok(added)
 }
 
 /// A run of the other project: it does what is its own, and changes nothing else.

@@ -166,10 +166,11 @@ fn is_said(world: &World, ran: &Ran, table: &str, days: &BTreeSet<String>) -> Re
     let plan = world.plan().map_err(|error| Broken::new(Law::Readable, format!("plan: {error:#}")))?;
     let word = |line: &Value, name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let acts = plan.steps.iter().any(|line| word(line, "name") == table && word(line, "action") != "keep");
-    let Some((anew, stale)) = plan.tables.get(table) else { return Ok(acts && table != "marts.daily") };
+    // One that is kept by day has days that the plan of today says nothing of.
+    let by_day = table == "marts.daily" && !world.files.daily_whole;
+    let Some((anew, stale)) = plan.tables.get(table) else { return Ok(acts && !by_day) };
     // Of a table that is kept by day, each day that differs is named, but for the day that the plan is about.
     let today = world.today().to_string();
-    let by_day = table == "marts.daily";
     Ok(*anew
         || (acts && !by_day)
         || (!days.is_empty() && days.iter().all(|day| stale.contains(day) || (acts && by_day && *day == today))))

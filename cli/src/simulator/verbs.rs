@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use catalog::run::StepStatus;
 use catalog::{RunId, simulation};
 use extract::Cancel;
 use extract::heartbeat::Role;
@@ -164,6 +165,42 @@ pub(super) fn retry_key(world: &mut World, draw: &mut Draw) -> Result<bool, Brok
     retry(world, &Retry { key: vec![key.clone()], source: "items".parse().ok(), ..NOTHING })?;
     perform(world, &How { jobs: jobs(draw), ..How::default() })?;
     asked_again(world, [key])
+}
+
+/// `onggi plan`, and a run at once: it builds what was planned, and nothing else.
+pub(super) fn as_planned(world: &mut World, draw: &mut Draw) -> Result<bool, Broken> {
+    if !looked_again(world)? || !world.damage.now().is_empty() {
+        return Ok(false);
+    }
+    // As long as a task of a dead process is hidden, others take it for somebody's.
+    world.pass(11);
+    let day = world.today();
+    // Somebody else is at the lake, or it is not to be opened: the run says so too.
+    let Ok(plan) = world.plan() else { return perform(world, &How { jobs: jobs(draw), ..How::default() }) };
+    perform(world, &How { jobs: jobs(draw), ..How::default() })?;
+    let [ran] = world.ran.as_slice() else { return Ok(true) };
+    if ran.dt != day || ran.report.is_none() {
+        return Ok(true);
+    }
+    for line in &plan.steps {
+        let word = |name: &str| line.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let Some(step) = ran.steps.get(&format!("build:{}", word("name"))) else { continue };
+        let (planned, built) = (word("action"), step.counts.contains_key("built"));
+        // What a table that is only to come will hold is not known before.
+        let is_sure =
+            planned == "build" && !word("why").contains("will change") && step.status == StepStatus::Unchanged;
+        if built && planned != "build" || is_sure {
+            let how = format!(
+                "{}: the plan says `{planned}` ({}), and the run {}: {}",
+                word("name"),
+                word("why"),
+                if built { "builds it" } else { "keeps it" },
+                step.why.as_deref().unwrap_or("no word of why"),
+            );
+            return Err(Broken::new(Law::AsPlanned, how));
+        }
+    }
+    Ok(true)
 }
 
 /// `onggi run --refetch`: every key is asked for again, and what the site shows now lands.

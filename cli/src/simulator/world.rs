@@ -146,6 +146,8 @@ pub(super) struct World {
     pub damage: Damage,
     /// What workers of the last run failed of.
     pub said: Arc<Mutex<Vec<String>>>,
+    /// The last runs that ended by themselves.
+    pub ran: Vec<Ran>,
     /// Days that somebody named, so that what the site showed later was filed under them.
     pub named: BTreeSet<Date>,
     names: u64,
@@ -176,6 +178,7 @@ impl World {
             spent: (0, 0),
             damage: Damage::default(),
             said: Arc::default(),
+            ran: Vec::new(),
             named: BTreeSet::new(),
             names: 0,
         };

@@ -11,6 +11,7 @@ use crate::args::Global;
 use crate::exit::{Exit, Problems};
 use crate::lake_state;
 use crate::out;
+use crate::progress::counted;
 use crate::project::Project;
 use crate::steps;
 use crate::wire;
@@ -42,7 +43,10 @@ pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
         )?;
     } else if !global.quiet {
         let took = started.elapsed().as_secs_f64();
-        out::line(format_args!("{sources} sources, {models} models and {analyses} analyses are right ({took:.2}s)"));
+        let count = |number: usize, noun: &str| counted(number as u64, noun);
+        let analyses = if analyses == 1 { "1 analysis".to_owned() } else { format!("{analyses} analyses") };
+        let (sources, models) = (count(sources, "source"), count(models, "model"));
+        out::line(format_args!("{sources}, {models} and {analyses} are right ({took:.2}s)"));
         if !standing.is_empty() {
             out::line("the lake is not as the project says; a run changes what it can:");
             for line in &standing {

@@ -12,6 +12,7 @@ use crate::args::Global;
 use crate::config::{Provider, SecretRef};
 use crate::exit::{Exit, render};
 use crate::out;
+use crate::progress::counted;
 use crate::project::Project;
 use crate::table;
 use crate::wire::{self, IdentityState};
@@ -49,10 +50,10 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
         Ok(project) => {
             findings[0] = browser(project.config.crawl.chromium.as_deref()).await;
             let text = format!(
-                "`{}`: {} sources, {} models",
+                "`{}`: {}, {}",
                 project.config.project.name,
-                project.sources.len(),
-                project.models.len()
+                counted(project.sources.len() as u64, "source"),
+                counted(project.models.len() as u64, "model")
             );
             findings.push(Finding::fine("project", text));
             findings.extend(models(&project));

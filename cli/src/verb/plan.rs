@@ -4,6 +4,7 @@ mod money;
 
 use std::collections::BTreeSet;
 
+use catalog::schema::SchemaDifference;
 use catalog::{Date, Lake, TableName};
 use extract::ledger::Ledger;
 use serde::Serialize;
@@ -190,10 +191,11 @@ async fn steps_of(
                     }
                     _ => planned,
                 };
-                if action == "fetch" {
+                let wider = gets_columns(lake, source).await?;
+                if action == "fetch" || wider {
                     coming.insert(source.table().clone());
                 }
-                (action, why)
+                (action, if wider { format!("{why}; its table gets the columns that are new in it") } else { why })
             }
             Step::Build(model) => {
                 let names = BTreeSet::from([model.name().clone()]);
@@ -254,6 +256,13 @@ async fn steps_of(
         lines.push(Line { dt, step: step.verb(), name: step.name(), action, why, money });
     }
     Ok(lines)
+}
+
+/// Whether the source has columns that its table has not: a run adds them, also where nothing is to be fetched.
+async fn gets_columns(lake: &Lake, source: &extract::Source) -> anyhow::Result<bool> {
+    let Some(table) = lake.find(source.table()).await? else { return Ok(false) };
+    let differences = catalog::schema::differences(&table.shape(), &source.table_spec().shape()?);
+    Ok(differences.iter().any(|it| matches!(it, SchemaDifference::Added { .. })))
 }
 
 async fn extraction(

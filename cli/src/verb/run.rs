@@ -62,19 +62,20 @@ pub(crate) async fn reported(
     if args.stale {
         return stale(&request, global).await;
     }
-    let report = day(&request, global).await?;
+    let mut report = day(&request).await?;
+    if !upkeep::when_due(&project, &lake, &request.progress).await {
+        report.status = report.status.max(Status::Partial);
+    }
+    print(&report, global)?;
     if let Some(line) = lake_state::stale_line(&from_outside(Box::pin(lake_state::look(&project, &lake))).await?) {
         request.progress.line(&line);
     }
-    upkeep::when_due(&project, &lake, &request.progress).await;
     Ok(vec![report])
 }
 
-async fn day(request: &Request<'_>, global: &Global) -> anyhow::Result<RunReport> {
+async fn day(request: &Request<'_>) -> anyhow::Result<RunReport> {
     request.progress.line(&format!("run of {} on {}", request.dt, request.lake.uri()));
-    let report = run_day(request).await?;
-    print(&report, global)?;
-    Ok(report)
+    run_day(request).await
 }
 
 /// Builds every stale day again, and then what is below. A day that was built may make the same day of what reads it stale, so it
@@ -92,7 +93,9 @@ async fn stale(request: &Request<'_>, global: &Global) -> anyhow::Result<Vec<Run
             built.extend(models);
             let (progress, cancel) = (Arc::clone(&request.progress), request.cancel.clone());
             let request = Request { dt, select: &select, renew: false, progress, cancel, ..*request };
-            reports.push(day(&request, global).await?);
+            let report = day(&request).await?;
+            print(&report, global)?;
+            reports.push(report);
         }
     }
     // What stands for no day, and the sinks, follow once, on the day of the run.
@@ -102,7 +105,9 @@ async fn stale(request: &Request<'_>, global: &Global) -> anyhow::Result<Vec<Run
         if open.iter().any(|line| line.to_do().is_some()) {
             let (progress, cancel) = (Arc::clone(&request.progress), request.cancel.clone());
             let request = Request { dt: request.today, select: &select, renew: false, progress, cancel, ..*request };
-            reports.push(day(&request, global).await?);
+            let report = day(&request).await?;
+            print(&report, global)?;
+            reports.push(report);
         }
     }
     if reports.is_empty() {
