@@ -234,6 +234,10 @@ pub async fn upkeep(lake: &Lake, upkeep: &Upkeep) -> Result<UpkeepReport> {
         temporary::sweep_run_folders(lake, &upkeep).await;
     }
     let UpkeepWork { freed, left_alone, damaged, .. } = work;
+    if !upkeep.dry_run && !damaged.is_empty() {
+        // Each run looks again, and says it again, until it is mended.
+        lake.objects().delete(&at).await?;
+    }
     let freed = freed.into_iter().map(|(kind, (objects, bytes))| Freed { kind, objects, bytes }).collect();
     Ok(UpkeepReport { dry_run: upkeep.dry_run, freed, left_alone, damaged })
 }

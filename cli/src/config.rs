@@ -275,8 +275,11 @@ impl Config {
     /// # Errors
     /// [`Problems`] with file, line and column.
     pub(crate) fn parse(file: &str, text: &str) -> anyhow::Result<Self> {
-        let config: Self =
-            toml::from_str(text).map_err(|error| Problems(vec![toml_error::diagnostic(file, text, &error)]))?;
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let problem = toml_error::diagnostic(file, text, &error);
+            let hint = problem.hint.clone().or_else(|| of_a_source(&problem.message));
+            Problems(vec![Diagnostic { hint, ..problem }])
+        })?;
         let problems = config.problems(file, text);
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems).into()) }
     }
@@ -376,6 +379,13 @@ impl Config {
     }
 }
 
+/// The way out where a part that an error names is one of a source's file.
+fn of_a_source(message: &str) -> Option<String> {
+    const PARTS: [&str; 8] = ["secrets", "keys", "http", "browser", "items", "fields", "fetch", "every"];
+    let part = PARTS.iter().find(|part| message.ends_with(&format!("found `{part}`")))?;
+    Some(format!("`{part}` belongs into the file of a source, `sources/….toml`"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,6 +420,13 @@ key = "file:.onggi/identity.key"
         hint: did you mean `timezone`?
         error: 1 error in the project's files
         ");
+    }
+
+    #[test]
+    fn a_part_of_a_source_is_sent_there() {
+        let error = error(&format!("{GOOD}\n[secrets]\nTOKEN = \"env:TOKEN\"\n"));
+        assert!(error.contains("found `secrets`"), "{error}");
+        assert!(error.contains("hint: `secrets` belongs into the file of a source"), "{error}");
     }
 
     #[test]

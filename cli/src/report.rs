@@ -62,6 +62,9 @@ pub(crate) struct RunReport {
     /// HTTP requests to the lake until the last step ended, if it is in a bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<Requests>,
+    /// Files of the lake that readers need and that its upkeep found gone or cut.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
 
 impl RunReport {
@@ -97,6 +100,7 @@ impl RunReport {
             synced: total("synced"),
             seconds: (seconds * 1000.0).round() / 1000.0,
             requests: None,
+            damaged: Vec::new(),
         }
     }
 

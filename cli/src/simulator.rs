@@ -26,6 +26,7 @@ mod history;
 mod laws;
 mod operation;
 mod others;
+mod perform;
 mod sabotage;
 mod site;
 mod stale_days;

@@ -10,10 +10,7 @@ pub(crate) fn diagnostic(file: &str, text: &str, error: &toml::de::Error) -> Dia
         Some((found, expected)) => {
             let list = expected.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let one_of = if expected.len() == 1 { "expected" } else { "expected one of" };
-            (
-                format!("{one_of} {list}, found `{found}`"),
-                closest(&found, &expected).or_else(|| elsewhere(file, &found)),
-            )
+            (format!("{one_of} {list}, found `{found}`"), closest(&found, &expected))
         }
         None => (raw.lines().next().unwrap_or_default().to_owned(), None),
     };
@@ -40,13 +37,6 @@ fn unknown(message: &str) -> Option<(String, Vec<String>)> {
     let found = names.next()?;
     let expected: Vec<String> = names.collect();
     (!expected.is_empty()).then_some((found, expected))
-}
-
-/// Where a part belongs that is right in another file of the project.
-fn elsewhere(file: &str, found: &str) -> Option<String> {
-    const OF_A_SOURCE: [&str; 8] = ["secrets", "keys", "http", "browser", "items", "fields", "fetch", "every"];
-    (file.ends_with(crate::config::FILE) && OF_A_SOURCE.contains(&found))
-        .then(|| format!("`{found}` belongs into the file of a source, `sources/….toml`"))
 }
 
 fn closest(found: &str, expected: &[String]) -> Option<String> {

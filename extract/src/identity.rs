@@ -103,16 +103,18 @@ impl IdentityKey {
 /// Makes sure that a raw table holds ids of this key only, and in each column either ids or hashes. One that says nothing of its
 /// key – a new one, or one of an older program – takes this one from here on.
 pub(crate) async fn hold(table: &Table, source: &Source, key: &IdentityKey, info: &CommitInfo) -> Result<(), Error> {
+    let head = table.head().await?;
     if source.hashes() {
-        hold_key(table, key, info).await?;
+        hold_key(table, head.txn(MARK).await?, key, info).await?;
     }
-    columns::hold(table, source, info).await
+    columns::hold(table, &head, source, info).await
 }
 
-async fn hold_key(table: &Table, key: &IdentityKey, info: &CommitInfo) -> Result<(), Error> {
+/// `held` is the mark that the table was seen with.
+async fn hold_key(table: &Table, mut held: Option<i64>, key: &IdentityKey, info: &CommitInfo) -> Result<(), Error> {
     let ours = key.fingerprint();
     loop {
-        match table.snapshot().await?.txn(MARK).await? {
+        match held {
             Some(found) if found == ours => return Ok(()),
             Some(_) => return Err(Error::OtherIdentity { table: table.name().clone() }),
             None => {
@@ -121,6 +123,7 @@ async fn hold_key(table: &Table, key: &IdentityKey, info: &CommitInfo) -> Result
                 if let Committed::Done(_) = table.append_noted(Vec::new(), txn, info, note).await? {
                     return Ok(());
                 }
+                held = table.head().await?.txn(MARK).await?;
             }
         }
     }
@@ -135,12 +138,12 @@ async fn hold_key(table: &Table, key: &IdentityKey, info: &CommitInfo) -> Result
 pub async fn check(lake: &Lake, sources: &[Source], key: &IdentityKey) -> Result<(), Error> {
     for source in sources {
         let Some(table) = lake.find(source.table()).await? else { continue };
-        let snapshot = table.snapshot().await?;
-        let held = snapshot.txn(MARK).await?;
+        let head = table.head().await?;
+        let held = head.txn(MARK).await?;
         if source.hashes() && held.is_some_and(|found| found != key.fingerprint()) {
             return Err(Error::OtherIdentity { table: table.name().clone() });
         }
-        columns::unmarked(&snapshot, source).await?;
+        columns::unmarked(&table, &head, source).await?;
     }
     Ok(())
 }

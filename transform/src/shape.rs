@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
-use catalog::schema::{SchemaDifference, differences};
+use catalog::schema::SchemaDifference;
 use catalog::{Table, TableSpec};
 
 use crate::model::{Materialization, Model};
@@ -36,14 +36,9 @@ pub(crate) fn spec(model: &Model, wanted: &Schema) -> TableSpec {
     }
 }
 
-/// How the table is not as the model declares it.
-pub(crate) fn differs(spec: &TableSpec, table: &Table) -> catalog::Result<Vec<SchemaDifference>> {
-    Ok(differences(&table.shape(), &spec.shape()?))
-}
-
 /// Whether the table can't take the model's rows without being made anew, all of it, in another shape.
 pub(crate) fn breaks(spec: &TableSpec, table: &Table) -> catalog::Result<bool> {
-    Ok(differs(spec, table)?.iter().any(SchemaDifference::is_breaking))
+    Ok(table.differences(spec)?.iter().any(SchemaDifference::is_breaking))
 }
 
 /// The query's columns: what names a row comes first, so that readers find it and files have statistics of it.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
-use catalog::schema::{SchemaDifference, differences};
+use catalog::schema::SchemaDifference;
 use catalog::{Date, Lake, Layer, ObjectPath, TableName, TableSpec, path};
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
@@ -157,11 +157,10 @@ async fn compare_given(lake: &Lake, schema: &SchemaRef, found: &mut TableState) 
     let name = found.table.clone();
     let about = || Error::lake(format!("reading `{name}`"));
     let Some(table) = lake.find(&name).await.map_err(about())? else { return Ok(()) };
-    let stored = table.shape();
-    let partitioned = stored.partitioned;
+    let partitioned = table.is_partitioned();
     let spec =
         TableSpec { name: name.clone(), schema: SchemaRef::clone(schema), partitioned, stats_columns: Vec::new() };
-    let differences = differences(&stored, &spec.shape().map_err(about())?);
+    let differences = table.differences(&spec).map_err(about())?;
     found.refused = differences.iter().any(SchemaDifference::is_breaking);
     found.differences = differences.iter().map(ToString::to_string).collect();
     Ok(())
@@ -171,7 +170,7 @@ async fn compare_given(lake: &Lake, schema: &SchemaRef, found: &mut TableState) 
 async fn compare_shape(lake: &Lake, model: &Model, schema: &SchemaRef, found: &mut TableState) -> Result<()> {
     let about = || Error::lake(format!("reading `{}`", model.name()));
     let Some(table) = lake.find(model.name()).await.map_err(about())? else { return Ok(()) };
-    let differences = shape::differs(&shape::spec(model, schema), &table).map_err(about())?;
+    let differences = table.differences(&shape::spec(model, schema)).map_err(about())?;
     found.reshaped = differences.iter().any(SchemaDifference::is_breaking);
     found.differences = differences.iter().map(ToString::to_string).collect();
     Ok(())

@@ -79,6 +79,11 @@ impl Table {
     pub fn shape(&self) -> TableShape {
         TableShape { schema: self.schema(), partitioned: self.is_partitioned() }
     }
+
+    /// How the table is not as it is declared.
+    pub fn differences(&self, spec: &TableSpec) -> Result<Vec<SchemaDifference>> {
+        Ok(differences(&self.shape(), &spec.shape()?))
+    }
 }
 
 /// A change of columns that the rows which are there don't notice.

@@ -136,7 +136,22 @@ async fn files_that_readers_need_and_that_are_gone_or_cut_are_told() {
             format!("marts.t: `{}` is not there", files[1].display()),
         ];
         assert_eq!(damaged, expected);
+        // Whoever runs next is told again; who only looked changes nothing of when that is.
+        assert_eq!(is_due(&aged.lake, aged.upkeep().now).await.unwrap(), !dry_run);
     }
+}
+
+#[tokio::test]
+async fn who_may_not_write_can_look() {
+    let aged = Aged::new().await;
+    let _ = aged.lake.create(&spec("marts.t", true)).await.unwrap();
+    // Nothing can be written below what is a file.
+    let folder = Path::new(&aged.uri).join("_onggi/state/upkeep");
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    fs::write(&folder, "").unwrap();
+    let report = upkeep(&aged.lake, &Upkeep { dry_run: true, ..aged.upkeep() }).await.unwrap();
+    assert_eq!(report.damaged, Vec::<String>::new());
+    assert!(upkeep(&aged.lake, &aged.upkeep()).await.is_err());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::Date;
+use catalog::run::StepStatus;
 use jiff::ToSpan;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use super::site::List;
 use super::tables::{Row, Tables, is_set_aside, item, number, text, time};
 use super::truth;
 use super::verbs;
-use super::world::{Ran, World, day_of};
+use super::world::{Plan, Ran, World, day_of};
 use crate::exit::Exit;
 
 /// A law by its name.
@@ -342,6 +343,29 @@ fn checks_hold(world: &World, ran: &Ran, seen: &Seen<'_>) -> Result<(), Broken> 
             if seen.before.rows(table) != seen.after.rows(table) {
                 return broken(format!("{table} changed below {step}, which failed; {}", trouble(ran)));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Each model was built if the plan says so, and only then.
+pub(super) fn as_planned(plan: &Plan, ran: &Ran) -> Result<(), Broken> {
+    for line in &plan.steps {
+        let word = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default();
+        let Some(step) = ran.steps.get(&format!("build:{}", word("name"))) else { continue };
+        let (planned, built) = (word("action"), step.counts.contains_key("built"));
+        // What a table that is only to come will hold is not known before.
+        let is_sure =
+            planned == "build" && !word("why").contains("will change") && step.status == StepStatus::Unchanged;
+        if built && planned != "build" || is_sure {
+            let how = format!(
+                "{}: the plan says `{planned}` ({}), and the run {} it: {}",
+                word("name"),
+                word("why"),
+                if built { "builds" } else { "keeps" },
+                step.why.as_deref().unwrap_or("no word of why"),
+            );
+            return Err(Broken::new(Law::AsPlanned, how));
         }
     }
     Ok(())

@@ -12,15 +12,15 @@ use catalog::simulation::Death;
 use jiff::ToSpan;
 use serde_json::json;
 
-use super::bodies;
 use super::damage::Part;
-use super::laws::{self, Broken, Law, Seen};
+use super::laws::Broken;
 use super::others;
+use super::perform::perform;
 use super::site::Condition;
 use super::tables::{BESIDE, READ};
 use super::truth;
-use super::verbs::{self, looked_again};
-use super::world::{End, How, World};
+use super::verbs;
+use super::world::{How, World};
 
 /// Something that happens.
 pub(super) struct Operation {
@@ -137,6 +137,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
     change("lists are 404", 2, |world, draw| sick(world, draw, Condition::Gone)),
     change("lists are 503", 2, |world, draw| sick(world, draw, Condition::Unavailable)),
     change("second pages are 503", 2, |world, draw| sick(world, draw, Condition::FailsLater)),
+    change("second pages are 404", 2, |world, draw| sick(world, draw, Condition::GoneLater)),
     change("429 for a while", 2, |world, draw| {
         let times = u32::try_from(1 + draw.below(30)).unwrap();
         let kind = if draw.percent(50) { Condition::Busy(times) } else { Condition::BusyFor(times) };
@@ -433,73 +434,4 @@ fn copy(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
-}
-
-/// Runs the project and holds what came of it against the laws.
-pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
-    looked_again(world)?;
-    // Longer than a task of a dead process is hidden from others.
-    world.pass(11);
-    // Who finds that rows of earlier days are gone says so, and is not done.
-    let was_healthy = world.is_healthy() && world.damage.now().is_empty() && !world.lost_rows;
-    let quiet = world.quiet == Some(world.today()) && how.is_plain();
-    let end = world.run(how);
-    let after = match world.look() {
-        Ok(after) => after,
-        Err(error) => return unopened(world, &end, &error),
-    };
-    let was_stopped = world.was_stopped();
-    let healthy = was_healthy && world.is_healthy() && !was_stopped;
-    let seen = Seen { before: &world.tables, after: &after, healthy, quiet };
-    laws::always(world, &seen)?;
-    (world.was_killed, world.quiet) = (false, None);
-    world.ran = if let End::Ran(ran) = &end { ran.clone() } else { Vec::new() };
-    match end {
-        End::Endless => {
-            let said = world.said.lock().unwrap().join("\n");
-            return Err(Broken::new(Law::Ends, format!("after hours of its own time it still went on\n{said}")));
-        }
-        End::Killed(point) => {
-            world.was_killed = true;
-            world.points.push(point.unwrap_or("before the first point"));
-        }
-        End::Ran(ran) => {
-            for ran in &ran {
-                laws::after_run(world, ran, &seen, how.stale)?;
-                bodies::are_kept(world, how, ran, &after)?;
-                if was_stopped && ran.is_done() {
-                    return Err(Broken::new(Law::ExitCodeTrue, "exit 0 of a run that was told to stop"));
-                }
-            }
-            if how.stale || !how.select.is_empty() {
-                // It says nothing about today's keys.
-                world.asof = world.asof.max(truth::asof_day(&after));
-                world.tables = after;
-                return Ok(true);
-            }
-            world.is_open = !ran.iter().all(super::world::Ran::is_done);
-            world.is_damaged &= world.is_open;
-            let for_today = ran.iter().all(|ran| ran.dt == world.today());
-            world.lost_rows &= world.is_open || !for_today;
-            let is_whole = world.damage.now().is_empty();
-            world.quiet = (!world.is_open && for_today && is_whole).then_some(world.today());
-            world.asof = world.asof.max(truth::asof_day(&after));
-        }
-    }
-    world.tables = after;
-    Ok(true)
-}
-
-/// The lake can't be opened: so it was for the run, which says so, or it is the run's fault.
-pub(super) fn unopened(world: &mut World, end: &End, error: &anyhow::Error) -> Result<bool, Broken> {
-    if !world.damage.is_below(&world.in_lake("_onggi")) {
-        return Err(Broken::new(Law::Readable, format!("{error:#}")));
-    }
-    if let End::Ran(ran) = end
-        && let Some(ran) = ran.iter().find(|ran| ran.is_done())
-    {
-        return Err(Broken::new(Law::DamageIsTold, format!("exit 0 on {}, and the lake can't be opened", ran.dt)));
-    }
-    (world.quiet, world.is_open) = (None, true);
-    Ok(true)
 }

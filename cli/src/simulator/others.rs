@@ -2,7 +2,8 @@
 
 use super::files::{NOTES, OTHER};
 use super::laws::{self, Broken, Law, Seen, trouble};
-use super::operation::{BUILT, jobs, perform, unopened};
+use super::operation::{BUILT, jobs};
+use super::perform::{perform, unopened};
 use super::tables::{READ, item, text};
 use super::verbs::{looked_again, moved};
 use super::world::{End, How, World, global, runtime};

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::damage::{Damage, Part};
 use super::laws::{self, Broken, Law, Seen};
-use super::operation::perform;
+use super::perform::perform;
 use super::tables::{Tables, text};
 use super::world::{End, How, Ran, World};
 use super::{truth, verbs};
@@ -122,6 +122,16 @@ fn laws_are_broken() {
     it.world.site.state().asked_for.clear();
     let key = text(&it.after.rows("raw.items")[0], "_key").to_owned();
     assert_eq!(verbs::asked_again(&it.world, [key]).unwrap_err().law, Law::AskedAgain);
+
+    // A plan that says nothing of what a run builds, and one that promises what the run leaves.
+    let mut plan = it.world.plan().unwrap();
+    laws::as_planned(&plan, &it.ran).unwrap();
+    it.ran.steps.get_mut("build:marts.totals").unwrap().counts.insert("built".to_owned(), 1);
+    assert_eq!(laws::as_planned(&plan, &it.ran).unwrap_err().law, Law::AsPlanned);
+    it.ran = ran;
+    let line = plan.steps.iter_mut().find(|line| line["name"] == "marts.totals").unwrap();
+    (line["action"], line["why"]) = (json!("build"), json!("sql changed"));
+    assert_eq!(laws::as_planned(&plan, &it.ran).unwrap_err().law, Law::AsPlanned);
 
     // A damage that is known makes a table unreadable with good reason, and a run that is done although it reads it lies.
     let raw = it.world.in_lake("raw/items");

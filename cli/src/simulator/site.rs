@@ -57,6 +57,8 @@ pub(super) enum Condition {
     RobotsGarbage,
     /// There is no robots.txt, which forbids nothing.
     RobotsGone,
+    /// There is a first page, and no other, whatever it says of how many there are.
+    GoneLater,
     /// Answers break off in the middle.
     CutShort,
 }
@@ -272,6 +274,7 @@ impl State {
             }
             Condition::Unavailable => return fails(self, Answer::Text(503, "later".into())),
             Condition::FailsLater if page > 1 => return fails(self, Answer::Text(503, "later".into())),
+            Condition::GoneLater if page > 1 => return fails(self, Answer::Text(404, "no such page".into())),
             Condition::CutShort => return fails(self, Answer::Text(200, "{\"items\": [{\"id\": \"i".into())),
             Condition::Garbage => return fails(self, Answer::Text(200, "<html><p>it works</p></html>".into())),
             Condition::ErrorWith200 => {

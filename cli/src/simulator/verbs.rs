@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use catalog::run::StepStatus;
 use catalog::{RunId, simulation};
 use extract::Cancel;
 use extract::heartbeat::Role;
@@ -15,7 +14,8 @@ use extract::worker::Until;
 use super::bodies;
 use super::damage::files;
 use super::laws::{self, Broken, Law, Seen, trouble};
-use super::operation::{jobs, perform};
+use super::operation::jobs;
+use super::perform::perform;
 use super::tables::{READ, Tables, text};
 use super::world::{How, Ran, World, global, runtime};
 use crate::args::{Retry, Upkeep};
@@ -182,24 +182,7 @@ pub(super) fn as_planned(world: &mut World, draw: &mut Draw) -> Result<bool, Bro
     if ran.dt != day || ran.report.is_none() {
         return Ok(true);
     }
-    for line in &plan.steps {
-        let word = |name: &str| line.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
-        let Some(step) = ran.steps.get(&format!("build:{}", word("name"))) else { continue };
-        let (planned, built) = (word("action"), step.counts.contains_key("built"));
-        // What a table that is only to come will hold is not known before.
-        let is_sure =
-            planned == "build" && !word("why").contains("will change") && step.status == StepStatus::Unchanged;
-        if built && planned != "build" || is_sure {
-            let how = format!(
-                "{}: the plan says `{planned}` ({}), and the run {}: {}",
-                word("name"),
-                word("why"),
-                if built { "builds it" } else { "keeps it" },
-                step.why.as_deref().unwrap_or("no word of why"),
-            );
-            return Err(Broken::new(Law::AsPlanned, how));
-        }
-    }
+    laws::as_planned(&plan, ran)?;
     Ok(true)
 }
 

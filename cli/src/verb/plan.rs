@@ -261,7 +261,7 @@ async fn steps_of(
 /// Whether the source has columns that its table has not: a run adds them, also where nothing is to be fetched.
 async fn gets_columns(lake: &Lake, source: &extract::Source) -> anyhow::Result<bool> {
     let Some(table) = lake.find(source.table()).await? else { return Ok(false) };
-    let differences = catalog::schema::differences(&table.shape(), &source.table_spec().shape()?);
+    let differences = table.differences(&source.table_spec())?;
     Ok(differences.iter().any(|it| matches!(it, SchemaDifference::Added { .. })))
 }
 

@@ -63,7 +63,8 @@ pub(crate) async fn reported(
         return stale(&request, global).await;
     }
     let mut report = day(&request).await?;
-    if !upkeep::when_due(&project, &lake, &request.progress).await {
+    report.damaged = upkeep::when_due(&project, &lake, &request.progress).await;
+    if !report.damaged.is_empty() {
         report.status = report.status.max(Status::Partial);
     }
     print(&report, global)?;
@@ -149,6 +150,9 @@ pub(crate) fn print(report: &RunReport, global: &Global) -> anyhow::Result<()> {
             Status::Failed => "failed",
         };
         out::line(format_args!("{word}: {} ({:.1}s, run {})", report.line(), report.seconds, report.run));
+        if !report.damaged.is_empty() {
+            out::line("`onggi upkeep --dry-run` names the files of the lake that are gone or cut");
+        }
         if report.status != Status::Done {
             out::line(format_args!("`onggi status {}` shows each step and why", report.run));
         }

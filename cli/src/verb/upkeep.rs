@@ -38,9 +38,9 @@ pub(crate) async fn upkeep(global: &Global, args: &Upkeep) -> anyhow::Result<Exi
     Ok(if whole { Exit::Done } else { Exit::Partial })
 }
 
-/// What a run does by itself at its end, at most once a day. It never fails the run; false if files that readers need are gone or
-/// cut, for then not all is well.
-pub(crate) async fn when_due(project: &Project, lake: &Lake, progress: &Progress) -> bool {
+/// What a run does by itself at its end, at most once a day. It never fails the run; gives the files that readers need and
+/// that are gone or cut, for with such not all is well.
+pub(crate) async fn when_due(project: &Project, lake: &Lake, progress: &Progress) -> Vec<String> {
     let done = async {
         if !upkeep::is_due(lake, clock::now()).await? {
             return anyhow::Ok(None);
@@ -48,7 +48,7 @@ pub(crate) async fn when_due(project: &Project, lake: &Lake, progress: &Progress
         keep_up(project, lake, upkeep::KEEP, false).await.map(Some)
     };
     match done.await {
-        Ok(None) => true,
+        Ok(None) => Vec::new(),
         Ok(Some((report, folders))) => {
             let objects: u64 = report.freed.iter().map(|it| it.objects).sum();
             let freed = report.freed.iter().map(|it| it.bytes).sum::<u64>() + folders.bytes;
@@ -62,11 +62,11 @@ pub(crate) async fn when_due(project: &Project, lake: &Lake, progress: &Progress
             for left in &report.left_alone {
                 progress.line(&format!("  upkeep  left alone: {left}"));
             }
-            report.damaged.is_empty()
+            report.damaged
         }
         Err(error) => {
             tracing::warn!(%error, "the upkeep was not done; the next run tries again");
-            true
+            Vec::new()
         }
     }
 }
