@@ -31,7 +31,7 @@ unit:
 	$(CARGO) test --locked --workspace --features cli/failpoints
 
 soak:
-	ONGGI_HISTORIES=$${ONGGI_HISTORIES:-10000} $(CARGO) test --locked --package cli --features cli/failpoints --bin onggi simulator::
+	ONGGI_HISTORIES=$${ONGGI_HISTORIES:-10000} $(CARGO) test --locked --workspace --features cli/failpoints --bin onggi simulator::
 
 bench: tools
 	.ci/peers bench

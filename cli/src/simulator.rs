@@ -49,8 +49,8 @@ use tally::Tally;
 /// Histories, days in each, and the first seed, unless asked otherwise. A run takes a few hundred milliseconds in a build for
 /// tests, nearly all of them in the planning of some twenty statements and in a dozen commits, and a month has 45 runs: so
 /// many histories are some minutes. `make soak` plays the rest.
-const HISTORIES: u64 = 8;
-const DAYS: u64 = 10;
+const HISTORIES: u64 = 16;
+const DAYS: u64 = 30;
 const SEED: u64 = 1;
 
 /// Failures of one law that are made small.
@@ -155,7 +155,7 @@ fn told(seed: u64, days: u32, steps: &[Step], broken: &Broken) -> String {
     let words: Vec<String> = steps.iter().map(|step| format!("    {}\n", step.operation.name)).collect();
     let how: Vec<String> = broken.how.trim_end().lines().map(|line| format!("      {line}\n")).collect();
     let (law, test) =
-        (broken.law.name(), "cargo test -p cli --features cli/failpoints --bin onggi simulator::histories");
+        (broken.law.name(), "cargo test --workspace --features cli/failpoints --bin onggi simulator::histories");
     format!(
         "\nseed {seed}, {law}:\n{}  broken by the last of these:\n{}  the whole history again: ONGGI_SEED={seed} \
          ONGGI_HISTORIES=1 ONGGI_DAYS={days} {test}\n  only these steps: ONGGI_STEPS='{}' {test}\n",

@@ -13,6 +13,7 @@ use crate::model::{Check, Materialization, Model, Models};
 use crate::reach::{Reach, reaches};
 use crate::reason::{Action, Reason};
 use crate::record::{FoundRecord, LastBuild, ReadTable, Record, app_id, day_of, read_record, view_record_path};
+use crate::shape;
 use crate::there::built;
 
 /// The day of a build, and when it happens.
@@ -211,8 +212,13 @@ async fn last_build(lake: &Lake, model: &Model, dt: Date) -> Result<LastFacts> {
     let mark = snapshot.txn(&app_id(model, dt)).await.map_err(about())?;
     let found = match mark {
         Some(mark) => {
-            let files = snapshot.files_id(day_of(model, dt)).map_err(about())?;
-            read_record(lake, model, dt, mark, &files).await.map_err(about())?
+            let day = day_of(model, dt);
+            let files = snapshot.files_id(day).map_err(about())?;
+            let mut found = read_record(lake, model, dt, mark, &files).await.map_err(about())?;
+            let no_files = day.is_some() && files == snapshot.files_id(Some(Date::MIN)).map_err(about())?;
+            found.of_other_files |=
+                found.path.is_none() && (no_files || table.is_partitioned() != shape::is_partitioned(model));
+            found
         }
         None => found(LastBuild::Lost),
     };
@@ -241,7 +247,8 @@ pub(crate) fn decide(
         return (Action::Keep, vec![Reason::NewerDay(stands)]);
     }
     if rows_changed && (mark == now.mark() || Record::is_as_of_then(now.mark(), mark)) {
-        return (Action::Build, vec![Reason::RowsChanged]);
+        let why = if *last == LastBuild::Lost { Reason::RecordLost } else { Reason::RowsChanged };
+        return (Action::Build, vec![why]);
     }
     if mark == now.mark() {
         let Some(last) = last.record() else { return (Action::Recheck, vec![Reason::RecordLost]) };

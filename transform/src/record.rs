@@ -260,7 +260,9 @@ pub(crate) struct FoundRecord {
     pub(crate) last: LastBuild,
     /// Where it lies, if it was found.
     pub(crate) path: Option<ObjectPath>,
-    /// Whether it is known of other files than those that are there: somebody changed the rows since.
+    /// Whether it is of other files than those that are there: somebody changed the rows since. A mark outlives the rows of its
+    /// build where the table was kept in another way for a while, so without a record it says nothing of a day that has no
+    /// files, or of a table that is split otherwise than its model says.
     pub(crate) of_other_files: bool,
 }
 

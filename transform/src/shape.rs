@@ -31,9 +31,14 @@ pub(crate) fn spec(model: &Model, wanted: &Schema) -> TableSpec {
     TableSpec {
         name: model.name().clone(),
         schema: Arc::new(Schema::new(fields)),
-        partitioned: *model.materialization() == Materialization::Partition,
+        partitioned: is_partitioned(model),
         stats_columns,
     }
+}
+
+/// Whether the table is split by day.
+pub(crate) fn is_partitioned(model: &Model) -> bool {
+    *model.materialization() == Materialization::Partition
 }
 
 /// Whether the table can't take the model's rows without being made anew, all of it, in another shape.

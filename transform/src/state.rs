@@ -216,6 +216,7 @@ async fn days(
             continue;
         };
         let of_build = || of_day.iter().filter(|place| place.mark == then);
+        let has_files = files.contains_key(day);
         let files = files.get(day).unwrap_or(&no_files);
         let of_rows: Vec<&RecordPlace> = of_build().filter(|place| place.is_of(files)).collect();
         let rows_changed = of_rows.is_empty() && of_build().next().is_some();
@@ -232,6 +233,8 @@ async fn days(
             (true, Some(place)) if place.checks.is_none() && !model.checks().is_empty() => {
                 stale.push((*day, Open::Perhaps(place.path.clone())));
             }
+            // Its mark may be of a time before the table was kept in another way.
+            (true, None) if !has_files => stale.push((*day, Open::Unknown)),
             (true, None) if !as_then && !model.checks().is_empty() => stale.push((*day, Open::Unknown)),
             (true, _) => {}
             (false, _) => {

@@ -24,6 +24,8 @@ pub(super) struct Files {
     pub stars: Option<&'static str>,
     /// Whether a price is a `float64`.
     pub price_is_float: bool,
+    /// Whether a name is kept as a hash, as that of a person would be.
+    pub name_is_hash: bool,
     /// Whether names are written in capitals in `staging.items`.
     pub names_upper: bool,
     /// Whether `marts.daily` doubles its sums.
@@ -47,6 +49,7 @@ impl Default for Files {
             per_task: 2,
             stars: None,
             price_is_float: false,
+            name_is_hash: false,
             names_upper: false,
             daily_doubled: false,
             daily_whole: false,
@@ -59,9 +62,14 @@ impl Default for Files {
 }
 
 impl Files {
+    /// Whether a field has another type than the table into which it has landed.
+    pub(super) fn has_other_types(&self) -> bool {
+        self.price_is_float || self.name_is_hash
+    }
+
     /// Whether nothing in them is meant to fail.
     pub(super) fn are_fine(&self) -> bool {
-        !self.price_is_float && self.item_bound == 1_000_000 && self.view_bound == 1_000_000
+        !self.price_is_float && !self.name_is_hash && self.item_bound == 1_000_000 && self.view_bound == 1_000_000
     }
 
     /// Writes them.
@@ -79,6 +87,7 @@ impl Files {
             ),
         );
         let price = if self.price_is_float { "float64" } else { "int64" };
+        let name = if self.name_is_hash { "hash" } else { "string" };
         let stars = self
             .stars
             .map_or_else(String::new, |column| format!("\n{column} = {{ path = \"/stars\", type = \"int64\" }}"));
@@ -90,7 +99,7 @@ impl Files {
                 "1d",
                 "query = \"select shelf as key from staging.shelves\"",
                 &format!(
-                    "name = {{ path = \"/name\", type = \"string\" }}\nprice = {{ path = \"/price\", type = \"{price}\" }}{stars}"
+                    "name = {{ path = \"/name\", type = \"{name}\" }}\nprice = {{ path = \"/price\", type = \"{price}\" }}{stars}"
                 ),
             ),
         );

@@ -13,7 +13,7 @@ use jiff::ToSpan;
 use serde_json::json;
 
 use super::damage::Part;
-use super::laws::Broken;
+use super::laws::{Broken, is_mapped};
 use super::others;
 use super::perform::perform;
 use super::site::Condition;
@@ -56,12 +56,16 @@ pub(super) static AT_LAST: Operation = run("a healthy run at last", 0, |world, _
     {
         let mut state = world.site.state();
         (state.condition, state.only) = (Condition::Well, None);
-        for item in state.lists.values_mut().flatten().filter(|item| item["price"].is_string()) {
+        for (number, item) in state.lists.values_mut().flatten().filter(|item| is_odd(item)).enumerate() {
             item["price"] = json!(7);
+            if item["id"].is_null() {
+                item["id"] = json!(format!("found{number}"));
+            }
         }
     }
     world.edit(|files| {
-        (files.price_is_float, files.item_bound, files.view_bound) = (false, 1_000_000, 1_000_000);
+        (files.price_is_float, files.name_is_hash) = (false, false);
+        (files.item_bound, files.view_bound) = (1_000_000, 1_000_000);
     });
     world.damage.restore();
     world.quiet = None;
@@ -159,6 +163,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         })
     }),
     change("an item turns odd", 1, |world, draw| on_item(world, draw, |item, _| item["price"] = json!("ask us"))),
+    change("an item loses its key", 1, |world, draw| on_item(world, draw, |item, _| item["id"] = json!(null))),
     change("items are inserted", 4, |world, draw| {
         let Some(list) = draw.one(&world.item_lists()).cloned() else { return Ok(false) };
         for _ in 0..=draw.below(4) {
@@ -218,8 +223,11 @@ pub(super) static OPERATIONS: &[Operation] = &[
     change("a field is renamed", 1, |world, _| {
         touch(world, |files| files.stars = files.stars.map(|old| if old == "stars" { "points" } else { "stars" }))
     }),
-    change("a field has another type", 1, |world, _| touch(world, |files| files.price_is_float = true)),
-    change("a field has its type again", 2, |world, _| touch(world, |files| files.price_is_float = false)),
+    change("a field has another type", 1, |world, _| retype(world, |files| files.price_is_float = true)),
+    change("a field becomes a hash", 1, |world, _| retype(world, |files| files.name_is_hash = true)),
+    change("fields have their types again", 2, |world, _| {
+        touch(world, |files| (files.price_is_float, files.name_is_hash) = (false, false))
+    }),
     change("the SQL of a staging model changes", 1, |world, _| {
         touch(world, |files| files.names_upper = !files.names_upper)
     }),
@@ -251,6 +259,10 @@ pub(super) static OPERATIONS: &[Operation] = &[
     }),
     change("another program adds rows to a built table", 2, others::other_program),
     change("a raw table is lost", 1, |world, _| {
+        // Made anew, it would have the other type, and the old one would be the one that is refused.
+        if world.files.has_other_types() {
+            return Ok(false);
+        }
         let was_there = lose(world, "raw/items")?;
         world.tables.forget("raw.items");
         world.lost_rows |= was_there;
@@ -259,7 +271,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
     change("a raw table is copied", 1, |world, _| {
         let (from, to) = (world.in_lake("raw/items"), world.folder().join("copy"));
         let _ = std::fs::remove_dir_all(&to);
-        world.has_copy = from.is_dir();
+        world.has_copy = from.is_dir() && world.damage.now().is_empty();
         if world.has_copy {
             copy(&from, &to);
         }
@@ -277,13 +289,19 @@ pub(super) static OPERATIONS: &[Operation] = &[
     change("the lake is copied", 3, |world, _| {
         let (from, to) = (world.in_lake(""), world.folder().join("whole"));
         let _ = std::fs::remove_dir_all(&to);
-        if from.is_dir() {
+        // Of a damaged lake nobody keeps a copy to go back to.
+        let is_whole = from.is_dir() && world.damage.now().is_empty();
+        if is_whole {
             copy(&from, &to);
         }
-        Ok(from.is_dir())
+        Ok(is_whole)
     }),
     change("the lake is restored", 2, |world, _| {
         let from = world.folder().join("whole");
+        // That copy may be of a day before the raw table was made.
+        if world.files.has_other_types() {
+            return Ok(false);
+        }
         if from.is_dir() {
             lose(world, "")?;
             copy(&from, &world.in_lake(""));
@@ -331,6 +349,11 @@ pub(super) static OPERATIONS: &[Operation] = &[
 /// The folders of tables that are built.
 pub(super) const BUILT: [&str; 7] =
     ["staging/shelves", "staging/items", "marts/daily", "marts/totals", "marts/asof", "marts/cheap", "marts/top"];
+
+/// Whether an item is none that can be mapped: without a key, or with a price that is no number.
+pub(super) fn is_odd(item: &serde_json::Value) -> bool {
+    item["id"].is_null() || item["price"].is_string()
+}
 
 pub(super) fn jobs(draw: &mut Draw) -> usize {
     usize::try_from(1 + draw.below(3)).unwrap()
@@ -384,6 +407,12 @@ fn touch(world: &mut World, edit: impl FnOnce(&mut super::files::Files)) -> Resu
         world.quiet = None;
     }
     Ok(changed)
+}
+
+/// Edits the type of a field that has landed, which is refused until it is as it was.
+fn retype(world: &mut World, edit: impl FnOnce(&mut super::files::Files)) -> Result<bool, Broken> {
+    let has_landed = world.in_lake("raw/items").is_dir() && world.tables.rows("raw.items").iter().any(is_mapped);
+    if has_landed { touch(world, edit) } else { Ok(false) }
 }
 
 /// Takes something away from the lake.

@@ -45,7 +45,7 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
             }
             if how.stale || !how.select.is_empty() {
                 // It says nothing about today's keys.
-                world.asof = world.asof.max(truth::asof_day(&after));
+                world.stands_for(truth::asof_day(&after));
                 world.tables = after;
                 return Ok(true);
             }
@@ -55,7 +55,7 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
             world.lost_rows &= world.is_open || !for_today;
             let is_whole = world.damage.now().is_empty();
             world.quiet = (!world.is_open && for_today && is_whole).then_some(world.today());
-            world.asof = world.asof.max(truth::asof_day(&after));
+            world.stands_for(truth::asof_day(&after));
         }
     }
     world.tables = after;

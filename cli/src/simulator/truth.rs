@@ -138,9 +138,7 @@ fn days_of(name: &str, is: &Words, must: &Words) -> BTreeSet<String> {
 fn asof(world: &World, ran: &Ran, seen: &Seen<'_>) -> Result<(), Broken> {
     let Some(row) = seen.after.rows("marts.asof").first() else { return Ok(()) };
     let (day, items) = (text(row, "day"), number(row, "items"));
-    // A day that has not come anywhere, not even where the sun rises first, was built by mistake and holds nothing.
-    let last = (world.now() + jiff::Span::new().hours(14)).to_zoned(jiff::tz::TimeZone::UTC).date();
-    let newest = world.asof.filter(|day| *day <= last).map(|day| day.to_string()).unwrap_or_default();
+    let newest = world.asof_now().map(|day| day.to_string()).unwrap_or_default();
     if day < newest.as_str() {
         let how = format!("marts.asof stands for {day}, and stood for {newest}; {:?}", ran.exit);
         return Err(Broken::new(Law::NothingStale, how));

@@ -227,6 +227,18 @@ impl World {
         day_of(self.now())
     }
 
+    /// The newest day that `marts.asof` stood for, and must not go behind: one that has not come anywhere, not even where the sun
+    /// rises first, was built by mistake and holds nothing.
+    pub(super) fn asof_now(&self) -> Option<Date> {
+        let last = (self.now() + 14.hours()).to_zoned(jiff::tz::TimeZone::UTC).date();
+        self.asof.filter(|day| *day <= last)
+    }
+
+    /// Notes the day that `marts.asof` stands for.
+    pub(super) fn stands_for(&mut self, day: Option<Date>) {
+        self.asof = self.asof_now().max(day);
+    }
+
     /// Sets the clock forward, or back.
     pub(super) fn pass(&self, minutes: i64) {
         simulation::set_now(self.now() + minutes.minutes());
@@ -281,7 +293,7 @@ impl World {
     pub(super) fn is_healthy(&self) -> bool {
         let state = self.site.state();
         // How many odd records are too many is the program's to say.
-        let is_odd = state.lists.values().flatten().any(|item| item["price"].is_string());
+        let is_odd = state.lists.values().flatten().any(super::operation::is_odd);
         state.condition.is_well() && !is_odd && self.files.are_fine()
     }
 
@@ -297,7 +309,7 @@ impl World {
             self.is_healthy() && !self.was_killed && !self.is_damaged && !self.is_open,
             !self.site.state().condition.is_well(),
             files.item_bound == 1 || files.view_bound == 1,
-            files.price_is_float,
+            files.has_other_types(),
             self.was_killed,
             self.is_damaged,
             !self.damage.now().is_empty(),

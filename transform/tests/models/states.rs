@@ -358,3 +358,36 @@ async fn rows_that_somebody_else_changed_are_made_anew() {
     }
     assert!(house.build_all(&models, DAY).await.values().all(|it| matches!(it, Outcome::Unchanged { .. })));
 }
+
+/// A mark of a build stays in the log when its rows go: where a table is kept in another way for a while and then as before, the
+/// mark says that the rows are there, and whether they are is to be seen without the records, too.
+#[tokio::test]
+async fn a_mark_of_a_time_before_the_table_was_kept_in_another_way_says_nothing() {
+    const WHOLE: &str = "-- materialize: table\nselect dt, id, n from raw.things";
+    const SPLIT: &str = "-- materialize: partition\nselect $dt as dt, id, n from raw.things where dt = $dt";
+    for (first, then) in [(WHOLE, SPLIT), (SPLIT, WHOLE)] {
+        for lost in [false, true] {
+            let house = House::new("kept_in_another_way").await;
+            let days = ["2026-09-30", DAY];
+            for dt in days {
+                house.things(dt, &[("a", 1, "2026-10-01T00:00:00Z")]).await;
+            }
+            // Of the way between, one day alone is built.
+            for (sql, days) in [(first, &days[..]), (then, &days[1..]), (first, &days[1..])] {
+                let models = models(&[("x/staging/daily.sql", sql)]);
+                for dt in days {
+                    house.build(&models, "staging.daily", dt).await.unwrap();
+                }
+                if lost {
+                    house.lake.objects().delete_prefix(&catalog::path::states("builds")).await.unwrap();
+                }
+            }
+            let models = models(&[("x/staging/daily.sql", first)]);
+            house.build(&models, "staging.daily", DAY).await.unwrap();
+            rebuild_stale(&house, &models).await;
+            let rows = house.rows(&models, "select dt, id from staging.daily order by dt").await;
+            assert_eq!(rows.len(), days.len(), "{first}, without records: {lost}: {rows:?}");
+            assert_eq!(standing(&house, &models).await, "", "{first}, without records: {lost}");
+        }
+    }
+}
