@@ -103,10 +103,11 @@ impl WorkerContext {
         REST
     }
 
-    /// A source that can't go on ends the work, unless it is another run's.
+    /// A source that can't go on ends the work of who is here for it. Who does what comes leaves it alone for a while: it can
+    /// be another run's, and the tasks of the other sources are done whatever is wrong with this one.
     async fn failed(&self, message: &Message, error: Error) -> Result<(), Error> {
-        let foreign = self.day.is_some() && !self.is_ours(&message.task);
-        let after = if foreign {
+        let goes_on = if self.day.is_some() { !self.is_ours(&message.task) } else { self.until == Until::Stopped };
+        let after = if goes_on {
             self.rest(&message.task.source, REST);
             REST
         } else {
@@ -121,8 +122,12 @@ impl WorkerContext {
                 "the task could not be handed back: it waits for its timeout"
             );
         }
-        if foreign {
-            tracing::warn!(source = %message.task.source, error = one_line(&error), "another run's source can't be worked on here");
+        if goes_on {
+            let (source, error) = (&message.task.source, one_line(&error));
+            tracing::warn!(%source, error, minutes = REST.as_secs() / 60, "a source can't be worked on here, and rests");
+            if let Some(heartbeat) = self.ctx.heartbeat.as_ref().filter(|_| self.day.is_none()) {
+                heartbeat.show_note(format!("{source} rests: {error}"), REST);
+            }
             return Ok(());
         }
         Err(error)

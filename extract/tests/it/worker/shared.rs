@@ -61,6 +61,39 @@ async fn a_worker_ends_when_nothing_is_left_that_it_can_do_and_when_it_is_told_t
     assert_eq!(worked.unwrap().tasks, 0, "to be told to stop is no error");
 }
 
+/// What is wrong with one source stops no worker: the others' tasks are done, and its own wait for somebody who can do them.
+#[tokio::test]
+async fn a_source_that_can_not_be_worked_on_does_not_end_a_worker() {
+    let bench = Bench::new("unfit").await;
+    let source = |text: &str| extract::Source::parse("unfit.toml", &text.replace("\"notes\"", "\"unfit\"")).unwrap();
+    let (was, is) =
+        (source(&NOTES.replace("\"/body\", type = \"string\"", "\"/body\", type = \"int64\"")), source(NOTES));
+    bench.lake.create(&was.table_spec()).await.unwrap();
+    let task = Task::new(is.name(), DT, keys(&["x"]));
+    bench.queue.send(std::slice::from_ref(&task), now()).await.unwrap();
+    let cancel = Cancel::new();
+    let ctx = Extractor { cancel: cancel.clone(), sources: Arc::from([is]), ..bench.ctx() };
+    let working = work(&ctx, Until::Stopped);
+    let stopping = async {
+        while bench.queue.counts(&TaskFilter::all(), now()).await.unwrap().visible > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        cancel.cancel();
+    };
+    let (worked, ()) = tokio::join!(working, stopping);
+    assert_eq!(worked.unwrap().tasks, 0, "it went on until it was told to stop");
+    let counts = bench.queue.counts(&TaskFilter::all(), now()).await.unwrap();
+    assert_eq!(counts, Counts { visible: 0, in_flight: 1, dead: 0 }, "it rests, and this try did not count");
+    // Who works until nothing is left says that something is.
+    let later = Bench::new("unfit-idle").await;
+    later.lake.create(&was.table_spec()).await.unwrap();
+    later.queue.send(std::slice::from_ref(&task), now()).await.unwrap();
+    let ctx = Extractor { sources: ctx.sources.clone(), ..later.ctx() };
+    let error = work(&ctx, Until::Idle).await.unwrap_err();
+    assert!(error.to_string().contains("raw.unfit"), "{error}");
+}
+
 #[tokio::test]
 async fn a_host_that_refuses_another_runs_source_does_not_stop_this_one() {
     let foreign = Task::new(&"others".parse().unwrap(), DT, keys(&["x"]));
