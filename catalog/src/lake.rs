@@ -67,6 +67,19 @@ impl Lake {
         Self::at(store::open(uri, settings).await?, project).await
     }
 
+    /// Opens the lake at `uri` to look at it, if there is one: nothing is made, and no bucket is proved. A `project` that is named
+    /// must be the one whose lake it is.
+    pub async fn find_with(uri: &str, project: Option<&str>, settings: &StoreSettings) -> Result<Option<Self>> {
+        let lake = Self::on(store::open(uri, settings).await?);
+        match (lake.objects().get(&path::lake()).await?, project) {
+            (Some(bytes), Some(project)) => lake.belongs_to(project, &bytes)?,
+            // What lay under it may be lost; tables make a lake, too.
+            (None, _) if lake.tables().await?.is_empty() => return Ok(None),
+            _ => {}
+        }
+        Ok(Some(lake))
+    }
+
     pub(crate) async fn at(place: Place, project: &str) -> Result<Self> {
         let lake = Self::on(place);
         if let Some(bucket) = &lake.inner.place.bucket {
@@ -167,7 +180,13 @@ impl Lake {
                 PutNew::Existed => self.objects().get(&at).await?.unwrap_or_default(),
             }
         };
-        let found: LakeFile = serde_json::from_slice(&found).map_err(|e| Error::Damaged {
+        self.belongs_to(project, &found)
+    }
+
+    /// Makes sure that the lake whose file this is can be read by this program, and is `project`'s.
+    fn belongs_to(&self, project: &str, file: &[u8]) -> Result<()> {
+        let at = path::lake();
+        let found: LakeFile = serde_json::from_slice(file).map_err(|e| Error::Damaged {
             what: format!("lake {}", self.uri()),
             file: at.to_string(),
             detail: e.to_string(),

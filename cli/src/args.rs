@@ -10,6 +10,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::rows::Format;
+use crate::template::Template;
 
 /// What is logged unless asked otherwise: our own warnings. Libraries warn of what we resolve ourselves, such as a lost
 /// race for a table's creation.
@@ -206,6 +207,9 @@ pub(crate) struct Demo {
     /// Continue on the lake of the last demo instead of a fresh one
     #[arg(long)]
     pub keep: bool,
+    /// Remove the folder of the last demo also where somebody has changed it
+    #[arg(long, conflicts_with = "keep")]
+    pub fresh: bool,
     /// Keep the site running after the runs, until Ctrl-C
     #[arg(long)]
     pub serve: bool,
@@ -215,8 +219,8 @@ pub(crate) struct Demo {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Init {
     /// What the project starts from
-    #[arg(long, default_value = "reviews", value_parser = ["reviews"])]
-    pub template: String,
+    #[arg(long, default_value = "reviews")]
+    pub template: Template,
     /// The project's name; the folder's if not given
     #[arg(long)]
     pub name: Option<String>,

@@ -16,6 +16,11 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
+/// The name of this machine's time zone; UTC where it has none.
+pub(crate) fn zone_here() -> String {
+    TimeZone::system().iana_name().unwrap_or("UTC").to_owned()
+}
+
 /// The day that it is now in the project's time zone.
 pub(crate) fn today(zone: &TimeZone) -> Date {
     now().to_zoned(zone.clone()).date()

@@ -202,10 +202,33 @@ pub(crate) fn print(error: &anyhow::Error, json: bool) {
     if json {
         let mut causes = causes(error);
         let first = if causes.is_empty() { String::new() } else { causes.remove(0) };
-        let object = serde_json::json!({ "error": first, "causes": causes, "hint": hint(error) });
+        let problems: Vec<&Diagnostic> =
+            error.chain().filter_map(|cause| cause.downcast_ref()).flat_map(|Problems(all)| all).collect();
+        let object = serde_json::json!({ "error": first, "causes": causes, "hint": hint(error), "problems": in_json(&problems) });
         // What is an object already can be printed as one.
         let _ = out::object(&object);
     }
+}
+
+/// Prints what was wrong with the command line as one JSON object.
+pub(crate) fn print_usage(text: &str) {
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let nothing: [&str; 0] = [];
+    let _ = out::object(
+        &serde_json::json!({ "error": first, "causes": nothing, "hint": "`onggi --help`", "problems": nothing }),
+    );
+}
+
+/// Errors in files as objects, for editors and for those who gather them.
+fn in_json(problems: &[&Diagnostic]) -> Vec<serde_json::Value> {
+    let text = |text: &str| without_user(text);
+    let object = |it: &&Diagnostic| {
+        serde_json::json!({
+            "file": it.file, "line": it.line, "column": it.column,
+            "message": text(&it.message), "hint": it.hint.as_deref().map(text),
+        })
+    };
+    problems.iter().map(object).collect()
 }
 
 #[cfg(test)]

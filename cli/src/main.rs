@@ -42,6 +42,9 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version are answers, the rest is wrong usage; clap knows which stream each belongs on.
             let _ = error.print();
+            if error.use_stderr() && std::env::args_os().any(|word| word == "--json") {
+                exit::print_usage(&error.to_string());
+            }
             return out::end(if error.use_stderr() { Exit::Usage } else { Exit::Done }).into();
         }
     };

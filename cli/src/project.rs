@@ -61,6 +61,28 @@ impl Project {
         }
     }
 
+    /// No project: what a lake is asked with that is named on the command line, from wherever that is.
+    ///
+    /// # Errors
+    /// Never, in a program that was built right.
+    pub(crate) fn none(folder: &Path) -> anyhow::Result<Self> {
+        const TEXT: &str = "[project]\nname = \"none\"\ntimezone = \"UTC\"\nsources = \".\"\nmodels = \".\"\n\
+            [identity]\nkey = \"env:NONE\"\n";
+        Ok(Self {
+            folder: folder.to_owned(),
+            file: PathBuf::new(),
+            config: Config::parse("no project", TEXT)?,
+            sources: Vec::new(),
+            models: Models::parse(Vec::new()).map_err(Problems)?,
+            analyses: Vec::new(),
+        })
+    }
+
+    /// Whether it is none.
+    pub(crate) fn is_none(&self) -> bool {
+        self.file.as_os_str().is_empty()
+    }
+
     /// What opening the lake needs beside its URL.
     pub(crate) fn lake_settings(&self) -> StoreSettings {
         self.config.lake.settings(&self.config.aws)

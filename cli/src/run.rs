@@ -20,7 +20,7 @@ use transform::{Builder, Engine, Model};
 
 use crate::args::Workers;
 use crate::clock;
-use crate::exit;
+use crate::exit::{self, Failure};
 use crate::lake_state;
 use crate::progress::{Amount, Progress, thousands};
 use crate::project::Project;
@@ -33,6 +33,10 @@ pub(crate) use enrich::money;
 
 /// How many answers of a language model are stored at once: what a kill can cost.
 const ENRICH_BATCH: usize = 64;
+
+/// The exit codes of a process that ends by a signal, as shells have them.
+const INTERRUPTED: i32 = 130;
+const TERMINATED: i32 = 143;
 
 /// What a run is asked to do.
 pub(crate) struct Request<'a> {
@@ -213,11 +217,13 @@ impl<'a> Runner<'a> {
         self.log.event(Event::StepStarted { id: event_id(step) }, clock::now()).await?;
         self.request.progress.start(verb, &name);
         self.reporter.enter(event_id(step));
+        let cancel = self.cancel.clone();
         let ended = match step {
+            // It hands back what is under way.
             Step::Extract(source) => self.extract(source).await,
-            Step::Build(model) => self.build(model).await,
-            Step::Enrich(enrichment) => self.enrich(enrichment).await,
-            Step::Sync(target) => self.sync(target).await,
+            Step::Build(model) => or_stopped(&cancel, Box::pin(self.build(model))).await,
+            Step::Enrich(enrichment) => or_stopped(&cancel, Box::pin(self.enrich(enrichment))).await,
+            Step::Sync(target) => or_stopped(&cancel, Box::pin(self.sync(target))).await,
         };
         self.reporter.leave();
         Ok(match ended {
@@ -327,13 +333,29 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Ctrl-C and SIGTERM hand back what is under way; a second one is the system's business.
+/// A step, or its end at once when the run is told to stop: whatever it had begun is as if it had been killed there.
+async fn or_stopped(cancel: &Cancel, step: impl Future<Output = anyhow::Result<Ended>>) -> anyhow::Result<Ended> {
+    tokio::select! {
+        biased;
+        ended = step => ended,
+        () = cancel.cancelled() => Err(Failure::failed("stopped", "run again to go on").into()),
+    }
+}
+
+/// Ctrl-C and SIGTERM hand back what is under way; a second one ends the process at once, as a kill would.
 pub(crate) async fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>, stopping: &'static str) {
     let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+    let Ok(mut interrupt) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()) else { return };
+    let mut told = async || {
+        tokio::select! {
+            _ = interrupt.recv() => INTERRUPTED,
+            _ = terminate.recv() => TERMINATED,
+        }
+    };
+    told().await;
     progress.line(stopping);
     cancel.cancel();
+    let code = told().await;
+    #[expect(clippy::disallowed_methods, reason = "who asks twice waits for nothing, and cli owns the exit codes")]
+    std::process::exit(code);
 }

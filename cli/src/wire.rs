@@ -5,10 +5,10 @@ mod llm;
 mod postgres;
 mod queue;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use catalog::{Lake, Layer, TableName};
+use catalog::{Lake, Layer, TableName, without_user};
 use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
 use extract::identity::IdentityKey;
 use extract::politeness::{HostSetting, Hosts};
@@ -37,17 +37,71 @@ pub(crate) async fn lake(project: &Project, global: &Global) -> anyhow::Result<L
     Ok(Lake::open_with(&uri, &project.config.project.name, &project.lake_settings()).await?)
 }
 
-/// The lake of a project if it is there, for verbs that only look: opening a lake makes it. A bucket is not asked.
+/// The lake of a project, for verbs that only look: nothing is made.
+///
+/// # Errors
+/// As [`lake`], and if there is none.
+pub(crate) async fn lake_to_read(project: &Project, global: &Global) -> anyhow::Result<Lake> {
+    let found = find_lake(project, global).await?;
+    found.ok_or_else(|| {
+        let uri = lake_address(project, global);
+        let hint = "`onggi run` makes the lake of a project; another one is named with `--lake`";
+        Failure::usage(format!("expected a lake at `{uri}`, found none"), hint).into()
+    })
+}
+
+/// Where the lake of a project is or will be, for people: a whole address, also of a folder.
+pub(crate) fn lake_address(project: &Project, global: &Global) -> String {
+    let uri = project.lake_uri(global.lake.as_deref());
+    match std::path::absolute(&uri) {
+        Ok(folder) if !uri.contains("://") => format!("file://{}/", folder.display().to_string().trim_end_matches('/')),
+        _ => without_user(&uri),
+    }
+}
+
+/// The lake of a project for verbs that say what would be: one in memory where there is none yet.
+///
+/// # Errors
+/// As [`lake`].
+pub(crate) async fn lake_to_come(project: &Project, global: &Global) -> anyhow::Result<Lake> {
+    match find_lake(project, global).await? {
+        Some(lake) => Ok(lake),
+        None => Ok(Lake::open(&format!("{TO_COME}://to-come"), &project.config.project.name).await?),
+    }
+}
+
+/// The scheme of [`lake_to_come`] where there is no lake yet.
+pub(crate) const TO_COME: &str = "memory";
+
+/// The lake of a project for a verb that says whether a run could work on it: a bucket is proved, as a run does.
+///
+/// # Errors
+/// As [`lake`].
+pub(crate) async fn lake_to_prove(project: &Project, global: &Global) -> anyhow::Result<Lake> {
+    if is_remote(project, global) { lake(project, global).await } else { lake_to_come(project, global).await }
+}
+
+fn is_remote(project: &Project, global: &Global) -> bool {
+    let uri = project.lake_uri(global.lake.as_deref());
+    uri.strip_prefix("file://").unwrap_or(&uri).contains("://")
+}
+
+/// The lake of a project, if there is one.
+///
+/// # Errors
+/// As [`lake`].
+pub(crate) async fn find_lake(project: &Project, global: &Global) -> anyhow::Result<Option<Lake>> {
+    let uri = project.lake_uri(global.lake.as_deref());
+    let name = (!project.is_none()).then_some(project.config.project.name.as_str());
+    Ok(Lake::find_with(&uri, name, &project.lake_settings()).await?)
+}
+
+/// The lake of a project if it is there, for a check that asks no network: a bucket is not asked.
 ///
 /// # Errors
 /// As [`lake`].
 pub(crate) async fn lake_if_there(project: &Project, global: &Global) -> anyhow::Result<Option<Lake>> {
-    let uri = project.lake_uri(global.lake.as_deref());
-    let folder = uri.strip_prefix("file://").unwrap_or(&uri);
-    if folder.contains("://") || !Path::new(folder).join(catalog::path::lake().as_str()).is_file() {
-        return Ok(None);
-    }
-    lake(project, global).await.map(Some)
+    if is_remote(project, global) { Ok(None) } else { find_lake(project, global).await }
 }
 
 /// The folder of the embedded parts: beside a local lake's tables; for any other lake in the project, one for each lake, so

@@ -39,7 +39,7 @@ pub(crate) async fn check(global: &Global) -> anyhow::Result<Exit> {
     let (sources, models, analyses) = (project.sources.len(), project.models.len(), project.analyses.len());
     if global.json {
         out::object(
-            &serde_json::json!({ "sources": sources, "models": models, "analyses": analyses, "problems": 0, "lake": standing }),
+            &serde_json::json!({ "sources": sources, "models": models, "analyses": analyses, "problems": [], "lake": standing }),
         )?;
     } else if !global.quiet {
         let took = started.elapsed().as_secs_f64();

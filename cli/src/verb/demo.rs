@@ -3,6 +3,7 @@
 //! The demo is a project like any other, made by the same code as `onggi init`. Nothing is different about it but its
 //! `[hosts]` table, which points the sources at a local server that behaves as the real site does.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::progress::{Progress, thousands};
 use crate::project::Project;
 use crate::report::{RunReport, Status};
 use crate::run::{Request, run};
-use crate::template;
+use crate::template::{self, Template};
 use crate::verb::{run as run_verb, search};
 use crate::wire;
 
@@ -31,6 +32,13 @@ const NAME: &str = "demo";
 const HOSTS: [&str; 2] = ["pcmap.place.naver.com", "pcmap-api.place.naver.com"];
 /// Requests a second to the local server: as good as no pace.
 const RATE: f64 = 10_000.0;
+/// Says that a folder was made by the demo.
+const MARK: &str = ".onggi/demo";
+/// What stands in its configuration above the hosts of the local site.
+const LOCAL: &str = "\n# The demo's local site.\n";
+/// Where the demo's data are, and what else only the program writes.
+const LAKE: &str = "lake";
+const HOUSE: &str = ".onggi";
 /// The port that the demo's `[hosts]` names, so that its project goes on working with `--serve`.
 const PORT: u16 = 8917;
 
@@ -42,7 +50,7 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
     let loud = !global.json && !global.quiet;
     // A lake that was named is somebody's: it is gone on with, and so is the project whose key it was hashed with.
     if !args.keep && global.lake.is_none() && global.config.is_none() {
-        remove_former(&args.dir)?;
+        remove_former(&args.dir, args.fresh)?;
     }
     let options = ReplicaOptions {
         seed: args.seed,
@@ -53,7 +61,9 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
     };
     let site = start(options).await?;
     if !args.dir.join(config::FILE).exists() {
-        template::write(&args.dir, NAME)?;
+        template::write(&args.dir, Template::Reviews, NAME)?;
+        let mark = args.dir.join(MARK);
+        std::fs::write(&mark, "").with_context(|| format!("writing `{}`", mark.display()))?;
     }
     point_at(&args.dir, site.url())?;
     let mut project = Project::read(&args.dir, global.config.as_deref())?;
@@ -138,8 +148,8 @@ async fn start(options: ReplicaOptions) -> anyhow::Result<Replica> {
     }
 }
 
-/// A fresh demo begins without the former one's lake; a folder that is no demo's is left alone.
-fn remove_former(folder: &Path) -> anyhow::Result<()> {
+/// A fresh demo begins without the former one's lake; what is not a demo's, or was changed by somebody, is left alone.
+fn remove_former(folder: &Path, fresh: bool) -> anyhow::Result<()> {
     if !folder.join(config::FILE).exists() {
         return Ok(());
     }
@@ -152,17 +162,52 @@ fn remove_former(folder: &Path) -> anyhow::Result<()> {
         );
         return Err(Failure::usage(message, "name another folder with `--dir`").into());
     }
+    if !fresh && let Some(file) = somebodys(folder)? {
+        let message = format!("expected nothing but the last demo in `{}`, found {file}", folder.display());
+        let hint =
+            "`--keep` goes on with it, `--fresh` removes it with all that is in it, `--dir` names another folder";
+        return Err(Failure::usage(message, hint).into());
+    }
     std::fs::remove_dir_all(folder).with_context(|| format!("removing the former demo in `{}`", folder.display()))
+}
+
+/// What in the folder of a demo is not the demo's own doing.
+fn somebodys(folder: &Path) -> anyhow::Result<Option<String>> {
+    if !folder.join(MARK).is_file() {
+        return Ok(Some("a project that no demo made".to_owned()));
+    }
+    let mut own: BTreeMap<String, String> = template::files(Template::Reviews, NAME).into_iter().collect();
+    own.insert(config::FILE.to_owned(), template::configuration(Template::Reviews, NAME));
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in std::fs::read_dir(&at).with_context(|| format!("listing `{}`", at.display()))? {
+            let path = entry.with_context(|| format!("listing `{}`", at.display()))?.path();
+            let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
+            if [LAKE, HOUSE, ".gitignore"].contains(&name.as_str()) {
+                continue;
+            }
+            let is = || std::fs::read_to_string(&path).unwrap_or_default();
+            match own.get(&name) {
+                _ if path.is_dir() && !path.is_symlink() => folders.push(path),
+                None => return Ok(Some(format!("`{name}`, which no demo made"))),
+                // Below its mark stand the hosts of the local site, which hang on the port that was free.
+                Some(text) if is().split(LOCAL).next() != Some(text) => {
+                    return Ok(Some(format!("`{name}`, which somebody has changed")));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Points the sources' hosts at the local server, in the project's own configuration.
 fn point_at(folder: &Path, url: &str) -> anyhow::Result<()> {
-    const MARK: &str = "\n# The demo's local site.\n";
     let path = folder.join(config::FILE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))?;
-    let own = text.split(MARK).next().unwrap_or_default();
+    let own = text.split(LOCAL).next().unwrap_or_default();
     let hosts: String = HOSTS.map(|host| format!("[hosts.\"{host}\"]\nurl = \"{url}\"\nrate = {RATE:.1}\n")).concat();
-    std::fs::write(&path, format!("{own}{MARK}{hosts}")).with_context(|| format!("writing `{}`", path.display()))
+    std::fs::write(&path, format!("{own}{LOCAL}{hosts}")).with_context(|| format!("writing `{}`", path.display()))
 }
 
 fn farewell(folder: &Path, global: &Global) {
@@ -175,4 +220,41 @@ fn farewell(folder: &Path, global: &Global) {
     out::line(format_args!(
         "  onggi --project {folder}{lake} sql \"select area, count(*) as places from marts.places group by area order by places desc limit 5\""
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What somebody does to the folder.
+    type Touch = fn(&Path);
+
+    /// Only what a demo made and nobody touched is removed for the next one.
+    #[test]
+    fn what_somebody_made_or_changed_is_not_removed() {
+        let touches: [(&str, Touch); 6] = [
+            ("a note", |folder| std::fs::write(folder.join("notes.md"), "mine").unwrap()),
+            ("the configuration", |folder| {
+                let file = folder.join(config::FILE);
+                let text = std::fs::read_to_string(&file).unwrap();
+                std::fs::write(file, format!("# mine\n{text}{LOCAL}")).unwrap();
+            }),
+            ("a model", |folder| std::fs::write(folder.join("sql/mine.sql"), "-- mine").unwrap()),
+            ("another source", |folder| std::fs::write(folder.join("sources/naver_places.toml"), "mine").unwrap()),
+            ("no mark", |folder| std::fs::remove_file(folder.join(MARK)).unwrap()),
+            ("a link", |folder| std::os::unix::fs::symlink("/", folder.join("all")).unwrap()),
+        ];
+        for (what, touch) in touches {
+            let folder = tempfile::tempdir().unwrap();
+            let folder = folder.path().join("demo");
+            template::write(&folder, Template::Reviews, NAME).unwrap();
+            std::fs::write(folder.join(MARK), "").unwrap();
+            assert_eq!(somebodys(&folder).unwrap(), None);
+            touch(&folder);
+            assert!(remove_former(&folder, false).is_err(), "{what}");
+            assert!(folder.join(config::FILE).exists(), "{what}");
+            remove_former(&folder, true).unwrap();
+            assert!(!folder.exists(), "{what}");
+        }
+    }
 }

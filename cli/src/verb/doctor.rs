@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use catalog::without_user;
+use extract::source::FetchKind;
 
 use crate::args::Global;
 use crate::config::{Provider, SecretRef};
@@ -44,11 +45,13 @@ impl Finding {
 /// # Errors
 /// Never for what is missing: that is an answer, with exit code 1.
 pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
-    let mut findings = vec![browser(None).await, font()];
+    let mut findings = Vec::new();
     match Project::open(global) {
         Err(error) => findings.push(Finding::missing("project", first_line(&error), hint(&error))),
         Ok(project) => {
-            findings[0] = browser(project.config.crawl.chromium.as_deref()).await;
+            if project.sources.iter().any(|source| source.fetch_kind() == FetchKind::Browser) {
+                findings.push(browser(project.config.crawl.chromium.as_deref()).await);
+            }
             let text = format!(
                 "`{}`: {}, {}",
                 project.config.project.name,
@@ -57,7 +60,7 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
             );
             findings.push(Finding::fine("project", text));
             findings.extend(models(&project));
-            let lake = wire::lake(&project, global).await;
+            let lake = wire::lake_to_prove(&project, global).await;
             findings.push(identity(&project, lake.as_ref().ok()).await);
             match &lake {
                 Err(error) => findings.push(Finding::missing("lake", first_line(error), hint(error))),
@@ -66,8 +69,18 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
                     // A bucket that is not proved can't be opened.
                     let server = lake.server();
                     let at = server.map_or_else(String::new, |it| format!(" at {it}, conditional writes proved"));
-                    findings.push(Finding::fine("lake", format!("{}{at}, {tables} tables", lake.uri())));
-                    findings.push(queue(&project, lake).await);
+                    findings.push(Finding::fine(
+                        "lake",
+                        match lake.uri().scheme() {
+                            wire::TO_COME => {
+                                format!("made by the first run, at {}", wire::lake_address(&project, global))
+                            }
+                            _ => format!("{}{at}, {tables} tables", lake.uri()),
+                        },
+                    ));
+                    if lake.uri().scheme() != wire::TO_COME || project.config.queue.uri.is_some() {
+                        findings.push(queue(&project, lake).await);
+                    }
                 }
             }
             findings.extend(postgres(&project).await);
@@ -141,15 +154,6 @@ async fn queue(project: &Project, lake: &catalog::Lake) -> Finding {
         (Ok(_), Some(uri)) => Finding::fine("queue", format!("{uri} answers")),
         (Ok(_), None) => Finding::fine("queue", "embedded, for the workers of this machine"),
         (Err(error), _) => Finding::missing("queue", first_line(&error), hint(&error)),
-    }
-}
-
-fn font() -> Finding {
-    let listed = Command::new("fc-list").arg(":lang=ko").stderr(Stdio::null()).output();
-    match listed {
-        Ok(output) if !output.stdout.is_empty() => Finding::fine("korean font", "installed"),
-        Ok(_) => Finding::missing("korean font", "none found", "Debian, Ubuntu: `apt-get install fonts-nanum`"),
-        Err(_) => Finding::fine("korean font", "not known: `fc-list` is not here"),
     }
 }
 

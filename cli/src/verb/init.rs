@@ -3,7 +3,7 @@
 use crate::args::{Global, Init};
 use crate::exit::{Exit, Failure};
 use crate::out;
-use crate::template;
+use crate::template::{self, Template};
 
 /// Writes the template into the project's folder and says what to do next.
 ///
@@ -15,7 +15,7 @@ pub(crate) fn init(global: &Global, args: &Init) -> anyhow::Result<Exit> {
         Some(name) => name.clone(),
         None => folder_name(folder)?,
     };
-    let written = template::write(folder, &name)?;
+    let written = template::write(folder, args.template, &name)?;
     if global.json {
         out::object(&serde_json::json!({ "project": name, "written": written }))?;
     } else if !global.quiet {
@@ -25,7 +25,10 @@ pub(crate) fn init(global: &Global, args: &Init) -> anyhow::Result<Exit> {
         }
         out::line("");
         out::line(format_args!("next: `onggi --project {0} check`, then `onggi --project {0} run`", folder.display()));
-        out::line("a run visits the hosts that the sources name, at their pace and by their robots.txt");
+        out::line(match args.template {
+            Template::Reviews => "a run visits the hosts that the sources name, at their pace and by their robots.txt",
+            Template::Empty => "first a source in `sources/` and a model in `sql/`: README.md shows how to write them",
+        });
     }
     Ok(Exit::Done)
 }

@@ -50,7 +50,7 @@ impl Line {
 /// If a file is wrong or the lake cannot be read.
 pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit> {
     let project = check::checked(global)?;
-    let lake = wire::lake(&project, global).await?;
+    let lake = wire::lake_to_come(&project, global).await?;
     wire::identity_fits(&project, &lake).await?;
     let state = lake_state::look(&project, &lake).await?;
     let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
@@ -68,7 +68,7 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
         RunArgs { refetch: true, .. } => format!("onggi run --dt {dt} --refetch"),
         _ => format!("onggi run --dt {dt}"),
     };
-    out::line(format_args!("what `{command}` would do on {}:", lake.uri()));
+    out::line(format_args!("what `{command}` would do on {}:", wire::lake_address(&project, global)));
     print_lines(&lines, args.stale);
     if args.stale {
         out::line(if lines.is_empty() {

@@ -20,7 +20,7 @@ const NAMED: usize = 5;
 /// A [`Failure`] if rows differ in the end; whatever the lake or a sink says.
 pub(crate) async fn reconcile(global: &Global, args: &Reconcile) -> anyhow::Result<Exit> {
     let project = check::checked(global)?;
-    let lake = wire::lake(&project, global).await?;
+    let lake = wire::lake_to_read(&project, global).await?;
     let serving = wire::serving(&project, &lake)?;
     let mut found: Vec<(SyncTarget, Vec<Compared>)> = Vec::new();
     for (name, section) in &project.config.sync {

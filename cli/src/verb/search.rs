@@ -22,7 +22,7 @@ const SENTENCE: usize = 90;
 /// If there is no serving side yet, or its indexes cannot be read.
 pub(crate) async fn search(global: &Global, args: &Search) -> anyhow::Result<Exit> {
     let project = Project::open(global)?;
-    let lake = wire::lake(&project, global).await?;
+    let lake = wire::lake_to_read(&project, global).await?;
     let search = wire::search(&project, &lake)?;
     if args.keyword {
         let mut hits = search.keyword(&args.query).await?;

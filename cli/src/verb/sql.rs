@@ -2,12 +2,11 @@
 
 mod remote;
 
-use std::io::Read;
-
 use anyhow::Context;
 use futures::StreamExt;
 
 use crate::args::{Global, Sql};
+use crate::config;
 use crate::exit::Exit;
 use crate::out;
 use crate::project::Project;
@@ -21,14 +20,19 @@ use crate::wire;
 pub(crate) async fn sql(global: &Global, args: &Sql) -> anyhow::Result<Exit> {
     let format = Format::choose(args.format, global.json, args.output.as_deref())?;
     let statement = match args.statement.as_str() {
-        "-" => std::io::read_to_string(std::io::stdin().lock().take(1 << 20)).context("reading standard input")?,
+        "-" => std::io::read_to_string(std::io::stdin().lock()).context("reading standard input")?,
         statement => statement.to_owned(),
     };
-    let project = Project::open(global)?;
+    let project = match &global.lake {
+        Some(_) if global.config.is_none() && !global.project.join(config::FILE).exists() => {
+            Project::none(&global.project)?
+        }
+        _ => Project::open(global)?,
+    };
     if args.athena {
         return remote::ask(global, args, &project, &statement, format).await;
     }
-    let lake = wire::lake(&project, global).await?;
+    let lake = wire::lake_to_read(&project, global).await?;
     let engine = wire::engine(&project)?;
     let answer = engine.query(&lake, &project.models, &statement).await?;
     let schema = answer.schema();

@@ -27,7 +27,13 @@ use workers::Workers;
 /// If the lake cannot be read or there is no such run.
 pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exit> {
     let project = Project::open(global)?;
-    let lake = wire::lake(&project, global).await?;
+    let Some(lake) = wire::find_lake(&project, global).await? else {
+        if !global.json {
+            let at = wire::lake_address(&project, global);
+            out::line(format_args!("no lake at {at} yet; `onggi run` makes it"));
+        }
+        return Ok(Exit::Done);
+    };
     let states = match &args.run {
         Some(name) => {
             let id: RunId = name.parse()?;
