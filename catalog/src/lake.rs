@@ -67,8 +67,8 @@ impl Lake {
         Self::at(store::open(uri, settings).await?, project).await
     }
 
-    /// Opens the lake at `uri` to look at it, if there is one: nothing is made, and no bucket is proved. A `project` that is named
-    /// must be the one whose lake it is.
+    /// Opens the lake at `uri` to look at it, if there is one: nothing is made, and no bucket is proved. A `project` that is
+    /// named must be the one whose lake it is.
     pub async fn find_with(uri: &str, project: Option<&str>, settings: &StoreSettings) -> Result<Option<Self>> {
         let lake = Self::on(store::open(uri, settings).await?);
         match (lake.objects().get(&path::lake()).await?, project) {

@@ -46,7 +46,7 @@ pub(crate) async fn lake_to_read(project: &Project, global: &Global) -> anyhow::
     found.ok_or_else(|| {
         let uri = lake_address(project, global);
         let hint = "`onggi run` makes the lake of a project; another one is named with `--lake`";
-        Failure::usage(format!("expected a lake at `{uri}`, found none"), hint).into()
+        Failure::failed(format!("expected a lake at `{uri}`, found none"), hint).into()
     })
 }
 
@@ -73,24 +73,19 @@ pub(crate) async fn lake_to_come(project: &Project, global: &Global) -> anyhow::
 /// The scheme of [`lake_to_come`] where there is no lake yet.
 pub(crate) const TO_COME: &str = "memory";
 
-/// The lake of a project for a verb that says whether a run could work on it: a bucket is proved, as a run does.
-///
-/// # Errors
-/// As [`lake`].
-pub(crate) async fn lake_to_prove(project: &Project, global: &Global) -> anyhow::Result<Lake> {
-    if is_remote(project, global) { lake(project, global).await } else { lake_to_come(project, global).await }
-}
-
 fn is_remote(project: &Project, global: &Global) -> bool {
     let uri = project.lake_uri(global.lake.as_deref());
     uri.strip_prefix("file://").unwrap_or(&uri).contains("://")
 }
 
-/// The lake of a project, if there is one.
+/// The lake of a project, if there is one. A bucket is opened as for a run: only so is it told what is wrong with it.
 ///
 /// # Errors
 /// As [`lake`].
 pub(crate) async fn find_lake(project: &Project, global: &Global) -> anyhow::Result<Option<Lake>> {
+    if is_remote(project, global) && !project.is_none() {
+        return lake(project, global).await.map(Some);
+    }
     let uri = project.lake_uri(global.lake.as_deref());
     let name = (!project.is_none()).then_some(project.config.project.name.as_str());
     Ok(Lake::find_with(&uri, name, &project.lake_settings()).await?)

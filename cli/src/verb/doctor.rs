@@ -60,7 +60,7 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
             );
             findings.push(Finding::fine("project", text));
             findings.extend(models(&project));
-            let lake = wire::lake_to_prove(&project, global).await;
+            let lake = wire::lake_to_come(&project, global).await;
             findings.push(identity(&project, lake.as_ref().ok()).await);
             match &lake {
                 Err(error) => findings.push(Finding::missing("lake", first_line(error), hint(error))),
