@@ -10,7 +10,7 @@
 //! Removing is idempotent and may be killed anywhere: what is left is found by the next one. Two at once do the same twice.
 //!
 //! One leftover can't be found here: the parts of an upload to S3 that a kill cut short. No listing of objects shows them; a
-//! lifecycle rule of the bucket ends them (README).
+//! lifecycle rule of the bucket ends them (docs/aws.md).
 
 mod bodies;
 mod files;

@@ -4,6 +4,8 @@
 //! (`env:NAME`, `file:PATH`); the value they point at has no printable form.
 
 mod athena;
+#[cfg(test)]
+mod documented;
 mod lake;
 mod llm;
 mod postgres;

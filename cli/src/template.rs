@@ -132,10 +132,7 @@ fn config_text(config: &str, name: &str) -> String {
         .replace("# A working project: Korean restaurant reviews.", "# Korean restaurant reviews.")
         .replace("name = \"reviews\"", &format!("name = {}", toml::Value::String(name.to_owned())))
         .replace("\"extract/sources\"", "\"sources\"")
-        .replace(
-            "# Every key is described at its struct in cli/src/config.rs; a misspelt one is refused with its line.\n",
-            "",
-        )
+        .replace("# Every key is described in docs/configuration.md; a misspelt one is refused with its line.\n", "")
 }
 
 /// Makes a new identity key, readable by its owner alone, unless there is one. Returns whether it was made.

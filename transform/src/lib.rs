@@ -77,7 +77,7 @@ pub use error::{CheckFailure, Error, Result, Seen};
 pub use facts::When;
 pub use function::{Function, functions};
 pub use graph::{Graph, GraphError, Node, Selector, SelectorError};
-pub use model::{Check, Materialization, Model, ModelFile, Models};
+pub use model::{CHECKS, Check, MATERIALIZATIONS, Materialization, Model, ModelFile, Models, SETTINGS};
 pub use plan::{Planned, plan};
 pub use reason::{Action, Reason};
 pub use state::{LakeState, StaleDays, TableState, spans, state};

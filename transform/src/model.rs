@@ -17,7 +17,7 @@ use crate::position::Position;
 use crate::statement::Statement;
 
 pub(crate) use head::Head;
-pub use head::{Check, Materialization};
+pub use head::{CHECKS, Check, MATERIALIZATIONS, Materialization, SETTINGS};
 
 /// A model's file, as found: where it lies and what stands in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -166,7 +166,9 @@ const OUTPUT: &str =
 fn refused(code: &str, message: &str, what: &str) -> Option<String> {
     let lower = message.to_lowercase();
     Some(if code.contains("AccessDenied") || code.contains("NotAuthorized") {
-        format!("give the role or user the right that the message names ({what}); the README lists all that are needed")
+        format!(
+            "give the role or user the right that the message names ({what}); docs/aws.md lists all that are needed"
+        )
     } else if ["UnrecognizedClient", "ExpiredToken", "InvalidSignature", "InvalidClientTokenId"]
         .iter()
         .any(|it| code.contains(it))
@@ -202,7 +204,7 @@ fn failed(reason: &str) -> Option<String> {
         } else if has("COLUMN_NOT_FOUND") {
             "`describe marts.places` lists a table's columns; after a new column, `onggi catalog publish`"
         } else if has("PERMISSION_DENIED") || has("Access Denied") || has("nsufficient permissions") {
-            "the role needs to read the lake's folder and to read and write the output location; the README lists the rights"
+            "the role needs to read the lake's folder and to read and write the output location; docs/aws.md lists the rights"
         } else if has("FUNCTION_NOT_FOUND") {
             "Athena's dialect is Trino's: functions of Onggi itself exist in `onggi sql` without --athena only"
         } else {

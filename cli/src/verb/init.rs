@@ -27,7 +27,9 @@ pub(crate) fn init(global: &Global, args: &Init) -> anyhow::Result<Exit> {
         out::line(format_args!("next: `onggi --project {0} check`, then `onggi --project {0} run`", folder.display()));
         out::line(match args.template {
             Template::Reviews => "a run visits the hosts that the sources name, at their pace and by their robots.txt",
-            Template::Empty => "first a source in `sources/` and a model in `sql/`: README.md shows how to write them",
+            Template::Empty => {
+                "first a source in `sources/` and a model in `sql/`: docs/sources.md and docs/models.md of Onggi say how they are written"
+            }
         });
     }
     Ok(Exit::Done)

@@ -14,6 +14,7 @@ mod canary;
 mod cloud;
 mod crash;
 mod day;
+mod docs;
 mod help;
 mod llm;
 mod old_lake;

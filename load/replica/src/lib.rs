@@ -1,5 +1,5 @@
 //! A local server that behaves as a language-model service does: chat completions, embeddings, files and batches in the protocol
-//! that `OpenAI` and its many look-alikes speak.
+//! that `OpenAI` and the many that are like it speak.
 //!
 //! Tests and benches ask it instead of anybody's paid service. What it answers is a function of the text alone, so two runs can be
 //! compared; how it misbehaves is a set of switches ([`Switches`]) that can be thrown while it runs; and **everything that it

@@ -25,9 +25,11 @@ mod misread;
 use misread::{below, first_word, meant};
 
 /// The words that begin a setting.
-const SETTINGS: [&str; 5] = ["materialize", "key", "set_aside", "check", "tag"];
-const MATERIALIZATIONS: [&str; 4] = ["view", "partition", "table", "latest"];
-const CHECKS: [&str; 6] = ["not_null", "unique", "between", "length", "accepted", "references"];
+pub const SETTINGS: [&str; 5] = ["materialize", "key", "set_aside", "check", "tag"];
+/// The words that say how a model is kept.
+pub const MATERIALIZATIONS: [&str; 4] = ["view", "partition", "table", "latest"];
+/// What can be checked of rows.
+pub const CHECKS: [&str; 6] = ["not_null", "unique", "between", "length", "accepted", "references"];
 
 /// How a model is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
