@@ -96,10 +96,15 @@ pub(crate) enum Verb {
         onggi sql --athena --output places.parquet \"select * from marts.places\""
     )]
     Sql(Sql),
-    /// Find places by keyword and by meaning
+    /// Find rows by keyword and by meaning
     #[command(
-        long_about = "Searches the serving side: every word of the question in names, summaries and reviews, and \
-        the question as a whole by vector similarity, fused into one list with the reason for each answer.\n\nExamples:\n  onggi search \"비 오는 날 혼자 먹기 좋은 국밥\"\n  onggi search --keyword \"국\""
+        long_about = "Searches the serving tables: the words of the question in their texts and in the texts about them, and \
+        the question as a whole by vector similarity, fused into one list with the reason for each answer. What is searched, \
+        how much each part counts and what is shown stands in [search] of onggi.toml. Where the embedder is away (no key, \
+        no answer), words alone answer, and a note says so. A search writes nothing to the lake: what a paid embedder takes for \
+        questions stands on its bill, not in ops.costs.\n\n\
+        With --json each answer is an object on a line of its own; notes follow in a last object, `{\"notes\": […]}`.\n\n\
+        Examples:\n  onggi search \"a quiet place for a rainy day\"\n  onggi search --keyword \"soup\" --limit 20"
     )]
     Search(Search),
     /// Compare every sink with its mart, row by row, and mend what differs
@@ -347,10 +352,10 @@ pub(crate) struct Sql {
 pub(crate) struct Search {
     /// What to look for
     pub query: String,
-    /// Find every place whose text has exactly this
+    /// Find every row whose texts have exactly this
     #[arg(long)]
     pub keyword: bool,
-    /// How many answers; all of them for --keyword if not given
+    /// How many answers; if not given, all of them for --keyword, else the `limit` of [search]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }

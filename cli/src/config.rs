@@ -10,6 +10,7 @@ mod lake;
 mod llm;
 mod postgres;
 mod queue;
+pub(crate) mod search;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub(crate) use lake::{AwsSection, LakeSection};
 pub(crate) use llm::{LlmSection, Provider};
 pub(crate) use postgres::PostgresSection;
 pub(crate) use queue::QueueSection;
+use search::SearchSection;
 
 /// The file's name in a project's folder.
 pub(crate) const FILE: &str = "onggi.toml";
@@ -61,6 +63,9 @@ pub(crate) struct Config {
     /// Serving: the mart → the sinks that follow it.
     #[serde(default)]
     pub sync: BTreeMap<TableName, SyncSection>,
+    /// What `onggi search` looks at, weighs and shows.
+    #[serde(default)]
+    pub search: SearchSection,
     /// The lake in AWS: Glue's tables and Athena's answers.
     pub athena: Option<AthenaSection>,
     /// The database that serving tables are kept in, where a table has the sink `postgres`.
@@ -282,7 +287,8 @@ impl Config {
             let hint = problem.hint.clone().or_else(|| of_a_source(&problem.message));
             Problems(vec![Diagnostic { hint, ..problem }])
         })?;
-        let problems = config.problems(file, text);
+        let mut problems = config.problems(file, text);
+        problems.extend(search::problems(&config, file, text));
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems).into()) }
     }
 

@@ -4,16 +4,16 @@ mod glue;
 mod llm;
 mod postgres;
 mod queue;
+mod search;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use catalog::{Lake, Layer, TableName, without_user};
 use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
 use extract::identity::IdentityKey;
 use extract::politeness::{HostSetting, Hosts};
 use extract::source::Rate;
-use load::{Entity, Search, Serving, SinkKind, SyncTarget, VectorColumn};
+use load::{Entity, Serving, SinkKind, SyncTarget, VectorColumn};
 use transform::{Engine, EngineOptions};
 
 use crate::args::Global;
@@ -27,6 +27,7 @@ pub(crate) use glue::{athena, glue, publish_options};
 pub(crate) use llm::{llm, llm_unasked};
 pub(crate) use postgres::doctor as doctor_postgres;
 pub(crate) use queue::{Hands, extractor, queue};
+pub(crate) use search::{query_embedder, search};
 
 /// The lake of a project, or the one that the command line names.
 ///
@@ -218,22 +219,6 @@ pub(crate) fn serving(project: &Project, lake: &Lake) -> anyhow::Result<Serving>
         Some(database) => serving.with_postgres(database),
         None => serving,
     })
-}
-
-/// The serving side, opened for questions: the database where the targets name it, else the folder.
-///
-/// # Errors
-/// A [`Failure`] if nothing was synced yet.
-pub(crate) fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
-    let serving = serving(project, lake)?;
-    if let Some(database) = serving.postgres().filter(|_| postgres::is_searched(project)) {
-        return Ok(Search::on(Arc::clone(database)));
-    }
-    if !serving.dir().exists() {
-        let message = format!("expected a serving side below `{}`, found none", serving.dir().display());
-        return Err(Failure::failed(message, "`onggi run` builds and syncs it").into());
-    }
-    Ok(Search::open(serving.dir())?)
 }
 
 /// A `[sync]` section as the serving side takes it.

@@ -43,7 +43,7 @@ pub use error::{Error, Result};
 pub use keys::{Hashes, Keys};
 pub use llm::{Embedding, Llm, Mode, Model, Summary, local::Local, openai::OpenAi};
 pub use reconcile::{Compared, compare, mend};
-pub use search::Search;
+pub use search::{QueryEmbedder, Search, SearchSettings};
 pub use serving::{Serving, serving_hash};
 pub use sink::postgres::{Postgres, PostgresOptions};
 pub use sync::{SinkSynced, SyncProgress, Synced, sync};

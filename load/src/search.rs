@@ -1,149 +1,115 @@
 //! Questions to the serving side: by part of a word, exactly; or in words, by keyword and vector, fused.
 //!
-//! The embedded folder and the database describe themselves (each index, each watermark carries its target), so a search needs no lake and
-//! asks both with the same code. What is found are
-//! **entities**: rows of a target that is not about another (places). Texts about them (reviews) are evidence, and each hit says which.
+//! What is searched, and how much each part counts, is data of the project ([`SearchSettings`]). The embedded indexes and the tables of a
+//! database answer with the same code, and describe themselves (each index, each watermark carries its target). What is found are
+//! **entities**: rows of a target that is not about another. Texts about them are evidence, and each hit says which.
 //! A query is data: it is folded and compared, never parsed as a query language.
 //!
-//! The hard part is fairness between a place with 5,000 reviews and one with 20: see `rank.rs`.
-
-use std::path::Path;
-use std::sync::Arc;
-
-use catalog::TableName;
-use serde::Serialize;
-
-use crate::error::Result;
-use crate::llm::Llm;
-use crate::sink::postgres::Postgres;
-use crate::text::nfc;
+//! The hard part is fairness between an entity with 5,000 texts about it and one with 20: see `rank.rs`. The other one is that an answer of
+//! five costs what five cost, however many texts hold the words: see `order.rs`.
 
 mod answer;
 mod corpus;
+mod embedder;
+mod hit;
+mod keyword;
+mod near;
+mod order;
 mod query;
 mod rank;
 mod reasons;
 #[cfg(test)]
+mod relevance;
+mod settings;
+#[cfg(test)]
 pub(crate) mod tests;
 
-use corpus::Corpus;
+pub use embedder::QueryEmbedder;
+pub use hit::{Hit, KeywordAnswer, KeywordHit, Reason, ReasonKind, SearchAnswer};
+pub use settings::{QueryWords, SearchSettings, SearchWeights, SearchedTarget};
+
+use answer::ParsedQuestion;
+use corpus::{Corpus, OpenedServing, Vectors};
+
+use crate::error::Result;
+use crate::serving::Serving;
 
 /// The serving side, opened for questions.
 pub struct Search {
-    source: Source,
-}
-
-/// An opened folder stays as it was opened; a database is asked in one snapshot for each question.
-enum Source {
-    Folder(Arc<Corpus>),
-    Database(Arc<Postgres>),
-}
-
-/// A row that answers a question.
-#[derive(Debug, Clone, Serialize)]
-pub struct Hit {
-    /// The table it is in.
-    pub table: TableName,
-    /// Its key.
-    pub key: String,
-    /// What people call it; the key where it has no title.
-    pub title: String,
-    /// The fused score; only the order means something.
-    pub score: f64,
-    /// Its columns from the serving table, without the vector; empty where neither `sqlite` nor `postgres` is used.
-    pub fields: serde_json::Map<String, serde_json::Value>,
-    /// Why it is here, the strongest first.
-    pub reasons: Vec<Reason>,
-}
-
-/// One piece of evidence.
-#[derive(Debug, Clone, Serialize)]
-pub struct Reason {
-    /// How it was found.
-    pub kind: ReasonKind,
-    /// What matched: a part of the query, or a related word; the whole query for a vector.
-    pub term: String,
-    /// The best sentence that shows it.
-    pub sentence: String,
-    /// The table the sentence is from: the entity's own, or that of the texts about it.
-    pub from: TableName,
-    /// The key of the row the sentence is from: a place, or a review.
-    pub from_key: String,
-    /// How many rows show it.
-    pub rows: u64,
-    /// Its part of the keyword score, or the cosine.
-    pub score: f64,
-}
-
-/// How a piece of evidence was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReasonKind {
-    /// A text holds the term.
-    Keyword,
-    /// A tag does: a voted keyword, a situation of a visit.
-    Situation,
-    /// The texts are near as a whole.
-    Vector,
-}
-
-/// An entity whose texts hold a substring.
-#[derive(Debug, Clone, Serialize)]
-pub struct KeywordHit {
-    /// The table it is in.
-    pub table: TableName,
-    /// Its key.
-    pub key: String,
-    /// What people call it; the key where it has no title.
-    pub title: String,
-    /// How many rows hold it: its own and those about it.
-    pub rows: u64,
-    /// Whether its own row does.
-    pub own: bool,
-    /// The first sentence with it, from its own row if that has it.
-    pub sentence: String,
-    /// The table the sentence is from.
-    pub from: TableName,
-    /// The key of the row the sentence is from.
-    pub from_key: String,
+    opened: OpenedServing,
+    settings: SearchSettings,
 }
 
 impl Search {
-    /// Opens a serving folder: one state of it, which stays as it is while a sync writes the next. One that is not there yet answers nothing.
-    pub fn open(dir: &Path) -> Result<Self> {
-        Ok(Self { source: Source::Folder(Arc::new(Corpus::folder(dir)?)) })
+    /// Opens a serving side: one state of its folder, which stays as it is while a sync writes the next, and of its database for each
+    /// question one. A table that is not there yet answers nothing. Nothing is connected before the first question.
+    pub fn open(serving: &Serving, settings: SearchSettings) -> Result<Self> {
+        Ok(Self { opened: OpenedServing::open(serving, settings.clone())?, settings })
     }
 
-    /// Asks a database instead. Nothing is connected before the first question.
-    pub fn on(postgres: Arc<Postgres>) -> Self {
-        Self { source: Source::Database(postgres) }
-    }
-
-    async fn corpus(&self) -> Result<Arc<Corpus>> {
-        Ok(match &self.source {
-            Source::Folder(corpus) => Arc::clone(corpus),
-            Source::Database(postgres) => Arc::new(Corpus::database(postgres).await?),
-        })
-    }
-
-    /// Every entity with `part` in its own texts or in a text about it: exact, complete, the most mentioned first.
-    pub async fn keyword(&self, part: &str) -> Result<Vec<KeywordHit>> {
-        let corpus = self.corpus().await?;
-        let hits = answer::keyword(&corpus, part).await?;
+    /// The entities with `part` in their own texts or in a text about them, the most mentioned first; all of them without a limit.
+    pub async fn keyword(&self, part: &str, limit: Option<usize>) -> Result<KeywordAnswer> {
+        let corpus = self.opened.corpus().await?;
+        let answer = keyword::keyword(&corpus, part, limit).await;
         corpus.close().await;
-        Ok(hits)
+        answer
     }
 
-    /// The entities that answer `question` best, at most `limit`, each with its reasons.
-    pub async fn search(&self, question: &str, limit: usize, llm: &dyn Llm) -> Result<Vec<Hit>> {
-        let terms = query::parse(question)?;
-        let corpus = self.corpus().await?;
-        let model = llm.embedder().id();
-        let usable = corpus.vectors.iter().any(|it| it.target().vector.as_ref().is_some_and(|v| v.model == model));
-        let vector =
-            if usable { llm.embed(&[nfc(question)]).await?.into_iter().next().map(|e| e.vector) } else { None };
-        let hits = answer::ranked(&corpus, question, terms, vector.as_deref(), &model, limit).await?;
+    /// The entities that answer `question` best, at most `limit`, each with its reasons. Without an embedder words alone answer, and a
+    /// note says so.
+    pub async fn search(&self, question: &str, limit: usize, embedder: &QueryEmbedder) -> Result<SearchAnswer> {
+        let terms = query::parse(question, &self.settings.words, self.settings.weights.related)?;
+        let corpus = self.opened.corpus().await?;
+        let mut notes = corpus.notes.clone();
+        let vector = self.vector(&corpus, question, embedder, &mut notes).await;
+        let vector = vector.as_ref().map(|(vector, model)| (vector.as_slice(), model.as_str()));
+        let weights = self.settings.weights;
+        let hits = answer::ranked(&corpus, ParsedQuestion { text: question, terms, vector, limit, weights }).await;
         corpus.close().await;
-        Ok(hits)
+        Ok(SearchAnswer { hits: hits?, notes })
+    }
+
+    /// The vector of a question and its model, where there are vectors to compare it with.
+    async fn vector(
+        &self,
+        corpus: &Corpus<'_>,
+        question: &str,
+        embedder: &QueryEmbedder,
+        notes: &mut Vec<String>,
+    ) -> Option<(Vec<f32>, String)> {
+        if self.settings.weights.vector <= 0.0 || corpus.vectors.is_empty() {
+            return None;
+        }
+        let model = embedder.model();
+        let is_of_model = |it: &&Vectors| {
+            it.target().vector.as_ref().is_some_and(|of| model.as_ref().is_none_or(|it| of.model == *it))
+        };
+        for others in corpus.vectors.iter().filter(|it| !is_of_model(it)) {
+            let (Some(of), Some(model)) = (&others.target().vector, &model) else { continue };
+            let (table, of) = (&others.target().table, &of.model);
+            notes.push(format!(
+                "the vectors of `{table}` are of `{of}`, and questions are embedded by `{model}`: they are left out until a run \
+                 embeds them anew"
+            ));
+        }
+        if !corpus.vectors.iter().any(|it| is_of_model(&it)) {
+            return None;
+        }
+        let vector = match embedder.vector(question).await {
+            Ok(vector) => vector,
+            Err(why) => {
+                notes.push(format!("answered by words alone, the embedder is away: {why}"));
+                return None;
+            }
+        };
+        for vectors in corpus.vectors.iter().filter(is_of_model) {
+            if let Err(found) = vectors.compares(vector.len()) {
+                let (table, length) = (&vectors.target().table, vector.len());
+                notes.push(format!(
+                    "the vectors of `{table}` have {found} numbers, that of a question has {length}: they are left out"
+                ));
+            }
+        }
+        model.map(|model| (vector, model))
     }
 }

@@ -18,8 +18,8 @@ mod kill {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use futures::TryStreamExt as _;
     use load::{
-        Context, Enrichment, Entity, Local, Postgres, PostgresOptions, Search, Serving, SinkKind, SyncTarget, Value,
-        VectorColumn, compare, enrich, serving_hash, sync,
+        Context, Enrichment, Entity, Local, Postgres, PostgresOptions, Search, SearchSettings, Serving, SinkKind,
+        SyncTarget, Value, VectorColumn, compare, enrich, serving_hash, sync,
     };
     use tempfile::TempDir;
 
@@ -286,9 +286,11 @@ mod kill {
                 assert_eq!(killed.signal(), Some(9), "{point}, hit {nth}, day {number}: {killed}");
                 assert_eq!(std::fs::read_to_string(dir.path().join("fired")).unwrap(), format!("{point}\n"));
                 fired += 1;
-                let search = Search::open(&dir.path().join("serving")).unwrap();
+                let searched = targets(None).map(load::search::SearchedTarget::new).to_vec();
+                let settings = SearchSettings { targets: searched, ..SearchSettings::default() };
+                let search = Search::open(&Serving::new(dir.path().join("serving")), settings).unwrap();
                 assert!(
-                    number == 1 || search.keyword("국물").await.unwrap().len() >= 11,
+                    number == 1 || search.keyword("국물", None).await.unwrap().hits.len() >= 11,
                     "{point}: a reader sees a whole state, old or new"
                 );
                 drop(search);

@@ -10,6 +10,7 @@ use extract::source::Keys;
 use transform::{Graph, ModelFile};
 
 use super::{ORDER_HINT, enrichments, no_order, nodes, targets};
+use crate::config::search;
 use crate::project::{self, Project};
 use crate::toml_error;
 
@@ -17,6 +18,7 @@ use crate::toml_error;
 /// columns of the tables that no model makes.
 pub(crate) fn problems(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<Diagnostic> {
     let mut found = sections(project, schemas);
+    found.extend(searched(project, schemas));
     found.extend(key_queries(project, schemas));
     // What cannot be read has no place in the order.
     if found.is_empty() {
@@ -58,6 +60,21 @@ fn sections(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<
         }
     }
     found
+}
+
+/// What `[search]` names: columns that its tables have.
+fn searched(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<Diagnostic> {
+    if project.config.search.targets.is_empty() {
+        return Vec::new();
+    }
+    let text = std::fs::read_to_string(&project.file).unwrap_or_default();
+    let made = project.models.schemas(&|name| schemas.get(name).cloned());
+    let columns = |table: &TableName| {
+        let schema = made.get(table).or_else(|| schemas.get(table))?;
+        Some(schema.fields().iter().map(|field| field.name().clone()).collect())
+    };
+    let found = project.config.search.unknown_columns(&text, &columns);
+    search::diagnostics(&project.file.display().to_string(), found)
 }
 
 /// Where a value stands in the section of a table.

@@ -131,11 +131,12 @@ async fn one_run(
 }
 
 async fn answer(project: &Project, lake: &catalog::Lake) -> anyhow::Result<()> {
-    let (opened, llm) = (wire::search(project, lake)?, wire::llm(project)?);
+    let (opened, embedder) = (wire::search(project, lake)?, wire::query_embedder(project));
     for question in QUESTIONS {
         out::line(format_args!("\nonggi search \"{question}\""));
-        let hits = opened.search(question, 3, llm.as_ref()).await?;
-        out::marked(&search::text(question, &hits));
+        let answer = opened.search(question, 3, &embedder).await?;
+        out::marked(&search::text(&project.config, question, &answer.hits));
+        search::say(&answer.notes);
     }
     Ok(())
 }

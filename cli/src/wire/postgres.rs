@@ -5,7 +5,6 @@ use std::sync::Arc;
 use load::sink::Sink as _;
 use load::{Postgres, PostgresOptions};
 
-use crate::config::SinkKind;
 use crate::exit::Failure;
 use crate::project::Project;
 
@@ -27,12 +26,6 @@ pub(super) fn database(project: &Project) -> anyhow::Result<Option<Arc<Postgres>
         project: project.config.project.name.clone(),
     };
     Ok(Some(Arc::new(Postgres::new(&options)?)))
-}
-
-/// Whether questions go to the database: a table is searched there, and none is in the embedded indexes.
-pub(super) fn is_searched(project: &Project) -> bool {
-    let uses = |kind: SinkKind| project.config.sync.values().any(|section| section.sinks.contains(&kind));
-    uses(SinkKind::Postgres) && !uses(SinkKind::Keywords) && !uses(SinkKind::Vectors)
 }
 
 /// What there is to say about the database, in one line.

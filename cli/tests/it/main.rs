@@ -22,6 +22,7 @@ mod peers;
 mod postgres;
 mod questions;
 mod reconcile;
+mod search;
 mod support;
 mod terminal;
 mod tidy;

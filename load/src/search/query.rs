@@ -1,11 +1,12 @@
-//! A question in Korean → the terms to look for. Small rules and small tables; no analyser, no model.
+//! A question → the terms to look for. Small rules over the words of the project's language; no analyser, no model.
 //!
-//! Words lose their particles; words that only frame a question (`먹기 좋은 곳`) are left out; one-syllable words mean something only
-//! together (`비 오는 날`), so they become a phrase that is looked for with and without its spaces; and a few words of this domain are
-//! tried as what people also write (`혼자` → `혼밥`). Everything is data: a quote or a percent sign is a character like any other.
+//! Words lose their particles; words that only frame a question are left out; where words of one character mean something only together
+//! (`비 오는 날`), they become a phrase that is looked for with and without its spaces; and words are tried as what people also write.
+//! Which words these are is data ([`QueryWords`]). Everything else is data too: a quote or a percent sign is a character like any other.
 
+use super::settings::QueryWords;
 use crate::error::{Error, Result};
-use crate::text::{fold, stem, words};
+use crate::text::{fold, words};
 
 /// One thing to look for.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,100 +27,51 @@ pub(super) struct Alternative {
     pub(super) weight: f64,
 }
 
-/// Words that frame a question and say nothing about what is wanted.
-const FRAME: [&str; 36] = [
-    "먹기",
-    "먹을",
-    "먹는",
-    "먹고",
-    "가기",
-    "갈",
-    "가는",
-    "가고",
-    "마시기",
-    "좋은",
-    "좋을",
-    "괜찮은",
-    "만한",
-    "싶은",
-    "싶을",
-    "있는",
-    "하는",
-    "하기",
-    "할",
-    "맛집",
-    "식당",
-    "가게",
-    "음식점",
-    "추천",
-    "추천해줘",
-    "알려줘",
-    "어디",
-    "근처",
-    "같은",
-    "정말",
-    "아주",
-    "너무",
-    "그리고",
-    "또는",
-    "수",
-    "것",
-];
-/// Words that mean something inside a phrase only.
-const WEAK: [&str; 9] = ["오는", "날", "때", "곳", "집", "데", "한", "그", "이"];
-/// What people also write. Left: without particles and spaces.
-const RELATED: [(&str, &[&str]); 16] = [
-    ("비오는날", &["비 올 때", "비올때", "비가 오", "비가 와", "비 와서", "장마", "우천"]),
-    ("눈오는날", &["눈 올 때", "눈이 오", "눈이 와"]),
-    ("추운날", &["쌀쌀", "겨울"]),
-    ("더운날", &["무더위", "여름"]),
-    ("혼자", &["혼밥", "혼술", "1인"]),
-    ("혼밥", &["혼자", "1인"]),
-    ("데이트", &["연인", "커플"]),
-    ("아이", &["아기", "키즈", "유아"]),
-    ("단체", &["회식", "모임"]),
-    ("회식", &["단체", "모임"]),
-    ("조용", &["차분", "한적"]),
-    ("저렴", &["가성비", "싸고"]),
-    ("가성비", &["저렴"]),
-    ("강아지", &["반려견", "애견"]),
-    ("부모님", &["어르신", "가족"]),
-    ("해장", &["숙취"]),
-];
-/// A related word is weaker evidence than the word itself.
-const RELATED_WEIGHT: f64 = 0.6;
-/// A single syllable is in many words: `비` is in `비싸다`.
-const SYLLABLE_WEIGHT: f64 = 0.4;
+/// Terms of a question, at most: each costs a look at every index.
+const MAX_TERMS: usize = 24;
+/// Spellings of a term, at most.
+const MAX_ALTERNATIVES: usize = 100;
+/// A single character is in many words: `비` is in `비싸다`.
+const SHORT_WEIGHT: f64 = 0.4;
 /// Words of a phrase, at most.
 const PHRASE_WORDS: usize = 3;
 
+/// Takes questions apart.
+struct Parser<'a> {
+    words: &'a QueryWords,
+    /// How much a related word counts beside the word.
+    related: f64,
+}
+
 /// The terms of a question, in its order. An error when it has no letter or digit.
-pub(super) fn parse(question: &str) -> Result<Vec<Term>> {
+pub(super) fn parse(question: &str, language: &QueryWords, related: f64) -> Result<Vec<Term>> {
     let folded = fold(question);
     let all: Vec<&str> = words(&folded).collect();
     if all.is_empty() {
         return Err(Error::EmptyQuery { query: question.to_owned() });
     }
+    let parser = Parser { words: language, related };
     let mut terms: Vec<Term> = Vec::new();
     let mut at = 0;
     while at < all.len() {
-        if FRAME.contains(&all[at]) {
+        if language.is_frame(all[at]) {
             at += 1;
             continue;
         }
-        let length = phrase_length(&all[at..]);
+        let length = parser.phrase_length(&all[at..]);
         if length > 1 {
-            terms.push(phrase(&all[at..at + length]));
-        } else if !WEAK.contains(&all[at]) {
-            terms.push(word(all[at]));
+            terms.push(parser.phrase(&all[at..at + length]));
+        } else if !language.is_weak(all[at]) {
+            terms.push(parser.word(all[at]));
         }
         at += length;
     }
     if terms.is_empty() {
-        terms = all.iter().map(|w| word(w)).collect();
+        terms = all.iter().map(|word| parser.word(word)).collect();
     }
     let mut seen = std::collections::HashSet::new();
     terms.retain(|term| seen.insert(term.label.clone()));
+    terms.truncate(MAX_TERMS);
     Ok(terms)
 }
 
@@ -127,49 +79,61 @@ fn chars(word: &str) -> usize {
     word.chars().count()
 }
 
-/// How many words from here on belong together because one of them is a single syllable; 1 when none does.
-fn phrase_length(words: &[&str]) -> usize {
-    let short = words.iter().take(PHRASE_WORDS).take_while(|w| chars(w) <= 2 && !FRAME.contains(w)).count();
-    let starts = chars(words[0]) == 1 || words.get(1).is_some_and(|next| chars(next) == 1);
-    if !starts || short < 2 {
-        return 1;
+impl Parser<'_> {
+    /// How many words from here on belong together because one of them is a single character; 1 when none does.
+    fn phrase_length(&self, words: &[&str]) -> usize {
+        if !self.words.joins_short() {
+            return 1;
+        }
+        let short =
+            words.iter().take(PHRASE_WORDS).take_while(|word| chars(word) <= 2 && !self.words.is_frame(word)).count();
+        let starts = chars(words[0]) == 1 || words.get(1).is_some_and(|next| chars(next) == 1);
+        if !starts || short < 2 {
+            return 1;
+        }
+        // A phrase ends with its last single character, unless it begins with one and has no other.
+        let last = (1..short).rev().find(|i| chars(words[*i]) == 1);
+        last.map_or(2, |last| last + 1)
     }
-    // A phrase ends with its last single syllable, unless it begins with one and has no other.
-    let last = (1..short).rev().find(|i| chars(words[*i]) == 1);
-    last.map_or(2, |last| last + 1)
-}
 
-fn word(word: &str) -> Term {
-    let label = stem(word).to_owned();
-    let weight = if chars(&label) == 1 { SYLLABLE_WEIGHT } else { 1.0 };
-    let mut alternatives = vec![Alternative { text: label.clone(), weight: 1.0 }];
-    alternatives.extend(related(&label));
-    Term { label, weight, alternatives, fallback: Vec::new() }
-}
-
-fn phrase(parts: &[&str]) -> Term {
-    let mut spellings = vec![String::new()];
-    for (i, part) in parts.iter().enumerate() {
-        let joints: &[&str] = if i == 0 { &[""] } else { &[" ", ""] };
-        spellings =
-            spellings.iter().flat_map(|s| joints.iter().map(move |joint| format!("{s}{joint}{part}"))).collect();
+    fn word(&self, word: &str) -> Term {
+        let label = self.words.stem(word).to_owned();
+        let weight = if chars(&label) == 1 { SHORT_WEIGHT } else { 1.0 };
+        let mut alternatives = vec![Alternative { text: label.clone(), weight: 1.0 }];
+        alternatives.extend(self.related(&label));
+        alternatives.truncate(MAX_ALTERNATIVES);
+        Term { label, weight, alternatives, fallback: Vec::new() }
     }
-    let label = parts.join(" ");
-    let mut alternatives: Vec<Alternative> =
-        spellings.into_iter().map(|text| Alternative { text, weight: 1.0 }).collect();
-    alternatives.extend(related(&parts.concat()));
-    let fallback = parts.iter().filter(|part| !WEAK.contains(part)).map(|part| word(part)).collect();
-    Term { label, weight: 1.0, alternatives, fallback }
-}
 
-fn related(word: &str) -> impl Iterator<Item = Alternative> {
-    let found = RELATED.iter().find(|(key, _)| *key == word).map_or(&[] as &[&str], |(_, others)| others);
-    found.iter().map(|text| Alternative { text: (*text).to_owned(), weight: RELATED_WEIGHT })
+    fn phrase(&self, parts: &[&str]) -> Term {
+        let mut spellings = vec![String::new()];
+        for (i, part) in parts.iter().enumerate() {
+            let joints: &[&str] = if i == 0 { &[""] } else { &[" ", ""] };
+            spellings =
+                spellings.iter().flat_map(|s| joints.iter().map(move |joint| format!("{s}{joint}{part}"))).collect();
+        }
+        let label = parts.join(" ");
+        let mut alternatives: Vec<Alternative> =
+            spellings.into_iter().map(|text| Alternative { text, weight: 1.0 }).collect();
+        alternatives.extend(self.related(&parts.concat()));
+        alternatives.truncate(MAX_ALTERNATIVES);
+        let fallback = parts.iter().filter(|part| !self.words.is_weak(part)).map(|part| self.word(part)).collect();
+        Term { label, weight: 1.0, alternatives, fallback }
+    }
+
+    fn related(&self, word: &str) -> impl Iterator<Item = Alternative> {
+        self.words.related(word).iter().map(|text| Alternative { text: text.clone(), weight: self.related })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::tests::korean;
+
+    fn parse(question: &str) -> Result<Vec<Term>> {
+        super::parse(question, &korean(), 0.6)
+    }
 
     fn check(question: &str, labels: &[&str]) {
         let terms = parse(question).unwrap();
@@ -196,6 +160,17 @@ mod tests {
         assert_eq!(spellings, ["비 오는 날", "비 오는날", "비오는 날", "비오는날"]);
         assert!(term.alternatives.iter().any(|a| a.text == "장마"));
         assert_eq!(term.fallback.iter().map(|t| t.label.as_str()).collect::<Vec<_>>(), ["비"]);
+    }
+
+    #[test]
+    fn without_words_of_a_language_a_question_is_its_words() {
+        let labels = |question: &str| -> Vec<String> {
+            let terms = super::parse(question, &QueryWords::default(), 0.6).unwrap();
+            assert!(terms.iter().all(|term| term.alternatives.len() == 1 && term.fallback.is_empty()));
+            terms.into_iter().map(|term| term.label).collect()
+        };
+        assert_eq!(labels("추천 근처 어디 비 오는 날"), ["추천", "근처", "어디", "비", "오는", "날"]);
+        assert_eq!(labels("A film in which it rains"), ["a", "film", "in", "which", "it", "rains"]);
     }
 
     #[test]

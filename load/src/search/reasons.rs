@@ -1,17 +1,14 @@
 //! Why an entity is among the answers: for each term the sentence that shows it best.
 //!
-//! The best sentence holds the most of what was asked, and is a sentence: a category `국밥` matches too, and tells nobody anything.
+//! The best sentence holds the most of what was asked, and is a sentence: a name or a tag matches too, and tells nobody anything.
 
-use std::sync::Arc;
-
-use super::answer::Matched;
 use super::corpus::Texts;
-use super::rank::Evidence;
-use super::{Reason, ReasonKind};
+use super::hit::{Reason, ReasonKind};
+use super::query::Term;
+use super::rank::TermStatistics;
 use crate::llm::hash_embedding;
 use crate::sink::keywords::index::Document;
 use crate::text::{clip, fold, sentences};
-use catalog::TableName;
 
 /// Anything shorter is a name or a category (characters).
 const MIN_SENTENCE_CHARS: usize = 8;
@@ -20,77 +17,85 @@ const MAX_TEXTS: usize = 200;
 /// How much of a sentence is shown (characters).
 const SHOWN_CHARS: usize = 160;
 
+/// A document that was read, and how much a mention of each term in it counts.
+pub(super) struct ReadDocument {
+    /// Which texts it is of.
+    pub(super) texts: usize,
+    pub(super) document: Document,
+    /// For each term the spelling that it holds, and the weight of that.
+    pub(super) holds: Vec<Option<(usize, f64)>>,
+}
+
+/// What the terms of a question matched of one entity.
+pub(super) struct TermMatches<'a> {
+    pub(super) terms: &'a [Term],
+    pub(super) statistics: &'a TermStatistics,
+    pub(super) texts: &'a [Texts],
+    /// The documents about it that were read.
+    pub(super) documents: &'a [ReadDocument],
+    /// How many documents show each term.
+    pub(super) rows: Vec<u64>,
+    /// Each term's part of the score.
+    pub(super) parts: &'a [f64],
+}
+
 /// For each term that an entity's texts hold: the best sentence, and the tag that says it.
-pub(super) fn by_term(
-    indexes: &[Texts],
-    matched: &[Matched],
-    evidence: &Evidence,
-    (table, key): (&TableName, &str),
-    parts: &[f64],
-) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    for (term, this) in matched.iter().enumerate() {
-        let mine: Vec<&(usize, Arc<Document>, usize)> =
-            this.documents.iter().filter(|(at, document, _)| is_about(&indexes[*at], document, table, key)).collect();
-        let mut best: Option<(f64, Reason)> = None;
-        let mut situation: Option<Reason> = None;
-        for (at, document, choice) in mine.iter().take(MAX_TEXTS) {
-            let needle = &this.alternatives[*choice].text;
-            let reason = |kind, sentence: &str| Reason {
-                kind,
-                term: if *choice == 0 { this.label.clone() } else { needle.clone() },
-                sentence: clip(sentence, SHOWN_CHARS),
-                from: indexes[*at].target().table.clone(),
-                from_key: document.key.clone(),
-                rows: mine.len() as u64,
-                score: parts.get(term).copied().unwrap_or_default(),
-            };
-            for passage in &document.passages {
-                if !fold(&passage.text).contains(needle.as_str()) {
-                    continue;
-                }
-                if passage.list {
-                    situation.get_or_insert_with(|| reason(ReasonKind::Situation, &passage.text));
-                    continue;
-                }
-                // A match across two sentences is shown by the beginning of the text.
-                let with: Vec<&str> =
-                    sentences(&passage.text).into_iter().filter(|s| fold(s).contains(needle.as_str())).collect();
-                let shown = if with.is_empty() { vec![passage.text.trim()] } else { with };
-                for sentence in shown {
-                    let value = worth(sentence, matched, evidence);
-                    if best.as_ref().is_none_or(|(held, _)| value > *held) {
-                        best = Some((value, reason(ReasonKind::Keyword, sentence)));
-                    }
-                }
-            }
-        }
-        reasons.extend(best.map(|(_, reason)| reason));
-        reasons.extend(situation);
-    }
+pub(super) fn by_term(matches: &TermMatches<'_>) -> Vec<Reason> {
+    let mut reasons: Vec<Reason> = (0..matches.terms.len()).flat_map(|term| of_term(matches, term)).collect();
     reasons.sort_by(|a, b| b.score.total_cmp(&a.score));
     reasons
 }
 
+fn of_term(matches: &TermMatches<'_>, term: usize) -> impl Iterator<Item = Reason> {
+    let this = &matches.terms[term];
+    let mut best: Option<(f64, Reason)> = None;
+    let mut tag: Option<Reason> = None;
+    let showing = matches.documents.iter().filter_map(|it| it.holds[term].map(|(choice, _)| (it, choice)));
+    for (read, choice) in showing.take(MAX_TEXTS) {
+        let (texts, needle) = (&matches.texts[read.texts], &this.alternatives[choice].text);
+        let reason = |kind, sentence: &str| Reason {
+            kind,
+            term: if choice == 0 { this.label.clone() } else { needle.clone() },
+            sentence: clip(sentence, SHOWN_CHARS),
+            from: texts.target().table.clone(),
+            from_key: read.document.key.clone(),
+            rows: matches.rows[term],
+            score: matches.parts.get(term).copied().unwrap_or_default(),
+        };
+        let searched = read.document.passages.iter().filter(|it| texts.searched.columns.contains_key(&it.column));
+        for passage in searched.filter(|it| it.holds(needle)) {
+            if passage.list {
+                tag.get_or_insert_with(|| reason(ReasonKind::Tag, &passage.text));
+                continue;
+            }
+            // A match across two sentences is shown by the beginning of the text.
+            let with: Vec<&str> =
+                sentences(&passage.text).into_iter().filter(|s| fold(s).contains(needle.as_str())).collect();
+            let shown = if with.is_empty() { vec![passage.text.trim()] } else { with };
+            for sentence in shown {
+                let value = worth(sentence, matches);
+                if best.as_ref().is_none_or(|(held, _)| value > *held) {
+                    best = Some((value, reason(ReasonKind::Keyword, sentence)));
+                }
+            }
+        }
+    }
+    best.map(|(_, reason)| reason).into_iter().chain(tag)
+}
+
 /// What a sentence shows: the sum over the terms it holds, less when it is no sentence; of two that show the same, the shorter.
 #[expect(clippy::cast_precision_loss, reason = "lengths of sentences")]
-fn worth(sentence: &str, matched: &[Matched], evidence: &Evidence) -> f64 {
+fn worth(sentence: &str, matches: &TermMatches<'_>) -> f64 {
     let folded = fold(sentence);
-    let holds = |term: &Matched| term.alternatives.iter().any(|a| folded.contains(&a.text));
-    let sum: f64 = matched.iter().enumerate().filter(|(_, term)| holds(term)).map(|(at, _)| evidence.idf(at)).sum();
+    let holds = |term: &Term| term.alternatives.iter().any(|it| folded.contains(&it.text));
+    let held = matches.terms.iter().enumerate().filter(|(_, term)| holds(term));
+    let sum: f64 = held.map(|(at, _)| matches.statistics.idf(at)).sum();
     let length = sentence.chars().count();
     let whole = if length < MIN_SENTENCE_CHARS { 0.1 } else { 1.0 };
     sum * whole - 1e-4 * length.min(1_000) as f64
 }
 
-fn is_about(index: &Texts, document: &Document, table: &TableName, key: &str) -> bool {
-    match &index.target().entity {
-        None => index.target().table == *table && document.key == key,
-        Some(entity) => entity.table == *table && document.entity.as_deref() == Some(key),
-    }
-}
-
-/// The sentence of an entity's own texts that is nearest to the question, by spelling.
+/// The sentence of a document that is nearest to the question, by spelling.
 pub(super) fn nearest_sentence(document: &Document, question: &str) -> String {
     let question = hash_embedding::embed(question);
     let all: Vec<&str> = document.passages.iter().filter(|p| !p.list).flat_map(|p| sentences(&p.text)).collect();

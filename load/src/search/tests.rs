@@ -1,13 +1,75 @@
 //! Questions to a small town.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::*;
 use crate::error::Error;
 use crate::llm::local::Local;
 use crate::sync::sync;
+use crate::target::SyncTarget;
 use crate::testing::{Place, Review, World, place, place_target, places, review_target, reviews, town};
 use crate::text::fold;
+
+mod cost;
+pub(crate) mod parts;
+
+/// The words of a project in Korean, as its configuration has them.
+pub(crate) fn korean() -> QueryWords {
+    let related = [
+        ("비오는날", ["비 올 때", "비올때", "장마"].as_slice()),
+        ("추운날", &["쌀쌀", "겨울"]),
+        ("혼자", &["혼밥", "혼술", "1인석"]),
+        ("혼밥", &["혼자", "1인석"]),
+        ("데이트", &["연인", "커플"]),
+        ("조용", &["차분", "한적"]),
+    ];
+    let related = related.map(|(word, others)| (word, others.iter().map(|it| (*it).to_owned()).collect()));
+    let particles = [
+        "에서는",
+        "에서",
+        "으로",
+        "이랑",
+        "하는",
+        "하게",
+        "을",
+        "를",
+        "은",
+        "는",
+        "이",
+        "가",
+        "에",
+        "의",
+        "와",
+        "과",
+        "도",
+        "서",
+        "랑",
+        "한",
+    ];
+    QueryWords::default()
+        .with_frame(["먹기", "가기", "갈", "좋은", "맛집", "식당", "추천", "근처", "어디"])
+        .with_weak(["오는", "날", "때", "곳", "집", "데", "한", "그", "이"])
+        .with_particles(particles)
+        .with_related(related)
+        .joining_short(true)
+}
+
+/// A search over these targets, with the words of a project in Korean.
+pub(crate) fn settings(targets: impl IntoIterator<Item = SyncTarget>) -> SearchSettings {
+    let targets = targets.into_iter().map(SearchedTarget::new).collect();
+    SearchSettings { targets, words: korean(), ..SearchSettings::default() }
+}
+
+/// The embedder that made the vectors of these tests.
+pub(crate) fn local() -> QueryEmbedder {
+    QueryEmbedder::new(Arc::new(Local::default()))
+}
+
+/// A search of a folder.
+fn open(world: &World) -> Search {
+    Search::open(&world.serving(), settings([place_target(), review_target()])).unwrap()
+}
 
 /// A town of 60 places and 1,500 everyday reviews, and a few places that questions are about.
 pub(crate) fn corpus() -> (Vec<Place>, Vec<Review>) {
@@ -49,7 +111,7 @@ async fn opened(made: &[Place], written: &[Review]) -> (World, Search) {
     for target in [place_target(), review_target()] {
         sync(&world.lake, &target, &world.serving(), &|_| {}).await.unwrap();
     }
-    let search = Search::open(world.serving().dir()).unwrap();
+    let search = open(&world);
     (world, search)
 }
 
@@ -57,7 +119,7 @@ async fn opened(made: &[Place], written: &[Review]) -> (World, Search) {
 async fn a_rainy_day_alone_finds_the_soup_that_people_wrote_about() {
     let (made, written) = corpus();
     let (_world, search) = opened(&made, &written).await;
-    let hits = search.search("비 오는 날 혼자 먹기 좋은 국밥", 5, &Local::default()).await.unwrap();
+    let hits = search.search("비 오는 날 혼자 먹기 좋은 국밥", 5, &local()).await.unwrap().hits;
     let keys: Vec<&str> = hits.iter().map(|h| h.key.as_str()).collect();
     assert_eq!(keys[0], "x-rain", "{hits:#?}");
     assert!(keys[..3].contains(&"x-soup") && keys[..3].contains(&"x-alone"), "{keys:?}");
@@ -74,7 +136,7 @@ async fn a_rainy_day_alone_finds_the_soup_that_people_wrote_about() {
             .unwrap_or_else(|| panic!("no reason for {term}: {best:#?}"));
         assert!(reason.sentence.contains(term) && reason.score > 0.0, "{reason:?}");
     }
-    assert!(best.reasons.iter().any(|r| r.kind == ReasonKind::Situation && r.sentence == "비 오는 날"));
+    assert!(best.reasons.iter().any(|r| r.kind == ReasonKind::Tag && r.sentence == "비 오는 날"));
     let near = best.reasons.iter().find(|r| r.kind == ReasonKind::Vector).unwrap();
     assert_eq!(near.sentence, "국물이 진하고 혼자 먹기 좋아요.");
     assert!(near.score > 0.1);
@@ -85,7 +147,7 @@ async fn a_rainy_day_alone_finds_the_soup_that_people_wrote_about() {
         "{review:?}"
     );
     // The same question gives the same answer.
-    let again = search.search("비 오는 날 혼자 먹기 좋은 국밥", 5, &Local::default()).await.unwrap();
+    let again = search.search("비 오는 날 혼자 먹기 좋은 국밥", 5, &local()).await.unwrap().hits;
     assert_eq!(serde_json::to_string(&hits).unwrap(), serde_json::to_string(&again).unwrap());
 }
 
@@ -96,10 +158,10 @@ async fn other_questions_find_their_places() {
     for (question, expected) in
         [("조용한 카페에서 데이트", "x-quiet"), ("가족이랑 국밥", "x-soup"), ("혼밥 덮밥", "x-alone")]
     {
-        let hits = search.search(question, 3, &Local::default()).await.unwrap();
+        let hits = search.search(question, 3, &local()).await.unwrap().hits;
         assert_eq!(hits[0].key, expected, "{question}: {:?}", hits.iter().map(|h| &h.title).collect::<Vec<_>>());
     }
-    assert!(matches!(search.search("?!", 3, &Local::default()).await, Err(Error::EmptyQuery { .. })));
+    assert!(matches!(search.search("?!", 3, &local()).await, Err(Error::EmptyQuery { .. })));
 }
 
 /// What a keyword search must find, by reading every text.
@@ -152,14 +214,15 @@ async fn a_keyword_finds_every_place_that_has_it_and_no_other() {
         "*",
     ] {
         if part.trim().is_empty() {
-            assert!(search.keyword(part).await.is_err());
+            assert!(search.keyword(part, None).await.is_err());
             continue;
         }
-        let found = search.keyword(part).await.unwrap();
-        let found: BTreeMap<String, u64> = found.into_iter().map(|h| (h.key, h.rows)).collect();
+        let answer = search.keyword(part, None).await.unwrap();
+        assert!(answer.is_total_exact && answer.total == answer.hits.len() as u64, "{part}");
+        let found: BTreeMap<String, u64> = answer.hits.into_iter().map(|h| (h.key, h.rows)).collect();
         assert_eq!(found, scan(&made, &written, part), "{part}");
     }
-    let hits = search.keyword("국").await.unwrap();
+    let hits = search.keyword("국", None).await.unwrap().hits;
     let rain = hits.iter().find(|h| h.key == "x-rain").unwrap();
     assert!(rain.own && rain.sentence.contains('국') && rain.title == "망원 순대국");
     assert!(hits.windows(2).all(|pair| pair[0].rows >= pair[1].rows));
@@ -168,34 +231,35 @@ async fn a_keyword_finds_every_place_that_has_it_and_no_other() {
 #[tokio::test]
 async fn a_folder_that_is_not_there_answers_nothing() {
     let dir = tempfile::TempDir::new().unwrap();
-    let search = Search::open(&dir.path().join("never")).unwrap();
-    assert!(search.keyword("국").await.unwrap().is_empty());
-    assert!(search.search("국밥", 5, &Local::default()).await.unwrap().is_empty());
+    let never = Serving::new(dir.path().join("never"));
+    let search = Search::open(&never, settings([place_target(), review_target()])).unwrap();
+    assert!(search.keyword("국", None).await.unwrap().hits.is_empty());
+    assert!(search.search("국밥", 5, &local()).await.unwrap().hits.is_empty());
 }
 
 #[tokio::test]
 async fn a_search_keeps_its_state_while_a_sync_writes_the_next() {
     let (made, written) = corpus();
     let (world, search) = opened(&made, &written).await;
-    let before = search.search("국밥", 3, &Local::default()).await.unwrap();
+    let before = search.search("국밥", 3, &local()).await.unwrap().hits;
     world.put("marts.places", places(&[place("new", "새집", "국밥", &[], "국밥이 맛있어요.")])).await;
     world.put("marts.review_texts", reviews(&[])).await;
     for target in [place_target(), review_target()] {
         sync(&world.lake, &target, &world.serving(), &|_| {}).await.unwrap();
     }
     let keys = |hits: &[Hit]| hits.iter().map(|h| h.key.clone()).collect::<Vec<_>>();
-    assert_eq!(keys(&search.search("국밥", 3, &Local::default()).await.unwrap()), keys(&before));
-    assert_eq!(
-        keys(&Search::open(world.serving().dir()).unwrap().search("국밥", 3, &Local::default()).await.unwrap()),
-        ["new"]
-    );
+    assert_eq!(keys(&search.search("국밥", 3, &local()).await.unwrap().hits), keys(&before));
+    assert_eq!(keys(&open(&world).search("국밥", 3, &local()).await.unwrap().hits), ["new"]);
 }
 
 #[tokio::test]
 async fn vectors_of_another_model_are_left_alone() {
     let (made, written) = corpus();
     let (_world, search) = opened(&made, &written).await;
-    let hits = search.search("국밥", 3, &crate::llm::scripted::Scripted::new()).await.unwrap();
+    let other = QueryEmbedder::new(Arc::new(crate::llm::scripted::Scripted::new()));
+    let answer = search.search("국밥", 3, &other).await.unwrap();
+    assert!(answer.notes[0].contains("scripted-embedding@1"), "{:?}", answer.notes);
+    let hits = answer.hits;
     assert!(!hits.is_empty());
     assert!(hits.iter().flat_map(|h| &h.reasons).all(|r| r.kind != ReasonKind::Vector));
 }

@@ -68,6 +68,15 @@ impl Sqlite {
         }
     }
 
+    /// Read-only, in one transaction for as long as the connection lives: what it reads is of one state, whatever a sync writes meanwhile.
+    pub(crate) fn read_state(&self) -> Result<Option<Connection>> {
+        let Some(connection) = self.read()? else { return Ok(None) };
+        // A transaction has its state from its first read on.
+        let begin = "begin; select count(*) from sqlite_master";
+        connection.execute_batch(begin).map_err(self.error("opening"))?;
+        Ok(Some(connection))
+    }
+
     fn write(&self) -> Result<Connection> {
         if let Some(dir) = self.path.parent() {
             std::fs::create_dir_all(dir).map_err(|e| Error::io("creating", dir, e))?;
@@ -281,6 +290,16 @@ impl Apply for Change {
         })
         .await
     }
+}
+
+/// The version of a table that its rows here are from.
+pub(crate) fn version(connection: &Connection, table: &TableName) -> rusqlite::Result<Option<u64>> {
+    if !exists(connection, "_onggi_cursor")? {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare("select version from _onggi_cursor where table_name = ?1")?;
+    let version: Option<i64> = statement.query_row([table.to_string()], |row| row.get(0)).optional()?;
+    Ok(version.and_then(|version| u64::try_from(version).ok()))
 }
 
 /// Where the file lies in a serving folder.

@@ -204,12 +204,14 @@ async fn twenty_thousand_reviews_take_seconds_and_then_milliseconds() {
     assert!(go(&world, &review_target()).await.is_up_to_date());
     println!("first sync {first:?}, second {:?}", start.elapsed());
     let start = Instant::now();
-    let search = crate::Search::open(world.serving().dir()).unwrap();
+    let search =
+        crate::Search::open(&world.serving(), crate::search::tests::settings([place_target(), review_target()]))
+            .unwrap();
     let opened = start.elapsed();
-    let found = search.keyword("요").await.unwrap();
+    let found = search.keyword("요", None).await.unwrap().hits;
     let keyword = start.elapsed().checked_sub(opened).unwrap();
     let question = "친구와 조용한 분위기에서 먹기 좋은 파스타";
-    let hits = search.search(question, 10, &crate::Local::default()).await.unwrap();
+    let hits = search.search(question, 10, &crate::search::tests::local()).await.unwrap().hits;
     println!(
         "open {opened:?}, keyword in every text {keyword:?}, question {:?}",
         start.elapsed().saturating_sub(opened + keyword)

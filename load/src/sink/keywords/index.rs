@@ -1,19 +1,21 @@
 //! A keyword index as its readers have it: one state of one table, which stays as it is while a sync writes the next.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tantivy::collector::{Count, DocSetCollector};
+use tantivy::collector::DocSetCollector;
 use tantivy::query::{BooleanQuery, Query, TermQuery};
 use tantivy::schema::{IndexRecordOption, TantivyDocument, Value as _};
 use tantivy::{DocAddress, ReloadPolicy, Searcher, Term};
 
 use super::{Fields, Passage, Payload, open, payload, schema};
 use crate::error::{Error, Result};
-use crate::target::{SinkKind, SyncTarget};
+use crate::target::{Cursor, SinkKind, SyncTarget};
 use crate::text::fold;
 use crate::value::RowHash;
+
+pub(crate) mod candidates;
 
 /// A row as it was indexed.
 #[derive(Debug, Clone)]
@@ -29,40 +31,47 @@ pub(crate) struct Document {
 impl Document {
     /// The first passage that holds `needle` (folded).
     pub(crate) fn passage_with(&self, needle: &str) -> Option<&Passage> {
-        self.passages.iter().find(|passage| fold(&passage.text).contains(needle))
+        self.passages.iter().find(|passage| passage.holds(needle))
     }
 }
 
-/// Documents that were read once are kept for the next term of the same query.
-#[derive(Debug, Default)]
-pub(crate) struct Seen(HashMap<DocAddress, Arc<Document>>);
+impl Passage {
+    /// Whether its text holds `needle` (folded).
+    pub(crate) fn holds(&self, needle: &str) -> bool {
+        fold(&self.text).contains(needle)
+    }
+}
 
 /// One table's index at one commit.
 pub(crate) struct KeywordIndex {
     dir: PathBuf,
     pub(crate) target: SyncTarget,
+    /// How far it has come with its table.
+    pub(crate) cursor: Cursor,
     fields: Fields,
     searcher: Searcher,
+    documents_read: AtomicU64,
 }
 
 impl KeywordIndex {
     /// `None` when nothing was ever committed here, or nothing that can be read.
     pub(crate) fn open(dir: &Path) -> Result<Option<Self>> {
         let Some(index) = open(dir)? else { return Ok(None) };
-        let Some(Payload { target, .. }) = payload(&index) else { return Ok(None) };
+        let Some(Payload { target, cursor, .. }) = payload(&index) else { return Ok(None) };
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
         let reader: tantivy::IndexReader = reader.map_err(|e| Error::sink(SinkKind::Keywords, "opening", dir, e))?;
-        Ok(Some(Self { dir: dir.to_owned(), target, fields: schema().1, searcher: reader.searcher() }))
+        Ok(Some(Self {
+            dir: dir.to_owned(),
+            target,
+            cursor,
+            fields: schema().1,
+            searcher: reader.searcher(),
+            documents_read: AtomicU64::new(0),
+        }))
     }
 
     pub(crate) fn documents(&self) -> u64 {
         self.searcher.num_docs()
-    }
-
-    /// How many documents are about this entity.
-    pub(crate) fn documents_about(&self, entity: &str) -> Result<u64> {
-        let query = TermQuery::new(Term::from_field_text(self.fields.entity, entity), IndexRecordOption::Basic);
-        self.searcher.search(&query, &Count).map(|n| n as u64).map_err(|e| self.error(e))
     }
 
     /// The document with this key.
@@ -72,40 +81,17 @@ impl KeywordIndex {
         found.into_iter().min().map(|address| self.read(address)).transpose()
     }
 
-    /// Every document with a text that holds `needle` (folded, not empty), exactly, in the order of the keys.
-    pub(crate) fn find(&self, needle: &str, seen: &mut Seen) -> Result<Vec<Arc<Document>>> {
+    /// Finds what has every gram of `needle` (folded, not empty).
+    fn grams(&self, needle: &str) -> BooleanQuery {
         let chars: Vec<char> = needle.chars().collect();
         let grams: BTreeSet<String> = match chars.len() {
-            0 => return Ok(Vec::new()),
-            1 => BTreeSet::from([needle.to_owned()]),
+            0 | 1 => BTreeSet::from([needle.to_owned()]),
             _ => chars.windows(2).map(|pair| pair.iter().collect()).collect(),
         };
-        let clauses: Vec<Box<dyn Query>> = grams
-            .iter()
-            .map(|gram| {
-                Box::new(TermQuery::new(Term::from_field_text(self.fields.gram, gram), IndexRecordOption::Basic))
-                    as Box<dyn Query>
-            })
-            .collect();
-        let candidates =
-            self.searcher.search(&BooleanQuery::intersection(clauses), &DocSetCollector).map_err(|e| self.error(e))?;
-        let mut candidates: Vec<DocAddress> = candidates.into_iter().collect();
-        candidates.sort_unstable();
-        let mut found = Vec::new();
-        for address in candidates {
-            let document = if let Some(document) = seen.0.get(&address) {
-                Arc::clone(document)
-            } else {
-                let document = Arc::new(self.read(address)?);
-                seen.0.insert(address, Arc::clone(&document));
-                document
-            };
-            if document.passage_with(needle).is_some() {
-                found.push(document);
-            }
-        }
-        found.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(found)
+        let has = |gram: &String| -> Box<dyn Query> {
+            Box::new(TermQuery::new(Term::from_field_text(self.fields.gram, gram), IndexRecordOption::Basic))
+        };
+        BooleanQuery::intersection(grams.iter().map(has).collect())
     }
 
     /// Calls `each` with every document.
@@ -120,6 +106,7 @@ impl KeywordIndex {
     }
 
     fn read(&self, address: DocAddress) -> Result<Document> {
+        self.documents_read.fetch_add(1, Ordering::Relaxed);
         self.document(&self.searcher.doc::<TantivyDocument>(address).map_err(|e| self.error(e))?)
     }
 

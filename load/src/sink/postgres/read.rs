@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use catalog::TableName;
+use futures::TryStreamExt as _;
 use serde_json::{Map, Value as Json};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
@@ -20,6 +21,8 @@ use crate::sink::keywords::index::Document;
 use crate::target::SyncTarget;
 use crate::text::nfc;
 use crate::value::RowHash;
+
+pub(crate) mod mentions;
 
 /// How wide the graph is searched: the widest that the server takes. Measured in the bench of pgvector.
 const EF_SEARCH: &str = "set local hnsw.ef_search = 400; set local hnsw.iterative_scan = strict_order";
@@ -147,8 +150,13 @@ impl Table {
             let mut guard = self.snapshot.session.lock().await;
             let session = guard.as_mut().ok_or_else(|| Fault::passing("the question is over", "ask again"))?;
             // A statement that is kept would be planned for any parameter, and a pattern needs a plan of its own.
-            let rows = within(SHORT, query.persistent(false).fetch_all(session.get()?)).await?;
-            Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+            let mut rows = query.persistent(false).fetch(session.get()?);
+            let mut found = Vec::new();
+            // Row by row: what is kept of a row is smaller than the row.
+            while let Some(row) = within(SHORT, rows.try_next()).await? {
+                found.push(read(&row)?);
+            }
+            Ok(found)
         };
         find.await.map_err(self.snapshot.sink.error("searching"))
     }
@@ -173,17 +181,6 @@ impl Table {
         let query = sqlx::query(sql::about(&self.name, entity, &self.is(entity))).bind(keys);
         let counted = |row: &PgRow| Ok((row.try_get(0)?, row.try_get::<i64, _>(1)?.unsigned_abs()));
         Ok(self.ask(query, counted).await?.into_iter().collect())
-    }
-
-    /// Every row with a text that holds `needle` (folded, not empty), exactly, in the order of the keys.
-    pub(crate) async fn find(&self, needle: &str) -> Result<Vec<Arc<Document>>> {
-        let target = &self.target;
-        let statement = sql::find(&self.name, &target.key, self.entity(), target.title.as_deref(), &target.texts);
-        let found = self.ask(sqlx::query(statement).bind(sql::like(needle)), |row| self.document(row)).await?;
-        let mut found: Vec<_> =
-            found.into_iter().filter(|it| it.passage_with(needle).is_some()).map(Arc::new).collect();
-        found.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(found)
     }
 
     /// The rows with these keys.

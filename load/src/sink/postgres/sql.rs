@@ -9,7 +9,10 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 mod ask;
 
-pub(super) use ask::{about, content, copy_hashes, count, find, get, nearest, row, touch_vectors};
+pub(super) use ask::{
+    about, content, copy_hashes, count, entities, get, holds, mentions, most_mentioned, nearest, row, rows_about,
+    touch_vectors,
+};
 
 /// Text of a statement, which only this module can make.
 #[derive(Debug, Clone)]

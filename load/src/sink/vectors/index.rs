@@ -7,7 +7,7 @@ use usearch::Index;
 
 use super::{Held, Keys, fail, index_file, new_index, read_keys, utf8};
 use crate::error::Result;
-use crate::target::SyncTarget;
+use crate::target::{Cursor, SyncTarget};
 use crate::value::content_hash;
 
 /// Below this many vectors a search compares all of them: exact, repeatable, and fast enough.
@@ -17,6 +17,8 @@ const EXACT_BELOW: usize = 200_000;
 pub(crate) struct VectorIndex {
     dir: PathBuf,
     pub(crate) target: SyncTarget,
+    /// How far it has come with its table.
+    pub(crate) cursor: Cursor,
     keys: Keys,
     by_id: BTreeMap<u64, String>,
     index: Option<Index>,
@@ -45,11 +47,17 @@ impl VectorIndex {
         Ok(Some(Self {
             dir: dir.to_owned(),
             target: manifest.target,
+            cursor: manifest.cursor,
             keys,
             by_id,
             index,
             dimension: manifest.dimension,
         }))
+    }
+
+    /// How many numbers a vector has; nothing where there is none.
+    pub(crate) fn dimension(&self) -> Option<usize> {
+        self.index.as_ref().map(|_| self.dimension)
     }
 
     /// Keys of the nearest rows with their cosine, the nearest first; equal ones in the order of the keys.

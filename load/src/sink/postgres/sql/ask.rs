@@ -24,14 +24,83 @@ fn document(key: &str, entity: Option<&str>, title: Option<&str>, texts: &[Strin
     parts.iter().enumerate().map(|(i, part)| format!("{part} as c{i}")).collect::<Vec<_>>().join(", ")
 }
 
-pub(in crate::sink::postgres) fn find(
+/// Whether any text of a row is like one of so many patterns, which are the parameters from `first` on.
+fn any_like(first: usize, patterns: usize) -> String {
+    let one = |at| format!("{TEXT} like ${at}");
+    (first..first + patterns).map(one).collect::<Vec<_>>().join(" or ")
+}
+
+/// The rows about entities that hold one of so many patterns, the first ones of each; `$1` are the entities, `$2` how many rows of each.
+pub(in crate::sink::postgres) fn rows_about(
     table: &Name,
     key: &str,
-    entity: Option<&str>,
-    title: Option<&str>,
-    texts: &[String],
+    (entity, is): (&str, &Type),
+    (own, title, texts): (Option<&str>, Option<&str>, &[String]),
+    patterns: usize,
 ) -> Sql {
-    Sql(format!("select {} from {table} where {TEXT} like $1", document(key, entity, title, texts)))
+    Sql(format!(
+        "select {} from (select *, row_number() over (partition by {entity} order by {key} collate \"C\") as _row_place
+            from {table} where {entity} = any ($1::text[]::{is}[]) and ({})) as found
+         where _row_place <= $2 order by {key} collate \"C\"",
+        document(key, own, title, texts),
+        any_like(3, patterns),
+        entity = quote(entity),
+        key = format_args!("{}::text", quote(key)),
+    ))
+}
+
+/// For each entity and each pattern of spellings how many rows show it. `terms` says how many spellings each term has; they are the
+/// parameters, one after another.
+pub(in crate::sink::postgres) fn mentions(table: &Name, entity: &str, terms: &[usize]) -> Sql {
+    let mut next = 1;
+    let mut choices = Vec::with_capacity(terms.len());
+    for (term, spellings) in terms.iter().enumerate() {
+        let cases: Vec<String> =
+            (1..=*spellings).map(|choice| format!("when {TEXT} like ${} then {choice}", next + choice - 1)).collect();
+        choices.push(format!("case {} else 0 end as c{term}", cases.join(" ")));
+        next += spellings;
+    }
+    let columns: Vec<String> = (0..terms.len()).map(|term| format!("c{term}")).collect();
+    let columns = columns.join(", ");
+    let entity = quote(entity);
+    Sql(format!(
+        "select entity, count(*), {columns} from (select {entity}::text as entity, {} from {table}
+            where {entity} is not null and ({})) as found
+         group by entity, {columns}",
+        choices.join(", "),
+        any_like(1, next - 1)
+    ))
+}
+
+/// The entities that most rows of these tables speak of: each table with its column of entities and whether rows are entities. `$1` is
+/// the pattern, `$2` how many entities; the last column says how many there are in all.
+pub(in crate::sink::postgres) fn most_mentioned(tables: &[(&Name, &str, bool)]) -> Sql {
+    let one = |(table, entity, own): &(&Name, &str, bool)| {
+        let entity = quote(entity);
+        format!(
+            "select {entity}::text as entity, count(*) as mentions, {own} as own from {table}
+             where {TEXT} like $1 and {entity} is not null group by 1"
+        )
+    };
+    let all: Vec<String> = tables.iter().map(one).collect();
+    Sql(format!(
+        "select entity, sum(mentions)::bigint, bool_or(own), count(*) over () from ({}) as found
+         group by entity order by 2 desc, entity collate \"C\" limit $2",
+        all.join(" union all ")
+    ))
+}
+
+/// Whether any row holds one of so many patterns.
+pub(in crate::sink::postgres) fn holds(table: &Name, patterns: usize) -> Sql {
+    Sql(format!("select exists (select from {table} where {})", any_like(1, patterns)))
+}
+
+/// The entities that rows with these keys are about.
+pub(in crate::sink::postgres) fn entities(table: &Name, key: (&str, &Type), entity: &str) -> Sql {
+    let (entity, key, is) = (quote(entity), quote(key.0), key.1);
+    Sql(format!(
+        "select {key}::text, {entity}::text from {table} where {key} = any ($1::text[]::{is}[]) and {entity} is not null"
+    ))
 }
 
 pub(in crate::sink::postgres) fn get(

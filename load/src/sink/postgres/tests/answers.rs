@@ -4,8 +4,9 @@ use arrow::array::{ArrayRef, Float32Builder, ListBuilder, RecordBatch, StringArr
 
 use super::*;
 use crate::llm::hash_embedding;
-use crate::llm::local::Local;
-use crate::search::{ReasonKind, Search, tests::corpus};
+use crate::search::tests::parts::with_vectors;
+use crate::search::tests::{corpus, local, settings};
+use crate::search::{ReasonKind, Search};
 use crate::sink::postgres::read;
 use crate::target::VectorColumn;
 use crate::testing::{MODEL, Numbers, name, places, reviews};
@@ -18,7 +19,8 @@ async fn both(world: &World, url: &str) -> (Search, Search) {
         sync(&world.lake, &folder, &world.serving(), &|_| {}).await.unwrap();
         go(world, url, &database).await;
     }
-    (Search::open(world.serving().dir()).unwrap(), Search::on(database(url)))
+    let folder = Search::open(&world.serving(), settings([place_target(), review_target()])).unwrap();
+    (folder, Search::open(&serving(world, url), settings([place_sync(), review_sync()])).unwrap())
 }
 
 #[tokio::test]
@@ -35,7 +37,8 @@ async fn a_keyword_finds_the_same_everywhere() {
             let database = if vectors { database } else { SyncTarget { vector: None, ..database } };
             go(&world, &url, &database).await;
         }
-        let (folder, table) = (Search::open(world.serving().dir()).unwrap(), Search::on(database(&url)));
+        let folder = Search::open(&world.serving(), settings([place_target(), review_target()])).unwrap();
+        let table = Search::open(&serving(&world, &url), settings([place_sync(), review_sync()])).unwrap();
         assert_eq!(server.psql(&url, "select distinct keywords from onggi._onggi_sync").trim(), keywords);
         for part in [
             "국",
@@ -52,12 +55,17 @@ async fn a_keyword_finds_the_same_everywhere() {
             "맛있어요 조금",
             "비오는날",
         ] {
-            let (folder, table) = (folder.keyword(part).await.unwrap(), table.keyword(part).await.unwrap());
-            assert_eq!(
-                serde_json::to_value(&table).unwrap(),
-                serde_json::to_value(&folder).unwrap(),
-                "{part} by {keywords}"
-            );
+            for limit in [None, Some(3)] {
+                let one = folder.keyword(part, limit).await.unwrap();
+                let two = table.keyword(part, limit).await.unwrap();
+                assert_eq!(
+                    serde_json::to_value(&two.hits).unwrap(),
+                    serde_json::to_value(&one.hits).unwrap(),
+                    "{part} by {keywords}"
+                );
+                assert!(two.is_total_exact && two.total <= one.total, "{part}: {} {}", two.total, one.total);
+                assert!(!one.is_total_exact || one.total == two.total, "{part}: {} {}", two.total, one.total);
+            }
         }
         if keywords == "pg_trgm" {
             assert_eq!(
@@ -92,9 +100,8 @@ async fn a_question_is_answered_the_same_from_both() {
     let (folder, table) = both(&world, &url).await;
     for question in ["비 오는 날 혼자 먹기 좋은 국밥", "조용한 카페에서 데이트", "가족이랑 국밥", "혼밥 덮밥"]
     {
-        let llm = Local::default();
-        let one = folder.search(question, 5, &llm).await.unwrap();
-        let two = table.search(question, 5, &llm).await.unwrap();
+        let one = folder.search(question, 5, &local()).await.unwrap().hits;
+        let two = table.search(question, 5, &local()).await.unwrap().hits;
         assert_eq!(
             one.iter().map(|h| (&h.table, &h.key, &h.title)).collect::<Vec<_>>(),
             two.iter().map(|h| (&h.table, &h.key, &h.title)).collect::<Vec<_>>(),
@@ -115,6 +122,67 @@ async fn a_question_is_answered_the_same_from_both() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn texts_in_the_database_are_reasons_for_what_they_are_about_wherever_that_is() {
+    let Some(server) = services::postgres() else { return };
+    let (world, url) = (World::new().await, server.database());
+    let (made, written) = corpus();
+    world.put("marts.places", places(&made)).await;
+    world.put("marts.review_texts", with_vectors(&written)).await;
+    let vector = Some(VectorColumn { column: "embedding".into(), model: MODEL.into() });
+    let about = SyncTarget { vector, ..review_sync() };
+    go(&world, &url, &about).await;
+    for own in [SyncTarget { vector: None, ..place_target() }, SyncTarget { vector: None, ..place_sync() }] {
+        let sinks = own.sinks.iter().filter(|kind| **kind != SinkKind::Vectors).copied().collect();
+        let own = SyncTarget { sinks, ..own };
+        go(&world, &url, &own).await;
+        let search = Search::open(&serving(&world, &url), settings([own.clone(), about.clone()])).unwrap();
+        let hits = search.search("혼밥하기 편해요 국밥 최고", 40, &local()).await.unwrap().hits;
+        assert!(hits.len() > 5 && hits.iter().all(|hit| hit.table == name("marts.places")), "{hits:#?}");
+        let best = hits.iter().find(|hit| hit.key == "x-rain").unwrap();
+        assert_eq!((best.title.as_str(), &best.fields["category"]), ("망원 순대국", &"국밥".into()));
+        let near = best.reasons.iter().find(|it| it.kind == ReasonKind::Vector).unwrap();
+        assert_eq!((near.from.to_string().as_str(), near.from_key.as_str()), ("marts.review_texts", "x-rain-2"));
+        let rows =
+            |hits: Vec<crate::search::KeywordHit>| hits.iter().map(|it| (it.key.clone(), it.rows)).collect::<Vec<_>>();
+        let found = rows(search.keyword("국밥", Some(2)).await.unwrap().hits);
+        assert_eq!(found, [("x-rain".to_owned(), 4), ("x-soup".to_owned(), 3)]);
+        // What is taken off the configuration is in the database still, and not searched.
+        let fewer = Search::open(&serving(&world, &url), settings([own])).unwrap();
+        assert_eq!(rows(fewer.keyword("국밥", Some(2)).await.unwrap().hits)[0].1, 1);
+        assert!(fewer.keyword("푸짐", None).await.unwrap().hits.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn only_the_columns_that_are_searched_count_in_the_database_too() {
+    let Some(server) = services::postgres_trgm() else { return };
+    let (world, url) = (World::new().await, server.database());
+    let (made, _) = corpus();
+    world.put("marts.places", places(&made)).await;
+    let target = SyncTarget { vector: None, ..place_sync() };
+    go(&world, &url, &target).await;
+    let keys = |columns: &[&str]| {
+        let mut settings = settings([target.clone()]);
+        settings.targets[0].columns.retain(|column, _| columns.contains(&column.as_str()));
+        let search = Search::open(&serving(&world, &url), settings).unwrap();
+        async move {
+            let keys = |hits: Vec<String>| hits.into_iter().filter(|key| key.starts_with('x')).collect::<Vec<_>>();
+            let exact = search.keyword("국밥", None).await.unwrap();
+            let hits = search.search("국밥", 9, &local()).await.unwrap().hits;
+            let mut found = keys(hits.into_iter().map(|it| it.key).collect());
+            found.sort();
+            (keys(exact.hits.into_iter().map(|it| it.key).collect()), found)
+        }
+    };
+    let both = |keys: &[&str]| {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        (keys.clone(), keys)
+    };
+    assert_eq!(keys(&["name"]).await, both(&["x-soup"]));
+    assert_eq!(keys(&["name", "category"]).await, both(&["x-rain", "x-soup"]));
 }
 
 /// Short texts, no two alike.
