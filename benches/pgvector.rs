@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, Float32Builder, ListBuilder, RecordBatch, StringArr
 use arrow::datatypes::{DataType, Field};
 use benches::{headline, put};
 use catalog::{Lake, TableName};
-use load::{Llm as _, Local, Postgres, PostgresOptions, Serving, SinkKind, SyncTarget, VectorColumn};
+use load::{Llm as _, Local, Postgres, PostgresOptions, Rules, Serving, SinkKind, SyncTarget, VectorColumn};
 use replica::{Replica, ReplicaOptions};
 
 const PLACES: usize = 100_000;
@@ -55,7 +55,7 @@ async fn run() -> anyhow::Result<()> {
         rows_per_second: None,
         project: "bench".into(),
     })?);
-    let serving = Serving::new(dir.path().join("serving")).with_postgres(Arc::clone(&postgres));
+    let serving = Serving::new(dir.path().join("serving")).with(Arc::clone(&postgres));
     let target = SyncTarget {
         table: table.clone(),
         key: "place_id".into(),
@@ -66,7 +66,7 @@ async fn run() -> anyhow::Result<()> {
         vector: Some(VectorColumn { column: "embedding".into(), model: llm.embedder().id() }),
     };
     let began = Instant::now();
-    let synced = load::sync(&lake, &target, &serving, &|_| {}).await?;
+    let synced = load::sync(&lake, &target, &serving, &Rules::default(), &|_| {}).await?;
     ensure!(synced.upserted == PLACES as u64);
     println!("   first load with its graph: {:.1}s", began.elapsed().as_secs_f64());
 

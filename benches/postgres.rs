@@ -19,7 +19,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field};
 use benches::{headline, put};
 use catalog::{Lake, TableName};
-use load::{Postgres, PostgresOptions, Serving, SinkKind, SyncTarget, Synced};
+use load::{Postgres, PostgresOptions, Rules, Serving, SinkKind, SyncTarget, Synced};
 use replica::{Replica, ReplicaOptions};
 use services::Postgres as Server;
 
@@ -43,7 +43,7 @@ async fn run() -> anyhow::Result<()> {
     put(&lake, &table, rows(&bodies, 0)?, 1).await?;
 
     let url = server.database();
-    let serving = Serving::new(dir.path().join("serving")).with_postgres(Arc::new(Postgres::new(&PostgresOptions {
+    let serving = Serving::new(dir.path().join("serving")).with(Arc::new(Postgres::new(&PostgresOptions {
         url: url.clone(),
         schema: "onggi".into(),
         pool: 4,
@@ -61,7 +61,7 @@ async fn run() -> anyhow::Result<()> {
     };
     let sync = async || -> anyhow::Result<(Synced, f64)> {
         let began = Instant::now();
-        let synced = load::sync(&lake, &target, &serving, &|_| {}).await?;
+        let synced = load::sync(&lake, &target, &serving, &Rules::default(), &|_| {}).await?;
         Ok((synced, began.elapsed().as_secs_f64()))
     };
 

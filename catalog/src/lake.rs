@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::cache::TableCache;
 use crate::error::{Access, Error, Result};
+use crate::id::fresh_id;
 use crate::name::{Layer, TableName};
 use crate::objects::{Objects, PutNew};
 use crate::path;
@@ -50,6 +51,12 @@ struct LakeFile {
     project: String,
     /// Raised when a lake can't be read by older programs any more.
     format: u32,
+}
+
+/// `_onggi/lake-id.json`
+#[derive(Debug, Serialize, Deserialize)]
+struct LakeIdFile {
+    id: String,
 }
 
 const FORMAT: u32 = 1;
@@ -144,6 +151,34 @@ impl Lake {
     /// server has been proved to create an object once.
     pub fn server(&self) -> Option<String> {
         self.inner.place.bucket.as_ref().map(Bucket::server)
+    }
+
+    /// What tells this lake from every other one, also from one of the same project: chance, made when it is first asked for. It
+    /// lies under `_onggi/` and can be lost with it; what follows the lake then knows its tables by their own ids.
+    pub async fn id(&self) -> Result<String> {
+        if let Some(id) = self.find_id().await? {
+            return Ok(id);
+        }
+        let bytes = serde_json::to_vec(&LakeIdFile { id: fresh_id() })
+            .map_err(|e| Error::Storage { what: "writing the lake's id".into(), source: e.into() })?;
+        // Whoever is first, the object decides.
+        let (PutNew::Created | PutNew::Existed) = self.objects().put_new(&path::lake_id(), bytes.into()).await?;
+        Ok(self.find_id().await?.unwrap_or_default())
+    }
+
+    /// The same for those who only look; `None` where nobody has asked for it yet.
+    pub async fn find_id(&self) -> Result<Option<String>> {
+        let at = path::lake_id();
+        let Some(bytes) = self.objects().get(&at).await? else { return Ok(None) };
+        let found: LakeIdFile = serde_json::from_slice(&bytes).map_err(|e| Error::Damaged {
+            what: format!("lake {}", self.uri()),
+            file: at.to_string(),
+            detail: e.to_string(),
+            hint:
+                "delete it: the next run makes another one, and what follows the lake knows its tables by their own ids"
+                    .into(),
+        })?;
+        Ok(Some(found.id))
     }
 
     /// All tables, sorted by name.
@@ -261,6 +296,21 @@ impl Lake {
 mod tests {
     use super::*;
     use crate::table::tests::{DAY, folder, info, rows, spec, task, write};
+
+    #[tokio::test]
+    async fn a_lake_has_one_id_which_is_made_when_it_is_asked_for() {
+        let ((_one, uri), (_other, elsewhere)) = (folder(), folder());
+        let lake = Lake::open(&uri, "demo").await.unwrap();
+        assert_eq!(lake.find_id().await.unwrap(), None, "who looks makes nothing");
+        let again = Lake::open(&uri, "demo").await.unwrap();
+        let (id, same) = tokio::join!(lake.id(), again.id());
+        let id = id.unwrap();
+        assert_eq!((same.unwrap(), again.find_id().await.unwrap()), (id.clone(), Some(id.clone())));
+        assert_ne!(Lake::open(&elsewhere, "demo").await.unwrap().id().await.unwrap(), id);
+        std::fs::write(std::path::Path::new(&uri).join("_onggi/lake-id.json"), "{").unwrap();
+        let error = lake.id().await.unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }) && error.hint().unwrap().contains("delete it"), "{error:?}");
+    }
 
     #[tokio::test]
     async fn an_opened_lake_is_freed_with_the_last_of_what_was_made_of_it() {

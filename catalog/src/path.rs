@@ -3,6 +3,7 @@
 //! ```text
 //! <lake>/raw/naver_reviews/            a table: _delta_log/ and Parquet under dt=…/
 //! <lake>/_onggi/lake.json              whose lake this is
+//! <lake>/_onggi/lake-id.json           what tells it from every other lake, for those outside that follow it
 //! <lake>/_onggi/probe.json             that the store was proved to create an object once
 //! <lake>/_onggi/staged/…               finished keys of tasks that have not landed yet
 //! <lake>/_onggi/plans/…                what programs before this one set out to fetch; nobody reads it
@@ -65,6 +66,11 @@ impl fmt::Display for ObjectPath {
 /// Whose lake this is.
 pub fn lake() -> ObjectPath {
     ObjectPath::under([PathPart::from("lake.json")])
+}
+
+/// What tells this lake from every other one.
+pub(crate) fn lake_id() -> ObjectPath {
+    ObjectPath::under([PathPart::from("lake-id.json")])
 }
 
 /// That the lake's place was proved, and where.

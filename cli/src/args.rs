@@ -107,14 +107,14 @@ pub(crate) enum Verb {
         Examples:\n  onggi search \"a quiet place for a rainy day\"\n  onggi search --keyword \"soup\" --limit 20"
     )]
     Search(Search),
-    /// Compare every sink with its mart, row by row, and mend what differs
+    /// Compare every sink with its mart, row by row, and repair what differs
     #[command(
-        long_about = "Compares what each sink holds with what its mart holds: the keys, and the hash that was stored with each \
-        row. Rows that somebody deleted, added or marked otherwise are told, with their first keys, and the exit code is 1; a \
-        sink that is behind its mart is told the same way. Nothing is changed without --mend, which writes the rows that \
-        differ and no others. A value that was changed while its row's hash was left alone is not found: for that, drop the \
-        sink's table (or the folder of the embedded sinks), and `onggi run` builds it again.\n\n\
-        Examples:\n  onggi reconcile\n  onggi reconcile --mend"
+        long_about = "Reads every row that each sink holds and compares it with its mart's, cell by cell. Rows that somebody \
+        deleted, added or changed are told, with their first keys, and so are a table that is laid out in another way, an \
+        index whose files are damaged, and tables that no [sync] section asks for any more (orphans); the exit code is 1 \
+        then. A sink that is behind its mart is told the same way. Nothing is changed without --repair, which writes the rows \
+        that differ and no others, and --drop-orphans, which removes those tables.\n\n\
+        Examples:\n  onggi reconcile\n  onggi reconcile --repair\n  onggi reconcile --drop-orphans"
     )]
     Reconcile(Reconcile),
     /// Take tasks from the queue and do them, beside others
@@ -233,6 +233,7 @@ pub(crate) struct Init {
 
 /// `onggi plan` and `onggi run`
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that is given or not")]
 pub(crate) struct RunArgs {
     /// The day, such as 2026-10-01; today in the project's time zone if not given
     #[arg(long, value_name = "DATE")]
@@ -249,6 +250,9 @@ pub(crate) struct RunArgs {
     /// Build the days again that are no longer as they would be built now, the oldest first, and nothing else
     #[arg(long, conflicts_with_all = ["dt", "select", "refetch"])]
     pub stale: bool,
+    /// Let a sync remove any share of a sink's rows, for once
+    #[arg(long)]
+    pub allow_deletes: bool,
     /// Tasks fetched at the same time; instead of the number in onggi.toml
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
@@ -279,10 +283,20 @@ pub(crate) struct Worker {
 
 /// `onggi reconcile`
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that is given or not")]
 pub(crate) struct Reconcile {
     /// Write the rows that differ, then compare again
+    #[arg(long, alias = "mend")]
+    pub repair: bool,
+    /// Let tables that follow another lake follow this one from now on
+    #[arg(long, requires = "repair")]
+    pub adopt: bool,
+    /// Let a repair remove any share of a sink's rows
+    #[arg(long, requires = "repair")]
+    pub allow_deletes: bool,
+    /// Remove what lies in a sink and that no section of `sync` asks for any more
     #[arg(long)]
-    pub mend: bool,
+    pub drop_orphans: bool,
 }
 
 /// `onggi retry`
@@ -355,7 +369,7 @@ pub(crate) struct Search {
     /// Find every row whose texts have exactly this
     #[arg(long)]
     pub keyword: bool,
-    /// How many answers; if not given, all of them for --keyword, else the `limit` of [search]
+    /// How many answers; if not given, all of them for --keyword, else the `limit` of `search`
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use catalog::{Diagnostic, TableName};
+use load::SinkKind;
 use serde::Deserialize;
 
 use crate::exit::{Failure, Problems};
@@ -156,6 +157,13 @@ pub(crate) struct SyncSection {
     pub text: Vec<String>,
     /// The column that vector search compares.
     pub vector: Option<String>,
+    /// The share of a sink's rows that a sync may remove, from 0 to 1.
+    #[serde(default = "max_deleted")]
+    pub max_deleted: f64,
+}
+
+fn max_deleted() -> f64 {
+    load::Rules::MAX_DELETED
 }
 
 /// `entity = { column = "…", table = "…" }`
@@ -166,20 +174,6 @@ pub(crate) struct EntitySection {
     pub column: String,
     /// The synced table that the other row is in.
     pub table: TableName,
-}
-
-/// A kind of serving store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum SinkKind {
-    /// Serving tables, in SQLite.
-    Sqlite,
-    /// The keyword index.
-    Keywords,
-    /// The vector index.
-    Vectors,
-    /// Tables, keywords and vectors in PostgreSQL.
-    Postgres,
 }
 
 /// Memory that queries can be given, in MiB: with less not even a small table is sorted, and more no machine has.
@@ -355,7 +349,14 @@ impl Config {
                 problem(
                     &table.to_string(),
                     format!("expected at least one sink for `{table}`"),
-                    "`sqlite`, `keywords`, `vectors` and `postgres` are there",
+                    &format!("{} are there", SinkKind::ALL.map(|kind| format!("`{kind}`")).join(", ")),
+                );
+            }
+            if !(0.0..=1.0).contains(&sync.max_deleted) {
+                problem(
+                    "max_deleted",
+                    format!("expected a share from 0 to 1 for `{table}`, found {}", sync.max_deleted),
+                    "0.2 lets a fifth of a sink's rows go at once; 1 lets all go",
                 );
             }
             if sync.sinks.contains(&SinkKind::Postgres) && self.postgres.is_none() {

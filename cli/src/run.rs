@@ -50,6 +50,8 @@ pub(crate) struct Request<'a> {
     pub today: Date,
     /// Whether keys that have ended on the day are asked for again.
     pub refetch: bool,
+    /// Whether a sync may remove any share of a sink's rows.
+    pub allow_deletes: bool,
     /// Which steps; all if empty.
     pub select: &'a [String],
     /// Whether days that are over are made again with what is known now where a model is named in `select`.
@@ -313,7 +315,8 @@ impl<'a> Runner<'a> {
             }
             load::SyncProgress::Committed(_) => {}
         };
-        let synced = load::sync(lake, target, &wire::serving(project, lake)?, &tell).await?;
+        let rules = wire::sync_rules(&project.config, target, self.request.allow_deletes);
+        let synced = load::sync(lake, target, &wire::serving(project, lake)?, &rules, &tell).await?;
         let changed = synced.upserted + synced.deleted;
         let status = if synced.is_up_to_date() { StepStatus::Unchanged } else { StepStatus::Done };
         let text = match (status, changed) {

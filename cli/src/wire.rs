@@ -13,7 +13,7 @@ use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
 use extract::identity::IdentityKey;
 use extract::politeness::{HostSetting, Hosts};
 use extract::source::Rate;
-use load::{Entity, Serving, SinkKind, SyncTarget, VectorColumn};
+use load::{Entity, Rules, Serving, SyncTarget, VectorColumn};
 use transform::{Engine, EngineOptions};
 
 use crate::args::Global;
@@ -216,23 +216,17 @@ pub(crate) fn fetchers(config: &Config, jobs: usize) -> anyhow::Result<Fetchers>
 pub(crate) fn serving(project: &Project, lake: &Lake) -> anyhow::Result<Serving> {
     let serving = Serving::new(local_house(project, lake).join("serving"));
     Ok(match postgres::database(project)? {
-        Some(database) => serving.with_postgres(database),
+        Some(database) => serving.with(database),
         None => serving,
     })
 }
 
 /// A `[sync]` section as the serving side takes it.
 pub(crate) fn target(config: &Config, table: &TableName, section: &SyncSection) -> SyncTarget {
-    let sinks = section.sinks.iter().map(|sink| match sink {
-        config::SinkKind::Sqlite => SinkKind::Sqlite,
-        config::SinkKind::Keywords => SinkKind::Keywords,
-        config::SinkKind::Vectors => SinkKind::Vectors,
-        config::SinkKind::Postgres => SinkKind::Postgres,
-    });
     SyncTarget {
         table: table.clone(),
         key: section.key.clone(),
-        sinks: sinks.collect(),
+        sinks: section.sinks.clone(),
         texts: section.text.clone(),
         title: section.title.clone(),
         entity: section.entity.as_ref().map(|it| Entity { column: it.column.clone(), table: it.table.clone() }),
@@ -241,4 +235,10 @@ pub(crate) fn target(config: &Config, table: &TableName, section: &SyncSection) 
             .as_ref()
             .map(|column| VectorColumn { column: column.clone(), model: llm::embedder(config) }),
     }
+}
+
+/// What a sync of this target may do.
+pub(crate) fn sync_rules(config: &Config, target: &SyncTarget, allow_deletes: bool) -> Rules {
+    let max_deleted = config.sync.get(&target.table).map_or(Rules::MAX_DELETED, |section| section.max_deleted);
+    Rules { max_deleted, allow_deletes, adopt: false }
 }

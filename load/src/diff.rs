@@ -17,8 +17,10 @@ use crate::value::RowHash;
 /// What to do with a row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// The sink does not have it, or has it with other content.
-    Upsert,
+    /// The sink does not have it.
+    New,
+    /// The sink has it with other content.
+    Changed,
     /// The sink has it just so.
     Unchanged,
     /// The same key came before: the table is not keyed by this column.
@@ -110,7 +112,7 @@ impl Diff {
             Entry::Vacant(free) => {
                 free.insert(NEW);
                 self.upserted += 1;
-                Change::Upsert
+                Change::New
             }
             Entry::Occupied(place) => match self.seen.get_mut(*place.get()) {
                 None | Some(true) => Change::Duplicate,
@@ -121,7 +123,7 @@ impl Diff {
                         Change::Unchanged
                     } else {
                         self.upserted += 1;
-                        Change::Upsert
+                        Change::Changed
                     }
                 }
             },
@@ -163,7 +165,7 @@ mod tests {
         let mut diff = Diff::new(held.clone().into_iter().collect());
         let mut now = held.clone();
         for (key, hash) in table {
-            if diff.see(key, *hash) == Change::Upsert {
+            if matches!(diff.see(key, *hash), Change::New | Change::Changed) {
                 now.insert(key.clone(), *hash);
             }
         }
@@ -215,7 +217,7 @@ mod tests {
         let mut diff = Diff::new([("a", RowHash([1; 16]))].into_iter().collect());
         assert_eq!(diff.see("a", RowHash([1; 16])), Change::Unchanged);
         assert_eq!(diff.see("a", RowHash([1; 16])), Change::Duplicate);
-        assert_eq!(diff.see("b", RowHash([1; 16])), Change::Upsert);
+        assert_eq!(diff.see("b", RowHash([1; 16])), Change::New);
         assert_eq!(diff.see("b", RowHash([2; 16])), Change::Duplicate);
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use catalog::TableName;
 
-use crate::sink::postgres::Fault;
-use crate::target::SinkKind;
+use crate::sink::SinkKind;
+use crate::sink::fault::SinkFault;
 
 /// What every call of this crate may answer instead of a value.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,16 +59,20 @@ pub enum Error {
     Journal { object: String, source: Cause },
 
     /// A sink did not take or give rows. What it held before still stands.
-    #[error("{doing} the {sink} sink at {}", path.display())]
-    Sink { sink: SinkKind, doing: &'static str, path: PathBuf, source: Cause },
+    #[error("{doing} the {sink} sink at {at}")]
+    Sink { sink: SinkKind, doing: &'static str, at: String, source: SinkFault },
 
-    /// The database did not take or give rows. What it held before still stands.
-    #[error("{doing} the postgres sink at {at}")]
-    Postgres { doing: &'static str, at: String, source: Fault },
+    /// A target names a server that is not configured.
+    #[error("a target has the sink `{sink}`, and no server is configured")]
+    NoServer { sink: SinkKind, section: &'static str },
 
-    /// A target names the database, and none is configured.
-    #[error("a target has the sink `postgres`, and no server is configured")]
-    NoPostgres,
+    /// A sink's table follows a table of another lake. Nothing was read or written.
+    #[error("the {sink} sink at {at}: its table for `{table}` follows another lake ({lake})")]
+    OtherLake { sink: SinkKind, at: String, table: TableName, lake: String },
+
+    /// A sync would remove more of a sink's rows than it may. Nothing was published, in none of the target's sinks.
+    #[error("`{table}`: a sync would remove {removed} of {rows} rows from the {sink} sink, more than {} %", percent(*share))]
+    TooManyDeletes { table: TableName, sink: SinkKind, removed: u64, rows: u64, share: f64 },
 
     /// A file of the serving folder could not be read or written.
     #[error("{doing} {}", path.display())]
@@ -96,15 +100,22 @@ impl Error {
             Self::Data { table, .. } => Some(format!(
                 "add a check to the model of `{table}` (`not_null`, `unique`), so that such rows are never published"
             )),
-            Self::Sink { path, .. } => Some(format!(
-                "the lake is the truth: when {} is damaged, delete it and the next sync builds it again",
-                path.display()
-            )),
+            Self::Sink { source, .. } => source.hint().map(str::to_owned),
             Self::Io { path, .. } => {
                 Some(format!("check that {} can be written and that the disk is not full", path.display()))
             }
-            Self::Postgres { source, .. } => source.hint().map(str::to_owned),
-            Self::NoPostgres => Some("add `[postgres]` with `url = \"env:NAME\"` to onggi.toml".into()),
+            Self::NoServer { section, .. } => {
+                Some(format!("add `[{section}]` with `url = \"env:NAME\"` to onggi.toml"))
+            }
+            Self::OtherLake { .. } => Some(
+                "give this lake a place of its own (another schema or database); if the table is to follow this lake from now on, \
+                 `onggi reconcile --repair --adopt` makes it do so"
+                    .into(),
+            ),
+            Self::TooManyDeletes { table, .. } => Some(format!(
+                "look at `{table}`: if so many rows are right to go, `onggi run --allow-deletes` lets them; \
+                 `max_deleted` in its [sync] section is the share that always may"
+            )),
             Self::Provider { hint, .. } => Some(hint.clone()),
             Self::Unreached { .. } => Some("check `url` in [llm], and that the server there runs".into()),
             Self::Quota { .. } => Some(
@@ -125,18 +136,26 @@ impl Error {
             Self::Lake(source) => source.is_retryable(),
             Self::Model { retryable, .. } => *retryable,
             Self::Contended { .. } | Self::Unreached { .. } => true,
-            Self::Postgres { source, .. } => source.is_retryable(),
+            Self::Sink { source, .. } => source.is_retryable(),
             _ => false,
         }
     }
 
+    /// What a library said about a sink in our own folder.
     pub(crate) fn sink(
         sink: SinkKind,
         doing: &'static str,
         path: impl Into<PathBuf>,
         source: impl Into<Cause>,
     ) -> Self {
-        Self::Sink { sink, doing, path: path.into(), source: source.into() }
+        let at = path.into().display().to_string();
+        let hint = format!("the lake is the truth: when {at} is damaged, delete it and the next sync builds it again");
+        Self::Sink { sink, doing, at, source: SinkFault::of(&source.into(), Some(hint)) }
+    }
+
+    /// A row that a sink can't keep as it is, which `message` names.
+    pub(crate) fn row(table: &TableName, message: impl std::fmt::Display) -> Self {
+        Self::Data { table: table.clone(), message: message.to_string() }
     }
 
     pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
@@ -151,4 +170,9 @@ impl Error {
 /// Runs what blocks (hashing, index files, `SQLite`) away from the threads that drive I/O.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(Error::Stopped)?
+}
+
+/// A share as a person writes it.
+fn percent(share: f64) -> f64 {
+    (share * 1_000.0).round() / 10.0
 }

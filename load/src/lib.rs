@@ -42,10 +42,11 @@ pub use enrich::{
 pub use error::{Error, Result};
 pub use keys::{Hashes, Keys};
 pub use llm::{Embedding, Llm, Mode, Model, Summary, local::Local, openai::OpenAi};
-pub use reconcile::{Compared, compare, mend};
+pub use reconcile::{Compared, Differing, NAMED, Orphan, compare, drop_orphan, orphans, repair};
 pub use search::{QueryEmbedder, Search, SearchSettings};
 pub use serving::{Serving, serving_hash};
+pub use sink::SinkKind;
 pub use sink::postgres::{Postgres, PostgresOptions};
-pub use sync::{SinkSynced, SyncProgress, Synced, sync};
-pub use target::{Cursor, Entity, SinkKind, SyncTarget, VectorColumn};
+pub use sync::{Rules, SinkSynced, SyncProgress, Synced, sync};
+pub use target::{Cursor, Entity, SyncTarget, VectorColumn};
 pub use value::{RowHash, Value, row_hashes};

@@ -1,6 +1,6 @@
-//! Where the sinks of a project are: the folder of the embedded ones, `<lake>/_onggi/serving/`, and a database where one is configured.
+//! Where the sinks of a project are: the folder of the embedded ones, `<lake>/_onggi/serving/`, and the servers that are configured.
 //!
-//! One writer at a time, whichever process it is in: a sync holds an exclusive lock on a file in it, which the system drops when the
+//! One writer at a time, whichever process it is in: a sync holds an exclusive lock on a file in the folder, which the system drops when the
 //! process dies. Readers need no lock. The folder may be deleted at any time; the next sync builds it again.
 
 use std::fs::{File, TryLockError};
@@ -8,23 +8,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
+
 use crate::error::{Error, Result};
-use crate::sink::Sink;
-use crate::sink::keywords::Keywords;
-use crate::sink::postgres::Postgres;
-use crate::sink::sqlite::{self, Sqlite};
-use crate::sink::vectors::Vectors;
-use crate::target::SinkKind;
+use crate::sink::{Sink, SinkKind, SinkPlace};
 use crate::value::content_hash;
 
 /// How often a waiting sync looks whether the other one is done.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// The sinks, found by kind.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Serving {
     dir: PathBuf,
-    postgres: Option<Arc<Postgres>>,
+    servers: Vec<Arc<dyn Sink>>,
+}
+
+impl std::fmt::Debug for Serving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let servers: Vec<String> = self.servers.iter().map(|sink| sink.describe()).collect();
+        f.debug_struct("Serving").field("dir", &self.dir).field("servers", &servers).finish()
+    }
 }
 
 /// Held while a sync writes. Dropping it lets the next one in.
@@ -36,33 +40,37 @@ pub(crate) struct Locked {
 impl Serving {
     /// The sinks of this folder. Nothing is touched before the first sync.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), postgres: None }
+        Self { dir: dir.into(), servers: Vec::new() }
     }
 
-    /// The same, with a database beside the folder.
+    /// The same, with a server beside the folder.
     #[must_use]
-    pub fn with_postgres(self, postgres: Arc<Postgres>) -> Self {
-        Self { postgres: Some(postgres), ..self }
+    pub fn with(mut self, server: impl Sink + 'static) -> Self {
+        self.servers.push(Arc::new(server));
+        self
     }
 
-    /// The database, where one is configured.
-    pub fn postgres(&self) -> Option<&Arc<Postgres>> {
-        self.postgres.as_ref()
-    }
-
-    /// Where it is.
+    /// Where the folder is.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The sink of a kind; an error for a database that is not configured.
+    /// The kinds that can be asked: those of the folder, and the servers that are configured.
+    pub fn kinds(&self) -> impl Iterator<Item = SinkKind> {
+        SinkKind::ALL
+            .into_iter()
+            .filter(|kind| kind.is_embedded() || self.servers.iter().any(|server| server.kind() == *kind))
+    }
+
+    /// The sink of a kind; an error for a server that is not configured.
     pub fn sink(&self, kind: SinkKind) -> Result<Arc<dyn Sink>> {
-        Ok(match kind {
-            SinkKind::Sqlite => Arc::new(Sqlite::new(sqlite::path(&self.dir))),
-            SinkKind::Keywords => Arc::new(Keywords::new(keywords_dir(&self.dir))),
-            SinkKind::Vectors => Arc::new(Vectors::new(vectors_dir(&self.dir))),
-            SinkKind::Postgres => Arc::new(Arc::clone(self.postgres.as_ref().ok_or(Error::NoPostgres)?)),
-        })
+        match kind.member().place {
+            SinkPlace::Folder(open) => Ok(open(&self.dir)),
+            SinkPlace::Server(section) => {
+                let server = self.servers.iter().find(|server| server.kind() == kind);
+                server.cloned().ok_or(Error::NoServer { sink: kind, section })
+            }
+        }
     }
 
     /// Takes the folder for writing; waits while another sync has it, and says so once.
@@ -108,8 +116,10 @@ pub async fn serving_hash(dir: &Path) -> Result<String> {
     for kind in SinkKind::EMBEDDED {
         let sink = serving.sink(kind)?;
         for table in sink.targets().await? {
-            let rows = sink.content(&table).await?;
-            lines.extend(rows.into_iter().map(|row| format!("{kind} {table} {row}")));
+            let mut rows = sink.contents(&table).await?;
+            while let Some(part) = rows.try_next().await? {
+                lines.extend(part.iter().map(|(key, hash)| format!("{kind} {table} {} {key}", hash.to_hex())));
+            }
         }
     }
     lines.sort_unstable();

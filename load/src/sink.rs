@@ -3,25 +3,130 @@
 //! The promise of every sink: rows, their hashes and the cursor move **together or not at all**, and a reader sees the state before or
 //! the state after, never between. How it is kept differs: one transaction in `SQLite` and in `Postgres`, the payload of a commit in
 //! tantivy, the rename of a manifest beside usearch files. `sink/contract.rs` holds all of them to it.
+//!
+//! The members of the kind are listed here and nowhere else: [`SinkKind`], and the one file of each, whose `Member` says what it takes of a
+//! target and how a folder of ours is opened.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use catalog::TableName;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::keys::{Hashes, Keys};
-use crate::target::{Cursor, SinkKind, SyncTarget};
+use crate::target::{Cursor, SyncTarget};
 use crate::value::RowHash;
 
 #[cfg(test)]
 mod contract;
+pub(crate) mod fault;
 pub mod keywords;
+pub(crate) mod parts;
 pub mod postgres;
 pub mod sqlite;
 pub mod vectors;
+
+/// The kinds of sink that stand today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// Serving tables in `SQLite`.
+    Sqlite,
+    /// Substring search in tantivy.
+    Keywords,
+    /// Nearest neighbours in usearch.
+    Vectors,
+    /// Tables, keywords and vectors in a PostgreSQL database.
+    Postgres,
+}
+
+impl SinkKind {
+    /// Each of them, in the order in which they are synced.
+    pub const ALL: [Self; 4] = [Self::Sqlite, Self::Keywords, Self::Vectors, Self::Postgres];
+
+    /// Those under the lake's own folder.
+    pub const EMBEDDED: [Self; 3] = [Self::Sqlite, Self::Keywords, Self::Vectors];
+
+    /// What the file of this kind says of it.
+    pub(crate) const fn member(self) -> &'static Member {
+        match self {
+            Self::Sqlite => &sqlite::MEMBER,
+            Self::Keywords => &keywords::MEMBER,
+            Self::Vectors => &vectors::MEMBER,
+            Self::Postgres => &postgres::MEMBER,
+        }
+    }
+
+    /// The name in configuration and on the screen.
+    pub const fn name(self) -> &'static str {
+        self.member().name
+    }
+
+    /// Whether it is a folder of ours, with a lock of its own.
+    pub const fn is_embedded(self) -> bool {
+        matches!(self.member().place, SinkPlace::Folder(_))
+    }
+}
+
+impl fmt::Display for SinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SinkKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(|kind| format!("`{kind}`")).join(", ");
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| format!("expected a sink of {}, found `{text}`", names()))
+    }
+}
+
+/// One kind of sink, as the rest of this crate needs to know it.
+pub(crate) struct Member {
+    /// In configuration and on the screen.
+    pub(crate) name: &'static str,
+    /// Where it is.
+    pub(crate) place: SinkPlace,
+    /// What it takes of a target whose columns are there.
+    pub(crate) roles: fn(&SyncTarget, &Schema) -> Result<Roles>,
+}
+
+/// Where a kind of sink is.
+pub(crate) enum SinkPlace {
+    /// In the serving folder, and how it is opened there. Nothing is touched before the first call.
+    Folder(fn(&Path) -> Arc<dyn Sink>),
+    /// On a server, and how the section of onggi.toml is called that says where.
+    Server(&'static str),
+}
+
+/// What a sink takes of a target.
+pub(crate) struct Roles {
+    /// The columns beside the key.
+    pub(crate) columns: Vec<String>,
+    /// Rows where this column is null are not for this sink.
+    pub(crate) required: Option<String>,
+    /// What each column is to it: part of every row hash.
+    pub(crate) text: String,
+}
+
+impl Roles {
+    /// Of a sink that keeps whole rows.
+    pub(crate) fn whole(schema: &Schema, text: String) -> Self {
+        Self { columns: schema.fields().iter().map(|field| field.name().clone()).collect(), required: None, text }
+    }
+}
 
 /// Rows to be written, with the key and the hash of each.
 #[derive(Debug, Clone)]
@@ -32,6 +137,8 @@ pub struct Rows {
     pub keys: Keys,
     /// As many as rows.
     pub hashes: Vec<RowHash>,
+    /// Whether the sink may hold a row of this key, which is then replaced; as many as rows.
+    pub replaces: Vec<bool>,
 }
 
 impl Rows {
@@ -41,6 +148,7 @@ impl Rows {
             batch: self.batch.slice(from, length),
             keys: self.keys.slice(from..from + length),
             hashes: self.hashes[from..from + length].to_vec(),
+            replaces: self.replaces[from..from + length].to_vec(),
         }
     }
 }
@@ -52,6 +160,18 @@ pub trait Held: Send {
     async fn release(self: Box<Self>);
 }
 
+/// What a change begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The rows that are there, where they are laid out for the target: those that [`Sink::hashes`] told of.
+    Standing,
+    /// Nothing: whatever is there is replaced.
+    Anew,
+}
+
+/// What lies in a sink, in parts: the key of each row with a hash of all that a reader can see of it.
+pub type Contents = BoxStream<'static, Result<Hashes>>;
+
 /// A serving store.
 #[async_trait]
 pub trait Sink: Send + Sync {
@@ -61,7 +181,7 @@ pub trait Sink: Send + Sync {
     /// Where it is, for people.
     fn describe(&self) -> String;
 
-    /// The tables it holds.
+    /// The tables of this project that it holds.
     async fn targets(&self) -> Result<Vec<TableName>>;
 
     /// How far it has come with a table; `None` when it holds nothing of it (or nothing that can be read).
@@ -72,14 +192,30 @@ pub trait Sink: Send + Sync {
         Ok(None)
     }
 
+    /// Whether what it holds is whole, and laid out for this target and schema. It reads what it must to know: a sync does not ask.
+    async fn fits(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<bool>;
+
     /// Key and hash of every row that it would keep for this target and schema. Empty when it must be built anew.
     async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Hashes>;
 
-    /// Starts a change. Nothing is visible before [`Apply::commit`]; dropping it leaves everything as it was. One change at a time.
-    async fn begin(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Box<dyn Apply>>;
+    /// What really lies there: all cells are read and hashed, together with the hash that stands beside them. An error where
+    /// something lies there that can't be read.
+    async fn contents(&self, table: &TableName) -> Result<Contents>;
 
-    /// A hash of each row as a reader sees it, in no order: what tests compare.
-    async fn content(&self, table: &TableName) -> Result<Vec<String>>;
+    /// What [`Sink::contents`] says of each of these rows where they lie as they should. An error names a row that it can't keep.
+    fn stored(&self, target: &SyncTarget, rows: &Rows) -> Result<Vec<RowHash>>;
+
+    /// Starts a change. Nothing is visible before [`Apply::commit`]; dropping it leaves everything as it was, unless that was damaged.
+    /// One change at a time.
+    async fn begin(&self, target: &SyncTarget, schema: &SchemaRef, on: Start) -> Result<Box<dyn Apply>>;
+
+    /// The database that questions can be put to, where it is one.
+    fn database(&self) -> Option<Arc<postgres::Postgres>> {
+        None
+    }
+
+    /// Removes a table and all that is kept about it. One that is not there is fine.
+    async fn forget(&self, table: &TableName) -> Result<()>;
 
     /// Whether it works, in one line; an error says why not.
     async fn doctor(&self) -> Result<String>;
@@ -94,12 +230,13 @@ pub trait Apply: Send {
     /// Removes rows. A key that is not there is fine.
     async fn delete(&mut self, keys: Vec<String>) -> Result<()>;
 
-    /// Makes everything visible at once, together with the cursor, and durable.
+    /// Makes everything visible at once, together with the cursor, and durable. Refused where the rows are not as many as the
+    /// cursor says.
     async fn commit(self: Box<Self>, cursor: Cursor) -> Result<()>;
 }
 
 /// The folder of one table inside a sink that keeps one per table.
-pub(crate) fn table_dir(root: &Path, table: &TableName) -> std::path::PathBuf {
+pub(crate) fn table_dir(root: &Path, table: &TableName) -> PathBuf {
     root.join(table.to_string())
 }
 
@@ -113,4 +250,27 @@ pub(crate) fn table_dirs(root: &Path) -> Result<Vec<TableName>> {
     let mut tables: Vec<TableName> = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
     tables.sort();
     Ok(tables)
+}
+
+/// Removes the folder of a table: out of its name first, so that what is left of an interrupted removal is no table.
+pub(crate) fn forget_dir(root: &Path, table: &TableName) -> Result<()> {
+    let (dir, aside) = (table_dir(root, table), root.join(format!("removed {table}")));
+    let remove = |dir: &Path| match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing", dir, e)),
+        _ => Ok(()),
+    };
+    remove(&aside)?;
+    match std::fs::rename(&dir, &aside) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("removing", dir, e)),
+        Ok(()) => remove(&aside),
+    }
+}
+
+/// Refuses a change whose rows are not as many as they should be: then the sink would not be as its mart, whatever the reason.
+pub(crate) fn counted(found: u64, cursor: &Cursor) -> Result<(), String> {
+    if found == cursor.rows {
+        return Ok(());
+    }
+    Err(format!("expected {} rows at the end of the change, found {found}; nothing of it was published", cursor.rows))
 }

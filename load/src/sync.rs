@@ -1,24 +1,28 @@
 //! Makes every sink of a target equal to its mart.
 //!
 //! Order of events: compare cursors with the newest version (nothing to do: nothing is read) → lock the serving folder or the table of
-//! the database, look again → read the mart **once**, hash each row as each sink sees it, and hand each sink only the rows that differ → tell it which keys are
-//! gone → let it make all of that visible together with its cursor. A kill between two sinks leaves the first done and the second as
+//! the database, look again → read the mart **once**, hash each row as each sink sees it, and hand each sink only the rows that differ →
+//! find the keys that are gone, and stop where they are more than may go at once, before anything of any sink is visible → let each sink
+//! make all of that visible together with its cursor. A kill between two sinks leaves the first done and the second as
 //! it was; the next sync does the second. What passes by itself (a deadlock, a server that restarts) is tried again, from the cursors on:
 //! whatever became visible is not done twice. Memory holds a few batches and one hash per key, however large the mart.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use catalog::{Lake, Version, failpoint};
-use futures::StreamExt;
+use catalog::{Lake, Snapshot, Version, failpoint};
+use futures::{StreamExt, TryStreamExt as _};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 mod hashed;
 
 use crate::diff::{Change, Diff, Difference};
 use crate::error::{Cause, Error, Result, blocking};
+use crate::keys::Hashes;
 use crate::serving::Serving;
-use crate::sink::{Apply, Rows, Sink};
-use crate::target::{Cursor, SinkKind, SyncTarget, Wanted};
+use crate::sink::{Apply, Rows, Sink, SinkKind, Start};
+use crate::target::{Cursor, SinkProjection, SyncTarget};
+use crate::value::RowHash;
 
 pub(crate) use hashed::hashed;
 use hashed::select;
@@ -79,21 +83,49 @@ impl Synced {
     }
 }
 
-/// Which sinks of a target are read and compared.
+/// What a sync may do beside writing what differs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// The share of a sink's rows that a sync may remove, from 0 to 1; tables of fewer than 50 rows may lose any.
+    pub max_deleted: f64,
+    /// Whether it may remove any share.
+    pub allow_deletes: bool,
+    /// Whether a table that follows another lake follows this one from now on.
+    pub adopt: bool,
+}
+
+impl Rules {
+    /// [`Rules::max_deleted`] where nothing else is said: a mart that is suddenly empty or halved is more often a fault than the truth.
+    pub const MAX_DELETED: f64 = 0.2;
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { max_deleted: Self::MAX_DELETED, allow_deletes: false, adopt: false }
+    }
+}
+
+/// Which sinks of a target are read and compared, and by what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Those {
-    /// Those whose cursor is not at the newest version.
+pub(crate) enum SyncScope {
+    /// Those whose cursor is not at the newest version, by the hashes that stand beside their rows.
     Behind,
-    /// All of them: somebody else may have been at their rows.
+    /// All of them, by what really lies there: somebody else may have been at their rows.
     All,
 }
 
 /// A sink that is to be compared, with the change it is about to make.
 struct Behind {
     sink: Arc<dyn Sink>,
-    wanted: Wanted,
+    projection: SinkProjection,
+    /// Where it is, where it says so.
+    there: Option<Cursor>,
+    /// Where it will be.
+    goal: Cursor,
 }
 
+/// Below this many rows a sink may lose any share of them.
+const FEW: u64 = 50;
 /// Batches that are read and hashed ahead: one in each stage, so that none waits for another.
 const AHEAD: usize = 2;
 /// How often a sync is tried when the database fails in a way that may pass.
@@ -102,21 +134,27 @@ const TRIES: u32 = 5;
 const PAUSE_SECONDS: f64 = 0.5;
 
 /// Brings each sink of `target` to the newest version of its mart.
+///
+/// # Errors
+/// If rows can't be read or kept, if the table of a server follows another lake, or if more rows would go than `rules` let go. What
+/// the sinks held before still stands.
 pub async fn sync(
     lake: &Lake,
     target: &SyncTarget,
     serving: &Serving,
+    rules: &Rules,
     progress: &(dyn Fn(SyncProgress) + Send + Sync),
 ) -> Result<Synced> {
-    Syncing { those: Those::Behind, lake, target, serving, progress }.run().await
+    Syncing { scope: SyncScope::Behind, lake, target, serving, rules, progress }.run().await
 }
 
 /// A sync of one target.
 pub(crate) struct Syncing<'a> {
-    pub(crate) those: Those,
+    pub(crate) scope: SyncScope,
     pub(crate) lake: &'a Lake,
     pub(crate) target: &'a SyncTarget,
     pub(crate) serving: &'a Serving,
+    pub(crate) rules: &'a Rules,
     pub(crate) progress: &'a (dyn Fn(SyncProgress) + Send + Sync),
 }
 
@@ -127,7 +165,7 @@ impl Syncing<'_> {
         let mut pause = PAUSE_SECONDS;
         for tried in 1.. {
             match self.once().await {
-                Err(error @ Error::Postgres { .. }) if error.is_retryable() && tried < TRIES => {
+                Err(error @ Error::Sink { .. }) if error.is_retryable() && tried < TRIES => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                     tracing::warn!(table = %self.target.table, %error, cause, "the sync begins again");
                     (self.progress)(SyncProgress::Again { why: format!("{error}: {cause}") });
@@ -148,7 +186,7 @@ impl Syncing<'_> {
     async fn once(&self) -> Result<Synced> {
         let Self { lake, target, serving, progress, .. } = *self;
         let snapshot = lake.table(&target.table).await?.snapshot().await?;
-        if self.behind(&snapshot.schema(), snapshot.version()).await?.is_empty() {
+        if self.behind(&snapshot).await?.is_empty() {
             return Ok(up_to_date(snapshot.version()));
         }
         let waiting = || progress(SyncProgress::Waiting);
@@ -170,7 +208,7 @@ impl Syncing<'_> {
         let Self { lake, target, progress, .. } = *self;
         let snapshot = lake.table(&target.table).await?.snapshot().await?;
         let schema = snapshot.schema();
-        let behind = self.behind(&schema, snapshot.version()).await?;
+        let behind = self.behind(&snapshot).await?;
         if behind.is_empty() {
             return Ok(up_to_date(snapshot.version()));
         }
@@ -178,20 +216,26 @@ impl Syncing<'_> {
         let total = snapshot.row_count()?;
         let expected = usize::try_from(total).unwrap_or(0);
         let mut works = Vec::with_capacity(behind.len());
-        for Behind { sink, wanted } in behind {
-            let part: SchemaRef = Arc::new(project(&schema, &wanted.columns));
-            let diff = Diff::expecting(sink.hashes(target, &part).await?, expected);
-            let apply = sink.begin(target, &part).await?;
-            works.push(Work { kind: sink.kind(), wanted, diff, apply });
+        let mut comparisons = Vec::with_capacity(behind.len());
+        for Behind { sink, projection, there, goal } in behind {
+            let part: SchemaRef = Arc::new(project(&schema, &projection.columns));
+            let (held, start) = self.held(sink.as_ref(), &part).await?;
+            // A table that is made anew holds nothing, and yet its readers lose what the new one has not.
+            let before = (held.len() as u64).max(there.map_or(0, |there| there.rows));
+            let diff = Diff::expecting(held, expected);
+            let apply = sink.begin(target, &part, start).await?;
+            let contents = (self.scope == SyncScope::All).then(|| Arc::clone(&sink));
+            works.push(Work { kind: sink.kind(), columns: projection.columns.clone(), diff, apply, goal, before });
+            comparisons.push(Comparison { projection, contents });
         }
         let columns: Vec<&str> = schema
             .fields()
             .iter()
             .map(|f| f.name().as_str())
-            .filter(|name| works.iter().any(|work| work.wanted.columns.iter().any(|c| c == name)))
+            .filter(|name| works.iter().any(|work| work.columns.iter().any(|c| c == name)))
             .collect();
-        let wanted: Arc<[Wanted]> = works.iter().map(|work| work.wanted.clone()).collect();
-        let hashing = |batch| hash(batch, Arc::clone(&wanted), target);
+        let comparisons: Arc<[Comparison]> = comparisons.into();
+        let hashing = |batch| hash(batch, Arc::clone(&comparisons), target);
         // While a batch is written, the next ones are read and hashed.
         let mut stream = snapshot.scan(Some(&columns)).await?.map(hashing).buffered(AHEAD);
         let mut ready: Vec<Option<Rows>> = works.iter().map(|_| None).collect();
@@ -221,9 +265,13 @@ impl Syncing<'_> {
             progress(SyncProgress::Rows { done, total });
         }
 
+        let ended: Vec<Ended> = works.into_iter().map(Work::end).collect();
+        for work in &ended {
+            self.may_delete(work)?;
+        }
         let mut synced = up_to_date(snapshot.version());
-        for work in works {
-            let done = work.commit(snapshot.version()).await?;
+        for work in ended {
+            let done = work.commit().await?;
             progress(SyncProgress::Committed(done.sink));
             synced.upserted += done.upserted;
             synced.deleted += done.deleted;
@@ -233,18 +281,57 @@ impl Syncing<'_> {
         Ok(synced)
     }
 
-    /// The sinks whose cursor is not at this version and shape, or all, in the fixed order.
-    async fn behind(&self, schema: &Schema, version: Version) -> Result<Vec<Behind>> {
+    /// What a sink has, to be compared with the mart.
+    async fn held(&self, sink: &dyn Sink, part: &SchemaRef) -> Result<(Hashes, Start)> {
+        if self.scope == SyncScope::Behind {
+            return Ok((sink.hashes(self.target, part).await?, Start::Standing));
+        }
+        if !sink.fits(self.target, part).await? {
+            return Ok((Hashes::default(), Start::Anew));
+        }
+        let mut held: HashMap<String, RowHash> = HashMap::new();
+        let mut parts = sink.contents(&self.target.table).await?;
+        while let Some(rows) = parts.try_next().await? {
+            for (key, hash) in rows.iter() {
+                // A key that lies there twice is not as it should be, whatever each of them holds.
+                held.entry(key.to_owned()).and_modify(|hash| *hash = RowHash([0; 16])).or_insert(hash);
+            }
+        }
+        Ok((held.into_iter().collect(), Start::Standing))
+    }
+
+    /// The sinks that are not where this version is, or all, in the fixed order.
+    async fn behind(&self, snapshot: &Snapshot) -> Result<Vec<Behind>> {
+        let lake = self.lake.id().await?;
         let mut found = Vec::new();
         for kind in SinkKind::ALL.into_iter().filter(|kind| self.target.sinks.contains(kind)) {
-            let wanted = self.target.wanted(kind, schema)?;
+            let projection = self.target.projection(kind, &snapshot.schema())?;
+            let goal = Cursor::at(&lake, snapshot, &projection.shape)?;
             let sink = self.serving.sink(kind)?;
             let there = sink.cursor(&self.target.table).await?;
-            if self.those == Those::All || there != Some(Cursor { version, shape: wanted.shape.clone() }) {
-                found.push(Behind { sink, wanted });
+            // A folder of ours lies with its lake, and follows whatever lies there.
+            let shared = there.as_ref().filter(|_| !kind.is_embedded() && !self.rules.adopt);
+            if let Some(there) = shared.filter(|there| there.is_of_another_lake(&goal)) {
+                let (at, table, lake) = (sink.describe(), self.target.table.clone(), there.lake.clone());
+                return Err(Error::OtherLake { sink: kind, at, table, lake });
+            }
+            if self.scope == SyncScope::All || !there.as_ref().is_some_and(|there| there.is_at(&goal)) {
+                found.push(Behind { sink, projection, there, goal });
             }
         }
         Ok(found)
+    }
+
+    /// Refuses what would empty a sink: nothing of this sync is visible yet, in none of them.
+    fn may_delete(&self, work: &Ended) -> Result<()> {
+        let left = work.difference.upserted + work.difference.unchanged;
+        let removed = (work.difference.deleted.len() as u64).max(work.before.saturating_sub(left));
+        let Rules { max_deleted: share, allow_deletes, .. } = *self.rules;
+        if allow_deletes || work.before < FEW || removed as f64 <= share * work.before as f64 {
+            return Ok(());
+        }
+        let (table, sink, rows) = (self.target.table.clone(), work.kind, work.before);
+        Err(Error::TooManyDeletes { table, sink, removed, rows, share })
     }
 }
 
@@ -257,22 +344,55 @@ pub(crate) fn project(schema: &Schema, columns: &[String]) -> Schema {
     Schema::new(schema.fields().iter().filter(|f| columns.contains(f.name())).cloned().collect::<Vec<_>>())
 }
 
+/// By what the rows of the mart are compared with those of a sink.
+struct Comparison {
+    projection: SinkProjection,
+    /// The sink, where its contents are compared and not the hashes beside them.
+    contents: Option<Arc<dyn Sink>>,
+}
+
+/// Rows as a sink takes them, and what each is compared by where that is not its own hash.
+struct Comparable {
+    rows: Rows,
+    contents: Option<Vec<RowHash>>,
+}
+
 /// One sink's part of a sync.
 struct Work {
     kind: SinkKind,
-    wanted: Wanted,
+    columns: Vec<String>,
     diff: Diff,
     apply: Box<dyn Apply>,
+    goal: Cursor,
+    /// How many rows its readers see now.
+    before: u64,
 }
 
 impl Work {
-    async fn commit(mut self, version: Version) -> Result<SinkSynced> {
-        let Difference { upserted, unchanged, deleted: gone } = self.diff.finish();
+    /// The whole mart has been seen.
+    fn end(self) -> Ended {
+        let Self { kind, diff, apply, goal, before, .. } = self;
+        Ended { kind, difference: diff.finish(), apply, goal, before }
+    }
+}
+
+/// The same, once it is known what goes.
+struct Ended {
+    kind: SinkKind,
+    difference: Difference,
+    apply: Box<dyn Apply>,
+    goal: Cursor,
+    before: u64,
+}
+
+impl Ended {
+    async fn commit(mut self) -> Result<SinkSynced> {
+        let Difference { upserted, unchanged, deleted: gone } = self.difference;
         let deleted = gone.len() as u64;
         if !gone.is_empty() {
             self.apply.delete(gone).await?;
         }
-        self.apply.commit(Cursor { version, shape: self.wanted.shape }).await?;
+        self.apply.commit(Cursor { rows: upserted + unchanged, ..self.goal }).await?;
         Ok(SinkSynced { sink: self.kind, upserted, deleted, unchanged })
     }
 }
@@ -280,29 +400,35 @@ impl Work {
 /// How many rows a batch of the mart has, and those that each sink wants, in the order of the sinks.
 async fn hash(
     batch: std::result::Result<RecordBatch, impl Into<Cause>>,
-    wanted: Arc<[Wanted]>,
+    comparisons: Arc<[Comparison]>,
     target: &SyncTarget,
-) -> Result<(u64, Vec<Rows>)> {
-    let (table, key) = (target.table.clone(), target.key.clone());
-    let batch = batch.map_err(|e| Error::arrow(&table, e))?;
+) -> Result<(u64, Vec<Comparable>)> {
+    let target = target.clone();
+    let batch = batch.map_err(|e| Error::arrow(&target.table, e))?;
     let count = batch.num_rows() as u64;
-    let rows = blocking(move || wanted.iter().map(|wanted| hashed(&batch, wanted, &table, &key)).collect());
-    Ok((count, rows.await?))
+    let comparable = move |it: &Comparison| {
+        let rows = hashed(&batch, &it.projection, &target.table, &target.key)?;
+        let contents = it.contents.as_ref().map(|sink| sink.stored(&target, &rows)).transpose()?;
+        Ok(Comparable { rows, contents })
+    };
+    Ok((count, blocking(move || comparisons.iter().map(comparable).collect()).await?))
 }
 
 /// Those of the rows that a sink does not have just so.
-fn compare(diff: &mut Diff, rows: Rows, target: &SyncTarget) -> Result<Rows> {
-    let mut differs = Vec::with_capacity(rows.keys.len());
-    for (key, hash) in rows.keys.iter().zip(&rows.hashes) {
-        match diff.see(key, *hash) {
+fn compare(diff: &mut Diff, Comparable { rows, contents }: Comparable, target: &SyncTarget) -> Result<Rows> {
+    let mut write = Vec::with_capacity(rows.keys.len());
+    for (key, hash) in rows.keys.iter().zip(contents.as_ref().unwrap_or(&rows.hashes)) {
+        write.push(match diff.see(key, *hash) {
+            Change::New => Some(false),
+            Change::Changed => Some(true),
+            Change::Unchanged => None,
             Change::Duplicate => {
                 let message = format!("expected each key once, found `{key}` twice");
                 return Err(Error::Data { table: target.table.clone(), message });
             }
-            change => differs.push(change == Change::Upsert),
-        }
+        });
     }
-    select(rows, &differs).map_err(|e| Error::arrow(&target.table, e))
+    select(rows, &write).map_err(|e| Error::arrow(&target.table, e))
 }
 
 #[cfg(test)]

@@ -1,69 +1,14 @@
 //! What is synced where: a table, its key, and what each of its columns is to a search.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 
 use arrow::datatypes::Schema;
-use catalog::{TableName, Version};
+use catalog::{Snapshot, TableName, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::sink::{Roles, SinkKind};
 use crate::value::{Kind, content_hash};
-
-/// The kinds of sink that stand today.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SinkKind {
-    /// Serving tables in `SQLite`.
-    Sqlite,
-    /// Substring search in tantivy.
-    Keywords,
-    /// Nearest neighbours in usearch.
-    Vectors,
-    /// Tables, keywords and vectors in a PostgreSQL database.
-    Postgres,
-}
-
-impl SinkKind {
-    /// Each of them, in the order in which they are synced.
-    pub const ALL: [Self; 4] = [Self::Sqlite, Self::Keywords, Self::Vectors, Self::Postgres];
-
-    /// Those under the lake's own folder.
-    pub const EMBEDDED: [Self; 3] = [Self::Sqlite, Self::Keywords, Self::Vectors];
-
-    /// The name in configuration and on the screen.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sqlite => "sqlite",
-            Self::Keywords => "keywords",
-            Self::Vectors => "vectors",
-            Self::Postgres => "postgres",
-        }
-    }
-
-    /// Whether it is a folder of ours, with a lock of its own.
-    pub const fn is_embedded(self) -> bool {
-        !matches!(self, Self::Postgres)
-    }
-}
-
-impl fmt::Display for SinkKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SinkKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == text)
-            .ok_or_else(|| format!("expected a sink of `sqlite`, `keywords`, `vectors`, `postgres`, found `{text}`"))
-    }
-}
 
 /// A table that is served, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,18 +51,56 @@ pub struct VectorColumn {
     pub model: String,
 }
 
-/// How far a sink has come with a table, stored together with its rows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How far a sink has come with a table, stored together with its rows. A version alone is a small number that another table, or
+/// another lake, has too: what says that nothing is to be done is `content`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The version of the table that the rows are from.
+    /// [`Lake::id`](catalog::Lake::id) of the lake that is followed; empty where an older program wrote it.
+    #[serde(default)]
+    pub lake: String,
+    /// Delta's own id of the table.
+    #[serde(default)]
+    pub table_id: String,
+    /// The version of the table that the rows are from, for people.
     pub version: Version,
-    /// [`Wanted::shape`]: other columns or other roles make the same version a new one.
+    /// [`Snapshot::content_id`] of that version: which files the rows are from.
+    #[serde(default)]
+    pub content: String,
+    /// How many rows the sink holds of it.
+    #[serde(default)]
+    pub rows: u64,
+    /// [`SinkProjection::shape`]: other columns or other roles make the same version a new one.
     pub shape: String,
+}
+
+impl Cursor {
+    /// Where a sink of this shape is once it follows `snapshot`; its rows are counted by the sync.
+    pub(crate) fn at(lake: &str, snapshot: &Snapshot, shape: &str) -> Result<Self> {
+        Ok(Self {
+            lake: lake.to_owned(),
+            table_id: snapshot.table_id().to_owned(),
+            version: snapshot.version(),
+            content: snapshot.content_id(None)?,
+            rows: 0,
+            shape: shape.to_owned(),
+        })
+    }
+
+    /// Whether a sink with this cursor has nothing to do to be at `goal`.
+    pub(crate) fn is_at(&self, goal: &Self) -> bool {
+        (&self.lake, &self.content, &self.shape) == (&goal.lake, &goal.content, &goal.shape)
+    }
+
+    /// Whether what it followed is surely not what is followed now: another lake and another table. A lake whose id was lost still
+    /// has its tables, and a table that was made again still has its lake.
+    pub(crate) fn is_of_another_lake(&self, goal: &Self) -> bool {
+        !self.lake.is_empty() && self.lake != goal.lake && self.table_id != goal.table_id
+    }
 }
 
 /// What one sink takes of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct SinkProjection {
     /// In the order of the table.
     pub columns: Vec<String>,
     /// Rows where this column is null are not for this sink.
@@ -133,44 +116,20 @@ const FORMAT: u32 = 1;
 
 impl SyncTarget {
     /// What `sink` takes of this target, checked against the table's schema.
-    pub fn wanted(&self, sink: SinkKind, schema: &Schema) -> Result<Wanted> {
+    pub fn projection(&self, sink: SinkKind, schema: &Schema) -> Result<SinkProjection> {
         self.check(schema)?;
-        let mut names: BTreeSet<&str> = BTreeSet::from([self.key.as_str()]);
-        let mut required = None;
-        let roles = match sink {
-            SinkKind::Sqlite => {
-                names.extend(schema.fields().iter().map(|f| f.name().as_str()));
-                format!("key={}", self.key)
-            }
-            SinkKind::Keywords => {
-                names.extend(self.texts.iter().chain(&self.title).map(String::as_str));
-                names.extend(self.entity.iter().map(|e| e.column.as_str()));
-                format!("key={} texts={:?} title={:?} entity={:?}", self.key, self.texts, self.title, self.entity)
-            }
-            SinkKind::Vectors => {
-                let vector = self.vector.as_ref().ok_or_else(|| Error::Config {
-                    table: self.table.clone(),
-                    message: "expected a vector column for the vectors sink, found none".into(),
-                    hint: Some("name its `vector` column, or take `vectors` off its sinks".into()),
-                })?;
-                names.insert(&vector.column);
-                required = Some(vector.column.clone());
-                format!("key={} vector={} model={}", self.key, vector.column, vector.model)
-            }
-            SinkKind::Postgres => {
-                names.extend(schema.fields().iter().map(|f| f.name().as_str()));
-                let vector = self.vector.as_ref().map(|it| (&it.column, &it.model));
-                format!(
-                    "key={} texts={:?} title={:?} entity={:?} vector={vector:?}",
-                    self.key, self.texts, self.title, self.entity
-                )
-            }
-        };
-        let seed = format!("{FORMAT} {sink} {roles}");
+        let Roles { columns, required, text } = (sink.member().roles)(self, schema)?;
+        let names: BTreeSet<&str> = columns.iter().map(String::as_str).chain([self.key.as_str()]).collect();
+        let seed = format!("{FORMAT} {sink} {text}");
         let kept: Vec<_> = schema.fields().iter().filter(|f| names.contains(f.name().as_str())).collect();
         let kinds: Vec<String> = kept.iter().map(|f| format!("{}:{:?}", f.name(), Kind::of(f.data_type()))).collect();
         let shape = content_hash(std::iter::once(&seed).chain(&kinds).map(String::as_bytes));
-        Ok(Wanted { columns: kept.into_iter().map(|f| f.name().clone()).collect(), required, seed, shape })
+        Ok(SinkProjection { columns: kept.into_iter().map(|f| f.name().clone()).collect(), required, seed, shape })
+    }
+
+    /// What each column is to a search: rows that were written for other roles are not right for these.
+    pub(crate) fn roles(&self) -> impl PartialEq + use<'_> {
+        (&self.key, &self.texts, &self.title, &self.entity, &self.vector)
     }
 
     fn check(&self, schema: &Schema) -> Result<()> {
@@ -220,7 +179,7 @@ impl SyncTarget {
         ))
     }
 
-    fn config(&self, message: String, hint: &str) -> Error {
+    pub(crate) fn config(&self, message: String, hint: &str) -> Error {
         Error::Config { table: self.table.clone(), message, hint: Some(hint.to_owned()) }
     }
 }
@@ -259,9 +218,9 @@ mod tests {
     #[test]
     fn each_sink_takes_only_what_it_needs() {
         let (target, schema) = (target(), schema(DataType::Utf8));
-        assert_eq!(target.wanted(SinkKind::Sqlite, &schema).unwrap().columns.len(), 5);
-        assert_eq!(target.wanted(SinkKind::Keywords, &schema).unwrap().columns, ["id", "name", "tags"]);
-        let vectors = target.wanted(SinkKind::Vectors, &schema).unwrap();
+        assert_eq!(target.projection(SinkKind::Sqlite, &schema).unwrap().columns.len(), 5);
+        assert_eq!(target.projection(SinkKind::Keywords, &schema).unwrap().columns, ["id", "name", "tags"]);
+        let vectors = target.projection(SinkKind::Vectors, &schema).unwrap();
         assert_eq!(
             (vectors.columns, vectors.required),
             (vec!["id".to_owned(), "embedding".to_owned()], Some("embedding".to_owned()))
@@ -270,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_shape_follows_roles_and_not_encodings() {
-        let shape = |target: &SyncTarget, text| target.wanted(SinkKind::Keywords, &schema(text)).unwrap().shape;
+        let shape = |target: &SyncTarget, text| target.projection(SinkKind::Keywords, &schema(text)).unwrap().shape;
         assert_eq!(shape(&target(), DataType::Utf8), shape(&target(), DataType::Utf8View));
         let other = SyncTarget { texts: vec!["name".into()], ..target() };
         assert_ne!(shape(&target(), DataType::Utf8), shape(&other, DataType::Utf8));
@@ -279,7 +238,7 @@ mod tests {
     #[test]
     fn a_wrong_column_is_named_with_a_way_out() {
         let check = |target: SyncTarget, message: &str| {
-            let error = target.wanted(SinkKind::Keywords, &schema(DataType::Utf8)).unwrap_err();
+            let error = target.projection(SinkKind::Keywords, &schema(DataType::Utf8)).unwrap_err();
             assert_eq!(error.to_string(), message);
             assert!(error.hint().is_some());
         };

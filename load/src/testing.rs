@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use crate::llm::hash_embedding;
 use crate::reconcile::{Compared, compare};
 use crate::serving::Serving;
-use crate::target::{Entity, SinkKind, SyncTarget, VectorColumn};
+use crate::sink::SinkKind;
+use crate::target::{Entity, SyncTarget, VectorColumn};
 
 pub(crate) const MODEL: &str = "local-hash-ngram-256@1";
 
@@ -49,6 +50,13 @@ impl World {
         let dir = TempDir::new().unwrap();
         let lake = Lake::open(dir.path().join("lake").to_str().unwrap(), "test").await.unwrap();
         Self { dir, lake, commits: std::sync::atomic::AtomicI64::new(1) }
+    }
+
+    /// The same lake without a table, as another process has it: one that remembers nothing of it.
+    pub(crate) async fn without(self, table: &str) -> Self {
+        let lake = self.dir.path().join("lake");
+        std::fs::remove_dir_all(lake.join(table.replace('.', "/"))).unwrap();
+        Self { lake: Lake::open(lake.to_str().unwrap(), "test").await.unwrap(), ..self }
     }
 
     pub(crate) fn serving(&self) -> Serving {

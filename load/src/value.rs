@@ -5,13 +5,11 @@
 //! library was raised. So hashing goes through [`Value`], columns are taken in the order of their names, and nulls are left out
 //! (a new column that is null everywhere changes nothing).
 
-use std::fmt;
-
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Date64Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Date64Type, FieldRef, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -20,8 +18,10 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 mod hash;
+mod kind;
 
 pub use hash::row_hashes;
+pub(crate) use kind::Kind;
 
 /// One cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,13 @@ pub enum Value {
     Vector(Vec<f32>),
     /// Any other list.
     List(Vec<Value>),
-    /// What has no form of its own here (decimals, structs, maps), as Arrow prints it.
+    /// A decimal of any width, with all the digits behind its point.
+    Decimal(String),
+    /// Members with their names, in the order of the type.
+    Struct(Vec<(String, Value)>),
+    /// Keys with their values, in the order in which they lie.
+    Map(Vec<(Value, Value)>),
+    /// What has no form of its own here (durations, intervals), as Arrow prints it.
     Other(String),
 }
 
@@ -102,10 +108,24 @@ impl Value {
                     _ => Self::Null,
                 }
             }
-            _ => {
-                let options = FormatOptions::default();
-                Self::Other(ArrayFormatter::try_new(array, &options)?.value(row).to_string())
+            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+                Self::Decimal(printed(array, row)?)
             }
+            DataType::Struct(fields) => {
+                let members = fields.iter().zip(array.as_struct().columns());
+                let member =
+                    |(field, column): (&FieldRef, &ArrayRef)| Ok((field.name().clone(), Self::of(column, row)?));
+                Self::Struct(members.map(member).collect::<Result<_, ArrowError>>()?)
+            }
+            DataType::Map(..) => {
+                let entries = array.as_map().value(row);
+                let [keys, values] = entries.columns() else {
+                    return Err(ArrowError::CastError("expected a map of keys and values".into()));
+                };
+                let pair = |at| Ok((Self::of(keys, at)?, Self::of(values, at)?));
+                Self::Map((0..entries.len()).map(pair).collect::<Result<_, ArrowError>>()?)
+            }
+            _ => Self::Other(printed(array, row)?),
         })
     }
 
@@ -144,11 +164,45 @@ impl Value {
                 Json::from,
             ),
             Self::Float(f) => Json::from(*f),
-            Self::Text(t) | Self::Other(t) => Json::String(t.clone()),
+            Self::Text(t) | Self::Decimal(t) | Self::Other(t) => Json::String(t.clone()),
             Self::Bytes(b) => Json::String(hex(b)),
             Self::Date(_) | Self::Time(_) => Json::String(self.moment().unwrap_or_default()),
             Self::Vector(v) => Json::Array(v.iter().map(|x| shortest(*x)).collect()),
             Self::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),
+            Self::Struct(members) => {
+                Json::Object(members.iter().map(|(name, value)| (name.clone(), value.to_json())).collect())
+            }
+            Self::Map(pairs) => {
+                let named = |(key, value): &(Self, Self)| Some((key.as_key()?, value.to_json()));
+                match pairs.iter().map(named).collect() {
+                    Some(members) => Json::Object(members),
+                    None => {
+                        Json::Array(pairs.iter().map(|(k, v)| Json::Array(vec![k.to_json(), v.to_json()])).collect())
+                    }
+                }
+            }
+        }
+    }
+
+    /// The cell as JSON for a sink that keeps it so; an error where JSON has no word for a part of it, which would come back as null.
+    pub(crate) fn to_stored_json(&self) -> Result<Json, String> {
+        match self.number_without_json() {
+            Some(number) => Err(format!("expected numbers that JSON has, found {number}")),
+            None => Ok(self.to_json()),
+        }
+    }
+
+    /// A float in it that is no number or has no end.
+    fn number_without_json(&self) -> Option<f64> {
+        match self {
+            Self::Float(f) => Some(*f).filter(|f| !f.is_finite()),
+            Self::Vector(v) => v.iter().find(|x| !x.is_finite()).map(|x| f64::from(*x)),
+            Self::List(items) => items.iter().find_map(Self::number_without_json),
+            Self::Struct(members) => members.iter().find_map(|(_, value)| value.number_without_json()),
+            Self::Map(pairs) => {
+                pairs.iter().find_map(|(k, v)| k.number_without_json().or_else(|| v.number_without_json()))
+            }
+            _ => None,
         }
     }
 
@@ -174,7 +228,7 @@ impl Value {
             Self::Bytes(b) => sized(out, b'x', b),
             Self::Date(d) => sized(out, b'd', &d.to_le_bytes()),
             Self::Time(t) => sized(out, b't', &t.to_le_bytes()),
-            Self::Other(t) => sized(out, b'o', t.as_bytes()),
+            Self::Decimal(t) | Self::Other(t) => sized(out, b'o', t.as_bytes()),
             Self::Vector(v) => {
                 sized(out, b'[', &(v.len() as u64).to_le_bytes());
                 for x in v {
@@ -187,8 +241,31 @@ impl Value {
                     item.canonical(out);
                 }
             }
+            Self::Struct(members) => {
+                // By name: where a member stands in the type says nothing.
+                let mut members: Vec<&(String, Self)> = members.iter().collect();
+                members.sort_by(|one, other| one.0.cmp(&other.0));
+                sized(out, b'{', &(members.len() as u64).to_le_bytes());
+                for (name, value) in members {
+                    sized(out, b's', name.as_bytes());
+                    value.canonical(out);
+                }
+            }
+            Self::Map(pairs) => {
+                sized(out, b'(', &(pairs.len() as u64).to_le_bytes());
+                for (key, value) in pairs {
+                    key.canonical(out);
+                    value.canonical(out);
+                }
+            }
         }
     }
+}
+
+/// A cell as Arrow prints it.
+fn printed(array: &dyn Array, row: usize) -> Result<String, ArrowError> {
+    let options = FormatOptions::default();
+    Ok(ArrayFormatter::try_new(array, &options)?.value(row).to_string())
 }
 
 /// A tag, the number of bytes, the bytes.
@@ -269,60 +346,6 @@ impl RowHash {
     /// From 32 hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32).map(|bits| Self(bits.to_be_bytes()))
-    }
-}
-
-/// What kind of column this is, whatever its encoding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Bool,
-    Int,
-    Float,
-    Text,
-    Bytes,
-    Date,
-    Time,
-    List(Box<Kind>),
-    Other(String),
-}
-
-impl Kind {
-    pub(crate) fn of(data_type: &DataType) -> Self {
-        match data_type {
-            DataType::Boolean => Self::Bool,
-            t if t.is_integer() => Self::Int,
-            t if t.is_floating() => Self::Float,
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Self::Bytes,
-            DataType::Date32 => Self::Date,
-            DataType::Timestamp(..) | DataType::Date64 => Self::Time,
-            DataType::List(f)
-            | DataType::LargeList(f)
-            | DataType::FixedSizeList(f, _)
-            | DataType::ListView(f)
-            | DataType::LargeListView(f) => Self::List(Box::new(Self::of(f.data_type()))),
-            DataType::Dictionary(_, values) => Self::of(values),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Self::Bool => "a boolean",
-            Self::Int => "an integer",
-            Self::Float => "a float",
-            Self::Text => "text",
-            Self::Bytes => "bytes",
-            Self::Date => "a date",
-            Self::Time => "a time",
-            Self::List(item) if **item == Self::Float => "a list of floats",
-            Self::List(item) if **item == Self::Text => "a list of text",
-            Self::List(_) => "a list",
-            Self::Other(name) => name,
-        };
-        f.write_str(name)
     }
 }
 

@@ -18,8 +18,8 @@ mod kill {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use futures::TryStreamExt as _;
     use load::{
-        Context, Enrichment, Entity, Local, Postgres, PostgresOptions, Search, SearchSettings, Serving, SinkKind,
-        SyncTarget, Value, VectorColumn, compare, enrich, serving_hash, sync,
+        Context, Enrichment, Entity, Local, Postgres, PostgresOptions, Rules, Search, SearchSettings, Serving,
+        SinkKind, SyncTarget, Value, VectorColumn, compare, enrich, serving_hash, sync,
     };
     use tempfile::TempDir;
 
@@ -89,7 +89,7 @@ mod kill {
             rows_per_second: None,
             project: "crash".into(),
         };
-        serving.with_postgres(Arc::new(Postgres::new(&options).unwrap()))
+        serving.with(Arc::new(Postgres::new(&options).unwrap()))
     }
 
     /// Everything that this crate does in a run.
@@ -132,7 +132,7 @@ mod kill {
             .await;
         let serving = serving(dir, database);
         for target in targets(database) {
-            sync(&lake, &target, &serving, &|_| {}).await.unwrap();
+            sync(&lake, &target, &serving, &Rules::default(), &|_| {}).await.unwrap();
         }
     }
 
@@ -188,8 +188,12 @@ mod kill {
                 assert!(sink.is_equal(), "a sink differs from its mart: {sink:?}");
             }
             if database.is_some() {
-                let rows = serving.sink(SinkKind::Postgres).unwrap().content(&target.table).await.unwrap();
-                lines.extend(rows.into_iter().map(|row| format!("postgres {} {row}", target.table)));
+                let mut rows = serving.sink(SinkKind::Postgres).unwrap().contents(&target.table).await.unwrap();
+                while let Some(part) = rows.try_next().await.unwrap() {
+                    lines.extend(
+                        part.iter().map(|(key, hash)| format!("postgres {} {key} {}", target.table, hash.to_hex())),
+                    );
+                }
             }
         }
         lines.sort();

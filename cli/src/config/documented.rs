@@ -23,7 +23,8 @@ postgres = { url = \"env:K\" }
 athena = {}
 hosts.any = { url = \"http://127.0.0.1:1\" }
 llm.prices.any = { input = 1.0 }
-sync.\"marts.any\" = { key = \"k\", sinks = [\"sqlite\"] }
+sync.\"marts.any\" = { key = \"k\", sinks = [\"sqlite\"], vector = \"v\" }
+search.targets.\"marts.any\" = {}
 ";
 
 fn parsed(table: &Table) -> Result<Config, String> {

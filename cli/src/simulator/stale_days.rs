@@ -29,6 +29,7 @@ fn planned(world: &World) -> Vec<[String; 3]> {
             select: Vec::new(),
             dry_run: false,
             refetch: false,
+            allow_deletes: false,
             stale: true,
             jobs: None,
             workers: Workers::Own,

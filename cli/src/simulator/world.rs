@@ -462,6 +462,7 @@ async fn once(folder: PathBuf, how: &How, told: Cancel) -> Ran {
         select: how.select.clone(),
         dry_run: false,
         refetch: how.refetch,
+        allow_deletes: false,
         stale: how.stale,
         jobs: Some(u16::try_from(how.jobs.max(1)).unwrap()),
         workers: if how.workers.is_empty() { Workers::Own } else { Workers::External },

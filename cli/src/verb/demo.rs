@@ -120,6 +120,7 @@ async fn one_run(
         dt,
         today: dt,
         refetch: false,
+        allow_deletes: false,
         renew: false,
         select: &[],
         jobs: usize::from(project.config.crawl.jobs),

@@ -52,6 +52,7 @@ pub(crate) async fn reported(
         dt,
         today,
         refetch: args.refetch,
+        allow_deletes: args.allow_deletes,
         select: &args.select,
         renew: true,
         jobs: usize::from(args.jobs.unwrap_or(project.config.crawl.jobs)),

@@ -106,7 +106,7 @@ fn no_secret_is_printed_or_kept() {
         &["worker", "--until-idle"],
         &["retry"],
         &["search", "국"],
-        &["reconcile", "--mend"],
+        &["reconcile", "--repair"],
         &["sql", "select * from ops.runs"],
         &["sql", "select * from ops.costs"],
         &["catalog", "publish"],

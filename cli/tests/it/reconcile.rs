@@ -1,4 +1,4 @@
-//! `onggi reconcile`: sinks as their marts, then with rows changed behind our back, then mended.
+//! `onggi reconcile`: sinks as their marts, then with rows changed behind our back, then repaired.
 
 use serde_json::{Value, json};
 
@@ -35,13 +35,13 @@ fn reconcile(project: &Project) -> (Option<i32>, Vec<Value>) {
 }
 
 fn counts(sink: &str, equal: u64, missing: u64, extra: u64, different: u64) -> Value {
-    json!({ "table": "marts.menu", "sink": sink, "equal": equal, "missing": missing, "extra": extra,
+    json!({ "table": "marts.menu", "sink": sink, "fits": true, "equal": equal, "missing": missing, "extra": extra,
         "different": different })
 }
 
 /// Equal; changed by `change`, which runs a statement in the sink: one row deleted, one added, one marked otherwise; told, and
-/// mended. Then the sink's table is gone altogether, and a run makes it again.
-fn told_and_mended(project: &Project, sink: &str, others: &[Value], change: impl Fn(&str)) {
+/// repaired. Then the sink's table is gone altogether, and a run makes it again.
+fn told_and_repaired(project: &Project, sink: &str, others: &[Value], change: impl Fn(&str)) {
     assert_eq!(reconcile(project).0, Some(1), "nothing was built");
     project.run(0);
     let equal = [&[counts(sink, 3, 0, 0, 0)], others].concat();
@@ -59,7 +59,7 @@ fn told_and_mended(project: &Project, sink: &str, others: &[Value], change: impl
         ": pizza\n",
         ": gukbap\n",
         "error: expected every sink to be as its mart, found 3 rows that are not",
-        "hint: `onggi reconcile --mend` writes the rows that differ",
+        "hint: `onggi reconcile --repair` writes the rows that differ",
     ] {
         assert!(said.contains(part), "`{part}` is not in\n{said}");
     }
@@ -67,15 +67,17 @@ fn told_and_mended(project: &Project, sink: &str, others: &[Value], change: impl
     assert_eq!(project.run(0)["synced"], 0);
     assert_eq!(reconcile(project), (Some(1), spoilt));
 
-    let mended = project.onggi(&["reconcile", "--mend"]);
-    assert!(mended.status.success(), "{}", text(&mended));
-    let line = format!("mended marts.menu in {sink}: 2 written, 1 deleted");
-    assert!(text(&mended).contains(&line), "{}", text(&mended));
+    let repaired = project.onggi(&["reconcile", "--repair"]);
+    assert!(repaired.status.success(), "{}", text(&repaired));
+    let line = format!("repaired marts.menu in {sink}: 2 written, 1 deleted");
+    assert!(text(&repaired).contains(&line), "{}", text(&repaired));
     assert_eq!(reconcile(project), (Some(0), equal.clone()));
     assert_eq!(project.run(0)["synced"], 0);
 
-    // What no hash tells: the way out that the help names.
-    change("update MENU set price = 1");
+    // A value that was changed while its row's hash was left alone is as wrong as any other.
+    change("update MENU set price = 1 where dish <> 'gukbap'");
+    assert_eq!(reconcile(project), (Some(1), [&[counts(sink, 1, 0, 0, 2)], others].concat()));
+    assert!(project.onggi(&["reconcile", "--mend"]).status.success(), "the word that it was called by is still known");
     assert_eq!(reconcile(project), (Some(0), equal.clone()));
     change("drop table MENU");
     assert_eq!(project.run(0)["synced"], 3);
@@ -83,10 +85,10 @@ fn told_and_mended(project: &Project, sink: &str, others: &[Value], change: impl
 }
 
 #[test]
-fn a_row_changed_in_the_embedded_database_is_told_and_mended() {
+fn a_row_changed_in_the_embedded_database_is_told_and_repaired() {
     let project = project("[\"sqlite\", \"keywords\"]", "");
     let open = || rusqlite::Connection::open(project.folder.join("lake/_onggi/serving/serving.sqlite")).unwrap();
-    told_and_mended(&project, "sqlite", &[counts("keywords", 3, 0, 0, 0)], |statement| {
+    told_and_repaired(&project, "sqlite", &[counts("keywords", 3, 0, 0, 0)], |statement| {
         open().execute_batch(&statement.replace("MENU", "marts_menu")).unwrap();
     });
     let price = "select price from marts_menu where dish = 'gukbap'";
@@ -94,13 +96,13 @@ fn a_row_changed_in_the_embedded_database_is_told_and_mended() {
 }
 
 #[test]
-fn a_row_changed_in_postgres_is_told_and_mended() {
+fn a_row_changed_in_postgres_is_told_and_repaired() {
     let Some(server) = services::postgres() else { return };
     let url = server.database();
     let section = "[postgres]\nurl = \"env:ONGGI_POSTGRES\"\nschema = \"serving\"\n";
     let mut project = project("[\"postgres\"]", section);
     project.env.push(("ONGGI_POSTGRES", url.clone()));
-    told_and_mended(&project, "postgres", &[], |statement| {
+    told_and_repaired(&project, "postgres", &[], |statement| {
         server.psql(&url, &statement.replace("MENU", "serving.menu"));
     });
     assert_eq!(server.psql(&url, "select price from serving.menu where dish = 'gukbap'").trim(), "9000");

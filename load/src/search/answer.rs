@@ -17,7 +17,7 @@ use super::rank::{self, AlikeDocuments, KeywordScore, TermStatistics};
 use super::reasons::{self, ReadDocument, TermMatches};
 use super::settings::SearchWeights;
 use crate::error::Result;
-use crate::sink::keywords::index::Document;
+use crate::sink::keywords::document::Document;
 use crate::text::fold;
 
 /// Documents of an entity that are read to know its score: of one with more of them these speak for the others.

@@ -10,13 +10,16 @@ use serde_json::{Map, Value};
 use super::settings::{SearchSettings, SearchedTarget};
 use crate::error::{Error, Result};
 use crate::serving::{Serving, keywords_dir, vectors_dir};
+use crate::sink::SinkKind;
+use crate::sink::keywords::document::Document;
+use crate::sink::keywords::index::KeywordIndex;
 use crate::sink::keywords::index::candidates::{self, Candidates, Mentions, Pattern};
-use crate::sink::keywords::index::{Document, KeywordIndex};
+use crate::sink::postgres::Postgres;
 use crate::sink::postgres::read::{self, Table, mentions};
 use crate::sink::sqlite::{self, Sqlite};
 use crate::sink::table_dir;
 use crate::sink::vectors::index::VectorIndex;
-use crate::target::{SinkKind, SyncTarget};
+use crate::target::{Cursor, SyncTarget};
 
 /// Candidates of a phrase that are read before it is said that nobody wrote it.
 const PHRASE_READ: usize = 1_000;
@@ -71,7 +74,7 @@ struct Folder {
 pub(super) struct OpenedServing {
     folder: Folder,
     settings: SearchSettings,
-    postgres: Option<Arc<crate::sink::postgres::Postgres>>,
+    postgres: Option<Arc<Postgres>>,
 }
 
 /// One state of everything that is searched, which stays as it is while a sync writes the next.
@@ -100,11 +103,7 @@ impl OpenedServing {
     pub(super) fn open(serving: &Serving, settings: SearchSettings) -> Result<Self> {
         let folder = Folder::open(serving, &settings)?;
         let uses_database = settings.targets.iter().any(|it| asks_database(&it.target));
-        let postgres = match serving.postgres().filter(|_| uses_database) {
-            Some(postgres) => Some(Arc::clone(postgres)),
-            None if uses_database => return Err(Error::NoPostgres),
-            None => None,
-        };
+        let postgres = if uses_database { serving.sink(SinkKind::Postgres)?.database() } else { None };
         Ok(Self { folder, settings, postgres })
     }
 
@@ -153,41 +152,42 @@ impl Folder {
         for searched in &settings.targets {
             let target = &searched.target;
             let table = &target.table;
-            let mut versions: Vec<(SinkKind, u64)> = Vec::new();
+            let mut cursors: Vec<(SinkKind, Cursor)> = Vec::new();
             if let Some(rows) = &opened.rows
                 && uses(target, SinkKind::Sqlite)
             {
                 let connection = rows.lock().unwrap_or_else(PoisonError::into_inner);
-                let version = sqlite::version(&connection, table)
+                let cursor = sqlite::cursor(&connection, table)
                     .map_err(|e| Error::sink(SinkKind::Sqlite, "reading", sqlite::path(dir), e))?;
-                versions.extend(version.map(|version| (SinkKind::Sqlite, version)));
+                cursors.extend(cursor.map(|cursor| (SinkKind::Sqlite, cursor)));
             }
             if uses(target, SinkKind::Keywords)
                 && let Some(index) = KeywordIndex::open(&table_dir(&keywords_dir(dir), table))?
             {
-                versions.push((SinkKind::Keywords, index.cursor.version));
+                cursors.push((SinkKind::Keywords, index.cursor.clone()));
                 opened.texts.push((Arc::new(index), searched.clone()));
             }
             if uses(target, SinkKind::Vectors)
                 && let Some(index) = VectorIndex::open(&table_dir(&vectors_dir(dir), table))?
             {
-                versions.push((SinkKind::Vectors, index.cursor.version));
+                cursors.push((SinkKind::Vectors, index.cursor.clone()));
                 opened.vectors.push(Arc::new(index));
             }
-            opened.notes.extend(apart(table, &versions));
+            opened.notes.extend(apart(table, &cursors));
             opened.notes.extend(about_unknown(target));
         }
         Ok(opened)
     }
 }
 
-/// What there is to say of sinks that are not at the same version of a table.
-fn apart(table: &TableName, versions: &[(SinkKind, u64)]) -> Option<String> {
-    let (_, first) = versions.first()?;
-    if versions.iter().all(|(_, version)| version == first) {
+/// What there is to say of sinks that are not at the same state of a table.
+fn apart(table: &TableName, cursors: &[(SinkKind, Cursor)]) -> Option<String> {
+    let (_, first) = cursors.first()?;
+    if cursors.iter().all(|(_, cursor)| cursor.content == first.content) {
         return None;
     }
-    let each: Vec<String> = versions.iter().map(|(kind, version)| format!("{kind} at version {version}")).collect();
+    let each: Vec<String> =
+        cursors.iter().map(|(kind, cursor)| format!("{kind} at version {}", cursor.version)).collect();
     Some(format!(
         "the sinks of `{table}` are at different versions ({}): a sync is under way, or `onggi run` brings them together",
         each.join(", ")

@@ -8,7 +8,7 @@ use super::corpus::{Corpus, FoundMentions, Texts};
 use super::hit::{KeywordAnswer, KeywordHit};
 use super::order::LazyOrder;
 use crate::error::{Error, Result};
-use crate::sink::keywords::index::Document;
+use crate::sink::keywords::document::Document;
 use crate::text::{fold, sentence_with};
 
 /// Documents of an entity that are looked at for the sentence that is shown.

@@ -7,7 +7,7 @@ use super::hit::{Reason, ReasonKind};
 use super::query::Term;
 use super::rank::TermStatistics;
 use crate::llm::hash_embedding;
-use crate::sink::keywords::index::Document;
+use crate::sink::keywords::document::Document;
 use crate::text::{clip, fold, sentences};
 
 /// Anything shorter is a name or a category (characters).

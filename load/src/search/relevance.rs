@@ -11,8 +11,9 @@ use arrow::array::{ArrayRef, Float32Builder, ListBuilder, RecordBatch, StringArr
 
 use super::*;
 use crate::llm::{Embedding, Llm, Model, Summary};
-use crate::sync::sync;
-use crate::target::{SinkKind, SyncTarget, VectorColumn};
+use crate::sink::SinkKind;
+use crate::sync::{Rules, sync};
+use crate::target::{SyncTarget, VectorColumn};
 use crate::testing::{Numbers, World, name};
 
 const FILMS: usize = 400;
@@ -176,7 +177,7 @@ async fn what_only_vectors_know_reaches_the_first_page_and_takes_nothing_from_wo
     world.put("marts.films", batch(&language, &films)).await;
     let model = Model { name: "meanings".into(), version: 1, parameters: String::new() };
     let target = target(&model);
-    sync(&world.lake, &target, &world.serving(), &|_| {}).await.unwrap();
+    sync(&world.lake, &target, &world.serving(), &Rules::default(), &|_| {}).await.unwrap();
     let kinds = ["title", "meaning", "words"];
     let asked: BTreeMap<&str, _> = kinds.iter().map(|kind| (*kind, questions(kind, &language, &films))).collect();
     assert!(asked["meaning"].iter().all(|(question, _)| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::error::Error;
 use crate::llm::local::Local;
-use crate::sync::sync;
+use crate::sync::{Rules, sync};
 use crate::target::SyncTarget;
 use crate::testing::{Place, Review, World, place, place_target, places, review_target, reviews, town};
 use crate::text::fold;
@@ -109,7 +109,7 @@ async fn opened(made: &[Place], written: &[Review]) -> (World, Search) {
     world.put("marts.places", places(made)).await;
     world.put("marts.review_texts", reviews(written)).await;
     for target in [place_target(), review_target()] {
-        sync(&world.lake, &target, &world.serving(), &|_| {}).await.unwrap();
+        sync(&world.lake, &target, &world.serving(), &Rules::default(), &|_| {}).await.unwrap();
     }
     let search = open(&world);
     (world, search)
@@ -245,7 +245,9 @@ async fn a_search_keeps_its_state_while_a_sync_writes_the_next() {
     world.put("marts.places", places(&[place("new", "새집", "국밥", &[], "국밥이 맛있어요.")])).await;
     world.put("marts.review_texts", reviews(&[])).await;
     for target in [place_target(), review_target()] {
-        sync(&world.lake, &target, &world.serving(), &|_| {}).await.unwrap();
+        sync(&world.lake, &target, &world.serving(), &Rules { allow_deletes: true, ..Rules::default() }, &|_| {})
+            .await
+            .unwrap();
     }
     let keys = |hits: &[Hit]| hits.iter().map(|h| h.key.clone()).collect::<Vec<_>>();
     assert_eq!(keys(&search.search("국밥", 3, &local()).await.unwrap().hits), keys(&before));

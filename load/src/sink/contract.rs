@@ -8,11 +8,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tempfile::TempDir;
 
+use futures::TryStreamExt as _;
+
 use super::postgres::{Postgres, PostgresOptions};
-use super::{Apply, Rows, Sink};
+use super::{Apply, Rows, Sink, SinkKind, Start};
 use crate::serving::Serving;
 use crate::sync::hashed;
-use crate::target::{Cursor, SinkKind, SyncTarget, Wanted};
+use crate::target::{Cursor, SinkProjection, SyncTarget};
 use crate::testing::{Place, name, place, place_target, places};
 use crate::value::RowHash;
 
@@ -23,15 +25,15 @@ struct Case {
     kind: SinkKind,
     target: SyncTarget,
     schema: SchemaRef,
-    wanted: Wanted,
+    projection: SinkProjection,
 }
 
 impl Case {
     fn new(kind: SinkKind) -> Self {
         let target = place_target();
         let all = places(&[]).schema();
-        let wanted = target.wanted(kind, &all).unwrap();
-        let fields: Vec<_> = all.fields().iter().filter(|f| wanted.columns.contains(f.name())).cloned().collect();
+        let projection = target.projection(kind, &all).unwrap();
+        let fields: Vec<_> = all.fields().iter().filter(|f| projection.columns.contains(f.name())).cloned().collect();
         let database = (kind == SinkKind::Postgres).then(|| services::postgres().unwrap().database());
         Self {
             dir: TempDir::new().unwrap(),
@@ -39,7 +41,7 @@ impl Case {
             kind,
             target,
             schema: Arc::new(arrow::datatypes::Schema::new(fields)),
-            wanted,
+            projection,
         }
     }
 
@@ -51,7 +53,7 @@ impl Case {
     fn sink(&self) -> Arc<dyn Sink> {
         let serving = Serving::new(self.path());
         let serving = match &self.database {
-            Some(url) => serving.with_postgres(Arc::new(
+            Some(url) => serving.with(Arc::new(
                 Postgres::new(&PostgresOptions {
                     url: url.clone(),
                     schema: "onggi".into(),
@@ -67,15 +69,17 @@ impl Case {
     }
 
     fn rows(&self, rows: &[Place]) -> Rows {
-        hashed(&places(rows), &self.wanted, &self.target.table, &self.target.key).unwrap()
+        hashed(&places(rows), &self.projection, &self.target.table, &self.target.key).unwrap()
     }
 
-    fn cursor(&self, version: u64) -> Cursor {
-        Cursor { version, shape: self.wanted.shape.clone() }
+    /// Where the sink is with so many rows at a version.
+    fn cursor(&self, version: u64, rows: usize) -> Cursor {
+        let (lake, table_id, content) = ("lake".into(), "table".into(), format!("content {version}"));
+        Cursor { lake, table_id, version, content, rows: rows as u64, shape: self.projection.shape.clone() }
     }
 
     async fn begin(&self, upserts: &[Place], deletes: &[&str]) -> Box<dyn Apply> {
-        let mut apply = self.sink().begin(&self.target, &self.schema).await.unwrap();
+        let mut apply = self.sink().begin(&self.target, &self.schema, Start::Standing).await.unwrap();
         if !upserts.is_empty() {
             apply.upsert(self.rows(upserts)).await.unwrap();
         }
@@ -86,11 +90,32 @@ impl Case {
     }
 
     async fn apply(&self, upserts: &[Place], deletes: &[&str], version: u64) {
-        self.begin(upserts, deletes).await.commit(self.cursor(version)).await.unwrap();
+        let mut keys: std::collections::BTreeSet<String> = self
+            .sink()
+            .hashes(&self.target, &self.schema)
+            .await
+            .unwrap()
+            .iter()
+            .map(|(key, _)| key.to_owned())
+            .collect();
+        keys.extend(upserts.iter().map(|it| it.id.clone()));
+        keys.retain(|key| !deletes.contains(&key.as_str()));
+        self.begin(upserts, deletes).await.commit(self.cursor(version, keys.len())).await.unwrap();
+    }
+
+    /// Key and content of each row, in the order of the keys.
+    async fn contents(&self) -> Vec<(String, RowHash)> {
+        let mut parts = self.sink().contents(&self.target.table).await.unwrap();
+        let mut rows = Vec::new();
+        while let Some(part) = parts.try_next().await.unwrap() {
+            rows.extend(part.iter().map(|(key, hash)| (key.to_owned(), hash)));
+        }
+        rows.sort();
+        rows
     }
 
     /// Keys with hashes, the content in order, and the version.
-    async fn state(&self) -> (BTreeMap<String, RowHash>, Vec<String>, Option<u64>) {
+    async fn state(&self) -> (BTreeMap<String, RowHash>, Vec<(String, RowHash)>, Option<u64>) {
         let sink = self.sink();
         let hashes = sink
             .hashes(&self.target, &self.schema)
@@ -99,9 +124,7 @@ impl Case {
             .iter()
             .map(|(key, hash)| (key.to_owned(), hash))
             .collect();
-        let mut content = sink.content(&self.target.table).await.unwrap();
-        content.sort();
-        (hashes, content, sink.cursor(&self.target.table).await.unwrap().map(|c| c.version))
+        (hashes, self.contents().await, sink.cursor(&self.target.table).await.unwrap().map(|c| c.version))
     }
 
     fn expected(&self, rows: &[Place]) -> BTreeMap<String, RowHash> {
@@ -116,6 +139,50 @@ fn three() -> Vec<Place> {
         place("b", "'; drop table marts_places; --", "커피", &[], "조용한 카페예요."),
         place("c", "떡볶이\"집\"", "분식", &["데이트", "친목"], "매워요 하지만 맛있어요."),
     ]
+}
+
+/// What lies there is what the sink says that it would keep of each row.
+async fn what_is_stored_is_known_beforehand(case: &Case) {
+    case.apply(&three(), &[], 1).await;
+    let rows = case.rows(&three());
+    let stored = case.sink().stored(&case.target, &rows).unwrap();
+    let expected: Vec<(String, RowHash)> = rows.keys.iter().map(str::to_owned).zip(stored).collect();
+    assert_eq!(case.contents().await, expected);
+    assert!(case.sink().fits(&case.target, &case.schema).await.unwrap());
+}
+
+/// A change whose rows are not as many as its cursor says leaves nothing that passes for the truth.
+async fn a_wrong_count_is_refused(case: &Case) {
+    case.apply(&three()[..2], &[], 1).await;
+    let open = case.begin(&three()[2..], &[]).await;
+    let error = open.commit(case.cursor(2, 7)).await.unwrap_err();
+    let told = format!("{error:?}");
+    assert!(told.contains("expected 7 rows at the end of the change, found 3"), "{told}");
+    assert_ne!(case.sink().cursor(&case.target.table).await.unwrap().map(|it| it.version), Some(2));
+    case.apply(&three(), &[], 3).await;
+    assert_eq!(case.state().await.0, case.expected(&three()));
+}
+
+/// Nothing that was there is left of a table that is begun anew, and readers have the old one until then.
+async fn a_change_that_starts_anew_replaces_everything(case: &Case) {
+    case.apply(&three(), &[], 1).await;
+    let before = case.state().await;
+    let mut anew = case.sink().begin(&case.target, &case.schema, Start::Anew).await.unwrap();
+    anew.upsert(Rows { replaces: vec![false], ..case.rows(&three()[..1]) }).await.unwrap();
+    if case.kind != SinkKind::Keywords {
+        assert_eq!(case.state().await, before);
+    }
+    anew.commit(case.cursor(2, 1)).await.unwrap();
+    assert_eq!(case.state().await.0, case.expected(&three()[..1]));
+}
+
+async fn a_table_is_forgotten_whole(case: &Case) {
+    case.sink().forget(&case.target.table).await.unwrap();
+    case.apply(&three(), &[], 1).await;
+    case.sink().forget(&case.target.table).await.unwrap();
+    an_empty_sink_says_so(case).await;
+    case.apply(&three()[..1], &[], 2).await;
+    assert_eq!(case.state().await.0, case.expected(&three()[..1]));
 }
 
 async fn an_empty_sink_says_so(case: &Case) {
@@ -176,26 +243,26 @@ async fn many_batches_are_one_change(case: &Case) {
     let rows: Vec<Place> = (0..300)
         .map(|i| place(&format!("k{i}"), &format!("집 {i}"), "국밥", &[], &format!("요약 글 번호 {i} 입니다.")))
         .collect();
-    let mut apply = case.sink().begin(&case.target, &case.schema).await.unwrap();
+    let mut apply = case.sink().begin(&case.target, &case.schema, Start::Standing).await.unwrap();
     for part in rows.chunks(70) {
         apply.upsert(case.rows(part)).await.unwrap();
     }
-    apply.commit(case.cursor(1)).await.unwrap();
+    apply.commit(case.cursor(1, rows.len())).await.unwrap();
     assert_eq!(case.state().await.0, case.expected(&rows));
 }
 
 async fn two_tables_stay_apart(case: &Case) {
     case.apply(&three(), &[], 1).await;
     let other = SyncTarget { table: name("marts.others"), ..case.target.clone() };
-    let mut apply = case.sink().begin(&other, &case.schema).await.unwrap();
+    let mut apply = case.sink().begin(&other, &case.schema, Start::Standing).await.unwrap();
     apply.upsert(case.rows(&three()[..1])).await.unwrap();
-    apply.commit(case.cursor(5)).await.unwrap();
+    apply.commit(case.cursor(5, 1)).await.unwrap();
     assert_eq!(case.sink().hashes(&other, &case.schema).await.unwrap().len(), 1);
     assert_eq!(case.state().await.0.len(), 3);
     assert_eq!(case.sink().targets().await.unwrap(), [name("marts.others"), name("marts.places")]);
 }
 
-/// Every file of the sink is overwritten, one after another; each time the next change finds an empty sink and fills it.
+/// Every file of the sink is overwritten, one after another; each time it is seen, and a change that starts anew fills it again.
 async fn a_damaged_file_is_built_again(kind: SinkKind) {
     let files = |case: &Case| -> Vec<std::path::PathBuf> {
         let mut stack = vec![case.path().to_owned()];
@@ -211,7 +278,39 @@ async fn a_damaged_file_is_built_again(kind: SinkKind) {
     let whole = Case::new(kind);
     whole.apply(&three(), &[], 1).await;
     let expected = whole.state().await.1;
-    for name in ["meta.json", "manifest.json", "serving.sqlite", "keys-1.jsonl"] {
+    // What SQLite and tantivy lock with, and what SQLite has not written back yet, hold nothing of a table by themselves.
+    let holds = |file: &std::path::PathBuf| {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        !name.contains(".lock") && !name.ends_with("-shm") && !name.ends_with("-wal") && name != ".managed.json"
+    };
+    let names: Vec<std::path::PathBuf> = files(&whole)
+        .into_iter()
+        .filter(holds)
+        .map(|file| file.strip_prefix(whole.path()).unwrap().to_owned())
+        .collect();
+    assert!(!names.is_empty());
+    for (at, name) in names.iter().enumerate() {
+        let case = Case::new(kind);
+        case.apply(&three(), &[], 1).await;
+        let mut there: Vec<std::path::PathBuf> = files(&case).into_iter().filter(holds).collect();
+        let file = there.swap_remove(at.min(there.len() - 1));
+        let length = std::fs::metadata(&file).unwrap().len();
+        // Shorter, and of the same length: a file that only looks like itself is none.
+        for garbage in [b"this is not what was here".to_vec(), vec![0x55; usize::try_from(length).unwrap()]] {
+            std::fs::write(&file, garbage).unwrap();
+            let told = format!("{} after {}", file.display(), name.display());
+            assert!(!case.sink().fits(&case.target, &case.schema).await.unwrap(), "{told}");
+            let mut anew = case.sink().begin(&case.target, &case.schema, Start::Anew).await.unwrap();
+            anew.upsert(Rows { replaces: vec![false; 3], ..case.rows(&three()) }).await.unwrap();
+            anew.commit(case.cursor(2, 3)).await.unwrap();
+            assert_eq!(case.state().await.1, expected, "{told}");
+            if !file.exists() {
+                break;
+            }
+        }
+    }
+    // A sync that only goes on sees what costs nothing to see.
+    for name in ["meta.json", "manifest.json", "serving.sqlite", "keys-1.jsonl", "index-1.usearch"] {
         let case = Case::new(kind);
         case.apply(&three(), &[], 1).await;
         let Some(file) = files(&case).into_iter().find(|f| f.ends_with(name)) else { continue };
@@ -231,6 +330,10 @@ async fn contract(kind: SinkKind) {
     the_cursor_moves_alone(&Case::new(kind)).await;
     many_batches_are_one_change(&Case::new(kind)).await;
     two_tables_stay_apart(&Case::new(kind)).await;
+    what_is_stored_is_known_beforehand(&Case::new(kind)).await;
+    a_wrong_count_is_refused(&Case::new(kind)).await;
+    a_change_that_starts_anew_replaces_everything(&Case::new(kind)).await;
+    a_table_is_forgotten_whole(&Case::new(kind)).await;
     if kind.is_embedded() {
         a_damaged_file_is_built_again(kind).await;
     }
@@ -295,7 +398,8 @@ async fn sqlite_can_be_read_by_others_and_follows_the_schema() {
     .unwrap();
     let held = case.sink().hashes(&case.target, &more.schema()).await.unwrap();
     assert_eq!(held.len(), 2, "an added column asks for no row again");
-    case.sink().begin(&case.target, &more.schema()).await.unwrap().commit(case.cursor(3)).await.unwrap();
+    let change = case.sink().begin(&case.target, &more.schema(), Start::Standing).await.unwrap();
+    change.commit(case.cursor(3, 2)).await.unwrap();
     assert_eq!(
         open().query_row("select count(*) from marts_places where phone is null", [], |r| r.get::<_, i64>(0)).unwrap(),
         2
@@ -309,19 +413,30 @@ async fn a_vector_of_another_length_is_refused() {
     let case = Case::new(SinkKind::Vectors);
     case.apply(&three(), &[], 1).await;
     let before = case.state().await;
-    let mut list =
-        arrow::array::ListBuilder::new(arrow::array::Float32Builder::new()).with_field(crate::read::vector_item());
-    list.append_value([Some(1.0), Some(2.0)]);
-    list.append_value([Some(f32::NAN), Some(2.0)]);
-    let keys: arrow::array::ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["x", "y"]));
-    let batch = RecordBatch::try_from_iter_with_nullable([
-        ("place_id", keys, true),
-        ("embedding", Arc::new(list.finish()) as _, true),
-    ])
-    .unwrap();
-    let rows = hashed(&batch, &case.wanted, &case.target.table, "place_id").unwrap();
-    let mut apply = case.sink().begin(&case.target, &case.schema).await.unwrap();
-    assert!(apply.upsert(rows).await.is_err());
-    assert!(apply.commit(case.cursor(2)).await.is_err(), "a change with a failed step can't be committed");
-    assert_eq!(case.state().await, before);
+    for vector in [vec![1.0, 2.0], vec![f32::NAN; 256], vec![]] {
+        let mut list =
+            arrow::array::ListBuilder::new(arrow::array::Float32Builder::new()).with_field(crate::read::vector_item());
+        list.append_value(vector.iter().copied().map(Some));
+        let keys: arrow::array::ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["x"]));
+        let batch = RecordBatch::try_from_iter_with_nullable([
+            ("place_id", keys, true),
+            ("embedding", Arc::new(list.finish()) as _, true),
+        ])
+        .unwrap();
+        let rows = hashed(&batch, &case.projection, &case.target.table, "place_id").unwrap();
+        let mut apply = case.sink().begin(&case.target, &case.schema, Start::Standing).await.unwrap();
+        let error = apply.upsert(rows).await.unwrap_err().to_string();
+        assert!(error.contains("for `x`") && error.contains("expected"), "{error}");
+        assert!(apply.commit(case.cursor(2, 4)).await.is_err(), "a change with a failed step can't be committed");
+        assert_eq!(case.state().await, before);
+    }
+    // Another embedder is another index.
+    let other = SyncTarget {
+        vector: Some(crate::target::VectorColumn { column: "embedding".into(), model: "two@1".into() }),
+        ..case.target.clone()
+    };
+    let mut apply = case.sink().begin(&other, &case.schema, Start::Standing).await.unwrap();
+    apply.upsert(case.rows(&three()[..1])).await.unwrap();
+    apply.commit(case.cursor(3, 1)).await.unwrap();
+    assert_eq!(case.contents().await.len(), 1);
 }

@@ -6,31 +6,50 @@
 //! together. An index that cannot be opened is built again from the lake.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use catalog::{TableName, failpoint};
 use serde::{Deserialize, Serialize};
 use tantivy::schema::{
-    Field, IndexRecordOption, STORED, STRING, Schema, TantivyDocument, TextFieldIndexing, TextOptions,
+    FAST, Field, IndexRecordOption, STORED, STRING, Schema, TantivyDocument, TextFieldIndexing, TextOptions,
 };
 use tantivy::tokenizer::NgramTokenizer;
 use tantivy::{Index, IndexWriter, Term};
 
-use super::{Apply, Rows, Sink, table_dir, table_dirs};
+use super::parts::parts;
+use super::{
+    Apply, Contents, Member, Roles, Rows, Sink, SinkKind, SinkPlace, Start, counted, forget_dir, table_dir, table_dirs,
+};
 use crate::error::{Error, Result, blocking};
 use crate::keys::Hashes;
-use crate::target::{Cursor, SinkKind, SyncTarget};
-use crate::text::{fold, nfc};
-use crate::value::Value;
+use crate::serving::keywords_dir;
+use crate::target::{Cursor, SyncTarget};
+use crate::text::fold;
+use crate::value::RowHash;
 
+pub(crate) mod document;
 pub(crate) mod index;
 
+use document::Document;
 use index::KeywordIndex;
 
+pub(super) const MEMBER: Member = Member {
+    name: "keywords",
+    place: SinkPlace::Folder(|dir| Arc::new(Keywords::new(keywords_dir(dir)))),
+    roles: |target, _| {
+        let (key, texts, title, entity) = (&target.key, &target.texts, &target.title, &target.entity);
+        let columns = texts.iter().chain(title).cloned().chain(entity.iter().map(|it| it.column.clone())).collect();
+        let text = format!("key={key} texts={texts:?} title={title:?} entity={entity:?}");
+        Ok(Roles { columns, required: None, text })
+    },
+};
+
 /// Raise it when the fields or the grams change: older indexes are then built anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const GRAM: &str = "gram";
+const ROW: &str = "row";
 /// Memory of each indexing thread before it writes a segment (bytes).
 const THREAD_MEMORY_BYTES: usize = 32 << 20;
 /// More threads make more segments, not more speed, at our sizes.
@@ -50,17 +69,6 @@ pub(crate) struct Payload {
     pub(crate) target: SyncTarget,
 }
 
-/// One text of a row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Passage {
-    /// The column it is from.
-    pub(crate) column: String,
-    /// Whether that column is a list: tags, keywords, situations.
-    pub(crate) list: bool,
-    /// As it was written, NFC.
-    pub(crate) text: String,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Fields {
     key: Field,
@@ -69,6 +77,8 @@ struct Fields {
     title: Field,
     passages: Field,
     gram: Field,
+    /// Hash and key once more, in a column: what a sync reads of every row without its texts.
+    row: Field,
 }
 
 fn schema() -> (Schema, Fields) {
@@ -84,6 +94,7 @@ fn schema() -> (Schema, Fields) {
         title: schema.add_text_field("title", STORED),
         passages: schema.add_text_field("passages", STORED),
         gram: schema.add_text_field(GRAM, TextOptions::default().set_indexing_options(grams)),
+        row: schema.add_bytes_field(ROW, FAST),
     };
     (schema.build(), fields)
 }
@@ -137,33 +148,61 @@ impl Sink for Keywords {
 
     async fn cursor(&self, table: &TableName) -> Result<Option<Cursor>> {
         let dir = table_dir(&self.root, table);
-        blocking(move || Ok(open(&dir)?.as_ref().and_then(payload).map(|p| p.cursor))).await
+        blocking(move || match KeywordIndex::open(&dir) {
+            Ok(index) => Ok(index.map(|index| index.cursor)),
+            // Its files are there and can't be opened together: nothing that can be read.
+            Err(error) if open(&dir)?.is_some() => {
+                tracing::warn!(dir = %dir.display(), %error, "the keyword index is damaged and is built again from the lake");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn fits(&self, target: &SyncTarget, _: &SchemaRef) -> Result<bool> {
+        let (dir, target) = (table_dir(&self.root, &target.table), target.clone());
+        blocking(move || {
+            let Some(index) = open(&dir)? else { return Ok(false) };
+            let fits = payload(&index).is_some_and(|payload| payload.target.roles() == target.roles());
+            let damaged = index.validate_checksum();
+            Ok(fits && damaged.is_ok_and(|files| files.is_empty()))
+        })
+        .await
     }
 
     async fn hashes(&self, target: &SyncTarget, _: &SchemaRef) -> Result<Hashes> {
         let dir = table_dir(&self.root, &target.table);
-        blocking(move || {
-            let Some(index) = KeywordIndex::open(&dir)? else { return Ok(Hashes::default()) };
-            let mut hashes = Hashes::default();
-            index.each(|document| hashes.push(&document.key, document.hash))?;
-            Ok(hashes)
+        blocking(move || match KeywordIndex::open(&dir) {
+            Ok(Some(index)) => index.hashes(),
+            Ok(None) => Ok(Hashes::default()),
+            Err(_) if open(&dir)?.is_some() => Ok(Hashes::default()),
+            Err(error) => Err(error),
         })
         .await
     }
 
-    async fn begin(&self, target: &SyncTarget, _: &SchemaRef) -> Result<Box<dyn Apply>> {
-        Ok(Box::new(Change { dir: table_dir(&self.root, &target.table), target: target.clone(), writer: None }))
-    }
-
-    async fn content(&self, table: &TableName) -> Result<Vec<String>> {
+    async fn contents(&self, table: &TableName) -> Result<Contents> {
         let dir = table_dir(&self.root, table);
-        blocking(move || {
-            let Some(index) = KeywordIndex::open(&dir)? else { return Ok(Vec::new()) };
-            let mut lines = Vec::new();
-            index.each(|document| lines.push(crate::value::content_hash([format!("{document:?}").as_bytes()])))?;
-            Ok(lines)
-        })
-        .await
+        Ok(parts(move |parts| match KeywordIndex::open(&dir)? {
+            Some(index) => index.each(|document| parts.push(&document.key, document.content())),
+            None => Ok(()),
+        }))
+    }
+
+    fn stored(&self, target: &SyncTarget, rows: &Rows) -> Result<Vec<RowHash>> {
+        let of = |row| Ok(Document::of(target, rows, row).map_err(|e| Error::row(&target.table, e))?.content());
+        (0..rows.keys.len()).map(of).collect()
+    }
+
+    async fn begin(&self, target: &SyncTarget, _: &SchemaRef, start: Start) -> Result<Box<dyn Apply>> {
+        let dir = table_dir(&self.root, &target.table);
+        Ok(Box::new(Change { dir, target: target.clone(), start, writer: None }))
+    }
+
+    async fn forget(&self, table: &TableName) -> Result<()> {
+        let (root, table) = (self.root.clone(), table.clone());
+        blocking(move || forget_dir(&root, &table)).await
     }
 
     async fn doctor(&self) -> Result<String> {
@@ -184,6 +223,7 @@ impl Sink for Keywords {
 struct Change {
     dir: PathBuf,
     target: SyncTarget,
+    start: Start,
     writer: Option<IndexWriter>,
 }
 
@@ -192,11 +232,11 @@ impl Change {
         &mut self,
         work: impl FnOnce(&mut IndexWriter) -> Result<(), crate::error::Cause> + Send + 'static,
     ) -> Result<()> {
-        let (dir, writer) = (self.dir.clone(), self.writer.take());
+        let (dir, start, writer) = (self.dir.clone(), self.start, self.writer.take());
         let writer = blocking(move || {
             let mut writer = match writer {
                 Some(writer) => writer,
-                None => create(&dir)?,
+                None => create(&dir, start)?,
             };
             work(&mut writer).map_err(|e| Error::sink(SinkKind::Keywords, "writing", dir, e))?;
             Ok(writer)
@@ -208,10 +248,10 @@ impl Change {
 }
 
 /// Opens the index for writing, creating it when it is not there or not readable.
-fn create(dir: &Path) -> Result<IndexWriter> {
+fn create(dir: &Path, start: Start) -> Result<IndexWriter> {
     let fail = |e: tantivy::TantivyError| Error::sink(SinkKind::Keywords, "opening", dir, e);
     let index = match open(dir)? {
-        Some(index) if payload(&index).is_some() => index,
+        Some(index) if start == Start::Standing && matches!(KeywordIndex::open(dir), Ok(Some(_))) => index,
         _ => {
             match std::fs::remove_dir_all(dir) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("removing", dir, e)),
@@ -227,38 +267,23 @@ fn create(dir: &Path) -> Result<IndexWriter> {
     index.writer_with_num_threads(threads, threads * THREAD_MEMORY_BYTES).map_err(fail)
 }
 
-fn document(
-    target: &SyncTarget,
-    fields: Fields,
-    rows: &Rows,
-    row: usize,
-) -> Result<TantivyDocument, crate::error::Cause> {
-    let cell = |name: &str| -> Result<Value, crate::error::Cause> {
-        let column = rows.batch.column_by_name(name).ok_or_else(|| format!("expected column `{name}`, found none"))?;
-        Ok(Value::of(column, row)?)
-    };
-    let mut document = TantivyDocument::default();
-    document.add_text(fields.key, &rows.keys[row]);
-    document.add_text(fields.hash, rows.hashes[row].to_hex());
-    if let Some(entity) = &target.entity
-        && let Some(key) = cell(&entity.column)?.as_key()
-    {
-        document.add_text(fields.entity, key);
+/// A document as the index takes it.
+fn indexed(document: &Document, fields: Fields) -> Result<TantivyDocument, crate::error::Cause> {
+    let mut indexed = TantivyDocument::default();
+    indexed.add_text(fields.key, &document.key);
+    indexed.add_text(fields.hash, document.hash.to_hex());
+    indexed.add_bytes(fields.row, &[&document.hash.0, document.key.as_bytes()].concat());
+    if let Some(entity) = &document.entity {
+        indexed.add_text(fields.entity, entity);
     }
-    if let Some(Value::Text(title)) = target.title.as_deref().map(cell).transpose()? {
-        document.add_text(fields.title, nfc(&title));
+    if let Some(title) = &document.title {
+        indexed.add_text(fields.title, title);
     }
-    let mut passages = Vec::new();
-    for column in &target.texts {
-        let value = cell(column)?;
-        let list = matches!(value, Value::List(_));
-        passages.extend(value.texts().iter().map(|text| Passage { column: column.clone(), list, text: nfc(text) }));
+    for passage in &document.passages {
+        indexed.add_text(fields.gram, fold(&passage.text));
     }
-    for passage in &passages {
-        document.add_text(fields.gram, fold(&passage.text));
-    }
-    document.add_text(fields.passages, serde_json::to_string(&passages)?);
-    Ok(document)
+    indexed.add_text(fields.passages, serde_json::to_string(&document.passages)?);
+    Ok(indexed)
 }
 
 #[async_trait]
@@ -268,8 +293,11 @@ impl Apply for Change {
         self.work(move |writer| {
             let fields = schema().1;
             for row in 0..rows.keys.len() {
-                writer.delete_term(Term::from_field_text(fields.key, &rows.keys[row]));
-                writer.add_document(document(&target, fields, &rows, row)?)?;
+                // The writer keeps every deletion in memory until it commits: none for a key that is not there.
+                if rows.replaces[row] {
+                    writer.delete_term(Term::from_field_text(fields.key, &rows.keys[row]));
+                }
+                writer.add_document(indexed(&Document::of(&target, &rows, row)?, fields)?)?;
             }
             Ok(())
         })
@@ -287,7 +315,7 @@ impl Apply for Change {
     }
 
     async fn commit(mut self: Box<Self>, cursor: Cursor) -> Result<()> {
-        let payload = Payload { format: FORMAT, cursor, target: self.target.clone() };
+        let payload = Payload { format: FORMAT, cursor: cursor.clone(), target: self.target.clone() };
         self.work(move |writer| {
             let payload = serde_json::to_string(&payload)?;
             let mut prepared = writer.prepare_commit()?;
@@ -295,7 +323,12 @@ impl Apply for Change {
             failpoint!("load.keywords.before");
             prepared.commit()?;
             failpoint!("load.keywords.after");
-            Ok(())
+            // What a commit holds is known once it is one. A wrong one is void at once, and the next sync makes the index anew.
+            let counted = counted(writer.index().reader()?.searcher().num_docs(), &cursor);
+            if counted.is_err() {
+                writer.prepare_commit()?.commit()?;
+            }
+            Ok(counted?)
         })
         .await?;
         let (dir, writer) = (self.dir.clone(), self.writer.take());

@@ -18,30 +18,43 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use catalog::TableName;
-use sqlx::Row as _;
 
-use super::{Apply, Held, Sink};
+use super::{Apply, Contents, Held, Member, Roles, Rows, Sink, SinkKind, SinkPlace, Start};
 use crate::error::{Error, Result};
 use crate::keys::Hashes;
-use crate::target::{Cursor, SinkKind, SyncTarget};
-use crate::value::content_hash;
+use crate::sink::fault::SinkFault;
+use crate::target::{Cursor, SyncTarget};
+use crate::value::RowHash;
 
 mod change;
 mod connect;
+mod contents;
 mod copy;
 mod encode;
 mod extension;
 mod fault;
 mod layout;
 pub(crate) mod read;
+mod rights;
 mod sql;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use connect::{Door, Session, within};
-pub use fault::Fault;
-use layout::{LONG, Layout, Plan};
+use layout::{Layout, Plan};
+use state::SHORT;
+
+pub(super) const MEMBER: Member = Member {
+    name: "postgres",
+    place: SinkPlace::Server("postgres"),
+    roles: |target, schema| {
+        let vector = target.vector.as_ref().map(|it| (&it.column, &it.model));
+        let (key, texts, title, entity) = (&target.key, &target.texts, &target.title, &target.entity);
+        let text = format!("key={key} texts={texts:?} title={title:?} entity={entity:?} vector={vector:?}");
+        Ok(Roles::whole(schema, text))
+    },
+};
 
 /// How the sink is reached and how hard it may be pushed. It has no printable form: the URL holds a password.
 #[derive(Clone)]
@@ -73,10 +86,13 @@ impl Postgres {
     /// # Errors
     /// If the URL is none, or the pool too small. The URL is never part of the message.
     pub fn new(options: &PostgresOptions) -> Result<Self> {
-        let refuse = |fault| Error::Postgres { doing: "setting up", at: options.schema.clone(), source: fault };
+        let refuse = |source| {
+            let at = format!("the schema {}", options.schema);
+            Error::Sink { sink: SinkKind::Postgres, doing: "setting up", at, source }
+        };
         let door = Door::new(&options.url, options.pool).map_err(refuse)?;
         if options.schema.is_empty() || options.schema.starts_with("pg_") {
-            return Err(refuse(Fault::new(
+            return Err(refuse(SinkFault::new(
                 format!("expected a schema's name, found `{}`", options.schema),
                 "the default is `onggi`; names with `pg_` are the server's own",
             )));
@@ -94,13 +110,18 @@ impl Postgres {
         layout::relation(table)
     }
 
-    fn error(&self, doing: &'static str) -> impl Fn(Fault) -> Error + use<> {
+    fn error(&self, doing: &'static str) -> impl Fn(SinkFault) -> Error + use<> {
         let at = format!("{} (schema {})", self.door.at(), self.schema);
-        move |source| Error::Postgres { doing, at: at.clone(), source }
+        move |source| Error::Sink { sink: SinkKind::Postgres, doing, at: at.clone(), source }
     }
 
     /// What a target's table is like; asks the server for pgvector where there is a vector.
-    async fn layout(&self, session: &mut Session, target: &SyncTarget, schema: &SchemaRef) -> Result<Layout, Fault> {
+    async fn layout(
+        &self,
+        session: &mut Session,
+        target: &SyncTarget,
+        schema: &SchemaRef,
+    ) -> Result<Layout, SinkFault> {
         let vectors = match &target.vector {
             Some(_) => Some(extension::vector(session.get()?).await?),
             None => None,
@@ -108,44 +129,65 @@ impl Postgres {
         Layout::new(&self.schema, target, schema, vectors)
     }
 
-    async fn state(&self, table: &TableName) -> Result<Option<state::State>, Fault> {
+    async fn state(&self, table: &TableName) -> Result<Option<state::State>, SinkFault> {
         let mut session = self.door.borrow().await?;
         let states = state::read(session.get()?, &self.schema, table, &layout::relation(table)).await?;
         session.park();
         Ok(states.into_iter().find(|it| it.table == table.to_string() && it.project == self.project))
     }
 
-    async fn find_hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Hashes, Fault> {
-        let mut session = self.door.open().await?;
-        let layout = self.layout(&mut session, target, schema).await?;
+    /// Whether the table can go on with its rows.
+    async fn find_fit(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<bool, SinkFault> {
+        let mut session = self.door.borrow().await?;
+        let fits = self.plan(&mut session, target, schema).await?.1;
+        session.park();
+        Ok(fits)
+    }
+
+    /// What the table should be like, and whether the one that is there can go on with its rows.
+    async fn plan(
+        &self,
+        session: &mut Session,
+        target: &SyncTarget,
+        schema: &SchemaRef,
+    ) -> Result<(Layout, bool), SinkFault> {
+        let layout = self.layout(session, target, schema).await?;
         let connection = session.get()?;
         let states = state::read(connection, &self.schema, &target.table, &layout.table.name).await?;
         let standing = layout.stand(connection, states, &self.project).await?;
-        if matches!(standing.plan, Plan::Create { .. }) {
+        Ok((layout, matches!(standing.plan, Plan::Keep { .. })))
+    }
+
+    async fn find_hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Hashes, SinkFault> {
+        let mut session = self.door.open().await?;
+        let (layout, fits) = self.plan(&mut session, target, schema).await?;
+        if !fits {
             return Ok(Hashes::default());
         }
+        let connection = session.get()?;
         state::run(connection, "set statement_timeout = 0").await?;
         let rows = copy::hashes(connection, &sql::copy_hashes(&layout.table, layout.key())).await?;
         session.end().await;
         Ok(rows)
     }
 
-    async fn find_content(&self, table: &TableName) -> Result<Vec<String>, Fault> {
-        let mut session = self.door.borrow().await?;
-        let connection = session.get()?;
-        let name = sql::Name::new(&self.schema, layout::relation(table));
-        let columns = read::columns(connection, &name).await?;
-        let mut names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
-        if names.is_empty() {
-            session.park();
-            return Ok(Vec::new());
+    /// Removes a table and its watermark, which must be this project's.
+    async fn drop_table(&self, table: &TableName) -> Result<(), SinkFault> {
+        if self.state(table).await?.is_none() {
+            return Ok(());
         }
-        names.sort();
-        let rows = within(LONG, sqlx::query(sql::content(&name, &names)).fetch_all(connection)).await?;
-        let lines = rows.iter().map(|row| Ok(content_hash([row.try_get::<String, _>(0)?.as_bytes()])));
-        let lines = lines.collect::<Result<_, sqlx::Error>>()?;
-        session.park();
-        Ok(lines)
+        let mut session = self.door.open().await?;
+        let connection = session.get()?;
+        state::run(connection, "begin").await?;
+        let name = sql::Name::new(&self.schema, layout::relation(table));
+        if !read::columns(connection, &name).await?.is_empty() {
+            change::exclusively(connection, &name).await?;
+            within(SHORT, sqlx::raw_sql(sql::drop_table(&name)).execute(&mut *connection)).await?;
+        }
+        state::forget(connection, &self.schema, table).await?;
+        state::run(connection, "commit").await?;
+        session.end().await;
+        Ok(())
     }
 }
 
@@ -201,13 +243,33 @@ impl Sink for Arc<Postgres> {
         self.find_hashes(target, schema).await.map_err(self.error("reading"))
     }
 
-    async fn begin(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Box<dyn Apply>> {
-        let change = change::Change::begin(Arc::clone(self), target, schema).await;
+    async fn fits(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<bool> {
+        self.find_fit(target, schema).await.map_err(self.error("reading"))
+    }
+
+    async fn contents(&self, table: &TableName) -> Result<Contents> {
+        let state = self.state(table).await.map_err(self.error("reading"))?;
+        match state.and_then(|state| state.target) {
+            Some(target) => contents::read(self, &target).await.map_err(self.error("reading")),
+            None => Ok(Box::pin(futures::stream::empty())),
+        }
+    }
+
+    fn stored(&self, target: &SyncTarget, rows: &Rows) -> Result<Vec<RowHash>> {
+        contents::stored(target, rows).map_err(|e| Error::row(&target.table, e))
+    }
+
+    async fn begin(&self, target: &SyncTarget, schema: &SchemaRef, start: Start) -> Result<Box<dyn Apply>> {
+        let change = change::Change::begin(Arc::clone(self), target, schema, start).await;
         Ok(Box::new(change.map_err(self.error("preparing"))?))
     }
 
-    async fn content(&self, table: &TableName) -> Result<Vec<String>> {
-        self.find_content(table).await.map_err(self.error("reading"))
+    fn database(&self) -> Option<Self> {
+        Some(Self::clone(self))
+    }
+
+    async fn forget(&self, table: &TableName) -> Result<()> {
+        self.drop_table(table).await.map_err(self.error("removing a table of"))
     }
 
     async fn doctor(&self) -> Result<String> {

@@ -1,29 +1,42 @@
 //! Serving tables in one `SQLite` file, for whatever reads SQL: `marts.places` is the table `marts_places`.
 //!
-//! Columns come from the mart's schema: integers, reals, text; dates and times as text; lists as JSON text (declared `JSON_TEXT`).
-//! `_row_hash` says what each row was made from, `_onggi_cursor` how far each table is. Rows, hashes, cursor and, where the schema
+//! Columns come from the mart's schema: integers, reals, text; dates and times as text; lists, structs and maps as JSON text (declared
+//! `JSON_TEXT`). `_row_hash` says what each row was made from, `_onggi_sync` how far each table is. Rows, hashes, cursor and, where the schema
 //! changed, the new table move in **one transaction**. The file is in WAL mode, so readers read on while a sync writes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use catalog::{TableName, failpoint};
-use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
-use super::{Apply, Rows, Sink};
+use super::parts::parts;
+use super::{Apply, Contents, Member, Roles, Rows, Sink, SinkKind, SinkPlace, Start, counted};
 use crate::error::{Error, Result, blocking};
 use crate::keys::Hashes;
-use crate::target::{Cursor, SinkKind, SyncTarget};
+use crate::target::{Cursor, SyncTarget};
 use crate::value::RowHash;
 
+pub(crate) mod cell;
 pub(crate) mod layout;
 
-use layout::{HASH, Layout, Migration, exists, quote};
+use layout::{HASH, Layout, exists, quote};
+
+pub(super) const MEMBER: Member = Member {
+    name: "sqlite",
+    place: SinkPlace::Folder(|dir| Arc::new(Sqlite::new(path(dir)))),
+    roles: |target, schema| Ok(Roles::whole(schema, format!("key={}", target.key))),
+};
 
 /// How long a statement waits for another writer before it fails (milliseconds).
 const BUSY_TIMEOUT_MS: u64 = 10_000;
+
+/// Cursors of older programs: without a shape, so that each table is compared once more.
+const OLD_CURSORS: &str = "begin immediate;
+     insert or ignore into _onggi_sync select table_name, json_object('version', version, 'shape', '') from _onggi_cursor;
+     drop table _onggi_cursor; commit";
 
 /// The file with all serving tables.
 #[derive(Debug, Clone)]
@@ -87,26 +100,44 @@ impl Sqlite {
             connection.query_row("pragma journal_mode = wal", [], |_| Ok(()))?;
             connection.execute_batch(
                 "pragma synchronous = full;
-                 create table if not exists _onggi_cursor (table_name text primary key, version integer not null, shape text not null)",
+                 create table if not exists _onggi_sync (table_name text primary key, cursor text not null)",
             )?;
+            if exists(&connection, "_onggi_cursor")? {
+                connection.execute_batch(OLD_CURSORS)?;
+            }
             Ok(connection)
         };
         match open() {
             Err(e) if is_damaged(&e) => {
-                tracing::warn!(path = %self.path.display(), "the serving database is damaged and is built again from the lake");
-                for end in ["", "-wal", "-shm"] {
-                    let mut file = self.path.clone().into_os_string();
-                    file.push(end);
-                    match std::fs::remove_file(&file) {
-                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("removing", file, e)),
-                        _ => {}
-                    }
-                }
+                self.remove()?;
                 open()
             }
             opened => opened,
         }
         .map_err(self.error("opening"))
+    }
+
+    /// Removes a file that is damaged.
+    fn remove(&self) -> Result<()> {
+        tracing::warn!(path = %self.path.display(), "the serving database is damaged and is built again from the lake");
+        for end in ["", "-wal", "-shm"] {
+            let mut file = self.path.clone().into_os_string();
+            file.push(end);
+            match std::fs::remove_file(&file) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("removing", file, e)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether its pages hang together. Reads all of them.
+fn is_whole(connection: &Connection) -> rusqlite::Result<bool> {
+    match connection.query_row("pragma quick_check(1)", [], |r| r.get::<_, String>(0)) {
+        Ok(answer) => Ok(answer == "ok"),
+        Err(e) if is_damaged(&e) => Ok(false),
+        Err(e) => Err(e),
     }
 }
 
@@ -128,16 +159,15 @@ impl Sink for Sqlite {
         let this = self.clone();
         blocking(move || {
             let Some(connection) = this.read()? else { return Ok(Vec::new()) };
-            let names = || -> rusqlite::Result<Vec<String>> {
-                if !exists(&connection, "_onggi_cursor")? {
+            let find = || -> rusqlite::Result<Vec<String>> {
+                if !exists(&connection, "_onggi_sync")? {
                     return Ok(Vec::new());
                 }
-                connection
-                    .prepare("select table_name from _onggi_cursor order by 1")?
-                    .query_map([], |r| r.get(0))?
-                    .collect()
+                let mut statement = connection.prepare("select table_name from _onggi_sync order by 1")?;
+                statement.query_map([], |r| r.get(0))?.collect()
             };
-            Ok(names().map_err(this.error("reading"))?.iter().filter_map(|name| name.parse().ok()).collect())
+            let names = find().map_err(this.error("reading"))?;
+            Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
         })
         .await
     }
@@ -146,15 +176,19 @@ impl Sink for Sqlite {
         let (this, table) = (self.clone(), table.clone());
         blocking(move || {
             let Some(connection) = this.read()? else { return Ok(None) };
-            let find = || -> rusqlite::Result<Option<(i64, String)>> {
-                if !exists(&connection, "_onggi_cursor")? || !exists(&connection, &Self::table_name(&table))? {
-                    return Ok(None);
-                }
-                let sql = "select version, shape from _onggi_cursor where table_name = ?1";
-                connection.query_row(sql, [table.to_string()], |r| Ok((r.get(0)?, r.get(1)?))).optional()
-            };
-            let found = find().map_err(this.error("reading"))?;
-            Ok(found.map(|(version, shape)| Cursor { version: version.cast_unsigned(), shape }))
+            cursor(&connection, &table).map_err(this.error("reading"))
+        })
+        .await
+    }
+
+    async fn fits(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<bool> {
+        let (this, layout) = (self.clone(), Layout::new(target, schema));
+        blocking(move || match this.read()? {
+            Some(connection) => {
+                let fits = || Ok(is_whole(&connection)? && layout.fits(&connection)?);
+                fits().map_err(this.error("reading"))
+            }
+            None => Ok(false),
         })
         .await
     }
@@ -165,7 +199,7 @@ impl Sink for Sqlite {
             let Some(connection) = this.read()? else { return Ok(Hashes::default()) };
             let find = || -> rusqlite::Result<Hashes> {
                 let mut held = Hashes::default();
-                if layout.migration(&connection)? == Migration::Create {
+                if !layout.fits(&connection)? {
                     return Ok(held);
                 }
                 let sql = format!("select cast({} as text), {HASH} from {}", quote(&layout.key), quote(&layout.table));
@@ -183,13 +217,34 @@ impl Sink for Sqlite {
         .await
     }
 
-    async fn begin(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Box<dyn Apply>> {
+    async fn contents(&self, table: &TableName) -> Result<Contents> {
+        let (this, name) = (self.clone(), Self::table_name(table));
+        Ok(parts(move |parts| match this.read()? {
+            Some(connection) => {
+                cell::contents(&connection, &name, |key, hash| parts.push(key, hash)).map_err(this.error("reading"))
+            }
+            None => Ok(()),
+        }))
+    }
+
+    fn stored(&self, target: &SyncTarget, rows: &Rows) -> Result<Vec<RowHash>> {
+        let refuse = |e: crate::error::Cause| Error::row(&target.table, e);
+        (0..rows.keys.len()).map(|row| cell::stored(rows, row).map_err(refuse)).collect()
+    }
+
+    async fn begin(&self, target: &SyncTarget, schema: &SchemaRef, start: Start) -> Result<Box<dyn Apply>> {
         let (this, layout, table) = (self.clone(), Layout::new(target, schema), target.table.clone());
         blocking(move || {
-            let connection = this.write()?;
+            let mut connection = this.write()?;
+            if start == Start::Anew && !is_whole(&connection).map_err(this.error("checking"))? {
+                // Its other tables are damaged with it, and come back at their next sync.
+                drop(connection);
+                this.remove()?;
+                connection = this.write()?;
+            }
             connection
                 .execute_batch("begin immediate")
-                .and_then(|()| layout.migrate(&connection))
+                .and_then(|()| layout.migrate(&connection, start))
                 .map_err(this.error("preparing"))?;
             let open = Some((connection, layout));
             Ok(Box::new(Change { sink: this, table, open }) as Box<dyn Apply>)
@@ -197,31 +252,19 @@ impl Sink for Sqlite {
         .await
     }
 
-    async fn content(&self, table: &TableName) -> Result<Vec<String>> {
-        let (this, name) = (self.clone(), Self::table_name(table));
+    async fn forget(&self, table: &TableName) -> Result<()> {
+        let (this, table) = (self.clone(), table.clone());
         blocking(move || {
-            let Some(connection) = this.read()? else { return Ok(Vec::new()) };
-            let rows = || -> rusqlite::Result<Vec<String>> {
-                if !exists(&connection, &name)? {
-                    return Ok(Vec::new());
-                }
-                let mut statement = connection.prepare(&format!("select * from {}", quote(&name)))?;
-                let mut columns: Vec<(String, usize)> =
-                    statement.column_names().enumerate().map(|(i, n)| (n.to_owned(), i)).collect();
-                columns.sort();
-                let mut lines = Vec::new();
-                let mut rows = statement.query([])?;
-                while let Some(row) = rows.next()? {
-                    let cells = columns
-                        .iter()
-                        .map(|(n, i)| Ok((n.as_str(), row.get::<_, Cell>(*i)?)))
-                        .collect::<rusqlite::Result<Vec<_>>>()?;
-                    lines.push(format!("{cells:?}"));
-                }
-                Ok(lines)
+            if this.read()?.is_none() {
+                return Ok(());
+            }
+            let connection = this.write()?;
+            let forget = || -> rusqlite::Result<()> {
+                connection.execute_batch("begin immediate")?;
+                connection.execute("delete from _onggi_sync where table_name = ?1", [table.to_string()])?;
+                connection.execute_batch(&format!("drop table if exists {}; commit", quote(&Self::table_name(&table))))
             };
-            let lines = rows().map_err(this.error("reading"))?;
-            Ok(lines.iter().map(|line| crate::value::content_hash([line.as_bytes()])).collect())
+            forget().map_err(this.error("removing a table of"))
         })
         .await
     }
@@ -277,11 +320,11 @@ impl Apply for Change {
 
     async fn commit(mut self: Box<Self>, cursor: Cursor) -> Result<()> {
         let table = self.table.to_string();
-        self.work("committing", move |connection, _| {
-            let version = i64::try_from(cursor.version)?;
+        self.work("committing", move |connection, layout| {
+            counted(layout.count(connection)?, &cursor)?;
             connection.execute(
-                "insert or replace into _onggi_cursor (table_name, version, shape) values (?1, ?2, ?3)",
-                (table, version, cursor.shape),
+                "insert or replace into _onggi_sync (table_name, cursor) values (?1, ?2)",
+                (table, serde_json::to_string(&cursor)?),
             )?;
             failpoint!("load.sqlite.before");
             connection.execute_batch("commit")?;
@@ -292,14 +335,14 @@ impl Apply for Change {
     }
 }
 
-/// The version of a table that its rows here are from.
-pub(crate) fn version(connection: &Connection, table: &TableName) -> rusqlite::Result<Option<u64>> {
-    if !exists(connection, "_onggi_cursor")? {
+/// How far a table has come, as this connection sees it.
+pub(crate) fn cursor(connection: &Connection, table: &TableName) -> rusqlite::Result<Option<Cursor>> {
+    if !exists(connection, "_onggi_sync")? || !exists(connection, &Sqlite::table_name(table))? {
         return Ok(None);
     }
-    let mut statement = connection.prepare("select version from _onggi_cursor where table_name = ?1")?;
-    let version: Option<i64> = statement.query_row([table.to_string()], |row| row.get(0)).optional()?;
-    Ok(version.and_then(|version| u64::try_from(version).ok()))
+    let sql = "select cursor from _onggi_sync where table_name = ?1";
+    let found: Option<String> = connection.query_row(sql, [table.to_string()], |row| row.get(0)).optional()?;
+    Ok(found.and_then(|cursor| serde_json::from_str(&cursor).ok()))
 }
 
 /// Where the file lies in a serving folder.

@@ -9,23 +9,23 @@ use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::read;
 use crate::sink::Rows;
-use crate::target::Wanted;
+use crate::target::SinkProjection;
 use crate::value::{RowHash, Value, row_hashes};
 
 /// Every sink can hold keys of this length.
 const MAX_KEY_BYTES: usize = 1024;
 
 /// The rows of a batch that a sink wants, with keys and hashes.
-pub(crate) fn hashed(batch: &RecordBatch, wanted: &Wanted, table: &TableName, key: &str) -> Result<Rows> {
+pub(crate) fn hashed(batch: &RecordBatch, projection: &SinkProjection, table: &TableName, key: &str) -> Result<Rows> {
     let arrow = |e| Error::arrow(table, e);
-    let indices = wanted
+    let indices = projection
         .columns
         .iter()
         .map(|name| batch.schema().index_of(name))
         .collect::<Result<Vec<_>, _>>()
         .map_err(arrow)?;
     let mut part = batch.project(&indices).map_err(arrow)?;
-    if let Some(required) = &wanted.required {
+    if let Some(required) = &projection.required {
         let column = read::column(&part, required, table)?;
         if column.null_count() > 0 {
             let there = arrow::compute::is_not_null(column).map_err(arrow)?;
@@ -34,8 +34,10 @@ pub(crate) fn hashed(batch: &RecordBatch, wanted: &Wanted, table: &TableName, ke
     }
     let column = read::column(&part, key, table)?;
     let keys = keys(column.as_ref(), table, key)?;
-    let hashes: Vec<RowHash> = row_hashes(&wanted.seed, &part).map_err(arrow)?;
-    Ok(Rows { batch: part, keys, hashes })
+    let hashes: Vec<RowHash> = row_hashes(&projection.seed, &part).map_err(arrow)?;
+    // Before it is compared, any row may be there already.
+    let replaces = vec![true; keys.len()];
+    Ok(Rows { batch: part, keys, hashes, replaces })
 }
 
 /// The key of each row, as text.
@@ -64,14 +66,15 @@ fn keys(column: &dyn Array, table: &TableName, key: &str) -> Result<Keys> {
     Ok(keys)
 }
 
-/// Those of the rows that are to be kept.
-pub(super) fn select(rows: Rows, keep: &[bool]) -> Result<Rows, arrow::error::ArrowError> {
-    if keep.iter().all(|k| *k) {
-        return Ok(rows);
+/// Those of the rows that are to be written: for each row whether it is, and whether the sink has one of its key.
+pub(super) fn select(rows: Rows, write: &[Option<bool>]) -> Result<Rows, arrow::error::ArrowError> {
+    let keep: Vec<bool> = write.iter().map(Option::is_some).collect();
+    let replaces = write.iter().copied().flatten().collect();
+    if keep.iter().all(|keep| *keep) {
+        return Ok(Rows { replaces, ..rows });
     }
-    let batch = filter_record_batch(&rows.batch, &BooleanArray::from(keep.to_vec()))?;
-    let keys = rows.keys.filter(keep);
-    let mut flags = keep.iter();
-    let hashes = rows.hashes.into_iter().filter(|_| flags.next() == Some(&true)).collect();
-    Ok(Rows { batch, keys, hashes })
+    let keys = rows.keys.filter(&keep);
+    let hashes = rows.hashes.iter().zip(&keep).filter_map(|(hash, keep)| keep.then_some(*hash)).collect();
+    let batch = filter_record_batch(&rows.batch, &BooleanArray::from(keep))?;
+    Ok(Rows { batch, keys, hashes, replaces })
 }

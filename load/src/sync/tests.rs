@@ -1,15 +1,22 @@
 //! Whole syncs, from a table in a lake to what readers see.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::*;
-use crate::reconcile::{compare, mend};
+use crate::reconcile::{compare, repair};
 use crate::serving::serving_hash;
 use crate::testing::{Place, World, place, place_target, places, review_target, reviews, town, unequal};
 
+mod over_time;
+
 async fn go(world: &World, target: &SyncTarget) -> Synced {
-    sync(&world.lake, target, &world.serving(), &|_| {}).await.unwrap()
+    sync(&world.lake, target, &world.serving(), &Rules::default(), &|_| {}).await.unwrap()
+}
+
+fn named(differing: &crate::Differing) -> Vec<&str> {
+    differing.first.iter().map(String::as_str).collect()
 }
 
 fn two() -> Vec<Place> {
@@ -115,11 +122,11 @@ async fn bad_keys_publish_nothing() {
     let hash = serving_hash(world.serving().dir()).await.unwrap();
     let twice = [two(), two()].concat();
     world.put("marts.places", places(&twice)).await;
-    let error = sync(&world.lake, &place_target(), &world.serving(), &|_| {}).await.unwrap_err();
+    let error = sync(&world.lake, &place_target(), &world.serving(), &Rules::default(), &|_| {}).await.unwrap_err();
     assert_eq!(error.to_string(), "`marts.places`: expected each key once, found `a` twice");
     assert_eq!(serving_hash(world.serving().dir()).await.unwrap(), hash);
     world.put("marts.places", places(&[place("", "이름", "국밥", &[], "")])).await;
-    assert!(sync(&world.lake, &place_target(), &world.serving(), &|_| {}).await.is_err());
+    assert!(sync(&world.lake, &place_target(), &world.serving(), &Rules::default(), &|_| {}).await.is_err());
     assert_eq!(serving_hash(world.serving().dir()).await.unwrap(), hash);
 }
 
@@ -138,11 +145,12 @@ async fn two_syncs_at_once_take_turns() {
         }
     };
     let (target, texts) = (place_target(), review_target());
+    let rules = Rules::default();
     let both = async {
         tokio::join!(
-            sync(&world.lake, &target, &serving, &progress),
-            sync(&world.lake, &target, &serving, &progress),
-            sync(&world.lake, &texts, &serving, &progress)
+            sync(&world.lake, &target, &serving, &rules, &progress),
+            sync(&world.lake, &target, &serving, &rules, &progress),
+            sync(&world.lake, &texts, &serving, &rules, &progress)
         )
     };
     let release = async {
@@ -172,11 +180,11 @@ async fn a_sink_that_was_touched_by_others_is_told() {
     let found = unequal(&world.lake, &place_target(), &world.serving()).await;
     assert_eq!(found.len(), 1);
     assert_eq!(
-        (found[0].sink, &found[0].missing, &found[0].different),
-        (SinkKind::Sqlite, &vec!["a".to_owned()], &vec!["b".to_owned()])
+        (found[0].sink, named(&found[0].missing), named(&found[0].different)),
+        (SinkKind::Sqlite, vec!["a"], vec!["b"])
     );
     assert!(go(&world, &place_target()).await.is_up_to_date(), "a sync goes by the cursors alone");
-    let mended = mend(&world.lake, &place_target(), &world.serving(), &|_| {}).await.unwrap();
+    let mended = repair(&world.lake, &place_target(), &world.serving(), &Rules::default(), &|_| {}).await.unwrap();
     assert_eq!(
         mended.sinks.iter().map(|it| (it.sink, it.upserted, it.deleted, it.unchanged)).collect::<Vec<_>>(),
         [(SinkKind::Sqlite, 2, 0, 0), (SinkKind::Keywords, 0, 0, 2), (SinkKind::Vectors, 0, 0, 1)]

@@ -1,7 +1,7 @@
 //! What a question costs: as much as what is shown, however much there is.
 
 use super::*;
-use crate::target::SinkKind;
+use crate::sink::SinkKind;
 
 /// `entities` places and for each of them texts, all with the same words in them.
 async fn world_of(entities: usize, texts_each: usize) -> (World, Search) {
@@ -21,7 +21,7 @@ async fn world_of(entities: usize, texts_each: usize) -> (World, Search) {
     world.put("marts.places", places(&made)).await;
     world.put("marts.review_texts", reviews(&written)).await;
     for target in [place_target(), review_target()] {
-        sync(&world.lake, &target, &world.serving(), &|_| {}).await.unwrap();
+        sync(&world.lake, &target, &world.serving(), &Rules::default(), &|_| {}).await.unwrap();
     }
     let search = open(&world);
     (world, search)
@@ -82,7 +82,9 @@ async fn what_was_deleted_is_not_counted() {
     let fewer: Vec<Review> =
         (0..3).map(|i| (format!("r00001-00{i}"), "p00001".to_owned(), "국밥집이 좋아요".to_owned())).collect();
     world.put("marts.review_texts", reviews(&fewer)).await;
-    sync(&world.lake, &review_target(), &world.serving(), &|_| {}).await.unwrap();
+    sync(&world.lake, &review_target(), &world.serving(), &Rules { allow_deletes: true, ..Rules::default() }, &|_| {})
+        .await
+        .unwrap();
     let hits = open(&world).keyword("국밥", Some(5)).await.unwrap().hits;
     assert_eq!(hits.iter().map(|it| (it.key.as_str(), it.rows)).collect::<Vec<_>>(), [("p00001", 3)]);
 }
@@ -95,7 +97,7 @@ async fn rows_are_read_in_the_state_that_they_were_opened_in() {
     let before = search.search("국밥", 5, &local()).await.unwrap();
     let changed: Vec<Place> = made.iter().map(|it| Place { category: "바뀐 국밥".to_owned(), ..it.clone() }).collect();
     world.put("marts.places", places(&changed)).await;
-    sync(&world.lake, &place_target(), &world.serving(), &|_| {}).await.unwrap();
+    sync(&world.lake, &place_target(), &world.serving(), &Rules::default(), &|_| {}).await.unwrap();
     let after = search.search("국밥", 5, &local()).await.unwrap();
     assert_eq!(category(&before.hits), Some("국밥".into()));
     assert_eq!(category(&after.hits), Some("국밥".into()), "columns and texts are of one state");
@@ -109,7 +111,9 @@ async fn sinks_at_different_versions_are_told() {
     assert!(search.search("국밥", 1, &local()).await.unwrap().notes.is_empty());
     world.put("marts.places", places(&made[..3])).await;
     let only = SyncTarget { sinks: vec![SinkKind::Sqlite], ..place_target() };
-    sync(&world.lake, &only, &world.serving(), &|_| {}).await.unwrap();
+    sync(&world.lake, &only, &world.serving(), &Rules { allow_deletes: true, ..Rules::default() }, &|_| {})
+        .await
+        .unwrap();
     let notes = open(&world).search("국밥", 1, &local()).await.unwrap().notes;
     assert!(notes.len() == 1 && notes[0].contains("`marts.places` are at different versions"), "{notes:?}");
 }

@@ -4,7 +4,8 @@ use arrow::array::RecordBatch;
 
 use super::*;
 use crate::llm::{Embedding, Llm, Model, Summary, hash_embedding};
-use crate::target::{SinkKind, VectorColumn};
+use crate::sink::SinkKind;
+use crate::target::VectorColumn;
 use crate::testing::{MODEL, name};
 
 /// An embedder that does not answer.
@@ -99,7 +100,7 @@ async fn texts_that_are_near_are_reasons_for_what_they_are_about_and_no_answers(
         let about = SyncTarget { sinks, vector, ..review_target() };
         let own = SyncTarget { vector: None, sinks: vec![SinkKind::Sqlite, SinkKind::Keywords], ..place_target() };
         for target in [&own, &about] {
-            sync(&world.lake, target, &world.serving(), &|_| {}).await.unwrap();
+            sync(&world.lake, target, &world.serving(), &Rules::default(), &|_| {}).await.unwrap();
         }
         let search = Search::open(&world.serving(), settings([own, about])).unwrap();
         let hits = search.search(question, 40, &local()).await.unwrap().hits;
@@ -120,7 +121,7 @@ async fn vectors_of_texts_that_nobody_knows_the_subject_of_are_left_out_and_told
     world.put("marts.review_texts", with_vectors(&written)).await;
     let vector = Some(VectorColumn { column: "embedding".into(), model: MODEL.into() });
     let about = SyncTarget { sinks: vec![SinkKind::Vectors], vector, ..review_target() };
-    sync(&world.lake, &about, &world.serving(), &|_| {}).await.unwrap();
+    sync(&world.lake, &about, &world.serving(), &Rules::default(), &|_| {}).await.unwrap();
     let search = Search::open(&world.serving(), settings([place_target(), about])).unwrap();
     let answer = search.search("혼밥하기 편해요 국밥 최고", 40, &local()).await.unwrap();
     assert!(answer.hits.iter().all(|hit| hit.table == name("marts.places")));
@@ -159,7 +160,7 @@ async fn only_the_columns_that_are_searched_count_and_each_as_much_as_is_said() 
     ];
     world.put("marts.places", places(&made)).await;
     let target = SyncTarget { vector: None, sinks: vec![SinkKind::Keywords], ..place_target() };
-    sync(&world.lake, &target, &world.serving(), &|_| {}).await.unwrap();
+    sync(&world.lake, &target, &world.serving(), &Rules::default(), &|_| {}).await.unwrap();
     let keys = |columns: &[(&str, f64)], part: &'static str| {
         let columns = columns.iter().map(|(column, weight)| ((*column).to_owned(), *weight)).collect();
         let searched = SearchedTarget { columns, ..SearchedTarget::new(target.clone()) };

@@ -9,38 +9,15 @@ use tantivy::query::{BooleanQuery, Query, TermQuery};
 use tantivy::schema::{IndexRecordOption, TantivyDocument, Value as _};
 use tantivy::{DocAddress, ReloadPolicy, Searcher, Term};
 
-use super::{Fields, Passage, Payload, open, payload, schema};
+use super::document::Document;
+use super::{Fields, Payload, ROW, open, payload, schema};
 use crate::error::{Error, Result};
-use crate::target::{Cursor, SinkKind, SyncTarget};
-use crate::text::fold;
+use crate::keys::Hashes;
+use crate::sink::SinkKind;
+use crate::target::{Cursor, SyncTarget};
 use crate::value::RowHash;
 
 pub(crate) mod candidates;
-
-/// A row as it was indexed.
-#[derive(Debug, Clone)]
-pub(crate) struct Document {
-    pub(crate) key: String,
-    /// The key of the row of another target that this one is about.
-    pub(crate) entity: Option<String>,
-    pub(crate) title: Option<String>,
-    pub(crate) hash: RowHash,
-    pub(crate) passages: Vec<Passage>,
-}
-
-impl Document {
-    /// The first passage that holds `needle` (folded).
-    pub(crate) fn passage_with(&self, needle: &str) -> Option<&Passage> {
-        self.passages.iter().find(|passage| passage.holds(needle))
-    }
-}
-
-impl Passage {
-    /// Whether its text holds `needle` (folded).
-    pub(crate) fn holds(&self, needle: &str) -> bool {
-        fold(&self.text).contains(needle)
-    }
-}
 
 /// One table's index at one commit.
 pub(crate) struct KeywordIndex {
@@ -57,7 +34,7 @@ impl KeywordIndex {
     /// `None` when nothing was ever committed here, or nothing that can be read.
     pub(crate) fn open(dir: &Path) -> Result<Option<Self>> {
         let Some(index) = open(dir)? else { return Ok(None) };
-        let Some(Payload { target, cursor, .. }) = payload(&index) else { return Ok(None) };
+        let Some(Payload { cursor, target, .. }) = payload(&index) else { return Ok(None) };
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
         let reader: tantivy::IndexReader = reader.map_err(|e| Error::sink(SinkKind::Keywords, "opening", dir, e))?;
         Ok(Some(Self {
@@ -94,15 +71,46 @@ impl KeywordIndex {
         BooleanQuery::intersection(grams.iter().map(has).collect())
     }
 
-    /// Calls `each` with every document.
-    pub(crate) fn each(&self, mut each: impl FnMut(Document)) -> Result<()> {
+    /// Calls `each` with every document, until it says `false`.
+    pub(super) fn each(&self, mut each: impl FnMut(Document) -> bool) -> Result<()> {
         for segment in self.searcher.segment_readers() {
             let store = segment.get_store_reader(8).map_err(|e| self.error(e))?;
             for document in store.iter::<TantivyDocument>(segment.alive_bitset()) {
-                each(self.document(&document.map_err(|e| self.error(e))?)?);
+                if !each(self.document(&document.map_err(|e| self.error(e))?)?) {
+                    return Ok(());
+                }
             }
         }
         Ok(())
+    }
+
+    /// Key and hash of every document, from the column that holds nothing else.
+    pub(super) fn hashes(&self) -> Result<Hashes> {
+        let mut hashes = Hashes::default();
+        for segment in self.searcher.segment_readers() {
+            let Some(rows) = segment.fast_fields().bytes(ROW).map_err(|e| self.error(e))? else { continue };
+            // Each row has a term of its own. They are read in the order in which they lie; those of rows that are gone stay among
+            // them until their segment is merged.
+            let mut alive = vec![false; rows.num_terms()];
+            for document in segment.doc_ids_alive() {
+                for term in rows.term_ords(document) {
+                    if let Some(alive) = usize::try_from(term).ok().and_then(|term| alive.get_mut(term)) {
+                        *alive = true;
+                    }
+                }
+            }
+            let mut terms = rows.dictionary().stream().map_err(|e| self.error(e))?;
+            let mut alive = alive.into_iter();
+            while terms.advance() {
+                if alive.next() == Some(true)
+                    && let Some((hash, key)) = terms.key().split_first_chunk()
+                    && let Ok(key) = std::str::from_utf8(key)
+                {
+                    hashes.push(key, RowHash(*hash));
+                }
+            }
+        }
+        Ok(hashes)
     }
 
     fn read(&self, address: DocAddress) -> Result<Document> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::Postgres;
@@ -12,18 +13,24 @@ use super::connect::{Session, within};
 use super::copy::Copying;
 use super::encode::{Encoded, encode};
 use super::extension::{self, Keywords};
-use super::fault::Fault;
 use super::layout::{LONG, Layout, Plan, Standing};
+use super::rights;
 use super::sql::{self, Name};
 use super::state::{self, SHORT};
 use crate::error::{Cause, Error, Result, blocking};
-use crate::sink::{Apply, Rows};
+use crate::sink::fault::SinkFault;
+use crate::sink::{Apply, Rows, Start};
 use crate::target::{Cursor, SyncTarget};
 
 /// How many changed rows are staged before they are merged.
 const SLICE: u64 = 200_000;
 /// How many keys are deleted by one statement.
 const DELETES: usize = 10_000;
+/// What the server says of a lock that it did not get in time (`SQLSTATE`, `lock_not_available`).
+const LOCKED: &str = "55P03";
+/// How long a table that others read is tried for, and how long they have it to themselves between two tries.
+const PATIENCE: Duration = Duration::from_mins(10);
+const BETWEEN: Duration = Duration::from_millis(200);
 
 mod publish;
 
@@ -55,23 +62,34 @@ enum Open {
 
 impl Change {
     /// Opens the transaction, takes the lock of writers, and finds out what must happen.
-    pub(super) async fn begin(sink: Arc<Postgres>, target: &SyncTarget, schema: &SchemaRef) -> Result<Self, Fault> {
+    pub(super) async fn begin(
+        sink: Arc<Postgres>,
+        target: &SyncTarget,
+        schema: &SchemaRef,
+        start: Start,
+    ) -> Result<Self, SinkFault> {
         let mut session = sink.door.open().await?;
         state::prepare(session.get()?, &sink.schema).await?;
         let layout = sink.layout(&mut session, target, schema).await?;
         let connection = session.get()?;
         let keywords = if layout.has_texts() { extension::keywords(connection, true).await? } else { Keywords::Scan };
+        // Before the load: a column takes a lock that no reader gets past, and a load takes long.
+        add_columns(connection, &sink, &layout).await?;
         // A load takes as long as it takes; whether the server still answers is watched from here.
         state::run(connection, "begin; set local statement_timeout = 0; set local synchronous_commit = on").await?;
         state::lock(connection, writers(&sink.schema, &layout), true, &|| {}).await?;
         let states = state::read(connection, &sink.schema, &target.table, &layout.table.name).await?;
-        let standing = layout.stand(connection, states, &sink.project).await?;
-        if let Plan::Keep { add } = &standing.plan {
-            for column in add {
-                within(SHORT, sqlx::raw_sql(sql::add_column(&layout.table, column)).execute(&mut *connection)).await?;
+        let mut standing = layout.stand(connection, states, &sink.project).await?;
+        if start == Start::Anew && matches!(standing.plan, Plan::Keep { .. }) {
+            standing = Standing { plan: Plan::Create { swap: true }, dimension: None, ..standing };
+        }
+        if let Plan::Create { swap } = &standing.plan {
+            if *swap {
+                rights::refuse_bound(connection, &layout.table).await?;
             }
-        } else if layout.has_texts() {
-            tracing::info!(table = %layout.table, "{}", keywords.describe());
+            if layout.has_texts() {
+                tracing::info!(table = %layout.table, "{}", keywords.describe());
+            }
         }
         Ok(Self {
             id: format!("{:032x}", rand::random::<u128>()),
@@ -101,15 +119,15 @@ impl Change {
     }
 
     /// Takes the connection; after a step that failed there is none.
-    fn take(&mut self) -> Result<Open, Fault> {
+    fn take(&mut self) -> Result<Open, SinkFault> {
         match std::mem::replace(&mut self.open, Open::Broken) {
-            Open::Broken => Err(Fault::new("an earlier step of this change failed", "run again")),
+            Open::Broken => Err(SinkFault::new("an earlier step of this change failed", "run again")),
             open => Ok(open),
         }
     }
 
     /// Makes the table, or the one where changed rows wait.
-    async fn make(&mut self, session: &mut Session) -> Result<(), Fault> {
+    async fn make(&mut self, session: &mut Session) -> Result<(), SinkFault> {
         if self.made {
             return Ok(());
         }
@@ -133,11 +151,11 @@ impl Change {
     }
 
     /// Sends encoded rows, no faster than allowed.
-    async fn send(&mut self, encoded: Encoded, rows: u64) -> Result<(), Fault> {
+    async fn send(&mut self, encoded: Encoded, rows: u64) -> Result<(), SinkFault> {
         if let Some(found) = encoded.dimension {
             let expected = *self.dimension.get_or_insert(self.standing.dimension.unwrap_or(found));
             if found != expected {
-                return Err(Fault::new(
+                return Err(SinkFault::new(
                     format!("expected vectors of {expected} numbers, found {found}"),
                     "one embedder makes one length: give the new one a name of its own",
                 ));
@@ -159,7 +177,7 @@ impl Change {
         };
         if !copying.send(encoded.bytes).await {
             copying.finish().await?;
-            return Err(Fault::passing("the server ended the COPY", "run again"));
+            return Err(SinkFault::passing("the server ended the COPY", "run again"));
         }
         self.open = Open::Copying(copying);
         self.staged += rows;
@@ -181,11 +199,11 @@ impl Change {
     }
 
     /// Ends a COPY under way and merges what was staged.
-    async fn settle(&mut self) -> Result<Session, Fault> {
+    async fn settle(&mut self) -> Result<Session, SinkFault> {
         let mut session = match self.take()? {
             Open::Copying(copying) => copying.finish().await?,
             Open::Idle(session) => session,
-            Open::Broken => return Err(Fault::new("an earlier step of this change failed", "run again")),
+            Open::Broken => return Err(SinkFault::new("an earlier step of this change failed", "run again")),
         };
         if self.creates().is_none() && self.staged > 0 {
             let connection = session.get()?;
@@ -206,7 +224,7 @@ impl Change {
         Ok(session)
     }
 
-    async fn remove(&mut self, keys: &[String]) -> Result<(), Fault> {
+    async fn remove(&mut self, keys: &[String]) -> Result<(), SinkFault> {
         let mut session = self.settle().await?;
         if self.creates().is_none() || self.made {
             let delete = sql::delete(&self.goal(), self.layout.key(), &self.layout.key_type());
@@ -221,9 +239,48 @@ impl Change {
         Ok(())
     }
 
-    fn fail(&mut self, doing: &'static str) -> impl Fn(Fault) -> Error + use<> {
+    fn fail(&mut self, doing: &'static str) -> impl Fn(SinkFault) -> Error + use<> {
         self.open = Open::Broken;
         self.sink.error(doing)
+    }
+}
+
+/// Adds the columns that are new, in a transaction that is over before the load begins. They are null until it ends, which is what
+/// readers who know of them see, and nothing to those who don't.
+async fn add_columns(connection: &mut PgConnection, sink: &Postgres, layout: &Layout) -> Result<(), SinkFault> {
+    let target = &layout.target.table;
+    let states = state::read(connection, &sink.schema, target, &layout.table.name).await?;
+    let standing = layout.stand(connection, states, &sink.project).await?;
+    let Plan::Keep { add, .. } = standing.plan else { return Ok(()) };
+    if add.is_empty() {
+        return Ok(());
+    }
+    state::run(connection, "begin").await?;
+    exclusively(connection, &layout.table).await?;
+    for column in &add {
+        within(SHORT, sqlx::raw_sql(sql::add_column(&layout.table, column)).execute(&mut *connection)).await?;
+    }
+    state::run(connection, "commit").await
+}
+
+/// Keeps everybody from the table until the open transaction ends. Who waits for such a lock holds up all who come after: so it waits no
+/// longer than readers notice, lets them pass, and tries again.
+///
+/// # Errors
+/// If somebody holds the table for minutes.
+pub(super) async fn exclusively(connection: &mut PgConnection, table: &Name) -> Result<(), SinkFault> {
+    let began = Instant::now();
+    loop {
+        state::run(connection, "savepoint taking; set local lock_timeout = '50ms'").await?;
+        let taken = within(SHORT, sqlx::raw_sql(sql::lock_table(table)).execute(&mut *connection)).await;
+        match taken {
+            Ok(_) => return state::run(connection, "release savepoint taking; set local lock_timeout = '60s'").await,
+            Err(fault) if fault.code() == Some(LOCKED) && began.elapsed() < PATIENCE => {
+                state::run(connection, "rollback to savepoint taking; release savepoint taking").await?;
+                tokio::time::sleep(BETWEEN).await;
+            }
+            Err(fault) => return Err(fault),
+        }
     }
 }
 
@@ -248,7 +305,7 @@ impl Apply for Change {
             let layout = Arc::clone(&self.layout);
             let encoded = blocking(move || Ok(encode(&layout, &part))).await?;
             let encoded =
-                encoded.map_err(|e: Cause| Fault::new(e.to_string(), "correct the model, and check its column"));
+                encoded.map_err(|e: Cause| SinkFault::new(e.to_string(), "correct the model, and check its column"));
             let sent = match encoded {
                 Ok(encoded) => self.send(encoded, length as u64).await,
                 Err(fault) => Err(fault),

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::fault::Fault;
+use crate::sink::fault::SinkFault;
 
 /// How long a connection may take, TLS and login included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -73,8 +73,8 @@ impl fmt::Debug for Session {
 
 impl Session {
     /// The connection underneath; an error after [`Session::end`] or [`Session::park`] took it.
-    pub(super) fn get(&mut self) -> Result<&mut PgConnection, Fault> {
-        self.connection.as_mut().ok_or_else(|| Fault::passing("the connection is closed", "run again"))
+    pub(super) fn get(&mut self) -> Result<&mut PgConnection, SinkFault> {
+        self.connection.as_mut().ok_or_else(|| SinkFault::passing("the connection is closed", "run again"))
     }
 
     /// Says goodbye, so that the server lets go of locks at once.
@@ -94,24 +94,24 @@ impl Session {
 
 impl Door {
     /// Checks the URL. Nothing is connected.
-    pub(super) fn new(url: &str, pool: u32) -> Result<Self, Fault> {
+    pub(super) fn new(url: &str, pool: u32) -> Result<Self, SinkFault> {
         let form = "the form is `postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=FILE`; \
              percent-encode `@ : / ? #` in a password";
         let parsed = url::Url::parse(url)
             .ok()
             .filter(|it| matches!(it.scheme(), "postgres" | "postgresql"))
-            .ok_or_else(|| Fault::new("expected a URL of a Postgres server, found something else", form))?;
+            .ok_or_else(|| SinkFault::new("expected a URL of a Postgres server, found something else", form))?;
         if let Some((key, _)) = parsed.query_pairs().find(|(key, _)| !KNOWN.contains(&key.as_ref())) {
-            return Err(Fault::new(
+            return Err(SinkFault::new(
                 format!("expected parameters of a Postgres URL, found `{key}`"),
                 format!("the known ones are {}", KNOWN.join(", ")),
             ));
         }
         if parsed.path().trim_start_matches('/').contains(['/', '@']) {
-            return Err(Fault::new("expected the name of a database after the host, found `/` or `@` in it", form));
+            return Err(SinkFault::new("expected the name of a database after the host, found `/` or `@` in it", form));
         }
         if pool < 2 {
-            return Err(Fault::new(
+            return Err(SinkFault::new(
                 format!("expected a pool of 2 connections or more, found {pool}"),
                 "one holds the lock of a table while another writes",
             ));
@@ -125,7 +125,7 @@ impl Door {
             parsed.query_pairs().any(|(key, _)| matches!(key.as_ref(), "sslrootcert" | "ssl-root-cert" | "ssl-ca"));
         let mode = options.get_ssl_mode();
         if matches!(mode, PgSslMode::VerifyCa) || (names_ca && matches!(mode, PgSslMode::Require)) {
-            return Err(Fault::new(
+            return Err(SinkFault::new(
                 "`verify-ca` (which is also `require` with an `sslrootcert`) would trust any host that the CA signed: it is not supported",
                 "say `sslmode=verify-full`, which checks the host too, or `sslmode=require` without `sslrootcert`, which checks nothing",
             ));
@@ -145,14 +145,14 @@ impl Door {
     }
 
     /// A new connection.
-    pub(super) async fn open(&self) -> Result<Session, Fault> {
+    pub(super) async fn open(&self) -> Result<Session, SinkFault> {
         let permit = self.permit().await?;
         let connection = self.connect().await?;
         Ok(Session { connection: Some(connection), idle: Arc::clone(&self.idle), _permit: permit })
     }
 
     /// A connection for a question: a parked one that still answers, else a new one.
-    pub(super) async fn borrow(&self) -> Result<Session, Fault> {
+    pub(super) async fn borrow(&self) -> Result<Session, SinkFault> {
         let permit = self.permit().await?;
         let parked = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match parked {
@@ -165,30 +165,30 @@ impl Door {
         Ok(Session { connection: Some(connection), idle: Arc::clone(&self.idle), _permit: permit })
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Fault> {
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, SinkFault> {
         match tokio::time::timeout(FREE, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Fault::passing(
+            _ => Err(SinkFault::passing(
                 format!("no connection of the pool became free within {}s", FREE.as_secs()),
                 "raise `[postgres] pool`, or run fewer syncs at the same time",
             )),
         }
     }
 
-    async fn connect(&self) -> Result<PgConnection, Fault> {
+    async fn connect(&self) -> Result<PgConnection, SinkFault> {
         let connect = async {
             let mut connection = self.options.connect().await?;
             connection.execute(GREETING).await?;
-            Ok::<_, Fault>(connection)
+            Ok::<_, SinkFault>(connection)
         };
         let connection = tokio::time::timeout(CONNECT, connect).await.map_err(|_| {
-            Fault::passing(
+            SinkFault::passing(
                 format!("no connection within {}s", CONNECT.as_secs()),
                 "check that the server can be reached from here (host, port, firewall)",
             )
         })??;
         match connection.server_version_num() {
-            Some(version) if version < OLDEST.0 => Err(Fault::new(
+            Some(version) if version < OLDEST.0 => Err(SinkFault::new(
                 format!("expected PostgreSQL {} or newer, found version number {version}", OLDEST.1),
                 "upgrade the server",
             )),
@@ -198,10 +198,13 @@ impl Door {
 }
 
 /// At most `limit` for something that the server may never answer.
-pub(super) async fn within<T>(limit: Duration, what: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Fault> {
+pub(super) async fn within<T>(
+    limit: Duration,
+    what: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, SinkFault> {
     match tokio::time::timeout(limit, what).await {
-        Ok(done) => done.map_err(Fault::from),
-        Err(_) => Err(Fault::passing(
+        Ok(done) => done.map_err(SinkFault::from),
+        Err(_) => Err(SinkFault::passing(
             format!("the server did not answer within {}s", limit.as_secs()),
             "look at what it is busy with (`select * from pg_stat_activity`)",
         )),

@@ -1,18 +1,19 @@
-//! COPY in both directions: rows in, from a task of its own so that encoding and sending overlap; keys and hashes out.
+//! COPY in both directions: rows in, from a task of its own so that encoding and sending overlap; rows out, a message at a time.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::connect::{Session, within};
 use super::encode::{footer, header};
-use super::fault::Fault;
 use super::sql::Sql;
 use crate::keys::Hashes;
+use crate::sink::fault::SinkFault;
 use crate::value::RowHash;
 
 /// How long the server may take none of our bytes.
@@ -30,7 +31,7 @@ enum Part {
 /// A COPY under way. Dropping it aborts it, and with it the transaction.
 pub(super) struct Copying {
     parts: mpsc::Sender<Part>,
-    task: JoinHandle<Result<Session, Fault>>,
+    task: JoinHandle<Result<Session, SinkFault>>,
 }
 
 impl Copying {
@@ -46,16 +47,16 @@ impl Copying {
     }
 
     /// All rows were sent.
-    pub(super) async fn finish(self) -> Result<Session, Fault> {
+    pub(super) async fn finish(self) -> Result<Session, SinkFault> {
         let _ = self.parts.send(Part::End).await;
         match self.task.await {
             Ok(done) => done,
-            Err(_) => Err(Fault::passing("the task that writes was stopped", "run again")),
+            Err(_) => Err(SinkFault::passing("the task that writes was stopped", "run again")),
         }
     }
 }
 
-async fn copy(mut session: Session, statement: Sql, mut parts: mpsc::Receiver<Part>) -> Result<Session, Fault> {
+async fn copy(mut session: Session, statement: Sql, mut parts: mpsc::Receiver<Part>) -> Result<Session, SinkFault> {
     let mut sink = within(STALL, session.get()?.copy_in_raw(statement.text())).await?;
     within(STALL, sink.send(header())).await?;
     loop {
@@ -68,7 +69,7 @@ async fn copy(mut session: Session, statement: Sql, mut parts: mpsc::Receiver<Pa
             Some(Part::End) => break,
             None => {
                 let _ = within(STALL, sink.abort("the change was given up")).await;
-                return Err(Fault::passing("the change was given up", "run again"));
+                return Err(SinkFault::passing("the change was given up", "run again"));
             }
         }
     }
@@ -78,33 +79,63 @@ async fn copy(mut session: Session, statement: Sql, mut parts: mpsc::Receiver<Pa
 }
 
 /// Key and hash of every row, by `copy (select key::text, hash …) to stdout`.
-pub(super) async fn hashes(connection: &mut PgConnection, statement: &Sql) -> Result<Hashes, Fault> {
-    let mut stream = within(STALL, connection.copy_out_raw(statement.text())).await?;
+pub(super) async fn hashes(connection: &mut PgConnection, statement: &Sql) -> Result<Hashes, SinkFault> {
     let mut rows = Hashes::default();
-    let mut left: Vec<u8> = Vec::new();
-    let mut begun = false;
-    loop {
-        let next = tokio::time::timeout(STALL, stream.next()).await;
-        let Some(bytes) = next.map_err(|_| Fault::passing("the server stopped sending rows", "run again"))? else {
-            break;
+    let mut copy = CopyRows::start(connection, statement).await?;
+    let mut take = |fields: &[Option<&[u8]>]| {
+        // A hash that can't be read belongs to a row that is written again.
+        let hash = RowHash(fields.get(1).copied().flatten().and_then(|it| it.try_into().ok()).unwrap_or([0; 16]));
+        rows.push(key(fields)?, hash);
+        Ok(())
+    };
+    while copy.next(&mut take).await? {}
+    Ok(rows)
+}
+
+/// The first field of a row: its key.
+pub(super) fn key<'a>(fields: &[Option<&'a [u8]>]) -> Result<&'a str, SinkFault> {
+    let key = fields.first().copied().flatten().unwrap_or_default();
+    std::str::from_utf8(key)
+        .map_err(|_| SinkFault::new("expected keys in UTF-8, found another encoding", "drop the table, and run again"))
+}
+
+/// What is done with the fields of a row.
+type EachRow<'a> = &'a mut (dyn FnMut(&[Option<&[u8]>]) -> Result<(), SinkFault> + Send);
+
+/// The rows of a binary `copy (select …) to stdout`.
+pub(super) struct CopyRows<'c> {
+    stream: BoxStream<'c, Result<Bytes, sqlx::Error>>,
+    left: Vec<u8>,
+    begun: bool,
+}
+
+impl<'c> CopyRows<'c> {
+    pub(super) async fn start(connection: &'c mut PgConnection, statement: &Sql) -> Result<Self, SinkFault> {
+        let stream = within(STALL, connection.copy_out_raw(statement.text())).await?;
+        Ok(Self { stream, left: Vec::new(), begun: false })
+    }
+
+    /// Calls `each` with the fields of the rows that the next message completes. `false`: that was all.
+    pub(super) async fn next(&mut self, each: EachRow<'_>) -> Result<bool, SinkFault> {
+        let next = tokio::time::timeout(STALL, self.stream.next()).await;
+        let Some(bytes) = next.map_err(|_| SinkFault::passing("the server stopped sending rows", "run again"))? else {
+            return Ok(false);
         };
-        left.extend_from_slice(&bytes?);
-        let mut reader = Reader { bytes: &left, at: 0 };
-        if !begun {
-            begun = reader.skip_header();
+        self.left.extend_from_slice(&bytes?);
+        let mut reader = Reader { bytes: &self.left, at: 0 };
+        if !self.begun {
+            self.begun = reader.skip_header();
         }
-        while begun && let Some(row) = reader.row() {
-            if let Some((key, hash)) = row {
-                let key = std::str::from_utf8(key).map_err(|_| {
-                    Fault::new("expected keys in UTF-8, found another encoding", "drop the table, and run again")
-                })?;
-                rows.push(key, hash);
+        let mut fields = Vec::new();
+        while self.begun && reader.row(&mut fields) {
+            if !fields.is_empty() {
+                each(&fields)?;
             }
         }
         let done = reader.at;
-        left.drain(..done);
+        self.left.drain(..done);
+        Ok(true)
     }
-    Ok(rows)
 }
 
 /// Reads whole rows of a binary COPY.
@@ -115,8 +146,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn skip_header(&mut self) -> bool {
-        let extension = self.number(15);
-        match extension {
+        match self.number(15).and_then(|length| usize::try_from(length).ok()) {
             Some(length) if self.bytes.len() >= 19 + length => {
                 self.at = 19 + length;
                 true
@@ -125,29 +155,33 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number(&self, at: usize) -> Option<usize> {
-        let bytes: [u8; 4] = self.bytes.get(at..at + 4)?.try_into().ok()?;
-        usize::try_from(i32::from_be_bytes(bytes)).ok()
+    fn number(&self, at: usize) -> Option<i32> {
+        Some(i32::from_be_bytes(self.bytes.get(at..at + 4)?.try_into().ok()?))
     }
 
-    /// The next row; `Some(None)` for the footer, `None` when more bytes are needed.
-    #[expect(clippy::option_option, reason = "three answers, each of which its one caller takes apart at once")]
-    fn row(&mut self) -> Option<Option<(&'a [u8], RowHash)>> {
-        let count = self.bytes.get(self.at..self.at + 2)?;
-        if count == [0xff, 0xff] {
-            self.at += 2;
-            return Some(None);
+    /// The fields of the next row, a null as `None`; none at all for the footer. `false` when more bytes are needed.
+    fn row(&mut self, fields: &mut Vec<Option<&'a [u8]>>) -> bool {
+        fields.clear();
+        let Some(end) = self.read(fields) else { return false };
+        self.at = end;
+        true
+    }
+
+    fn read(&self, fields: &mut Vec<Option<&'a [u8]>>) -> Option<usize> {
+        let count = i16::from_be_bytes(self.bytes.get(self.at..self.at + 2)?.try_into().ok()?);
+        let mut at = self.at + 2;
+        for _ in 0..count {
+            let length = self.number(at)?;
+            at += 4;
+            // A null is a length of -1.
+            let Ok(length) = usize::try_from(length) else {
+                fields.push(None);
+                continue;
+            };
+            fields.push(Some(self.bytes.get(at..at + length)?));
+            at += length;
         }
-        let key_length = self.number(self.at + 2)?;
-        let key_at = self.at + 6;
-        let key = self.bytes.get(key_at..key_at + key_length)?;
-        let hash_length = self.number(key_at + key_length)?;
-        let hash_at = key_at + key_length + 4;
-        let hash = self.bytes.get(hash_at..hash_at + hash_length)?;
-        // A hash that can't be read belongs to a row that is written again.
-        let hash = RowHash(hash.try_into().unwrap_or([0; 16]));
-        self.at = hash_at + hash_length;
-        Some(Some((key, hash)))
+        Some(at)
     }
 }
 
@@ -159,9 +193,10 @@ mod tests {
     fn rows_are_read_whole_and_in_any_cut() {
         let mut bytes = header().to_vec();
         for key in ["a", "", "망원"] {
-            bytes.extend_from_slice(&[0, 2]);
+            bytes.extend_from_slice(&[0, 3]);
             bytes.extend_from_slice(&u32::try_from(key.len()).unwrap().to_be_bytes());
             bytes.extend_from_slice(key.as_bytes());
+            bytes.extend_from_slice(&(-1_i32).to_be_bytes());
             bytes.extend_from_slice(&16_u32.to_be_bytes());
             bytes.extend_from_slice(&[7; 16]);
         }
@@ -169,13 +204,13 @@ mod tests {
         bytes.extend_from_slice(&footer());
         for cut in 0..=bytes.len() {
             let mut reader = Reader { bytes: &bytes[..cut], at: 0 };
-            let mut keys: Vec<&[u8]> = Vec::new();
+            let (mut keys, mut fields) = (Vec::new(), Vec::new());
             if reader.skip_header() {
-                while let Some(row) = reader.row() {
-                    keys.extend(row.map(|(key, hash)| {
-                        assert_eq!(hash, RowHash([7; 16]));
-                        key
-                    }));
+                while reader.row(&mut fields) {
+                    if let [Some(key), null, hash] = fields[..] {
+                        assert_eq!((null, hash), (None, Some(&[7; 16][..])));
+                        keys.push(key);
+                    }
                 }
             }
             assert!(cut < whole || keys == ["a".as_bytes(), b"", "망원".as_bytes()], "{cut}: {keys:?}");

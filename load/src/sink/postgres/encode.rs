@@ -1,7 +1,7 @@
 //! Rows of a mart as the bytes of a binary COPY: pgpq for what it knows, and by hand what it does not.
 //!
-//! pgpq has no dictionaries (cast to their values) and no vectors (a `bytea` cell that already has pgvector's layout goes through as it
-//! is, since COPY sends no types). Its timestamps are microseconds since 2000, which is what `timestamptz` takes.
+//! pgpq has no dictionaries (cast to their values), no vectors and no `jsonb` (a `bytea` cell that already has the bytes of the type goes
+//! through as it is, since COPY sends no types). Its timestamps are microseconds since 2000, which is what `timestamptz` takes.
 
 use std::sync::Arc;
 
@@ -14,11 +14,12 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use half::f16;
 use pgpq::ArrowToPostgresBinaryEncoder;
 
-use super::layout::{Layout, list_item};
+use super::layout::{Layout, is_document, list_item};
 use super::sql::{HASH, TEXT, Type};
 use crate::error::Cause;
 use crate::keys::Keys;
 use crate::sink::Rows;
+use crate::target::SyncTarget;
 use crate::text::fold;
 use crate::value::Value;
 
@@ -26,6 +27,8 @@ use crate::value::Value;
 const MAX_DIMENSION: usize = 4_000;
 /// The largest number that 16 bits hold.
 const MAX_HALF: f32 = 65_504.0;
+/// The version of `jsonb` that is sent.
+const JSONB: u8 = 1;
 /// Stands between two texts of a row; a match across it is refused when the document is looked at.
 const BETWEEN: char = '\n';
 
@@ -63,6 +66,8 @@ pub(super) fn encode(layout: &Layout, rows: &Rows) -> Result<Encoded, Cause> {
             let (array, found) = vectors(array, &rows.keys)?;
             dimension = found;
             array
+        } else if is_document(array.data_type()) {
+            documents(array, &rows.keys).map_err(|e| format!("`{}` of {e}", column.name))?
         } else {
             plain(array)?
         };
@@ -77,7 +82,7 @@ pub(super) fn encode(layout: &Layout, rows: &Rows) -> Result<Encoded, Cause> {
     fields.push(Field::new(HASH, hashes.data_type().clone(), true));
     arrays.push(hashes);
     if layout.has_texts() {
-        let texts = texts(layout, rows)?;
+        let texts = texts(&layout.target.texts, rows)?;
         fields.push(Field::new(TEXT, DataType::Utf8, true));
         arrays.push(texts);
     }
@@ -135,6 +140,29 @@ fn sent_as(data_type: &DataType) -> Option<DataType> {
     })
 }
 
+/// Structs, maps and nested lists as the server's `jsonb` takes them: its version, and the text.
+fn documents(array: &ArrayRef, keys: &Keys) -> Result<ArrayRef, Cause> {
+    let mut cells = BinaryBuilder::new();
+    for (row, key) in keys.iter().enumerate() {
+        match Value::of(array.as_ref(), row)? {
+            Value::Null => cells.append_null(),
+            value => {
+                let json = value.to_stored_json().map_err(|e| format!("`{key}`: {e}"))?;
+                cells.append_value([&[JSONB], json.to_string().as_bytes()].concat());
+            }
+        }
+    }
+    Ok(Arc::new(cells.finish()))
+}
+
+/// The vectors of some rows as the server keeps them; `None` where the target has none.
+pub(super) fn vectors_of(target: &SyncTarget, rows: &Rows) -> Result<Option<ArrayRef>, Cause> {
+    let Some(vector) = &target.vector else { return Ok(None) };
+    let column = rows.batch.column_by_name(&vector.column);
+    let column = column.ok_or_else(|| format!("expected column `{}`, found none", vector.column))?;
+    Ok(Some(vectors(column, &rows.keys)?.0))
+}
+
 /// A list of floats in the layout of pgvector's `halfvec`: length, zero, and each number in 16 bits.
 fn vectors(array: &ArrayRef, keys: &Keys) -> Result<(ArrayRef, Option<usize>), Cause> {
     let item = Arc::new(Field::new("element", DataType::Float32, true));
@@ -181,9 +209,9 @@ fn vectors(array: &ArrayRef, keys: &Keys) -> Result<(ArrayRef, Option<usize>), C
 }
 
 /// Every text of each row, folded as a search folds its question.
-fn texts(layout: &Layout, rows: &Rows) -> Result<ArrayRef, Cause> {
-    let mut columns = Vec::with_capacity(layout.target.texts.len());
-    for name in &layout.target.texts {
+pub(super) fn texts(names: &[String], rows: &Rows) -> Result<ArrayRef, Cause> {
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
         columns.push(rows.batch.column_by_name(name).ok_or_else(|| format!("expected column `{name}`, found none"))?);
     }
     let mut folded = Vec::with_capacity(rows.keys.len());

@@ -4,9 +4,9 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::connect::within;
-use super::fault::Fault;
 use super::sql::{self, Name};
 use super::state::{SHORT, run};
+use crate::sink::fault::SinkFault;
 
 /// Before it, pgvector could overflow a buffer in parallel builds, corrupt an index in a vacuum, and lose a race with one.
 const OLDEST_VECTOR: [u32; 3] = [0, 8, 4];
@@ -21,7 +21,7 @@ pub(super) struct Extension {
 }
 
 /// Looks at one.
-pub(super) async fn look(connection: &mut PgConnection, name: &str) -> Result<Extension, Fault> {
+pub(super) async fn look(connection: &mut PgConnection, name: &str) -> Result<Extension, SinkFault> {
     let query = sqlx::query(
         "select n.nspname::text, e.extversion::text, a.default_version::text
          from (select $1::text as name) as asked
@@ -41,29 +41,29 @@ fn is_old(version: &str) -> bool {
 }
 
 /// Why vectors cannot be kept, if they cannot.
-pub(super) fn vector_problem(found: &Extension) -> Option<Fault> {
+pub(super) fn vector_problem(found: &Extension) -> Option<SinkFault> {
     let needed = "vectors need the extension pgvector 0.8.4 or newer";
     match (&found.installed, &found.available) {
         (Some((_, version)), available) if is_old(version) => Some(match available {
-            Some(newer) if !is_old(newer) => Fault::new(
+            Some(newer) if !is_old(newer) => SinkFault::new(
                 format!("{needed}, found {version}"),
                 "run as its owner in this database: `alter extension vector update`",
             ),
-            _ => Fault::new(
+            _ => SinkFault::new(
                 format!("{needed}, found {version}"),
                 "upgrade pgvector on the server (on RDS: a newer minor version), then run `alter extension vector update`",
             ),
         }),
         (Some(_), _) => None,
-        (None, Some(version)) if !is_old(version) => Some(Fault::new(
+        (None, Some(version)) if !is_old(version) => Some(SinkFault::new(
             format!("{needed}, found none in this database"),
             "run as a user with the right to it: `create extension vector`",
         )),
-        (None, Some(version)) => Some(Fault::new(
+        (None, Some(version)) => Some(SinkFault::new(
             format!("{needed}, the server has {version}"),
             "upgrade pgvector on the server (on RDS: a newer minor version), then run `create extension vector`",
         )),
-        (None, None) => Some(Fault::new(
+        (None, None) => Some(SinkFault::new(
             format!("{needed}, the server has none"),
             "install pgvector on the server and run `create extension vector`, or take `vector` off the target",
         )),
@@ -74,7 +74,7 @@ pub(super) fn vector_problem(found: &Extension) -> Option<Fault> {
 ///
 /// # Errors
 /// With the statement to run, where it is missing or too old.
-pub(super) async fn vector(connection: &mut PgConnection) -> Result<String, Fault> {
+pub(super) async fn vector(connection: &mut PgConnection) -> Result<String, SinkFault> {
     let mut found = look(connection, "vector").await?;
     if found.installed.is_none() && found.available.as_deref().is_some_and(|version| !is_old(version)) {
         // Refused for lack of rights: then the error below says what to run.
@@ -84,7 +84,7 @@ pub(super) async fn vector(connection: &mut PgConnection) -> Result<String, Faul
     match (vector_problem(&found), found.installed) {
         (None, Some((schema, _))) => Ok(schema),
         (problem, _) => {
-            Err(problem.unwrap_or_else(|| Fault::new("pgvector is not there", "run `create extension vector`")))
+            Err(problem.unwrap_or_else(|| SinkFault::new("pgvector is not there", "run `create extension vector`")))
         }
     }
 }
@@ -128,7 +128,7 @@ impl Keywords {
 }
 
 /// The best way there is; makes an extension where `make` asks for it and that is allowed. The connection must be outside of a transaction.
-pub(super) async fn keywords(connection: &mut PgConnection, make: bool) -> Result<Keywords, Fault> {
+pub(super) async fn keywords(connection: &mut PgConnection, make: bool) -> Result<Keywords, SinkFault> {
     for (name, class) in [("pg_bigm", "gin_bigm_ops"), ("pg_trgm", "gin_trgm_ops")] {
         let mut found = look(connection, name).await?;
         if make && found.installed.is_none() && found.available.is_some() {
@@ -148,7 +148,7 @@ pub(super) async fn keywords(connection: &mut PgConnection, make: bool) -> Resul
 ///
 /// # Errors
 /// If a right that a sync needs is missing.
-pub(super) async fn report(connection: &mut PgConnection, schema: &str) -> Result<String, Fault> {
+pub(super) async fn report(connection: &mut PgConnection, schema: &str) -> Result<String, SinkFault> {
     let query = sqlx::query(
         "select current_setting('server_version'), coalesce((select version from pg_stat_ssl where pid = pg_backend_pid() and ssl), ''),
             has_database_privilege(current_database(), 'create'), has_database_privilege(current_database(), 'temporary'),
@@ -159,18 +159,18 @@ pub(super) async fn report(connection: &mut PgConnection, schema: &str) -> Resul
     let (create, temporary): (bool, bool) = (row.try_get(2)?, row.try_get(3)?);
     let (in_schema, read_only): (Option<bool>, bool) = (row.try_get(4)?, row.try_get(5)?);
     if read_only {
-        return Err(Fault::new("the server takes no writes", "name the primary in `[postgres] url`"));
+        return Err(SinkFault::new("the server takes no writes", "name the primary in `[postgres] url`"));
     }
     let quoted = sql::quote(schema);
     match in_schema {
         Some(false) => {
-            return Err(Fault::new(
+            return Err(SinkFault::new(
                 format!("the user may not create tables in the schema {quoted}"),
                 format!("run as its owner: `grant usage, create on schema {quoted} to` the user of `[postgres] url`"),
             ));
         }
         None if !create => {
-            return Err(Fault::new(
+            return Err(SinkFault::new(
                 format!("there is no schema {quoted} and the user may not create one"),
                 format!("run as a superuser: `create schema {quoted} authorization` the user of `[postgres] url`"),
             ));
@@ -178,7 +178,7 @@ pub(super) async fn report(connection: &mut PgConnection, schema: &str) -> Resul
         _ => {}
     }
     if !temporary {
-        return Err(Fault::new(
+        return Err(SinkFault::new(
             "the user may not create temporary tables",
             "run as the database's owner: `grant temporary on database` … `to` the user of `[postgres] url`",
         ));
@@ -201,7 +201,7 @@ pub(super) async fn build(
     connection: &mut PgConnection,
     statement: sql::Sql,
     limit: std::time::Duration,
-) -> Result<(), Fault> {
+) -> Result<(), SinkFault> {
     run(connection, "savepoint build").await?;
     match within(limit, sqlx::raw_sql(statement.clone()).execute(&mut *connection)).await {
         Err(fault) if fault.code() == Some("53100") => {

@@ -1,74 +1,10 @@
-//! What went wrong between us and the server, as the next action sees it. Never with a password in it.
+//! What the server and the driver say, as what is to be done about it.
 
-use std::fmt;
 use std::io;
 
 use sqlx::Error as Sqlx;
 
-/// Why a call to the server failed: one sentence, a way out, and whether the same call may succeed later.
-#[derive(Debug)]
-pub struct Fault {
-    message: String,
-    hint: Option<String>,
-    retryable: bool,
-    code: Option<String>,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl Fault {
-    /// What would not change by trying again.
-    pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: Some(hint.into()), retryable: false, code: None }
-    }
-
-    /// What may be gone the next time.
-    pub(super) fn passing(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { retryable: true, ..Self::new(message, hint) }
-    }
-
-    /// What a person can try next.
-    pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
-    }
-
-    /// Whether the same call may succeed later with nothing changed.
-    pub fn is_retryable(&self) -> bool {
-        self.retryable
-    }
-
-    /// The server's `SQLSTATE`, where the server said something.
-    pub fn code(&self) -> Option<&str> {
-        self.code.as_deref()
-    }
-
-    fn of_server(error: &dyn sqlx::error::DatabaseError) -> Self {
-        let code = error.code().map(std::borrow::Cow::into_owned).unwrap_or_default();
-        let (hint, retryable) = advice(&code);
-        let hint = hint.map(str::to_owned);
-        Self { message: format!("{} ({code})", error.message()), hint, retryable, code: Some(code) }
-    }
-
-    fn of_io(error: &io::Error) -> Self {
-        if error.kind() == io::ErrorKind::InvalidData {
-            return Self::new(format!("no trusted TLS connection: {error}"), TLS);
-        }
-        let hint = match error.kind() {
-            io::ErrorKind::ConnectionRefused => "start the server, or correct host and port of `[postgres] url`",
-            io::ErrorKind::NotFound => "a file that `[postgres] url` names is not there",
-            io::ErrorKind::TimedOut => "check that the server can be reached from here (host, port, firewall)",
-            _ => "the connection was cut; what was not committed is rolled back by the server",
-        };
-        let retryable = error.kind() != io::ErrorKind::NotFound;
-        Self { message: error.to_string(), hint: Some(hint.to_owned()), retryable, code: None }
-    }
-}
+use crate::sink::fault::SinkFault;
 
 /// What to do when the server is not proved to be the one that is meant.
 const TLS: &str = "`sslrootcert=FILE` names the CA that signed the server's certificate, and the host of `[postgres] url` must be in it; \
@@ -122,18 +58,39 @@ fn advice(code: &str) -> (Option<&'static str>, bool) {
     }
 }
 
-impl From<Sqlx> for Fault {
+fn of_server(error: &dyn sqlx::error::DatabaseError) -> SinkFault {
+    let code = error.code().map(std::borrow::Cow::into_owned).unwrap_or_default();
+    let (hint, retryable) = advice(&code);
+    let hint = hint.map(str::to_owned);
+    SinkFault::of_server(format!("{} ({code})", error.message()), hint, retryable, Some(code))
+}
+
+fn of_io(error: &io::Error) -> SinkFault {
+    if error.kind() == io::ErrorKind::InvalidData {
+        return SinkFault::new(format!("no trusted TLS connection: {error}"), TLS);
+    }
+    let hint = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "start the server, or correct host and port of `[postgres] url`",
+        io::ErrorKind::NotFound => "a file that `[postgres] url` names is not there",
+        io::ErrorKind::TimedOut => "check that the server can be reached from here (host, port, firewall)",
+        _ => "the connection was cut; what was not committed is rolled back by the server",
+    };
+    let retryable = error.kind() != io::ErrorKind::NotFound;
+    SinkFault::of_server(error.to_string(), Some(hint.to_owned()), retryable, None)
+}
+
+impl From<Sqlx> for SinkFault {
     fn from(error: Sqlx) -> Self {
         match error {
-            Sqlx::Database(error) => Self::of_server(error.as_ref()),
-            Sqlx::Io(error) => Self::of_io(&error),
+            Sqlx::Database(error) => of_server(error.as_ref()),
+            Sqlx::Io(error) => of_io(&error),
             Sqlx::Tls(error) => Self::new(format!("no trusted TLS connection: {error}"), TLS),
             Sqlx::Configuration(error) => Self::new(
                 error.to_string(),
                 "the form is `postgres://user:password@host:5432/database?sslmode=verify-full`",
             ),
             Sqlx::Protocol(message) => Self::passing(message, "the connection was cut or is out of step"),
-            other => Self { message: other.to_string(), hint: None, retryable: false, code: None },
+            other => Self::of_server(other.to_string(), None, false, None),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A serving table in the database: its columns, its indexes, and how it follows the mart's schema.
 //!
-//! A new column is added in place. Any other difference – a column that went or changed its type, another role of a column, another
-//! embedder – means a new table, filled beside the old one and put in its place in the same transaction: readers have one of the two.
+//! A new column is added in place, and an index that is missing is made. Any other difference – a column that went or changed its type,
+//! another key, another role of a column, another embedder – means a new table, filled beside the old one and put in its place in the same
+//! transaction: readers have one of the two.
 
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::connect::within;
-use super::fault::Fault;
 use super::sql::{self, Column, HASH, Name, TEXT, Type};
 use super::state::{SHORT, State};
+use crate::sink::fault::SinkFault;
 use crate::target::SyncTarget;
 use crate::value::content_hash;
 
@@ -49,8 +50,22 @@ pub(super) fn type_of(data_type: &DataType) -> String {
         DataType::Date32 => "date".into(),
         DataType::Date64 | DataType::Timestamp(..) => "timestamp with time zone".into(),
         DataType::Dictionary(_, values) => type_of(values),
-        // Text, and what has no type of its own here: lists of lists, structs and maps, as Arrow prints them.
+        other if is_document(other) => "jsonb".into(),
+        // Text, and what has no type of its own here, as Arrow prints it.
         other => list_item(other).map_or_else(|| "text".into(), |item| format!("{}[]", type_of(item))),
+    }
+}
+
+/// Whether a column of this type is kept as a document: structs, maps, lists of them and of lists.
+pub(super) fn is_document(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(_) | DataType::Map(..) => true,
+        DataType::List(_)
+        | DataType::LargeList(_)
+        | DataType::FixedSizeList(..)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_) => list_item(data_type).is_none(),
+        _ => false,
     }
 }
 
@@ -80,8 +95,8 @@ pub(super) struct Layout {
 /// What must happen before rows can be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// The table is as it should be, but for these columns.
-    Keep { add: Vec<Column> },
+    /// The table is as it should be, but for these columns and indexes.
+    Keep { add: Vec<Column>, index: Vec<&'static str> },
     /// It is made anew; `swap` tells whether an old one is in its place.
     Create { swap: bool },
 }
@@ -101,17 +116,20 @@ impl Layout {
         target: &SyncTarget,
         fields: &SchemaRef,
         vectors: Option<String>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, SinkFault> {
         let relation = relation(&target.table);
         let long = fields.fields().iter().map(|f| f.name()).chain([&relation]).find(|name| name.len() > MAX_NAME);
         if let Some(name) = long {
-            return Err(Fault::new(
+            return Err(SinkFault::new(
                 format!("expected names of at most {MAX_NAME} bytes, found `{name}`"),
                 "Postgres would cut it: give it a shorter name in the model",
             ));
         }
         if relation == sql::STATE {
-            return Err(Fault::new(format!("the name `{relation}` is kept for the watermarks"), "rename the model"));
+            return Err(SinkFault::new(
+                format!("the name `{relation}` is kept for the watermarks"),
+                "rename the model",
+            ));
         }
         let vector = target.vector.as_ref().map(|it| it.column.as_str());
         let columns = fields.fields().iter().map(|field| Column {
@@ -178,17 +196,17 @@ impl Layout {
         connection: &mut PgConnection,
         states: Vec<State>,
         project: &str,
-    ) -> Result<Standing, Fault> {
+    ) -> Result<Standing, SinkFault> {
         let table = self.target.table.to_string();
         if let Some(other) = states.iter().find(|it| it.table != table && it.relation == self.table.name) {
-            return Err(Fault::new(
+            return Err(SinkFault::new(
                 format!("`{}` and `{table}` would both be the table {}", other.table, self.table),
                 "rename one of the two models",
             ));
         }
         let state = states.into_iter().find(|it| it.table == table);
         if let Some(other) = state.as_ref().filter(|it| it.project != project) {
-            return Err(Fault::new(
+            return Err(SinkFault::new(
                 format!("{} is kept by the project `{}`, this one is `{project}`", self.table, other.project),
                 "give this project a schema of its own: `[postgres] schema`",
             ));
@@ -198,14 +216,14 @@ impl Layout {
         };
         let ours = held.iter().any(|column| column.name == HASH && column.is == "bytea");
         if state.is_none() && !ours {
-            return Err(Fault::new(
+            return Err(SinkFault::new(
                 format!("{} is there, and it is not ours", self.table),
                 "name another schema in `[postgres] schema`, or move that table away",
             ));
         }
         let dimension = held.iter().find_map(|column| column.dimension);
         let same_roles =
-            state.as_ref().and_then(|it| it.target.as_ref()).is_some_and(|it| same_roles(it, &self.target));
+            state.as_ref().and_then(|it| it.target.as_ref()).is_some_and(|it| it.roles() == self.target.roles());
         let texts = held.iter().any(|column| column.name == TEXT);
         let fits = |there: &Held| {
             there.name == HASH
@@ -215,18 +233,16 @@ impl Layout {
         if !same_roles || !ours || texts != self.has_texts() || !held.iter().all(fits) {
             return Ok(Standing { plan: Plan::Create { swap: true }, state, dimension: None });
         }
+        let there = indexes(connection, &self.table).await?;
+        if !there.iter().any(|(_, key)| key.as_deref() == Some(self.key())) {
+            return Ok(Standing { plan: Plan::Create { swap: true }, state, dimension: None });
+        }
         let add = self.columns.iter().filter(|column| !held.iter().any(|it| it.name == column.name)).cloned().collect();
-        Ok(Standing { plan: Plan::Keep { add }, state, dimension })
+        let wanted = [("entity", self.target.entity.is_some()), ("vector", dimension.is_some())];
+        let missing = |of: &str| !there.iter().any(|(name, _)| *name == self.index_name(of));
+        let index = wanted.into_iter().filter(|(of, wanted)| *wanted && missing(of)).map(|(of, _)| of).collect();
+        Ok(Standing { plan: Plan::Keep { add, index }, state, dimension })
     }
-}
-
-/// Whether rows written for one target are right for the other.
-fn same_roles(one: &SyncTarget, other: &SyncTarget) -> bool {
-    one.key == other.key
-        && one.texts == other.texts
-        && one.title == other.title
-        && one.entity == other.entity
-        && one.vector == other.vector
 }
 
 /// `base_of`, cut to a name's length without losing what makes it unique.
@@ -260,7 +276,7 @@ impl Held {
 }
 
 /// The columns of a table; `None` when there is none.
-async fn held(connection: &mut PgConnection, table: &Name) -> Result<Option<Vec<Held>>, Fault> {
+async fn held(connection: &mut PgConnection, table: &Name) -> Result<Option<Vec<Held>>, SinkFault> {
     let query = sqlx::query(
         "select a.attname::text, case when t.typname = 'halfvec' then 'halfvec' else format_type(a.atttypid, a.atttypmod) end,
             case when t.typname = 'halfvec' and a.atttypmod > 0 then a.atttypmod end, c.relkind::text
@@ -274,7 +290,7 @@ async fn held(connection: &mut PgConnection, table: &Name) -> Result<Option<Vec<
     for row in &rows {
         let (kind, dimension): (String, Option<i32>) = (row.try_get(3)?, row.try_get(2)?);
         if kind != "r" {
-            return Err(Fault::new(
+            return Err(SinkFault::new(
                 format!("{table} is there, and it is no plain table"),
                 "name another schema in `[postgres] schema`, or move it away",
             ));
@@ -285,19 +301,17 @@ async fn held(connection: &mut PgConnection, table: &Name) -> Result<Option<Vec<
     Ok((!columns.is_empty()).then_some(columns))
 }
 
-/// Gives the new table the rights that people had on the old one.
-pub(super) async fn grants(connection: &mut PgConnection, old: &Name, new: &Name) -> Result<(), Fault> {
+/// The indexes of a table, and which column each is the primary key of, where it is one over one column.
+async fn indexes(connection: &mut PgConnection, table: &Name) -> Result<Vec<(String, Option<String>)>, SinkFault> {
     let query = sqlx::query(
-        "select a.privilege_type, r.rolname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
-         cross join lateral aclexplode(c.relacl) a left join pg_roles r on r.oid = a.grantee
-         where n.nspname = $1 and c.relname = $2 and a.grantee <> c.relowner and (a.grantee = 0 or r.rolname is not null)",
+        "select i.relname::text, case when x.indisprimary and x.indnkeyatts = 1 then a.attname::text end
+         from pg_index x join pg_class c on c.oid = x.indrelid join pg_namespace n on n.oid = c.relnamespace
+         join pg_class i on i.oid = x.indexrelid
+         left join pg_attribute a on a.attrelid = c.oid and a.attnum = x.indkey[0]
+         where n.nspname = $1 and c.relname = $2 and x.indisvalid",
     );
-    let rows = within(SHORT, query.bind(&old.schema).bind(&old.name).fetch_all(&mut *connection)).await?;
-    for row in &rows {
-        let (privilege, role): (String, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
-        within(SHORT, sqlx::raw_sql(sql::grant(new, &privilege, role.as_deref())).execute(&mut *connection)).await?;
-    }
-    Ok(())
+    let rows = within(SHORT, query.bind(&table.schema).bind(&table.name).fetch_all(connection)).await?;
+    Ok(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?)
 }
 
 #[cfg(test)]
@@ -325,7 +339,8 @@ mod tests {
             (DataType::Decimal128(12, 2), "numeric(12,2)"),
             (list(DataType::Utf8), "text[]"),
             (list(DataType::Float32), "real[]"),
-            (list(list(DataType::Int64)), "text"),
+            (list(list(DataType::Int64)), "jsonb"),
+            (DataType::Struct(vec![Field::new("a", DataType::Int64, true)].into()), "jsonb"),
             (DataType::UInt64, "numeric(20,0)"),
         ] {
             assert_eq!(type_of(&arrow), postgres, "{arrow}");

@@ -11,13 +11,12 @@ use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
 use tokio::sync::Mutex;
 
 use super::connect::{Session, within};
-use super::fault::Fault;
 use super::sql::{self, HASH, Name, TEXT, Type};
 use super::state::{self, SHORT};
 use super::{Postgres, extension, layout};
 use crate::error::Result;
-use crate::sink::keywords::Passage;
-use crate::sink::keywords::index::Document;
+use crate::sink::fault::SinkFault;
+use crate::sink::keywords::document::{Document, Passage};
 use crate::target::SyncTarget;
 use crate::text::nfc;
 use crate::value::RowHash;
@@ -36,7 +35,7 @@ pub(super) struct Standing {
 }
 
 /// The columns of a table; none when there is no table.
-pub(super) async fn columns(connection: &mut PgConnection, table: &Name) -> Result<Vec<Standing>, Fault> {
+pub(super) async fn columns(connection: &mut PgConnection, table: &Name) -> Result<Vec<Standing>, SinkFault> {
     let query = sqlx::query(
         "select a.attname::text, format_type(a.atttypid, null), a.atttypmod
          from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -75,7 +74,7 @@ pub(crate) async fn tables(sink: &Arc<Postgres>) -> Result<Vec<Table>> {
     open(sink).await.map_err(sink.error("searching"))
 }
 
-async fn open(sink: &Arc<Postgres>) -> Result<Vec<Table>, Fault> {
+async fn open(sink: &Arc<Postgres>) -> Result<Vec<Table>, SinkFault> {
     let mut session = sink.door.borrow().await?;
     let connection = session.get()?;
     state::run(connection, "begin isolation level repeatable read, read only; set local statement_timeout = '60s'")
@@ -135,7 +134,8 @@ impl Postgres {
     ) -> Result<Vec<(String, f32)>> {
         let tables = tables(self).await?;
         let Some(found) = tables.iter().find(|it| it.target.table == *table && it.target.vector.is_some()) else {
-            let fault = Fault::new(format!("`{table}` has no vectors here"), "sync it with a `vector` column first");
+            let fault =
+                SinkFault::new(format!("`{table}` has no vectors here"), "sync it with a `vector` column first");
             return Err(self.error("searching")(fault));
         };
         let near = found.nearest(query, count).await?;
@@ -148,7 +148,7 @@ impl Table {
     async fn ask<T>(&self, query: Query<'_>, read: impl Fn(&PgRow) -> Result<T, sqlx::Error>) -> Result<Vec<T>> {
         let find = async {
             let mut guard = self.snapshot.session.lock().await;
-            let session = guard.as_mut().ok_or_else(|| Fault::passing("the question is over", "ask again"))?;
+            let session = guard.as_mut().ok_or_else(|| SinkFault::passing("the question is over", "ask again"))?;
             // A statement that is kept would be planned for any parameter, and a pattern needs a plan of its own.
             let mut rows = query.persistent(false).fetch(session.get()?);
             let mut found = Vec::new();
@@ -225,7 +225,7 @@ impl Table {
         let Some(dimension) = column.dimension else { return Ok(Vec::new()) };
         if query.len() != dimension {
             let message = format!("expected a query of {dimension} numbers, found {}", query.len());
-            let fault = Fault::new(message, "ask with the embedder that made the vectors");
+            let fault = SinkFault::new(message, "ask with the embedder that made the vectors");
             return Err(self.snapshot.sink.error("searching")(fault));
         }
         let numbers: Vec<String> = query.iter().map(ToString::to_string).collect();

@@ -10,8 +10,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 mod ask;
 
 pub(super) use ask::{
-    about, content, copy_hashes, count, entities, get, holds, mentions, most_mentioned, nearest, row, rows_about,
-    touch_vectors,
+    Form, about, copy_contents, copy_hashes, count, entities, get, holds, mentions, most_mentioned, nearest, row,
+    rows_about, touch_vectors,
 };
 
 /// Text of a statement, which only this module can make.
@@ -135,24 +135,37 @@ pub(super) fn create_state(schema: &str) -> Sql {
             change text not null,
             rows bigint not null,
             keywords text not null,
+            cursor text,
             synced_at timestamptz not null
         )"
     ))
 }
 
+/// The cursor of a watermark, also where an older program made the table and nobody has written it since.
+const CURSOR: &str = "to_jsonb(state) ->> 'cursor'";
+
+/// What a table of watermarks of an older program lacks.
+pub(super) fn add_cursor(schema: &str) -> Sql {
+    Sql(format!("alter table {} add column if not exists cursor text", Name::new(schema, STATE)))
+}
+
+pub(super) fn delete_state(schema: &str) -> Sql {
+    Sql(format!("delete from {} where table_name = $1", Name::new(schema, STATE)))
+}
+
 pub(super) fn read_state(schema: &str) -> Sql {
     let state = Name::new(schema, STATE);
     Sql(format!(
-        "select table_name, relation, project, format, version, shape, target, change, rows, keywords
-         from {state} where table_name = $1 or relation = $2"
+        "select table_name, relation, project, format, version, shape, target, change, rows, keywords, {CURSOR}
+         from {state} as state where table_name = $1 or relation = $2"
     ))
 }
 
 pub(super) fn all_states(schema: &str) -> Sql {
     let state = Name::new(schema, STATE);
     Sql(format!(
-        "select table_name, relation, project, format, version, shape, target, change, rows, keywords
-         from {state} order by table_name"
+        "select table_name, relation, project, format, version, shape, target, change, rows, keywords, {CURSOR}
+         from {state} as state order by table_name"
     ))
 }
 
@@ -161,8 +174,8 @@ pub(super) fn insert_state(schema: &str) -> Sql {
     let state = Name::new(schema, STATE);
     Sql(format!(
         "insert into {state}
-            (table_name, relation, project, format, version, shape, target, change, rows, keywords, synced_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now()) on conflict do nothing"
+            (table_name, relation, project, format, version, shape, target, change, rows, keywords, cursor, synced_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now()) on conflict do nothing"
     ))
 }
 
@@ -171,8 +184,8 @@ pub(super) fn update_state(schema: &str) -> Sql {
     let state = Name::new(schema, STATE);
     Sql(format!(
         "update {state} set relation = $2, project = $3, format = $4, version = $5, shape = $6, target = $7,
-            change = $8, rows = $9, keywords = $10, synced_at = now()
-         where table_name = $1 and change = $11"
+            change = $8, rows = $9, keywords = $10, cursor = $11, synced_at = now()
+         where table_name = $1 and change = $12"
     ))
 }
 
@@ -214,15 +227,15 @@ pub(super) fn copy_stage(columns: &[String]) -> Sql {
     Sql(format!("copy {STAGE} ({}) from stdin with (format binary)", list(columns)))
 }
 
-/// Writes the staged rows over those with their keys, in the order of the keys; a row that is there just so is left alone.
+/// Writes the staged rows over those with their keys, in the order of the keys.
 pub(super) fn merge(table: &Name, columns: &[String], key: &str) -> Sql {
     let set: Vec<String> =
         columns.iter().filter(|c| *c != key).map(|c| format!("{0} = excluded.{0}", quote(c))).collect();
     let columns = list(columns);
     let key = quote(key);
     Sql(format!(
-        "insert into {table} as held ({columns}) select {columns} from {STAGE} order by {key}
-         on conflict ({key}) do update set {} where held.{HASH} is distinct from excluded.{HASH}",
+        "insert into {table} ({columns}) select {columns} from {STAGE} order by {key}
+         on conflict ({key}) do update set {}",
         set.join(", ")
     ))
 }
@@ -272,11 +285,14 @@ pub(super) fn rename_index(index: &Name, to: &str) -> Sql {
     Sql(format!("alter index {index} rename to {}", quote(to)))
 }
 
-/// `privilege` is a word that the server gave (`SELECT`), `grantee` a role, or none for everybody.
-pub(super) fn grant(table: &Name, privilege: &str, grantee: Option<&str>) -> Sql {
-    let word: String = privilege.chars().filter(char::is_ascii_alphabetic).collect();
-    let to = grantee.map_or_else(|| "public".to_owned(), quote);
-    Sql(format!("grant {word} on {table} to {to}"))
+/// A statement that the server wrote itself, with its own quoting.
+pub(super) fn by_server(statement: String) -> Sql {
+    Sql(statement)
+}
+
+/// Nobody reads or writes the table until the transaction ends.
+pub(super) fn lock_table(table: &Name) -> Sql {
+    Sql(format!("lock table {table} in access exclusive mode"))
 }
 
 pub(super) fn analyze(table: &Name) -> Sql {
@@ -296,10 +312,6 @@ mod tests {
         assert_eq!(
             create_table(&Name::new("s", "t"), &[column], odd, false).text(),
             "create table \"s\".\"t\" (\"a\"\"; drop table x; --\" text collate \"C\" not null, _row_hash bytea not null)"
-        );
-        assert_eq!(
-            grant(&Name::new("s", "t"), "SELECT; x", Some(odd)).text(),
-            "grant SELECTx on \"s\".\"t\" to \"a\"\"; drop table x; --\""
         );
     }
 

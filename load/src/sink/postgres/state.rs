@@ -7,8 +7,9 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::connect::within;
-use super::fault::Fault;
-use super::sql::{self, STATE};
+use super::read;
+use super::sql::{self, Name, STATE};
+use crate::sink::fault::SinkFault;
 use crate::target::{Cursor, SyncTarget};
 use crate::value::fingerprint;
 
@@ -42,14 +43,14 @@ impl State {
         let format: i32 = row.try_get(3)?;
         let target: String = row.try_get(6)?;
         let version: i64 = row.try_get(4)?;
+        // An older program wrote a version and a shape, and no more.
+        let cursor: Option<String> = row.try_get(10)?;
+        let known = cursor.filter(|_| format == FORMAT).and_then(|text| serde_json::from_str(&text).ok());
         Ok(Self {
             table: row.try_get(0)?,
             relation: row.try_get(1)?,
             project: row.try_get(2)?,
-            cursor: Cursor {
-                version: version.cast_unsigned(),
-                shape: if format == FORMAT { row.try_get(5)? } else { String::new() },
-            },
+            cursor: known.unwrap_or_else(|| Cursor { version: version.cast_unsigned(), ..Cursor::default() }),
             target: if format == FORMAT { serde_json::from_str(&target).ok() } else { None },
             change: row.try_get(7)?,
             rows: row.try_get(8)?,
@@ -63,7 +64,7 @@ impl State {
         connection: &mut PgConnection,
         schema: &str,
         before: Option<&str>,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, SinkFault> {
         let statement = if before.is_some() { sql::update_state(schema) } else { sql::insert_state(schema) };
         let target = serde_json::to_string(&self.target).unwrap_or_default();
         let mut query = sqlx::query(statement)
@@ -76,7 +77,8 @@ impl State {
             .bind(target)
             .bind(&self.change)
             .bind(self.rows)
-            .bind(&self.keywords);
+            .bind(&self.keywords)
+            .bind(serde_json::to_string(&self.cursor).unwrap_or_default());
         if let Some(before) = before {
             query = query.bind(before);
         }
@@ -85,7 +87,7 @@ impl State {
 }
 
 /// Whether the table of watermarks is there.
-pub(super) async fn is_there(connection: &mut PgConnection, schema: &str) -> Result<bool, Fault> {
+pub(super) async fn is_there(connection: &mut PgConnection, schema: &str) -> Result<bool, SinkFault> {
     let query = sqlx::query_scalar(
         "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where n.nspname = $1 and c.relname = $2)",
@@ -99,7 +101,7 @@ pub(super) async fn read(
     schema: &str,
     table: &TableName,
     relation: &str,
-) -> Result<Vec<State>, Fault> {
+) -> Result<Vec<State>, SinkFault> {
     if !is_there(connection, schema).await? {
         return Ok(Vec::new());
     }
@@ -109,7 +111,7 @@ pub(super) async fn read(
 }
 
 /// Every watermark of a schema.
-pub(super) async fn all(connection: &mut PgConnection, schema: &str) -> Result<Vec<State>, Fault> {
+pub(super) async fn all(connection: &mut PgConnection, schema: &str) -> Result<Vec<State>, SinkFault> {
     if !is_there(connection, schema).await? {
         return Ok(Vec::new());
     }
@@ -118,8 +120,12 @@ pub(super) async fn all(connection: &mut PgConnection, schema: &str) -> Result<V
 }
 
 /// Makes schema and table of watermarks where they are missing, in a transaction of its own.
-pub(super) async fn prepare(connection: &mut PgConnection, schema: &str) -> Result<(), Fault> {
+pub(super) async fn prepare(connection: &mut PgConnection, schema: &str) -> Result<(), SinkFault> {
     if is_there(connection, schema).await? {
+        let columns = read::columns(connection, &Name::new(schema, STATE)).await?;
+        if !columns.iter().any(|column| column.name == "cursor") {
+            within(SHORT, sqlx::raw_sql(sql::add_cursor(schema)).execute(connection)).await?;
+        }
         return Ok(());
     }
     run(connection, "begin").await?;
@@ -134,8 +140,14 @@ pub(super) async fn prepare(connection: &mut PgConnection, schema: &str) -> Resu
 }
 
 /// A statement of fixed text.
-pub(super) async fn run(connection: &mut PgConnection, statement: &'static str) -> Result<(), Fault> {
+pub(super) async fn run(connection: &mut PgConnection, statement: &'static str) -> Result<(), SinkFault> {
     within(SHORT, sqlx::raw_sql(statement).execute(connection)).await.map(|_| ())
+}
+
+/// Removes the watermark of a table.
+pub(super) async fn forget(connection: &mut PgConnection, schema: &str, table: &TableName) -> Result<(), SinkFault> {
+    let query = sqlx::query(sql::delete_state(schema)).bind(table.to_string());
+    within(SHORT, query.execute(connection)).await.map(|_| ())
 }
 
 /// The number that an advisory lock goes by.
@@ -149,7 +161,7 @@ pub(super) async fn lock(
     key: i64,
     transaction: bool,
     waiting: &(dyn Fn() + Send + Sync),
-) -> Result<(), Fault> {
+) -> Result<(), SinkFault> {
     let began = tokio::time::Instant::now();
     let mut told = false;
     loop {
@@ -166,7 +178,7 @@ pub(super) async fn lock(
             told = true;
         }
         if began.elapsed() > LOCK_PATIENCE {
-            return Err(Fault::passing(
+            return Err(SinkFault::passing(
                 format!("another sync of this table is not done after {} minutes", LOCK_PATIENCE.as_secs() / 60),
                 "look for it with `select * from pg_locks where locktype = 'advisory'`",
             ));

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use crate::serving::Serving;
+use crate::sink::SinkKind;
 use crate::sink::postgres::{Postgres, PostgresOptions};
-use crate::sync::{SyncProgress, Synced, sync};
-use crate::target::{SinkKind, SyncTarget};
+use crate::sync::{Rules, SyncProgress, Synced, sync};
+use crate::target::SyncTarget;
 use crate::testing::{Place, World, place, place_target, review_target};
 
 mod answers;
 mod faults;
 mod follow;
 mod proxy;
+mod rights;
 mod tls;
 
 fn options(url: &str) -> PostgresOptions {
@@ -29,7 +31,7 @@ fn database(url: &str) -> Arc<Postgres> {
 }
 
 fn serving(world: &World, url: &str) -> Serving {
-    world.serving().with_postgres(database(url))
+    world.serving().with(database(url))
 }
 
 fn place_sync() -> SyncTarget {
@@ -41,7 +43,7 @@ fn review_sync() -> SyncTarget {
 }
 
 async fn go(world: &World, url: &str, target: &SyncTarget) -> Synced {
-    sync(&world.lake, target, &serving(world, url), &|_| {}).await.unwrap()
+    sync(&world.lake, target, &serving(world, url), &Rules::default(), &|_| {}).await.unwrap()
 }
 
 /// A sync that tells how often it began again.
@@ -52,7 +54,7 @@ async fn counted(world: &World, serving: &Serving, target: &SyncTarget) -> (crat
             again.lock().unwrap().push(why);
         }
     };
-    let done = sync(&world.lake, target, serving, &progress).await;
+    let done = sync(&world.lake, target, serving, &Rules::default(), &progress).await;
     (done, again.into_inner().unwrap())
 }
 

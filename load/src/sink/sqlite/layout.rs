@@ -1,4 +1,4 @@
-//! A serving table inside the file: its columns, how it follows the mart's schema, how a value becomes a cell and comes back.
+//! A serving table inside the file: its columns, key and index, and how it follows the mart's schema.
 
 use arrow::datatypes::SchemaRef;
 use catalog::TableName;
@@ -6,10 +6,11 @@ use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use super::Sqlite;
+use super::cell::{cell_json, cells, declared};
 use crate::error::Cause;
-use crate::sink::Rows;
+use crate::sink::{Rows, Start};
 use crate::target::SyncTarget;
-use crate::value::{Kind, Value};
+use crate::value::Kind;
 
 /// The column that says what a row was made from.
 pub(super) const HASH: &str = "_row_hash";
@@ -25,14 +26,6 @@ pub(super) fn exists(connection: &Connection, table: &str) -> rusqlite::Result<b
         .map(|row| row.is_some())
 }
 
-/// What must happen to the table before rows can be written.
-#[derive(Debug, PartialEq)]
-pub(super) enum Migration {
-    None,
-    Add(Vec<(String, &'static str)>),
-    Create,
-}
-
 /// A serving table as it should be.
 pub(super) struct Layout {
     pub(super) table: String,
@@ -40,6 +33,13 @@ pub(super) struct Layout {
     key_is_number: bool,
     entity: Option<String>,
     columns: Vec<(String, &'static str)>,
+}
+
+/// A column as it is there.
+struct Standing {
+    name: String,
+    declared: String,
+    is_key: bool,
 }
 
 impl Layout {
@@ -58,70 +58,92 @@ impl Layout {
         }
     }
 
-    /// New columns are added; any other difference means a new table, in the same transaction as its rows.
-    pub(super) fn migration(&self, connection: &Connection) -> rusqlite::Result<Migration> {
-        let mut statement =
-            connection.prepare("select name, type from pragma_table_info(?1) where name <> '_row_hash'")?;
-        let held: Vec<(String, String)> =
-            statement.query_map([&self.table], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?;
-        if held.is_empty()
-            || held.iter().any(|(name, declared)| !self.columns.iter().any(|(n, d)| n == name && d == declared))
-        {
-            return Ok(Migration::Create);
-        }
-        let new: Vec<_> =
-            self.columns.iter().filter(|(name, _)| !held.iter().any(|(n, _)| n == name)).cloned().collect();
-        Ok(if new.is_empty() { Migration::None } else { Migration::Add(new) })
+    /// Whether the table can go on with its rows: new columns are added to it and its index is made; any other difference, of a
+    /// column, a type or the key, means a new table.
+    pub(super) fn fits(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        Ok(self.fits_columns(&self.standing(connection)?))
     }
 
-    pub(super) fn migrate(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let table = quote(&self.table);
-        match self.migration(connection)? {
-            Migration::None => {}
-            Migration::Add(columns) => {
-                for (name, declared) in columns {
-                    connection.execute_batch(&format!("alter table {table} add column {} {declared}", quote(&name)))?;
-                }
+    fn fits_columns(&self, standing: &[Standing]) -> bool {
+        let fits = |it: &Standing| {
+            let declared = self.columns.iter().any(|(name, declared)| *name == it.name && *declared == it.declared);
+            declared && it.is_key == (it.name == self.key)
+        };
+        !standing.is_empty() && standing.iter().all(fits)
+    }
+
+    fn standing(&self, connection: &Connection) -> rusqlite::Result<Vec<Standing>> {
+        let sql = "select name, type, pk from pragma_table_info(?1) where name <> '_row_hash'";
+        let mut statement = connection.prepare(sql)?;
+        let column = |r: &rusqlite::Row<'_>| {
+            Ok(Standing { name: r.get(0)?, declared: r.get(1)?, is_key: r.get::<_, i64>(2)? > 0 })
+        };
+        statement.query_map([&self.table], column)?.collect()
+    }
+
+    /// Makes the table as it should be, with the rows that it has where it [fits](Self::fits).
+    pub(super) fn migrate(&self, connection: &Connection, start: Start) -> rusqlite::Result<()> {
+        let (table, standing) = (quote(&self.table), self.standing(connection)?);
+        if start == Start::Standing && self.fits_columns(&standing) {
+            for (name, declared) in self.columns.iter().filter(|(name, _)| !standing.iter().any(|it| it.name == *name))
+            {
+                connection.execute_batch(&format!("alter table {table} add column {} {declared}", quote(name)))?;
             }
-            Migration::Create => {
-                let columns: Vec<String> = self
-                    .columns
-                    .iter()
-                    .map(|(name, declared)| {
-                        format!(
-                            "{} {declared}{}",
-                            quote(name),
-                            if *name == self.key { " primary key not null" } else { "" }
-                        )
-                    })
-                    .collect();
-                connection.execute_batch(&format!(
-                    "drop table if exists {table}; create table {table} ({}, {HASH} text not null)",
-                    columns.join(", ")
-                ))?;
-                if let Some(entity) = &self.entity {
-                    let index = quote(&format!("{}_by_{entity}", self.table));
-                    connection.execute_batch(&format!("create index {index} on {table} ({})", quote(entity)))?;
-                }
-            }
+        } else {
+            let column = |(name, declared): &(String, &str)| {
+                let key = if *name == self.key { " primary key not null" } else { "" };
+                format!("{} {declared}{key}", quote(name))
+            };
+            let columns: Vec<String> = self.columns.iter().map(column).collect();
+            connection.execute_batch(&format!(
+                "drop table if exists {table}; create table {table} ({}, {HASH} text not null)",
+                columns.join(", ")
+            ))?;
+        }
+        self.index(connection)
+    }
+
+    /// The index over the column that names the entity, and none over one that did.
+    fn index(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let of = |column: &str| format!("{}_by_{column}", self.table);
+        let wanted = self.entity.as_deref().map(of);
+        let mut statement = connection
+            .prepare("select name from sqlite_master where type = 'index' and tbl_name = ?1 and sql is not null")?;
+        let there: Vec<String> = statement.query_map([&self.table], |r| r.get(0))?.collect::<Result<_, _>>()?;
+        let ours = of("");
+        for name in there.iter().filter(|name| name.starts_with(&ours) && Some(*name) != wanted.as_ref()) {
+            connection.execute_batch(&format!("drop index {}", quote(name)))?;
+        }
+        if let (Some(name), Some(entity)) = (wanted, &self.entity) {
+            let (name, table, entity) = (quote(&name), quote(&self.table), quote(entity));
+            connection.execute_batch(&format!("create index if not exists {name} on {table} ({entity})"))?;
         }
         Ok(())
     }
 
+    /// How many rows it has.
+    pub(super) fn count(&self, connection: &Connection) -> rusqlite::Result<u64> {
+        let sql = format!("select count(*) from {}", quote(&self.table));
+        connection.query_row(&sql, [], |r| r.get::<_, i64>(0)).map(i64::cast_unsigned)
+    }
+
     pub(super) fn upsert(&self, connection: &Connection, rows: &Rows) -> Result<(), Cause> {
         let schema = rows.batch.schema();
-        let names: Vec<String> = schema.fields().iter().map(|f| quote(f.name())).collect();
-        let marks = vec!["?"; names.len() + 1].join(", ");
-        let sql =
-            format!("insert or replace into {} ({}, {HASH}) values ({marks})", quote(&self.table), names.join(", "));
+        let names: Vec<String> = schema.fields().iter().map(|f| quote(f.name())).chain([HASH.to_owned()]).collect();
+        let marks = vec!["?"; names.len()].join(", ");
+        let key = quote(&self.key);
+        let set: Vec<String> =
+            names.iter().filter(|name| **name != key).map(|name| format!("{name} = excluded.{name}")).collect();
+        let sql = format!(
+            "insert into {} ({}) values ({marks}) on conflict ({key}) do update set {}",
+            quote(&self.table),
+            names.join(", "),
+            set.join(", ")
+        );
         let mut statement = connection.prepare_cached(&sql)?;
         for (row, hash) in rows.hashes.iter().enumerate() {
-            let mut cells = Vec::with_capacity(names.len() + 1);
-            for column in rows.batch.columns() {
-                cells.push(cell(&Value::of(column, row)?));
-            }
-            cells.push(Cell::Text(hash.to_hex()));
-            statement.execute(params_from_iter(cells))?;
+            let cells = cells(rows, row)?.into_iter().map(|(_, cell)| cell);
+            statement.execute(params_from_iter(cells.chain([Cell::Text(hash.to_hex())])))?;
         }
         Ok(())
     }
@@ -143,42 +165,6 @@ impl Layout {
             Ok(number) if self.key_is_number => Cell::Integer(number),
             _ => Cell::Text(key.to_owned()),
         }
-    }
-}
-
-fn declared(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Bool | Kind::Int => "INTEGER",
-        Kind::Float => "REAL",
-        Kind::Bytes => "BLOB",
-        Kind::List(_) => "JSON_TEXT",
-        Kind::Text | Kind::Date | Kind::Time | Kind::Other(_) => "TEXT",
-    }
-}
-
-/// A value as a cell; nothing is rounded: what an `INTEGER` cannot hold goes in as text.
-fn cell(value: &Value) -> Cell {
-    match value {
-        Value::Null => Cell::Null,
-        Value::Bool(b) => Cell::Integer(i64::from(*b)),
-        Value::Int(n) => i64::try_from(*n).map_or_else(|_| Cell::Text(n.to_string()), Cell::Integer),
-        Value::Float(f) => Cell::Real(*f),
-        Value::Text(t) | Value::Other(t) => Cell::Text(t.clone()),
-        Value::Bytes(b) => Cell::Blob(b.clone()),
-        Value::Date(_) | Value::Time(_) => value.moment().map_or(Cell::Null, Cell::Text),
-        Value::Vector(_) | Value::List(_) => Cell::Text(value.to_json().to_string()),
-    }
-}
-
-/// A cell as JSON; the text of a list becomes a list again.
-fn cell_json(cell: Cell, declared: &str) -> serde_json::Value {
-    match cell {
-        Cell::Null => serde_json::Value::Null,
-        Cell::Integer(n) => n.into(),
-        Cell::Real(f) => f.into(),
-        Cell::Text(t) if declared == "JSON_TEXT" => serde_json::from_str(&t).unwrap_or(serde_json::Value::String(t)),
-        Cell::Text(t) => t.into(),
-        Cell::Blob(b) => crate::value::hex(&b).into(),
     }
 }
 

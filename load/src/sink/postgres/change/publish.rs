@@ -6,11 +6,13 @@ use std::time::Duration;
 use catalog::failpoint;
 use sqlx::postgres::PgConnection;
 
-use super::{Change, writers};
+use super::{Change, exclusively, writers};
+use crate::sink::counted;
+use crate::sink::fault::SinkFault;
 use crate::sink::postgres::connect::{Session, within};
 use crate::sink::postgres::extension::build;
-use crate::sink::postgres::fault::Fault;
-use crate::sink::postgres::layout::{self, LONG};
+use crate::sink::postgres::layout::{LONG, Plan};
+use crate::sink::postgres::rights;
 use crate::sink::postgres::sql::{self, Name};
 use crate::sink::postgres::state::{self, SHORT, State};
 use crate::target::Cursor;
@@ -19,6 +21,8 @@ use crate::target::Cursor;
 const HNSW: (u32, u32) = (16, 128);
 /// How often a lost COMMIT is asked about, and how long between two tries at first.
 const QUESTIONS: u32 = 8;
+/// What to do about a table whose rows are not as many as they should be.
+const RECOUNT: &str = "somebody else writes to the table: `onggi reconcile` says where, and `onggi reconcile --repair` makes it as its mart";
 const QUESTION_EVERY: Duration = Duration::from_millis(250);
 
 impl Change {
@@ -27,14 +31,14 @@ impl Change {
         connection: &mut PgConnection,
         table: &Name,
         name: &str,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), SinkFault> {
         let (Some(vector), Some(schema)) = (&self.layout.target.vector, &self.layout.vectors) else { return Ok(()) };
         let class = Name::new(schema, "halfvec_cosine_ops");
         build(connection, sql::vector_index(table, name, &vector.column, &class, HNSW), LONG).await
     }
 
     /// Key and indexes of a table that was just filled.
-    async fn index(&mut self, connection: &mut PgConnection) -> Result<(), Fault> {
+    async fn index(&mut self, connection: &mut PgConnection) -> Result<(), SinkFault> {
         let (table, swap) = (self.goal(), self.creates() == Some(true));
         let layout = Arc::clone(&self.layout);
         let name = |of: &str| if swap { layout.index_name(&format!("new_{of}")) } else { layout.index_name(of) };
@@ -61,56 +65,92 @@ impl Change {
             self.index_vectors(connection, &table, &name("vector")).await?;
         }
         within(LONG, sqlx::raw_sql(sql::analyze(&table)).execute(&mut *connection)).await?;
-        if swap {
-            layout::grants(connection, &layout.table, &table).await?;
-            within(SHORT, sqlx::raw_sql(sql::drop_table(&layout.table)).execute(&mut *connection)).await?;
-            within(SHORT, sqlx::raw_sql(sql::rename_table(&table, &layout.table.name)).execute(&mut *connection))
-                .await?;
-            let made = [
-                ("key", true),
-                ("entity", layout.target.entity.is_some()),
-                ("text", layout.has_texts() && self.keywords.class().is_some()),
-                ("vector", self.dimension.is_some()),
-            ];
-            for (of, _) in made.into_iter().filter(|(_, made)| *made) {
-                let rename = sql::rename_index(&table.beside(name(of)), &layout.index_name(of));
-                within(SHORT, sqlx::raw_sql(rename).execute(&mut *connection)).await?;
-            }
+        Ok(())
+    }
+
+    /// Puts the new table in the old one's place, with all that people gave that one. From the lock to the COMMIT readers wait: nothing
+    /// long is done in between.
+    async fn swap(&self, connection: &mut PgConnection) -> Result<(), SinkFault> {
+        let (fresh, layout) = (self.goal(), &self.layout);
+        rights::refuse_bound(connection, &layout.table).await?;
+        let mut indexes = rights::carry(connection, layout, &fresh).await?;
+        exclusively(connection, &layout.table).await?;
+        within(SHORT, sqlx::raw_sql(sql::drop_table(&layout.table)).execute(&mut *connection)).await?;
+        within(SHORT, sqlx::raw_sql(sql::rename_table(&fresh, &layout.table.name)).execute(&mut *connection)).await?;
+        let made = [
+            ("key", true),
+            ("entity", layout.target.entity.is_some()),
+            ("text", layout.has_texts() && self.keywords.class().is_some()),
+            ("vector", self.dimension.is_some()),
+        ];
+        let ours = made.into_iter().filter(|(_, made)| *made);
+        indexes
+            .extend(ours.map(|(of, _)| (fresh.beside(layout.index_name(&format!("new_{of}"))), layout.index_name(of))));
+        for (index, name) in indexes {
+            within(SHORT, sqlx::raw_sql(sql::rename_index(&index, &name)).execute(&mut *connection)).await?;
         }
         Ok(())
     }
 
     /// Another way of finding keywords has come or gone since the table was made.
-    async fn follow_keywords(&self, connection: &mut PgConnection) -> Result<(), Fault> {
+    async fn follow_keywords(&self, connection: &mut PgConnection) -> Result<(), SinkFault> {
         let before = self.standing.state.as_ref().map_or("scan", |state| state.keywords.as_str());
         if !self.layout.has_texts() || before == self.keywords.name() {
             return Ok(());
         }
+        // The new one first: taking the old one away locks out readers until the transaction ends.
         let (table, name) = (&self.layout.table, self.layout.index_name("text"));
-        within(SHORT, sqlx::raw_sql(sql::drop_index(&table.beside(&name))).execute(&mut *connection)).await?;
+        let fresh = self.layout.index_name("new_text");
         if let Some(class) = self.keywords.class() {
-            build(connection, sql::text_index(table, &name, class), LONG).await?;
+            build(connection, sql::text_index(table, &fresh, class), LONG).await?;
+        }
+        exclusively(connection, table).await?;
+        within(SHORT, sqlx::raw_sql(sql::drop_index(&table.beside(&name))).execute(&mut *connection)).await?;
+        if self.keywords.class().is_some() {
+            let rename = sql::rename_index(&table.beside(fresh), &name);
+            within(SHORT, sqlx::raw_sql(rename).execute(&mut *connection)).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the indexes of a table that stands and has lost them.
+    async fn follow_indexes(&self, connection: &mut PgConnection) -> Result<(), SinkFault> {
+        let Plan::Keep { index, .. } = &self.standing.plan else { return Ok(()) };
+        for of in index {
+            let (table, name) = (&self.layout.table, self.layout.index_name(of));
+            match (*of, &self.layout.target.entity) {
+                ("entity", Some(entity)) => build(connection, sql::index(table, &name, &entity.column), LONG).await?,
+                ("vector", _) => self.index_vectors(connection, table, &name).await?,
+                _ => {}
+            }
         }
         Ok(())
     }
 
     /// Everything but the COMMIT.
-    pub(super) async fn finish(&mut self, cursor: Cursor) -> Result<Session, Fault> {
+    pub(super) async fn finish(&mut self, cursor: Cursor) -> Result<Session, SinkFault> {
         let mut session = self.settle().await?;
         if self.creates().is_some() {
             self.make(&mut session).await?;
             self.index(session.get()?).await?;
-        } else {
-            self.follow_keywords(session.get()?).await?;
         }
         let connection = session.get()?;
-        let count = sqlx::query_scalar(sql::count(&self.layout.table));
-        let before = self.standing.state.as_ref();
+        let count = sqlx::query_scalar(sql::count(&self.goal()));
+        let before = self.standing.state.clone();
         // An empty change has counted already.
-        let rows = match before {
+        let rows = match &before {
             Some(state) if self.written == 0 && self.creates().is_none() => state.rows,
             _ => within(LONG, count.fetch_one(&mut *connection)).await?,
         };
+        counted(rows.cast_unsigned(), &cursor).map_err(|message| SinkFault::new(message, RECOUNT))?;
+        match self.creates() {
+            Some(true) => self.swap(connection).await?,
+            Some(false) => {}
+            None => {
+                self.follow_indexes(connection).await?;
+                self.follow_keywords(connection).await?;
+            }
+        }
         let state = State {
             table: self.layout.target.table.to_string(),
             relation: self.layout.table.name.clone(),
@@ -121,14 +161,14 @@ impl Change {
             rows,
             keywords: self.keywords.name().to_owned(),
         };
-        if !state.write(connection, &self.sink.schema, before.map(|it| it.change.as_str())).await? {
-            return Err(Fault::passing("another sync wrote this table meanwhile", "run again"));
+        if !state.write(connection, &self.sink.schema, before.as_ref().map(|it| it.change.as_str())).await? {
+            return Err(SinkFault::passing("another sync wrote this table meanwhile", "run again"));
         }
         Ok(session)
     }
 
     /// COMMIT; when its reply is lost, the watermark decides.
-    pub(super) async fn publish(&self, mut session: Session) -> Result<(), Fault> {
+    pub(super) async fn publish(&self, mut session: Session) -> Result<(), SinkFault> {
         failpoint!("load.postgres.before");
         let lost = state::run(session.get()?, "commit").await.err();
         failpoint!("load.postgres.after");
@@ -148,14 +188,14 @@ impl Change {
             }
             wait *= 2;
         }
-        Err(Fault::passing(
+        Err(SinkFault::passing(
             format!("whether the change was committed is not known yet: {lost}"),
             "the next sync reads the watermark and goes on from the truth",
         ))
     }
 
     /// Whether the watermark is of this change. Waits until the server has ended its transaction.
-    async fn is_published(&self) -> Result<bool, Fault> {
+    async fn is_published(&self) -> Result<bool, SinkFault> {
         let mut session = self.sink.door.open().await?;
         let connection = session.get()?;
         state::run(connection, "begin").await?;

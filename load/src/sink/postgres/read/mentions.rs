@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 
 use super::{Query, Table};
 use crate::error::Result;
-use crate::sink::keywords::index::Document;
+use crate::sink::keywords::document::Document;
 use crate::sink::keywords::index::candidates::{Mentions, Pattern};
 use crate::sink::postgres::sql;
 use crate::target::SyncTarget;

@@ -2,6 +2,44 @@
 
 use super::{HASH, Name, Sql, TEXT, Type, list, quote};
 
+/// In what form a column is read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::sink::postgres) enum Form {
+    /// As the server prints it.
+    Text,
+    /// Bytes as they are.
+    Bytes,
+    /// The eight bytes of a double.
+    Float,
+    /// Days since 1970-01-01, in digits.
+    Days,
+    /// Microseconds since 2000-01-01, in eight bytes.
+    Micros,
+    /// A list of doubles.
+    Floats,
+    /// A list of whatever prints.
+    Texts,
+    /// A document.
+    Json,
+    /// pgvector's own bytes, by its function in this schema.
+    HalfVec(String),
+}
+
+impl Form {
+    fn of(&self, column: &str) -> String {
+        match self {
+            Self::Text | Self::Json => format!("{column}::text"),
+            Self::Bytes => column.to_owned(),
+            Self::Float => format!("float8send({column}::float8)"),
+            Self::Days => format!("({column} - date '1970-01-01')::text"),
+            Self::Micros => format!("timestamptz_send({column})"),
+            Self::Floats => format!("array_send({column}::float8[])"),
+            Self::Texts => format!("array_send({column}::text[])"),
+            Self::HalfVec(schema) => format!("{}.halfvec_send({column})", quote(schema)),
+        }
+    }
+}
+
 pub(in crate::sink::postgres) fn count(table: &Name) -> Sql {
     Sql(format!("select count(*) from {table}"))
 }
@@ -10,9 +48,11 @@ pub(in crate::sink::postgres) fn copy_hashes(table: &Name, key: &str) -> Sql {
     Sql(format!("copy (select {}::text, {HASH} from {table}) to stdout with (format binary)", quote(key)))
 }
 
-/// Each row as text, its columns in the order of their names: what is really stored.
-pub(in crate::sink::postgres) fn content(table: &Name, columns: &[String]) -> Sql {
-    Sql(format!("select row({})::text from {table}", list(columns)))
+/// Key and every column of each row, in forms whose bytes are the same for the same value; see `contents.rs`.
+pub(in crate::sink::postgres) fn copy_contents(table: &Name, key: &str, columns: &[(String, Form)]) -> Sql {
+    let forms = columns.iter().map(|(name, form)| form.of(&quote(name)));
+    let list: Vec<String> = std::iter::once(format!("{}::text", quote(key))).chain(forms).collect();
+    Sql(format!("copy (select {} from {table}) to stdout with (format binary)", list.join(", ")))
 }
 
 /// Key, entity, title and texts, in this order, as a document has them.

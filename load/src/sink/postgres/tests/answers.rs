@@ -16,7 +16,7 @@ async fn both(world: &World, url: &str) -> (Search, Search) {
     world.put("marts.places", places(&made)).await;
     world.put("marts.review_texts", reviews(&written)).await;
     for (folder, database) in [(place_target(), place_sync()), (review_target(), review_sync())] {
-        sync(&world.lake, &folder, &world.serving(), &|_| {}).await.unwrap();
+        sync(&world.lake, &folder, &world.serving(), &Rules::default(), &|_| {}).await.unwrap();
         go(world, url, &database).await;
     }
     let folder = Search::open(&world.serving(), settings([place_target(), review_target()])).unwrap();
@@ -33,7 +33,7 @@ async fn a_keyword_finds_the_same_everywhere() {
         world.put("marts.places", places(&made)).await;
         world.put("marts.review_texts", reviews(&written)).await;
         for (folder, database) in [(place_target(), place_sync()), (review_target(), review_sync())] {
-            sync(&world.lake, &folder, &world.serving(), &|_| {}).await.unwrap();
+            sync(&world.lake, &folder, &world.serving(), &Rules::default(), &|_| {}).await.unwrap();
             let database = if vectors { database } else { SyncTarget { vector: None, ..database } };
             go(&world, &url, &database).await;
         }
@@ -84,7 +84,7 @@ async fn a_server_without_pgvector_says_what_is_missing() {
     let Some(server) = services::postgres_trgm() else { return };
     let (world, url) = (World::new().await, server.database());
     world.put("marts.places", places(&many(2, 4.0))).await;
-    let error = sync(&world.lake, &place_sync(), &serving(&world, &url), &|_| {}).await.unwrap_err();
+    let error = sync(&world.lake, &place_sync(), &serving(&world, &url), &Rules::default(), &|_| {}).await.unwrap_err();
     assert!(
         told(&error).contains("0.8.4 or newer, the server has none")
             && told(&error).contains("create extension vector"),

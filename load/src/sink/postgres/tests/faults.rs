@@ -26,7 +26,7 @@ async fn a_server_that_dies_in_the_middle_of_a_copy() {
     for (rows, before) in [(2_000, ""), (2_100, "2000|4|2000\n")] {
         world.put("marts.places", places(&many(rows, if before.is_empty() { 4.0 } else { 2.0 }))).await;
         let slow = PostgresOptions { rows_per_second: Some(1_000), ..options(&url) };
-        let slow = world.serving().with_postgres(Arc::new(Postgres::new(&slow).unwrap()));
+        let slow = world.serving().with(Arc::new(Postgres::new(&slow).unwrap()));
         let target = place_sync();
         let kill = async {
             // In the middle: a part of the rows has been sent.
@@ -222,6 +222,6 @@ async fn what_is_refused_is_told_with_a_way_out_and_without_the_password() {
     );
     server.psql(&url, &format!("alter database {database} set default_transaction_read_only = on"));
     let target = SyncTarget { vector: None, ..place_sync() };
-    let error = sync(&world.lake, &target, &serving(&world, &url), &|_| {}).await.unwrap_err();
+    let error = sync(&world.lake, &target, &serving(&world, &url), &Rules::default(), &|_| {}).await.unwrap_err();
     assert!(told(&error).contains("25006") && told(&error).contains("primary"), "{}", told(&error));
 }
