@@ -173,12 +173,10 @@ async fn enrich(lake: &Lake, service: &LlmReplica, run: &str) -> anyhow::Result<
         from: "marts.place_reviews".parse()?,
         key: "place_id".into(),
         texts: "summary_texts".into(),
-        prompt: load::Prompt::default(),
     };
     let context = load::Context {
         run: run.parse()?,
         dt: "2026-10-01".parse()?,
-        today: "2026-10-01".parse()?,
         now: Timestamp::UNIX_EPOCH,
         batch: 64,
         jobs: 2,

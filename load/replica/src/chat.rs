@@ -25,9 +25,7 @@ pub(crate) fn answer(state: &mut State, body: &Value) -> Made {
     let input_tokens = tokens::count(&prompt) + 4 * body["messages"].as_array().map_or(0, |it| it.len() as u64);
     let summary = summary(&prompt);
     let plain = json!({ "summary": summary }).to_string();
-    let is_cut = state.hits(|s| &mut s.length);
     let (content, refusal, odd) = match () {
-        () if is_cut => (Some(String::new()), None, true),
         () if state.hits(|s| &mut s.wrong_schema) => {
             (Some(json!({ "text": summary, "score": 5 }).to_string()), None, true)
         }
@@ -43,9 +41,7 @@ pub(crate) fn answer(state: &mut State, body: &Value) -> Made {
     if odd {
         state.stats.odd += 1;
     }
-    let most = body["max_completion_tokens"].as_u64().unwrap_or(0);
-    let written = tokens::count(content.as_deref().or(refusal).unwrap_or_default());
-    let output_tokens = if is_cut { most } else { written };
+    let output_tokens = tokens::count(content.as_deref().or(refusal).unwrap_or_default());
     let answer = json!({
         "id": format!("chatcmpl-{}", tokens::hash(&[&key])),
         "object": "chat.completion",
@@ -55,7 +51,7 @@ pub(crate) fn answer(state: &mut State, body: &Value) -> Made {
             "index": 0,
             "message": { "role": "assistant", "content": content, "refusal": refusal },
             "logprobs": null,
-            "finish_reason": if is_cut { "length" } else { "stop" },
+            "finish_reason": "stop",
         }],
         "usage": {
             "prompt_tokens": input_tokens,

@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 use catalog::failpoint;
 use futures::{StreamExt, TryStreamExt};
 
-use super::cache::{Answer, AnswerRow, Cache, RowContent};
-use super::{AnswerKind, Basis, Context, Progress};
+use super::cache::{Answer, Cache};
+use super::{AnswerKind, Context, Progress};
 use crate::error::{Error, Result};
 use crate::llm::Llm;
 
 /// What is asked about one entity.
-pub(super) struct Wish<'a> {
+pub(super) struct Question<'a> {
     pub(super) entity: &'a str,
     pub(super) texts: &'a [String],
 }
@@ -26,29 +26,30 @@ pub(super) struct Count {
 pub(super) struct Answers<'a> {
     cache: Cache,
     pub(super) known: HashMap<String, Answer>,
+    cache_read: bool,
     context: &'a Context<'a>,
 }
 
 impl<'a> Answers<'a> {
-    /// With the answers that are at hand; the cache is asked for the others.
+    /// With the answers that are at hand; the cache is read when they don't suffice.
     pub(super) fn new(cache: Cache, known: HashMap<String, Answer>, context: &'a Context<'a>) -> Self {
-        Self { cache, known, context }
+        Self { cache, known, cache_read: false, context }
     }
 
     /// Makes all wanted answers known.
     pub(super) async fn all(
         &mut self,
         kind: AnswerKind,
-        wanted: Vec<(String, Wish<'_>)>,
+        wanted: Vec<(String, Question<'_>)>,
         llm: &dyn Llm,
     ) -> Result<Count> {
         let needed = wanted.len() as u64;
         let mut seen = HashSet::new();
         let mut missing: Vec<_> =
             wanted.into_iter().filter(|(key, _)| !self.known.contains_key(key) && seen.insert(key.clone())).collect();
-        if !missing.is_empty() {
-            let keys = missing.iter().map(|(key, _)| key.clone()).collect();
-            self.known.extend(self.cache.read(&keys).await?.answers);
+        if !missing.is_empty() && !self.cache_read {
+            self.cache.read(&mut self.known).await?;
+            self.cache_read = true;
             missing.retain(|(key, _)| !self.known.contains_key(key));
         }
         let total = missing.len() as u64;
@@ -56,23 +57,15 @@ impl<'a> Answers<'a> {
         for batch in missing.chunks(self.context.batch.max(1)) {
             failpoint!("load.summarise.before");
             let answers = match kind {
+                AnswerKind::Summary => self.summaries(batch, llm, done, total).await?,
                 AnswerKind::Embedding => embeddings(batch, llm).await?,
-                AnswerKind::Summary | AnswerKind::Part => self.summaries(batch, llm, done, total).await?,
             };
             failpoint!("load.summarise.after");
             let model = if kind == AnswerKind::Summary { llm.summariser() } else { llm.embedder() };
-            let stored: Vec<AnswerRow> = batch
-                .iter()
-                .zip(&answers)
-                .map(|((key, question), answer)| AnswerRow {
-                    kind,
-                    key: key.clone(),
-                    entity: question.entity.to_owned(),
-                    said: RowContent::Answer(answer.clone()),
-                })
-                .collect();
+            let stored: Vec<_> =
+                batch.iter().zip(&answers).map(|((key, q), answer)| (key.as_str(), q.entity, answer)).collect();
             failpoint!("load.results.before");
-            self.cache.store(kind, &model.id(), &stored.iter().collect::<Vec<_>>(), self.context).await?;
+            self.cache.store(kind, &model.id(), &stored, self.context).await?;
             failpoint!("load.results.after");
             done += batch.len() as u64;
             (self.context.progress)(Progress { kind, done, total });
@@ -83,7 +76,7 @@ impl<'a> Answers<'a> {
 
     async fn summaries(
         &self,
-        batch: &[(String, Wish<'_>)],
+        batch: &[(String, Question<'_>)],
         llm: &dyn Llm,
         before: u64,
         total: u64,
@@ -91,7 +84,6 @@ impl<'a> Answers<'a> {
         let asked: Vec<_> = batch.iter().map(|(_, question)| llm.summarise(question.texts)).collect();
         let mut answers = futures::stream::iter(asked).buffered(self.context.jobs.max(1));
         let mut given = Vec::with_capacity(batch.len());
-        let mut texts = batch.iter().map(|(_, question)| question.texts.len() as u64);
         while let Some(summary) = answers.try_next().await? {
             if summary.text.trim().is_empty() {
                 return Err(Error::Model {
@@ -100,15 +92,14 @@ impl<'a> Answers<'a> {
                     retryable: true,
                 });
             }
-            let basis = texts.next().map(|count| Basis { used: count, given: count });
-            given.push(Answer { text: Some(summary.text), basis, ..Answer::default() });
+            given.push(Answer { text: Some(summary.text), ..Answer::default() });
             (self.context.progress)(Progress { kind: AnswerKind::Summary, done: before + given.len() as u64, total });
         }
         Ok(given)
     }
 }
 
-async fn embeddings(batch: &[(String, Wish<'_>)], llm: &dyn Llm) -> Result<Vec<Answer>> {
+async fn embeddings(batch: &[(String, Question<'_>)], llm: &dyn Llm) -> Result<Vec<Answer>> {
     let texts: Vec<String> = batch.iter().map(|(_, question)| question.texts.join("\n")).collect();
     let vectors = llm.embed(&texts).await?;
     let wrong = vectors.iter().find(|v| v.vector.len() != llm.dimension() || v.vector.iter().any(|x| !x.is_finite()));
@@ -123,5 +114,5 @@ async fn embeddings(batch: &[(String, Wish<'_>)], llm: &dyn Llm) -> Result<Vec<A
             retryable: false,
         });
     }
-    Ok(vectors.into_iter().map(|v| Answer { vector: Some(v.vector.into()), ..Answer::default() }).collect())
+    Ok(vectors.into_iter().map(|v| Answer { vector: Some(v.vector), ..Answer::default() }).collect())
 }
