@@ -48,6 +48,8 @@ pub(super) const MEMBER: Member = Member {
 
 /// Raise it when the fields or the grams change: older indexes are then built anew.
 const FORMAT: u32 = 2;
+/// The oldest that can still be asked; the next sync builds it anew.
+const OLDEST: u32 = 1;
 const GRAM: &str = "gram";
 const ROW: &str = "row";
 /// Memory of each indexing thread before it writes a segment (bytes).
@@ -78,10 +80,12 @@ struct Fields {
     passages: Field,
     gram: Field,
     /// Hash and key once more, in a column: what a sync reads of every row without its texts.
-    row: Field,
+    row: Option<Field>,
 }
 
-fn schema() -> (Schema, Fields) {
+/// The fields of an index of today, or of one that an older program made: without the column for syncs, which stands behind all
+/// that a question reads.
+fn schema_of(format: u32) -> (Schema, Fields) {
     let grams = TextFieldIndexing::default()
         .set_tokenizer(GRAM)
         .set_index_option(IndexRecordOption::Basic)
@@ -94,9 +98,13 @@ fn schema() -> (Schema, Fields) {
         title: schema.add_text_field("title", STORED),
         passages: schema.add_text_field("passages", STORED),
         gram: schema.add_text_field(GRAM, TextOptions::default().set_indexing_options(grams)),
-        row: schema.add_bytes_field(ROW, FAST),
+        row: if format == FORMAT { Some(schema.add_bytes_field(ROW, FAST)) } else { None },
     };
     (schema.build(), fields)
+}
+
+fn schema() -> (Schema, Fields) {
+    schema_of(FORMAT)
 }
 
 /// Opens the index in `dir`; `None` when there is none, or none that this version of the code can read.
@@ -106,7 +114,7 @@ fn open(dir: &Path) -> Result<Option<Index>> {
         return Ok(None);
     }
     let index = match Index::open_in_dir(dir) {
-        Ok(index) if index.schema() == schema().0 => index,
+        Ok(index) if (OLDEST..=FORMAT).any(|format| index.schema() == schema_of(format).0) => index,
         Ok(_) => return Ok(None),
         Err(tantivy::TantivyError::LockFailure(lock, detail)) => {
             return Err(fail(tantivy::TantivyError::LockFailure(lock, detail)));
@@ -122,7 +130,7 @@ fn open(dir: &Path) -> Result<Option<Index>> {
 
 fn payload(index: &Index) -> Option<Payload> {
     let payload: Payload = serde_json::from_str(&index.load_metas().ok()?.payload?).ok()?;
-    (payload.format == FORMAT).then_some(payload)
+    (OLDEST..=FORMAT).contains(&payload.format).then_some(payload)
 }
 
 impl Keywords {
@@ -164,7 +172,8 @@ impl Sink for Keywords {
         let (dir, target) = (table_dir(&self.root, &target.table), target.clone());
         blocking(move || {
             let Some(index) = open(&dir)? else { return Ok(false) };
-            let fits = payload(&index).is_some_and(|payload| payload.target.roles() == target.roles());
+            let fits = payload(&index)
+                .is_some_and(|payload| payload.format == FORMAT && payload.target.roles() == target.roles());
             let damaged = index.validate_checksum();
             Ok(fits && damaged.is_ok_and(|files| files.is_empty()))
         })
@@ -251,7 +260,12 @@ impl Change {
 fn create(dir: &Path, start: Start) -> Result<IndexWriter> {
     let fail = |e: tantivy::TantivyError| Error::sink(SinkKind::Keywords, "opening", dir, e);
     let index = match open(dir)? {
-        Some(index) if start == Start::Standing && matches!(KeywordIndex::open(dir), Ok(Some(_))) => index,
+        Some(index)
+            if start == Start::Standing
+                && matches!(KeywordIndex::open(dir), Ok(Some(standing)) if standing.is_of_today) =>
+        {
+            index
+        }
         _ => {
             match std::fs::remove_dir_all(dir) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("removing", dir, e)),
@@ -272,7 +286,9 @@ fn indexed(document: &Document, fields: Fields) -> Result<TantivyDocument, crate
     let mut indexed = TantivyDocument::default();
     indexed.add_text(fields.key, &document.key);
     indexed.add_text(fields.hash, document.hash.to_hex());
-    indexed.add_bytes(fields.row, &[&document.hash.0, document.key.as_bytes()].concat());
+    if let Some(row) = fields.row {
+        indexed.add_bytes(row, &[&document.hash.0, document.key.as_bytes()].concat());
+    }
     if let Some(entity) = &document.entity {
         indexed.add_text(fields.entity, entity);
     }

@@ -10,7 +10,7 @@ use tantivy::schema::{IndexRecordOption, TantivyDocument, Value as _};
 use tantivy::{DocAddress, ReloadPolicy, Searcher, Term};
 
 use super::document::Document;
-use super::{Fields, Payload, ROW, open, payload, schema};
+use super::{FORMAT, Fields, Payload, ROW, open, payload, schema};
 use crate::error::{Error, Result};
 use crate::keys::Hashes;
 use crate::sink::SinkKind;
@@ -22,6 +22,8 @@ pub(crate) mod candidates;
 /// One table's index at one commit.
 pub(crate) struct KeywordIndex {
     dir: PathBuf,
+    /// Whether a sync can go on with it; one of an older program only answers.
+    pub(super) is_of_today: bool,
     pub(crate) target: SyncTarget,
     /// How far it has come with its table.
     pub(crate) cursor: Cursor,
@@ -34,11 +36,12 @@ impl KeywordIndex {
     /// `None` when nothing was ever committed here, or nothing that can be read.
     pub(crate) fn open(dir: &Path) -> Result<Option<Self>> {
         let Some(index) = open(dir)? else { return Ok(None) };
-        let Some(Payload { cursor, target, .. }) = payload(&index) else { return Ok(None) };
+        let Some(Payload { cursor, target, format }) = payload(&index) else { return Ok(None) };
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
         let reader: tantivy::IndexReader = reader.map_err(|e| Error::sink(SinkKind::Keywords, "opening", dir, e))?;
         Ok(Some(Self {
             dir: dir.to_owned(),
+            is_of_today: format == FORMAT,
             target,
             cursor,
             fields: schema().1,
@@ -87,6 +90,9 @@ impl KeywordIndex {
     /// Key and hash of every document, from the column that holds nothing else.
     pub(super) fn hashes(&self) -> Result<Hashes> {
         let mut hashes = Hashes::default();
+        if !self.is_of_today {
+            return Ok(hashes);
+        }
         for segment in self.searcher.segment_readers() {
             let Some(rows) = segment.fast_fields().bytes(ROW).map_err(|e| self.error(e))? else { continue };
             // Each row has a term of its own. They are read in the order in which they lie; those of rows that are gone stay among
