@@ -350,8 +350,12 @@ mod tests {
             assert_eq!((found, text.as_str()), (action, why));
             // Rows that are others are made again, whatever else would have left them as they are; an older day takes nothing over.
             let (found, reasons) = decide(now, mark, (&last, true), &when);
-            let same = mark == Some(now.mark());
-            let expected = if same { (Action::Build, vec![Reason::RowsChanged]) } else { (action, reasons.clone()) };
+            let expected = match &last {
+                _ if mark != Some(now.mark()) => (action, reasons.clone()),
+                // Without a record nobody knows that the rows were others.
+                LastBuild::Lost => (Action::Build, vec![Reason::RecordLost]),
+                _ => (Action::Build, vec![Reason::RowsChanged]),
+            };
             assert_eq!((found, reasons), expected);
         }
     }
