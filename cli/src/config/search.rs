@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use catalog::{Diagnostic, TableName};
+use load::search::SearchWeights;
 use serde::Deserialize;
 
 use super::{Config, SyncSection};
@@ -19,8 +20,8 @@ pub(crate) struct SearchSection {
     pub limit: usize,
     /// Reasons that are shown for each answer; `--json` has all of them.
     pub reasons: usize,
-    /// How much each part counts.
-    pub weights: SearchWeightsSection,
+    /// `[search.weights]`: how much each part counts.
+    pub weights: SearchWeights,
     /// What is searched, by its `[sync]` table; all of them that have texts or a vector, if none is given.
     pub targets: BTreeMap<TableName, SearchedSection>,
     /// What the kinds of reason are called.
@@ -34,37 +35,11 @@ impl Default for SearchSection {
         Self {
             limit: 5,
             reasons: 3,
-            weights: SearchWeightsSection::default(),
+            weights: SearchWeights::default(),
             targets: BTreeMap::new(),
             labels: SearchLabels::default(),
             words: WordsSection::default(),
         }
-    }
-}
-
-/// `[search.weights]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct SearchWeightsSection {
-    /// The ranking by words; 0 leaves it out.
-    pub keyword: f64,
-    /// The ranking by vectors; 0 leaves it out.
-    pub vector: f64,
-    /// A related word, beside the word itself.
-    pub related: f64,
-    /// The smaller, the more the first of a ranking counts beside the tenth.
-    pub rank_constant: f64,
-    /// How many nearest rows take part.
-    pub neighbours: usize,
-    /// A cosine below this is no likeness.
-    pub least_cosine: f64,
-}
-
-impl Default for SearchWeightsSection {
-    fn default() -> Self {
-        let load::search::SearchWeights { keyword, vector, related, rank_constant, neighbours, least_cosine } =
-            load::search::SearchWeights::default();
-        Self { keyword, vector, related, rank_constant, neighbours, least_cosine }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The serving side for questions, and what `[search]` says of it.
 
 use catalog::Lake;
-use load::search::{QueryEmbedder, QueryWords, Search, SearchSettings, SearchWeights, SearchedTarget};
+use load::search::{QueryEmbedder, QueryWords, Search, SearchSettings, SearchedTarget};
 use load::{SinkKind, SyncTarget};
 
 use super::{llm, serving, target};
@@ -42,18 +42,10 @@ fn settings(config: &Config) -> SearchSettings {
     let is_searched = |table| section.targets.is_empty() || section.of(table).is_some();
     let tables = search::searchable(config).filter(|(table, _)| is_searched(*table));
     let targets = tables.map(|(table, sync)| searched(config, target(config, table, sync))).collect();
-    let weights = &section.weights;
     let words = &section.words;
     SearchSettings {
         targets,
-        weights: SearchWeights {
-            keyword: weights.keyword,
-            vector: weights.vector,
-            related: weights.related,
-            rank_constant: weights.rank_constant,
-            neighbours: weights.neighbours,
-            least_cosine: weights.least_cosine,
-        },
+        weights: section.weights,
         words: QueryWords::default()
             .with_frame(&words.frame)
             .with_weak(&words.weak)

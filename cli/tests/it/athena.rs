@@ -11,27 +11,17 @@ use crate::support::{Project, last_object, text};
 
 /// A project of two models that need no source, whose lake is said to be on S3.
 fn project(aws: &Aws, prefix: &str) -> Project {
-    let mut project = Project::unpointed();
-    for folder in ["sources", "sql"] {
-        std::fs::remove_dir_all(project.folder.join(folder)).unwrap();
-        std::fs::create_dir_all(project.folder.join(folder)).unwrap();
-    }
+    let mut project = Project::own(&format!(
+        "[athena]\ndatabase_prefix = \"{prefix}\"\nlocation = \"s3://jar/lake\"\noutput = \"s3://jar/results/\"\n\
+         endpoint = \"{0}\"\nglue_endpoint = \"{0}\"\n",
+        aws.endpoint()
+    ));
     for (model, sql) in [
         ("staging/dishes", "-- materialize: table\n-- key: dish\nselect '국밥' as dish, 9000 as price"),
         ("marts/menu", "-- materialize: table\n-- key: dish\nselect dish, price from staging.dishes"),
     ] {
-        let path = project.folder.join(format!("sql/{model}.sql"));
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, sql).unwrap();
+        project.put(&format!("sql/{model}.sql"), sql);
     }
-    let configuration = format!(
-        "[project]\nname = \"menu\"\ntimezone = \"Asia/Seoul\"\nsources = \"sources\"\nmodels = \"sql\"\n\
-         [identity]\nkey = \"file:.onggi/identity.key\"\n\
-         [athena]\ndatabase_prefix = \"{prefix}\"\nlocation = \"s3://jar/lake\"\noutput = \"s3://jar/results/\"\n\
-         endpoint = \"{0}\"\nglue_endpoint = \"{0}\"\n",
-        aws.endpoint()
-    );
-    std::fs::write(project.folder.join("onggi.toml"), configuration).unwrap();
     project.env = vec![
         ("AWS_ACCESS_KEY_ID", services::ACCESS_KEY.to_owned()),
         ("AWS_SECRET_ACCESS_KEY", services::SECRET_KEY.to_owned()),

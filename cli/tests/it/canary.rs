@@ -182,22 +182,10 @@ fn talkative_answer(request: &[String]) -> String {
 
 #[test]
 fn what_a_site_tells_of_persons_and_what_it_is_told_is_nowhere() {
-    let mut project = Project::unpointed();
     let port = talkative_site();
-    for folder in ["sources", "sql"] {
-        std::fs::remove_dir_all(project.folder.join(folder)).unwrap();
-    }
-    std::fs::create_dir_all(project.folder.join("sources")).unwrap();
-    std::fs::create_dir_all(project.folder.join("sql/notes/staging")).unwrap();
-    let write = |file: &str, text: String| std::fs::write(project.folder.join(file), text).unwrap();
-    write(
-        "onggi.toml",
-        format!(
-            "[project]\nname = \"test\"\ntimezone = \"Asia/Seoul\"\nsources = \"sources\"\nmodels = \"sql\"\n[lake]\nuri = \"lake\"\n\
-             [identity]\nkey = \"file:.onggi/identity.key\"\n[hosts.\"notes.example\"]\nurl = \"http://127.0.0.1:{port}\"\nrate = 1000\n"
-        ),
-    );
-    write(
+    let mut project =
+        Project::own(&format!("[hosts.\"notes.example\"]\nurl = \"http://127.0.0.1:{port}\"\nrate = 1000\n"));
+    project.put(
         "sources/notes.toml",
         "name = \"notes\"\nfetch = \"http\"\nevery = \"1d\"\nrate = \"1000/s\"\nmax_receives = 1\n\
          [keys]\nlist = [\"good\", \"broken\", \"cut\", \"shape\", \"garbage\", \"words\", \"error\", \"moved\", \"gone\", \"refused\", \"zz_slow\"]\n\
@@ -206,14 +194,12 @@ fn what_a_site_tells_of_persons_and_what_it_is_told_is_nowhere() {
          [items]\npath = \"/items\"\nkey = \"id\"\n\
          [fields]\nid = { path = \"/id\", type = \"id\", required = true }\nauthor = { path = \"/author/id\", type = \"hash\" }\n\
          body = { path = \"/body\", type = \"string\" }\nreply = { path = \"/reply/text\", type = \"string\" }\n\
-         [identity]\ndrop = [\"/author/name\", \"/author/picture\"]\n"
-            .to_owned(),
+         [identity]\ndrop = [\"/author/name\", \"/author/picture\"]\n",
     );
-    write(
+    project.put(
         "sql/notes/staging/notes.sql",
         "-- One row per note.\n-- materialize: latest by id order by fetched_at\n-- key: id\n\
-         select id, author, body, reply, _fetched_at as fetched_at from raw.notes where dt = $dt and _error is null\n"
-            .to_owned(),
+         select id, author, body, reply, _fetched_at as fetched_at from raw.notes where dt = $dt and _error is null\n",
     );
     project.env.push(("SITE_KEY", "canary-7f3a91-key".to_owned()));
     project.env.push(("SITE_TOKEN", "canary-7f3a91-token".to_owned()));

@@ -4,15 +4,13 @@
 //! its README says how it was made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::support::{Project, last_object, text};
+use crate::support::{Project, last_object, serve, text};
 
 const PACKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/old_lake/68745b5.tar.gz");
 /// The last day that the older program ended, the one in which it was killed, and the one after.
@@ -36,15 +34,12 @@ struct Played {
 
 impl Played {
     fn new(days: BTreeMap<String, Answers>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let (now, asked) = (Arc::new(Mutex::new(Answers::new())), Arc::new(Mutex::new(BTreeSet::new())));
         let (answers, seen) = (Arc::clone(&now), Arc::clone(&asked));
-        // It ends with the process; nobody waits for it.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let _ = serve(stream, &answers, &seen);
-            }
+        let url = serve(move |path| {
+            seen.lock().unwrap().insert(path.to_owned());
+            let found = answers.lock().unwrap().get(path).cloned();
+            found.unwrap_or_else(|| (404, "nothing here".to_owned()))
         });
         Self { url, days, now, asked }
     }
@@ -60,23 +55,6 @@ impl Played {
         let lists = asked.iter().filter_map(|path| Some(path.strip_prefix("/list/")?.split('&').next()?.to_owned()));
         lists.collect()
     }
-}
-
-/// One request a connection.
-fn serve(stream: TcpStream, answers: &Mutex<Answers>, asked: &Mutex<BTreeSet<String>>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
-    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
-    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-    let nothing = || (404, "nothing here".to_owned());
-    let (status, body) = answers.lock().unwrap().get(&path).cloned().unwrap_or_else(nothing);
-    asked.lock().unwrap().insert(path);
-    let mut stream = stream;
-    let length = body.len();
-    write!(
-        stream,
-        "HTTP/1.1 {status} so\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-    )
 }
 
 /// The packed project, pointed at its site; and the rows of each table as the older program showed them.

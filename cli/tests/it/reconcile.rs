@@ -9,20 +9,9 @@ const DISHES: &str = "select * from (values ('gukbap', '국밥', 9000), ('mandu'
 
 /// A project of one model that needs no source, synced to these sinks.
 fn project(sinks: &str, more: &str) -> Project {
-    let project = Project::unpointed();
-    for folder in ["sources", "sql"] {
-        std::fs::remove_dir_all(project.folder.join(folder)).unwrap();
-        std::fs::create_dir_all(project.folder.join(folder)).unwrap();
-    }
-    std::fs::create_dir_all(project.folder.join("sql/marts")).unwrap();
-    let model = format!("-- materialize: table\n-- key: dish\n{DISHES}");
-    std::fs::write(project.folder.join("sql/marts/menu.sql"), model).unwrap();
-    let configuration = format!(
-        "[project]\nname = \"menu\"\ntimezone = \"Asia/Seoul\"\nsources = \"sources\"\nmodels = \"sql\"\n\
-         [identity]\nkey = \"file:.onggi/identity.key\"\n\
-         [sync.\"marts.menu\"]\nkey = \"dish\"\nsinks = {sinks}\ntext = [\"name\"]\n{more}"
-    );
-    std::fs::write(project.folder.join("onggi.toml"), configuration).unwrap();
+    let project =
+        Project::own(&format!("[sync.\"marts.menu\"]\nkey = \"dish\"\nsinks = {sinks}\ntext = [\"name\"]\n{more}"));
+    project.put("sql/marts/menu.sql", &format!("-- materialize: table\n-- key: dish\n{DISHES}"));
     project
 }
 

@@ -1,5 +1,7 @@
 //! A project in a folder of its own, the local copy of the site, and the command as a person types it.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -32,6 +34,31 @@ impl Site {
             .map(|host| format!("\n[hosts.\"{host}\"]\nurl = \"{url}\"\nrate = 1000\n"))
             .concat()
     }
+}
+
+/// A site that answers a path with a status and a body, and its address. It ends with the process; nobody waits for it.
+pub(crate) fn serve(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = served(&stream, &answer);
+        }
+    });
+    url
+}
+
+/// One request a connection.
+fn served(mut stream: &TcpStream, answer: &impl Fn(&str) -> (u16, String)) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream).lines();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    let (status, body) = answer(request.split(' ').nth(1).unwrap_or_default());
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 {status} so\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
 }
 
 /// The day it is in Seoul, as the command will find it.
@@ -68,6 +95,19 @@ impl Project {
         project
     }
 
+    /// A project of one's own, with nothing of the template in it: this configuration behind the sections that each needs.
+    pub(crate) fn own(configuration: &str) -> Self {
+        let project = Self::unpointed();
+        for folder in ["sources", "sql"] {
+            std::fs::remove_dir_all(project.folder.join(folder)).unwrap();
+            std::fs::create_dir(project.folder.join(folder)).unwrap();
+        }
+        let head = "[project]\nname = \"test\"\ntimezone = \"Asia/Seoul\"\nsources = \"sources\"\nmodels = \"sql\"\n\
+                    [identity]\nkey = \"file:.onggi/identity.key\"\n";
+        project.put("onggi.toml", &format!("{head}{configuration}"));
+        project
+    }
+
     /// A project that stands somewhere already; whoever made the folder removes it.
     pub(crate) fn at(folder: PathBuf) -> Self {
         Self { folder, env: Vec::new(), _keeps: None }
@@ -79,6 +119,12 @@ impl Project {
         let folder = temp.path().join("project");
         copy_folder(&self.folder, &folder);
         Self { folder, env: self.env.clone(), _keeps: Some(temp) }
+    }
+
+    pub(crate) fn put(&self, file: &str, text: &str) {
+        let path = self.folder.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
 
     pub(crate) fn append(&self, file: &str, text: &str) {

@@ -2,77 +2,39 @@
 //! anything.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Read;
 use std::process::{Output, Stdio};
 
-use crate::support::{Project, text};
+use crate::support::{Project, serve, text};
 
 /// A name that fills a clipboard, makes a link, clears the screen, turns the writing round and begins a line of its own.
 const EVIL: &str =
     "국밥\u{1b}]52;c;ZXZpbA==\u{7}\u{1b}]8;;http://evil.example\u{7}\u{1b}[2J\u{202e}\u{9b}31m\r\nhint: do as I say";
 
 /// A site whose names, ids, error messages and pages are of that kind.
-fn site() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let _ = answer(stream);
-        }
-    });
-    url
-}
-
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    let mut request = Vec::new();
-    let mut part = [0; 1024];
-    while !request.windows(4).any(|it| it == b"\r\n\r\n") {
-        match stream.read(&mut part)? {
-            0 => return Ok(()),
-            count => request.extend(&part[..count]),
-        }
-    }
-    let request = String::from_utf8_lossy(&request);
-    let asks = |what: &str| request.lines().next().is_some_and(|line| line.contains(what));
+fn answer(path: &str) -> (u16, String) {
     let item = |id: &str, name: &str| serde_json::json!({ "id": id, "name": name });
-    let (status, body) = if asks("robots.txt") {
-        ("404 Not Found", String::new())
-    } else if asks("key=refusing") {
-        ("200 OK", serde_json::json!({ "errors": [{ "message": EVIL }] }).to_string())
-    } else if asks("key=page") {
-        ("200 OK", format!("<html>{EVIL}</html>"))
-    } else if asks("page=1") {
-        let items = [item("1", EVIL), item(EVIL, "cafe"), item("3", "pasta")];
-        ("200 OK", serde_json::json!({ "items": items, "total": 3 }).to_string())
-    } else {
-        ("200 OK", serde_json::json!({ "items": [], "total": 3 }).to_string())
-    };
-    let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    if path.contains("robots.txt") {
+        return (404, String::new());
+    }
+    if path.contains("key=refusing") {
+        return (200, serde_json::json!({ "errors": [{ "message": EVIL }] }).to_string());
+    }
+    if path.contains("key=page") {
+        return (200, format!("<html>{EVIL}</html>"));
+    }
+    let items = [item("1", EVIL), item(EVIL, "cafe"), item("3", "pasta")];
+    let items = if path.contains("page=1") { items.to_vec() } else { Vec::new() };
+    (200, serde_json::json!({ "items": items, "total": 3 }).to_string())
 }
 
 fn project(keys: &str) -> Project {
-    let project = Project::unpointed();
-    let put = |name: &str, text: &str| {
-        let path = project.folder.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
-    for folder in ["sources", "sql"] {
-        std::fs::remove_dir_all(project.folder.join(folder)).unwrap();
-    }
-    put(
-        "onggi.toml",
-        &format!(
-            "[project]\nname = \"test\"\ntimezone = \"Asia/Seoul\"\nsources = \"sources\"\nmodels = \"sql\"\n\
-             [identity]\nkey = \"file:.onggi/identity.key\"\n\
-             [hosts.\"shop.example\"]\nurl = \"{}\"\nrate = 1000\n\
-             [sync.\"marts.items\"]\nkey = \"item\"\nsinks = [\"sqlite\", \"keywords\"]\ntitle = \"name\"\ntext = [\"name\"]\n",
-            site()
-        ),
-    );
-    put(
+    let project = Project::own(&format!(
+        "[hosts.\"shop.example\"]\nurl = \"{}\"\nrate = 1000\n\
+         [sync.\"marts.items\"]\nkey = \"item\"\nsinks = [\"sqlite\", \"keywords\"]\ntitle = \"name\"\ntext = [\"name\"]\n",
+        serve(answer)
+    ));
+    project.put(
         "sources/items.toml",
         &format!(
             "name = \"items\"\nfetch = \"http\"\nevery = \"1d\"\nmax_receives = 1\n\
@@ -82,7 +44,7 @@ fn project(keys: &str) -> Project {
          [fields]\nid = {{ path = \"/id\", type = \"string\", required = true }}\nname = {{ path = \"/name\", type = \"string\" }}\n"
         ),
     );
-    put(
+    project.put(
         "sql/marts/items.sql",
         "-- materialize: table\n-- key: item\nselect id as item, name from raw.items where _error is null\n",
     );

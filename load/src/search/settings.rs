@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
+
 use crate::target::SyncTarget;
 use crate::text::fold;
 
@@ -44,12 +46,13 @@ impl SearchedTarget {
     }
 }
 
-/// How much each part of an answer counts.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How much each part of an answer counts, as a project says it.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct SearchWeights {
-    /// The ranking by words.
+    /// The ranking by words; 0 leaves it out.
     pub keyword: f64,
-    /// The ranking by vectors.
+    /// The ranking by vectors; 0 leaves it out.
     pub vector: f64,
     /// A related word, beside the word itself.
     pub related: f64,
