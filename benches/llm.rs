@@ -134,7 +134,7 @@ async fn onggi(retry_after: RetryAfter) -> anyhow::Result<(Fared, Vec<Value>)> {
     let seconds = began.elapsed().as_secs_f64();
     let stats = service.stats();
     let all = PLACES as u64;
-    ensure!((done.summarised, done.embedded, done.set_aside) == (all, all, 0) && done.wait.is_none(), "{done:?}");
+    ensure!((done.summarised, done.embedded, done.aside()) == (all, all, 0) && done.wait.is_none(), "{done:?}");
     ensure!(stats.too_many > 0 && stats.server_errors > 0 && stats.broken > 0, "no trouble: {stats:?}");
     ensure!(stats.paid_too_often().is_empty(), "paid twice: {:?}", stats.paid_too_often());
     let fared = Fared { name: "onggi run".to_owned(), seconds, answers: PLACES, errors: 0, stats };
@@ -173,10 +173,12 @@ async fn enrich(lake: &Lake, service: &LlmReplica, run: &str) -> anyhow::Result<
         from: "marts.place_reviews".parse()?,
         key: "place_id".into(),
         texts: "summary_texts".into(),
+        prompt: load::Prompt::default(),
     };
     let context = load::Context {
         run: run.parse()?,
         dt: "2026-10-01".parse()?,
+        today: "2026-10-01".parse()?,
         now: Timestamp::UNIX_EPOCH,
         batch: 64,
         jobs: 2,

@@ -309,7 +309,7 @@ pub(crate) struct Retry {
     /// Keys whose answers were not what the source file describes; the next run asks for them anyway
     #[arg(long)]
     pub unreadable: bool,
-    /// Keys that have records which were set aside
+    /// Keys that have records which were set aside, and answers of models that were; the next run asks for them at once
     #[arg(long)]
     pub set_aside: bool,
     /// Keys that were cut at a bound of ours

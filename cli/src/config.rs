@@ -6,6 +6,7 @@
 mod athena;
 #[cfg(test)]
 mod documented;
+mod enrich;
 mod lake;
 mod llm;
 mod postgres;
@@ -23,6 +24,7 @@ use crate::exit::{Failure, Problems};
 use crate::toml_error;
 
 use athena::AthenaSection;
+pub(crate) use enrich::EnrichSection;
 pub(crate) use lake::{AwsSection, LakeSection};
 pub(crate) use llm::{LlmSection, Provider};
 pub(crate) use postgres::PostgresSection;
@@ -126,18 +128,6 @@ pub(crate) struct HostSection {
     pub url: url::Url,
     /// Requests a second; the source's own rate if not given.
     pub rate: Option<f64>,
-}
-
-/// `[enrich."staging.…"]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EnrichSection {
-    /// The table whose texts are summarised.
-    pub from: TableName,
-    /// The column that names an entity.
-    pub key: String,
-    /// The list column with an entity's texts.
-    pub texts: String,
 }
 
 /// `[sync."marts.…"]`
@@ -343,6 +333,9 @@ impl Config {
         let sections = athena.into_iter().chain(self.llm.problems());
         for (key, message, hint) in sections {
             problem(key, message, hint);
+        }
+        for (key, message, hint) in self.enrich.values().flat_map(EnrichSection::problems) {
+            problem(key, message, &hint);
         }
         for (table, sync) in &self.sync {
             if sync.sinks.is_empty() {

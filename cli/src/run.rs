@@ -291,6 +291,7 @@ impl<'a> Runner<'a> {
         let context = load::Context {
             run: self.id.clone(),
             dt: self.request.dt,
+            today: self.request.today,
             now: clock::now(),
             batch: ENRICH_BATCH,
             jobs: std::thread::available_parallelism().map_or(2, Into::into),

@@ -214,6 +214,7 @@ pub(crate) fn enrichments(project: &Project) -> Vec<Enrichment> {
         from: section.from.clone(),
         key: section.key.clone(),
         texts: section.texts.clone(),
+        prompt: section.prompt(),
     };
     declared.map(enrichment).collect()
 }

@@ -2,17 +2,21 @@
 //!
 //! Sum it: `select model, sum(cost) from ops.costs where dt >= … group by model`. A row is added once: the commit carries the number of
 //! the last reply that it counts, so that a step which is killed and repeated neither counts a reply twice nor forgets one.
+//!
+//! `dt` is the day that was worked on, `spent_on` the day on which the money went: a budget is of the latter.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use catalog::{CommitInfo, Committed, Date, Lake, Layer, RunId, Table, TableName, TableSpec, Txn, TxnRule};
+use futures::StreamExt;
 
 use crate::enrich::AnswerKind;
 use crate::error::{Error, Result};
 use crate::llm::{Mode, Usage};
 use crate::read;
+use crate::value::Value;
 
 /// Lost races in a row before we say that others are in the way.
 const TRIES: u32 = 5;
@@ -25,6 +29,15 @@ pub(crate) struct Row {
     pub(crate) mode: Mode,
     pub(crate) usage: Usage,
     pub(crate) cost: Option<f64>,
+}
+
+/// Two days of the same spending.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Days {
+    /// That was worked on.
+    pub(crate) dt: Date,
+    /// On which it was paid.
+    pub(crate) spent_on: Date,
 }
 
 /// The table, opened.
@@ -44,6 +57,7 @@ fn schema() -> SchemaRef {
         Field::new("input_tokens", DataType::Int64, true),
         Field::new("output_tokens", DataType::Int64, true),
         Field::new("cost", DataType::Float64, true),
+        Field::new("spent_on", DataType::Date32, true),
         Field::new("dt", DataType::Date32, true),
     ]))
 }
@@ -65,17 +79,43 @@ impl Costs {
         Ok(found.and_then(|it| u64::try_from(it).ok()).unwrap_or(0))
     }
 
+    /// What all runs but this one have spent on a day.
+    pub(crate) async fn spent_by_others(&self, day: Date, run: &RunId) -> Result<f64> {
+        let name = self.table.name();
+        let snapshot = self.table.snapshot().await?;
+        let mut sum = 0.0;
+        let mut stream = snapshot.scan(Some(&["run", "cost", "spent_on", "dt"])).await?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|e| Error::arrow(name, e))?;
+            for row in 0..batch.num_rows() {
+                let value = |column: &str| read::value(&batch, column, row, name);
+                // Before it was kept, the day of the work is the best there is.
+                let paid_on = match value("spent_on")? {
+                    Value::Null => value("dt")?,
+                    paid_on => paid_on,
+                };
+                let is_ours = matches!(value("run")?, Value::Text(of) if of == run.as_str());
+                if let (false, Value::Float(cost)) =
+                    (is_ours || paid_on != Value::Date(read::days(day)), value("cost")?)
+                {
+                    sum += cost;
+                }
+            }
+        }
+        Ok(sum)
+    }
+
     /// Adds what a step spent on its replies up to `last`, unless that is counted.
     pub(crate) async fn add(
         &self,
         run: &RunId,
         step: &str,
-        dt: Date,
+        days: Days,
         last: u64,
         rows: &[Row],
         info: &CommitInfo,
     ) -> Result<()> {
-        let batch = self.batch(run, step, dt, rows)?;
+        let batch = self.batch(run, step, days, rows)?;
         let version = i64::try_from(last).unwrap_or(i64::MAX);
         for _ in 0..TRIES {
             let txn = Txn { app_id: app_id(run, step), version, rule: TxnRule::AtLeast };
@@ -87,7 +127,7 @@ impl Costs {
         Err(Error::Contended { table: self.table.name().clone(), tries: TRIES })
     }
 
-    fn batch(&self, run: &RunId, step: &str, dt: Date, rows: &[Row]) -> Result<RecordBatch> {
+    fn batch(&self, run: &RunId, step: &str, days: Days, rows: &[Row]) -> Result<RecordBatch> {
         let number = |each: fn(&Usage) -> u64| -> ArrayRef {
             let numbers = rows.iter().map(|row| i64::try_from(each(&row.usage)).unwrap_or(i64::MAX));
             Arc::new(Int64Array::from_iter_values(numbers))
@@ -105,7 +145,8 @@ impl Costs {
             number(|it| it.input_tokens),
             number(|it| it.output_tokens),
             Arc::new(rows.iter().map(|row| row.cost).collect::<Float64Array>()),
-            Arc::new(Date32Array::from(vec![read::days(dt); rows.len()])),
+            Arc::new(Date32Array::from(vec![read::days(days.spent_on); rows.len()])),
+            Arc::new(Date32Array::from(vec![read::days(days.dt); rows.len()])),
         ];
         RecordBatch::try_new(schema(), columns).map_err(|error| Error::arrow(self.table.name(), error))
     }

@@ -5,56 +5,60 @@
 //! result table whole. So a kill loses at most the batch under way, and a text that did not change is never sent again, not even after
 //! every index and the result table itself are dropped.
 //!
-//! A model that costs money is asked another way: each reply is stored by itself, the moment it is there (see `paid`).
+//! A model that costs money is asked another way: each reply is stored by itself, the moment it is there (see `paid`). An answer that
+//! can't be used is set aside and asked for again later (see `aside`); until then what was there before is shown.
 //!
 //! The replacing commit carries a fingerprint of the input's version and of the models. When the newest commit already carries it,
 //! nothing is read at all.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use arrow::array::{ArrayRef, Float32Builder, ListBuilder, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch};
 use catalog::{
-    CommitInfo, Committed, Date, Lake, RunId, Scope, Table, TableName, TableSpec, Timestamp, Txn, TxnRule, Version,
-    WriteOptions, failpoint,
+    CommitInfo, Committed, Date, Lake, RunId, Scope, Snapshot, Table, TableName, TableSpec, Timestamp, Txn, TxnRule,
+    Version, WriteOptions, failpoint,
 };
 use futures::{FutureExt, StreamExt};
 
 use crate::error::{Error, Result};
-use crate::llm::{Llm, Model};
+use crate::llm::{Llm, Model, Prompt};
 use crate::read;
 use crate::text::nfc;
 use crate::value::{Value, content_hash, fingerprint};
 
+mod again;
 mod answers;
+mod aside;
 mod batches;
 mod cache;
-mod desk;
 mod estimate;
+mod gateway;
 mod journal;
+mod lease;
 mod outcome;
 mod paid;
 #[cfg(test)]
 mod paid_tests;
+mod published;
 #[cfg(test)]
 mod tests;
-mod turn;
 
-use answers::{Answers, Question};
-use cache::{Answer, Cache};
+pub use again::{Reasked, ask_again};
+use answers::{Answers, Wish};
+use cache::{Basis, Cache};
 pub use estimate::{Estimate, Expected, estimate};
 pub use outcome::{AnswerKind, Enriched, Outcome, Progress, Spent, Wait};
+use published::Published;
 
 /// Raise it when the same texts and models would be laid out in another way.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Lost races in a row before we say that others are in the way.
 const TRIES: u32 = 5;
 
 /// Which texts become summaries, and where they go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrichment {
-    /// The table written: key, `summary`, `summary_key`, `embedding`, `embedding_key`, `model`.
+    /// The table written: key, `summary`, `summary_key`, `embedding`, `embedding_key`, `model`, `texts_used`, `texts_given`.
     pub into: TableName,
     /// The table read.
     pub from: TableName,
@@ -62,6 +66,8 @@ pub struct Enrichment {
     pub key: String,
     /// The column of `from` with an entity's texts: a list of text, or text.
     pub texts: String,
+    /// What a model that writes is told of the texts. One that only chooses sentences is told nothing.
+    pub prompt: Prompt,
 }
 
 impl Enrichment {
@@ -69,7 +75,7 @@ impl Enrichment {
     pub fn table_spec(&self) -> TableSpec {
         TableSpec {
             name: self.into.clone(),
-            schema: schema(&self.key),
+            schema: published::schema(&self.key),
             partitioned: false,
             stats_columns: vec![self.key.clone()],
         }
@@ -82,6 +88,8 @@ pub struct Context<'a> {
     pub run: RunId,
     /// The day the answers are filed under in `ops.llm_results`.
     pub dt: Date,
+    /// The day by the project's calendar on which money is spent, whatever day is worked on: a budget is of such a day.
+    pub today: Date,
     /// The caller read the clock; we never do.
     pub now: Timestamp,
     /// How many answers are asked for and stored at once: what a kill can cost.
@@ -100,40 +108,48 @@ struct Row {
     embedding_key: Option<String>,
 }
 
+impl Row {
+    /// Takes the text that is to be embedded.
+    fn embeds(&mut self, text: &str, llm: &dyn Llm) {
+        self.embedding_key =
+            Some(content_key(AnswerKind::Embedding, llm.embedder(), llm.dimension(), &[], &[nfc(text)]));
+    }
+}
+
 /// Brings the result table up to its input. See the module for the order of events.
 pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context: &Context<'_>) -> Result<Enriched> {
     let into = lake.create(&enrichment.table_spec()).await?;
     let from = lake.table(&enrichment.from).await?.snapshot().await?;
     let app_id = format!("enrich/{}", enrichment.into);
-    let print = fingerprint_of(enrichment, from.version(), llm);
-    let held = into.snapshot().await?;
-    if held.txn(&app_id).await? == Some(print) {
-        return Ok(Enriched::new(Outcome::Unchanged(held.version())));
+    let print = fingerprint_of(enrichment, &from, llm);
+    let before = into.snapshot().await?;
+    if before.txn(&app_id).await? == Some(print) {
+        return Ok(Enriched::new(Outcome::Unchanged(before.version())));
     }
     if let Some(openai) = llm.paid() {
-        let (from, held, into) = (&from, &held, &into);
-        let job = paid::Job { lake, enrichment, llm, openai, context, from, held, into, app_id, print };
-        let turn = match turn::Turn::take(lake, &enrichment.into, context).await? {
-            Ok(turn) => turn,
+        let (from, before, into) = (&from, &before, &into);
+        let lease = match lease::EnrichLease::take(lake, &enrichment.into, context).await? {
+            Ok(lease) => lease,
             Err(run) => {
                 return Ok(Enriched {
                     wait: Some(Wait::Others { run }),
-                    ..Enriched::new(Outcome::Unchanged(held.version()))
+                    ..Enriched::new(Outcome::Unchanged(before.version()))
                 });
             }
         };
-        let done = paid::enrich(&job).boxed().await;
-        turn.end().await?;
+        let job =
+            paid::Job { lake, enrichment, llm, openai, context, from, before, into, app_id, print, lease: &lease };
+        let done = lease.keep_while(paid::enrich(&job).boxed()).await;
+        lease.end().await?;
         return done;
     }
 
-    let mut rows = rows(enrichment, &from, llm.summariser()).await?;
-    let mut answers = Answers::new(Cache::open(lake).await?, held_answers(&held).await?, context);
+    let mut rows = rows(enrichment, &from, llm).await?;
+    let mut was = Published::read(&before, &enrichment.key).await?;
+    let mut answers = Answers::new(Cache::open(lake).await?, std::mem::take(&mut was.known), context);
 
-    let wanted = rows
-        .iter()
-        .filter_map(|r| Some((r.summary_key.clone()?, Question { entity: &r.key, texts: &r.texts })))
-        .collect();
+    let wanted =
+        rows.iter().filter_map(|r| Some((r.summary_key.clone()?, Wish { entity: &r.key, texts: &r.texts }))).collect();
     let summaries = answers.all(AnswerKind::Summary, wanted, llm).await?;
     for row in &mut rows {
         let Some(text) =
@@ -141,7 +157,8 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
         else {
             continue;
         };
-        row.embedding_key = Some(content_key(AnswerKind::Embedding, llm.embedder(), llm.dimension(), &[nfc(text)]));
+        let text = text.to_owned();
+        row.embeds(&text, llm);
     }
     let texts: Vec<Vec<String>> = rows
         .iter()
@@ -152,11 +169,12 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
     let wanted = rows
         .iter()
         .zip(&texts)
-        .filter_map(|(r, texts)| Some((r.embedding_key.clone()?, Question { entity: &r.key, texts })))
+        .filter_map(|(r, texts)| Some((r.embedding_key.clone()?, Wish { entity: &r.key, texts })))
         .collect();
     let embeddings = answers.all(AnswerKind::Embedding, wanted, llm).await?;
 
-    let batch = result(&rows, &answers.known, &enrichment.key, llm)?;
+    let shown: Vec<_> = rows.iter().map(|row| was.next(row, &answers.known, llm)).collect();
+    let batch = published::batch(&shown, &answers.known, &enrichment.key, llm)?;
     let info = CommitInfo {
         run: context.run.clone(),
         now: context.now,
@@ -171,33 +189,28 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
     })
 }
 
-/// The schema of a result table: the key first, the long things last.
-fn schema(key: &str) -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new(key, DataType::Utf8, true),
-        Field::new("summary_key", DataType::Utf8, true),
-        Field::new("embedding_key", DataType::Utf8, true),
-        Field::new("model", DataType::Utf8, true),
-        Field::new("summary", DataType::Utf8, true),
-        Field::new("embedding", read::vector_type(), true),
-    ]))
-}
-
-fn fingerprint_of(enrichment: &Enrichment, version: Version, llm: &dyn Llm) -> i64 {
+fn fingerprint_of(enrichment: &Enrichment, from: &Snapshot, llm: &dyn Llm) -> i64 {
     let parts = [
         format!("enrich {VERSION}"),
         enrichment.from.to_string(),
-        version.to_string(),
+        from.table_id().to_owned(),
+        from.version().to_string(),
         enrichment.key.clone(),
         enrichment.texts.clone(),
         format!("{:?}", llm.summariser()),
         format!("{:?} {}", llm.embedder(), llm.dimension()),
     ];
+    let parts = parts.into_iter().chain(said(enrichment, llm)).collect::<Vec<_>>();
     fingerprint(parts.iter().map(String::as_bytes))
 }
 
+/// What the project says of its summaries, if the model listens to it.
+fn said(enrichment: &Enrichment, llm: &dyn Llm) -> Vec<String> {
+    if llm.paid().is_some() { enrichment.prompt.key_parts() } else { Vec::new() }
+}
+
 /// What an answer depends on, hashed. Equal keys mean that the answer may be taken from the lake.
-fn content_key(kind: AnswerKind, model: &Model, dimension: usize, texts: &[String]) -> String {
+fn content_key(kind: AnswerKind, model: &Model, dimension: usize, said: &[String], texts: &[String]) -> String {
     let head = [
         kind.name().to_owned(),
         model.name.clone(),
@@ -205,10 +218,13 @@ fn content_key(kind: AnswerKind, model: &Model, dimension: usize, texts: &[Strin
         model.parameters.clone(),
         dimension.to_string(),
     ];
-    content_hash(head.iter().chain(texts).map(String::as_bytes))
+    // What is said comes as one part that no text can be: its own hash behind a mark.
+    let said = (!said.is_empty()).then(|| format!("\u{0}said {}", content_hash(said.iter().map(String::as_bytes))));
+    content_hash(head.iter().chain(&said).chain(texts).map(String::as_bytes))
 }
 
-async fn rows(enrichment: &Enrichment, from: &catalog::Snapshot, summariser: &Model) -> Result<Vec<Row>> {
+async fn rows(enrichment: &Enrichment, from: &Snapshot, llm: &dyn Llm) -> Result<Vec<Row>> {
+    let said = said(enrichment, llm);
     let table = &enrichment.from;
     for column in [&enrichment.key, &enrichment.texts] {
         if from.schema().field_with_name(column).is_err() {
@@ -239,7 +255,8 @@ async fn rows(enrichment: &Enrichment, from: &catalog::Snapshot, summariser: &Mo
                 .map(|text| nfc(text))
                 .filter(|t| t.chars().any(char::is_alphanumeric))
                 .collect();
-            let summary_key = (!texts.is_empty()).then(|| content_key(AnswerKind::Summary, summariser, 0, &texts));
+            let summary_key =
+                (!texts.is_empty()).then(|| content_key(AnswerKind::Summary, llm.summariser(), 0, &said, &texts));
             if rows.insert(key.clone(), Row { key: key.clone(), texts, summary_key, embedding_key: None }).is_some() {
                 return Err(Error::Data {
                     table: table.clone(),
@@ -249,57 +266,6 @@ async fn rows(enrichment: &Enrichment, from: &catalog::Snapshot, summariser: &Mo
         }
     }
     Ok(rows.into_values().collect())
-}
-
-/// The answers that the result table of last time holds: no history has to be read for them.
-async fn held_answers(held: &catalog::Snapshot) -> Result<HashMap<String, Answer>> {
-    let table = held.table();
-    let mut known = HashMap::new();
-    let mut stream = held.scan(Some(&["summary_key", "embedding_key", "summary", "embedding"])).await?;
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|e| Error::arrow(table, e))?;
-        for row in 0..batch.num_rows() {
-            if let (Value::Text(key), Value::Text(text)) =
-                (read::value(&batch, "summary_key", row, table)?, read::value(&batch, "summary", row, table)?)
-            {
-                known.insert(key, Answer { text: Some(text), ..Answer::default() });
-            }
-            if let (Value::Text(key), Value::Vector(vector)) =
-                (read::value(&batch, "embedding_key", row, table)?, read::value(&batch, "embedding", row, table)?)
-            {
-                known.insert(key, Answer { vector: Some(vector), ..Answer::default() });
-            }
-        }
-    }
-    Ok(known)
-}
-
-fn result(rows: &[Row], known: &HashMap<String, Answer>, key: &str, llm: &dyn Llm) -> Result<RecordBatch> {
-    let models = format!("{} {}", llm.summariser().id(), llm.embedder().id());
-    let summary = |row: &Row| row.summary_key.as_ref().and_then(|k| known.get(k)).and_then(|a| a.text.clone());
-    let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(read::vector_item());
-    for row in rows {
-        match row.embedding_key.as_ref().and_then(|k| known.get(k)).and_then(|a| a.vector.as_ref()) {
-            Some(vector) => vectors.append_value(vector.iter().map(|x| Some(*x))),
-            None => vectors.append_null(),
-        }
-    }
-    let texts = |each: &dyn Fn(&Row) -> Option<String>| -> ArrayRef {
-        Arc::new(rows.iter().map(each).collect::<StringArray>())
-    };
-    let columns: Vec<ArrayRef> = vec![
-        texts(&|r| Some(r.key.clone())),
-        texts(&|r| r.summary_key.clone()),
-        texts(&|r| r.embedding_key.clone()),
-        texts(&|r| r.summary_key.as_ref().map(|_| models.clone())),
-        texts(&summary),
-        Arc::new(vectors.finish()),
-    ];
-    RecordBatch::try_new(schema(key), columns).map_err(|e| Error::Model {
-        model: models,
-        message: e.to_string(),
-        retryable: false,
-    })
 }
 
 /// Replaces the whole table, again when another writer was faster.

@@ -122,7 +122,7 @@ impl Error {
                 "add credit or raise the limit at the service, then run again: what was answered is kept and not asked again"
                     .into(),
             ),
-            Self::Budget { .. } => Some("run again, or raise `budget` in [llm]".into()),
+            Self::Budget { .. } => Some("run again tomorrow, or raise `budget` in [llm]: it is of a day".into()),
             Self::Journal { object, .. } => Some(format!("delete `{object}` from the lake: its answers are asked for again")),
             Self::EmptyQuery { .. } => Some("give a word, or a part of one".into()),
             Self::Contended { .. } => Some("wait for the other run to end, then run again".into()),

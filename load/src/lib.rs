@@ -37,11 +37,14 @@ mod value;
 
 pub use diff::{Change, Diff, Difference};
 pub use enrich::{
-    AnswerKind, Context, Enriched, Enrichment, Estimate, Expected, Outcome, Progress, Spent, Wait, enrich, estimate,
+    AnswerKind, Context, Enriched, Enrichment, Estimate, Expected, Outcome, Progress, Reasked, Spent, Wait, ask_again,
+    enrich, estimate,
 };
 pub use error::{Error, Result};
 pub use keys::{Hashes, Keys};
-pub use llm::{Embedding, Llm, Mode, Model, Summary, local::Local, openai::OpenAi};
+pub use llm::{
+    Embedding, Llm, Mode, Model, Prompt, Refusal, RefusalKind, Script, Summary, local::Local, openai::OpenAi,
+};
 pub use reconcile::{Compared, Differing, NAMED, Orphan, compare, drop_orphan, orphans, repair};
 pub use search::{QueryEmbedder, Search, SearchSettings};
 pub use serving::{Serving, serving_hash};

@@ -3,7 +3,7 @@
 //! The trait says nothing of prompts, tokens or limits: they belong to the provider behind it. What every answer must carry is
 //! the name of the model that gave it, because the lake keeps answers for years and a vector of one model means nothing to another.
 //!
-//! A provider that costs money says so by [`Llm::paid`]. Then every request is a [`Call`] that goes over a [`Desk`]: the one place
+//! A provider that costs money says so by [`Llm::paid`]. Then every request is a [`Call`] that goes over a [`CallGateway`]: the one place
 //! that knows what was paid for already, what may still be spent, and that a reply is stored before anybody uses it.
 
 use async_trait::async_trait;
@@ -16,11 +16,16 @@ pub mod lexrank;
 pub mod local;
 pub mod openai;
 pub mod prices;
+mod prompt;
+mod refusal;
 #[cfg(test)]
 pub(crate) mod scripted;
 pub mod tokens;
 
-pub use call::{Call, Content, Desk, Endpoint, Mode, Reply, Usage, Verdict};
+pub(crate) use call::Summarised;
+pub use call::{Call, CallGateway, Content, Endpoint, Mode, Reply, Usage, Verdict};
+pub use prompt::{Prompt, Script};
+pub use refusal::{Refusal, RefusalKind};
 
 /// A model as a part of a content key: change any field and every answer is asked for again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +78,7 @@ pub trait Llm: Send + Sync {
     /// How many numbers an embedding has.
     fn dimension(&self) -> usize;
 
-    /// One short text about what many texts (reviews of one place) say. `texts` is not empty and none is blank.
+    /// One short text about what many texts say. `texts` is not empty and none is blank.
     async fn summarise(&self, texts: &[String]) -> Result<Summary>;
 
     /// One vector per text, in the order of the texts.

@@ -34,6 +34,12 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_second(1_790_000_000).unwrap()
 }
 
+/// What an enrichment is told of its run, for a day that is worked on when it is there.
+pub(crate) fn context_of(run: &RunId, now: Timestamp) -> crate::enrich::Context<'static> {
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    crate::enrich::Context { run: run.clone(), dt: today, today, now, batch: 64, jobs: 2, progress: &|_| {} }
+}
+
 pub(crate) fn name(text: &str) -> TableName {
     text.parse().unwrap()
 }

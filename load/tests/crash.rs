@@ -117,10 +117,12 @@ mod kill {
             from: name("marts.place_reviews"),
             key: "place_id".into(),
             texts: "summary_texts".into(),
+            prompt: load::Prompt::default(),
         };
         let context = Context {
             run: run(),
             dt: jiff::civil::date(2026, 10, 1),
+            today: jiff::civil::date(2026, 10, 1),
             now: now(),
             batch: 5,
             jobs: 2,

@@ -173,6 +173,16 @@ impl Snapshot {
         frame.execute_stream().await.map_err(failed)
     }
 
+    /// [`Snapshot::scan`] of the rows of these days: the files of other days are not opened.
+    pub async fn scan_days(&self, columns: &[&str], days: &BTreeSet<Date>) -> Result<SendableRecordBatchStream> {
+        let failed =
+            |e: datafusion::error::DataFusionError| Error::Read { table: self.table().clone(), source: e.into() };
+        let days = days.iter().map(|day| lit(ScalarValue::Date32(Some(days_since_epoch(*day))))).collect();
+        let frame = self.head.lake().session().read_table(Arc::clone(&self.provider)).map_err(failed)?;
+        let frame = frame.filter(ident(DT).in_list(days, false)).and_then(|frame| frame.select_columns(columns));
+        frame.map_err(failed)?.execute_stream().await.map_err(failed)
+    }
+
     /// The days it has rows of, sorted; empty for a table without days.
     pub fn days(&self) -> impl Future<Output = Result<Vec<Date>>> + Send + use<> {
         ready(self.views().map(|views| {

@@ -29,11 +29,11 @@ pub(crate) struct LlmSection {
     pub requests_per_minute: Option<u32>,
     /// The pace that the account allows; without bound if left out.
     pub tokens_per_minute: Option<u32>,
-    /// What one run may spend, in the currency of the prices; without bound if left out.
+    /// What may be spent in a day by all runs together, in the currency of the prices; without bound if left out.
     pub budget: Option<f64>,
     /// What a million tokens cost, by the model's name.
     pub prices: Prices,
-    /// Tokens of reviews in one prompt; more are summarised in levels.
+    /// Tokens of texts in one prompt; more are summarised in levels.
     pub prompt_tokens: u64,
     /// Tokens that an answer may have.
     pub output_tokens: u32,

@@ -1,7 +1,7 @@
 //! How an enrichment ended, in words and counts.
 
 use catalog::run::StepStatus;
-use load::{Enriched, Outcome, Spent, Wait};
+use load::{Enriched, Outcome, RefusalKind, Spent, Wait};
 
 use super::Ended;
 use crate::progress::thousands;
@@ -13,14 +13,16 @@ pub(super) fn ended(enriched: &Enriched) -> Ended {
             .count("summarised", enriched.summarised)
             .count("embedded", enriched.embedded)
             .count("reused", enriched.reused)
-            .count("set_aside", enriched.set_aside)
+            .count("set_aside", enriched.aside())
             .count("calls", enriched.spent.usage.calls)
     };
     if let Some(Wait::Others { .. }) = &enriched.wait {
         let why = enriched.wait.as_ref().map(waits).unwrap_or_default();
         return Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Partial, why) };
     }
-    if let Outcome::Unchanged(_) = enriched.outcome {
+    let whys: Vec<String> = enriched.wait.iter().map(waits).chain(set_aside(enriched)).collect();
+    let is_new = matches!(enriched.outcome, Outcome::Built(_));
+    if whys.is_empty() && !is_new {
         return counted(Ended::new(StepStatus::Unchanged, "up to date")).count("unchanged", 1);
     }
     let mut text = format!(
@@ -29,16 +31,33 @@ pub(super) fn ended(enriched: &Enriched) -> Ended {
         thousands(enriched.embedded),
         thousands(enriched.reused)
     );
-    if enriched.set_aside > 0 {
-        text += &format!(", {} set aside", thousands(enriched.set_aside));
-    }
     text += &spent(&enriched.spent);
-    let Some(wait) = &enriched.wait else {
-        return counted(Ended::new(StepStatus::Done, text)).count("built", 1);
+    let made = |ended: Ended| counted(ended).count(if is_new { "built" } else { "unchanged" }, 1);
+    if whys.is_empty() {
+        return made(Ended::new(StepStatus::Done, text));
+    }
+    let why = whys.join("; ");
+    let lines: String = whys.iter().map(|why| format!("\n    {why}")).collect();
+    let hints: String =
+        enriched.set_aside.keys().filter_map(|kind| kind.hint()).map(|it| format!("\n    hint: {it}")).collect();
+    Ended { why: Some(why), ..made(Ended::new(StepStatus::Partial, text + &lines + &hints)) }
+}
+
+/// How many answers are set aside, why, and when they are asked for again.
+fn set_aside(enriched: &Enriched) -> Option<String> {
+    let kinds: Vec<(&RefusalKind, &u64)> = enriched.set_aside.iter().collect();
+    let (first, rest) = kinds.split_first()?;
+    let whole = crate::progress::counted(enriched.aside(), "answer");
+    let why = match rest {
+        [] => first.0.words().to_owned(),
+        _ => kinds
+            .iter()
+            .map(|(kind, n)| format!("{} × {}", thousands(**n), kind.words()))
+            .collect::<Vec<_>>()
+            .join(", "),
     };
-    let why = waits(wait);
-    let ended = counted(Ended::new(StepStatus::Partial, format!("{text}\n    {why}"))).count("built", 1);
-    Ended { why: Some(why), ..ended }
+    let again = enriched.asked_again_at.map_or_else(String::new, |at| format!("asked for again from {at:.0} on, "));
+    Some(format!("{whole} set aside ({why}): {again}at once after `onggi retry --set-aside`"))
 }
 
 /// Why it is not complete, and what to do.
@@ -47,7 +66,7 @@ fn waits(wait: &Wait) -> String {
         Wait::Budget { budget, answered, of, batches } => {
             let sent = if *batches > 0 { format!(", {}", under_way(*batches)) } else { String::new() };
             format!(
-                "stopped at the budget of {budget:.2}: {} of {} answered{sent}; run again or raise [llm] budget",
+                "stopped at the day's budget of {budget:.2}: {} of {} answered{sent}; run again tomorrow or raise [llm] budget",
                 thousands(*answered),
                 thousands(*of)
             )
@@ -91,10 +110,40 @@ mod tests {
         let budget = Wait::Budget { budget: 5.0, answered: 120, of: 300, batches: 0 };
         assert_eq!(
             waits(&budget),
-            "stopped at the budget of 5.00: 120 of 300 answered; run again or raise [llm] budget"
+            "stopped at the day's budget of 5.00: 120 of 300 answered; run again tomorrow or raise [llm] budget"
         );
         let batches = Wait::Batches { batches: 2, answers: 3_000, answered: 0, of: 3_000 };
         assert_eq!(waits(&batches), "2 batches under way, 3,000 answers; run again later");
+    }
+
+    #[test]
+    fn what_is_set_aside_is_counted_with_its_reasons_and_makes_the_step_partial() {
+        let mut enriched = Enriched {
+            summarised: 3,
+            embedded: 3,
+            reused: 0,
+            set_aside: [(RefusalKind::Length, 2)].into(),
+            asked_again_at: Some("2026-10-01T04:00:00Z".parse().unwrap()),
+            spent: Spent::default(),
+            wait: None,
+            outcome: Outcome::Unchanged(7),
+        };
+        assert_eq!(
+            set_aside(&enriched).unwrap(),
+            "2 answers set aside (did not fit into `output_tokens`): asked for again from 2026-10-01T04:00:00Z on, at once after \
+             `onggi retry --set-aside`"
+        );
+        let told = ended(&enriched);
+        assert_eq!(told.status, Some(StepStatus::Partial), "although the table has no new version");
+        assert!(told.text.contains("hint: raise `output_tokens` in [llm]"), "{}", told.text);
+        enriched.set_aside.insert(RefusalKind::Unusable, 1);
+        assert!(
+            set_aside(&enriched)
+                .unwrap()
+                .starts_with("3 answers set aside (2 × did not fit into `output_tokens`, 1 × failed a check)")
+        );
+        enriched.set_aside.clear();
+        assert_eq!(ended(&enriched).status, Some(StepStatus::Unchanged));
     }
 
     #[test]

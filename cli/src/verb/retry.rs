@@ -1,4 +1,6 @@
-//! `onggi retry`: opens keys again that have ended, or lists those that did not end as they should.
+//! `onggi retry`: opens keys again that have ended, or lists those that did not end as they should; answers of models too.
+
+mod answers;
 
 use std::collections::BTreeSet;
 
@@ -69,7 +71,11 @@ pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit>
             (source.name().to_string(), last, has_body)
         }));
     }
+    // What is named by a source or a key is no answer of a model.
+    let of_models = args.set_aside && args.source.is_none() && args.key.is_empty();
+    let answers = if of_models { answers::ask_again(&project, &lake, now).await? } else { Vec::new() };
     if global.json {
+        answers::objects(&answers)?;
         for (source, last, has_body) in &keys {
             let told = json!({ "source": source, "outcome": last, "reopened": args.chooses(), "body_kept": has_body });
             out::object(&told)?;
@@ -79,6 +85,13 @@ pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit>
     if global.quiet {
         return Ok(Exit::Done);
     }
+    answers::told(&answers);
+    tell(&keys, args, dt, today);
+    Ok(Exit::Done)
+}
+
+/// Says which keys.
+fn tell(keys: &[(String, KeyOutcome, bool)], args: &Retry, dt: Date, today: Date) {
     let count = counted(keys.len() as u64, "key");
     match (keys.is_empty(), args.chooses()) {
         (true, false) => out::line("no key is unfinished"),
@@ -86,7 +99,7 @@ pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit>
         (false, false) => out::line(format_args!("{count} unfinished; a run asks for them again where it can:")),
         (false, true) => out::line(format_args!("{count} to be asked for again:")),
     }
-    for (source, last, has_body) in &keys {
+    for (source, last, has_body) in keys {
         out::line(format_args!("  {source} {}  {}", last.dt, told(last)));
         if *has_body {
             out::line(format_args!("    what came: {}", body_query(source, last)));
@@ -100,7 +113,6 @@ pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit>
         };
         out::line(format_args!("`onggi run{select}` does it"));
     }
-    Ok(Exit::Done)
 }
 
 /// Keys that are told of those that could have been named.

@@ -16,39 +16,42 @@ use crate::support::{self, Project, Site, last_object, text};
 
 /// The step that all these tests are about.
 const STEP: &str = "staging.place_summaries";
+/// The key that the service wants.
+pub(crate) const KEY: &str = "sk-canary-of-the-model";
 const PRICES: &str = "[llm.prices.small]\ninput = 10.0\noutput = 100.0\n[llm.prices.embed]\ninput = 10.0\n";
 
 /// A model service on a runtime of its own.
-struct Service {
+pub(crate) struct Service {
     replica: LlmReplica,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Service {
-    fn new(switches: Switches) -> Self {
+    pub(crate) fn new(switches: Switches) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let options =
-            LlmReplicaOptions { switches, key: "sk-canary-of-the-model".to_owned(), ..LlmReplicaOptions::default() };
+        let options = LlmReplicaOptions { switches, key: KEY.to_owned(), ..LlmReplicaOptions::default() };
         let replica = runtime.block_on(LlmReplica::start(options)).unwrap();
         Self { replica, runtime }
     }
 
-    fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         self.replica.stats()
+    }
+
+    /// The `[llm]` section of a project whose models are this service's and whose key is in `llm.key`.
+    pub(crate) fn section(&self, more: &str) -> String {
+        format!(
+            "\n[llm]\nprovider = \"openai\"\nurl = \"{}\"\nkey = \"file:llm.key\"\nsummary_model = \"small\"\n\
+             embedding_model = \"embed\"\ndimensions = 8\noutput_tokens = 200\n{more}\n",
+            self.replica.url()
+        )
     }
 
     /// A project whose models are this service's, with so many places in its lake.
     fn project(&self, places: usize, more: &str) -> Project {
         let project = Project::unpointed();
-        std::fs::write(project.folder.join("llm.key"), "sk-canary-of-the-model\n").unwrap();
-        let url = self.replica.url();
-        project.append(
-            "onggi.toml",
-            &format!(
-                "\n[llm]\nprovider = \"openai\"\nurl = \"{url}\"\nkey = \"file:llm.key\"\nsummary_model = \"small\"\n\
-                 embedding_model = \"embed\"\ndimensions = 8\noutput_tokens = 200\n{more}\n"
-            ),
-        );
+        project.put("llm.key", KEY);
+        project.append("onggi.toml", &self.section(more));
         self.runtime.block_on(fill(&project, places));
         project
     }
@@ -135,28 +138,63 @@ fn no_key_anywhere(project: &Project) {
 }
 
 #[test]
-fn a_budget_ends_a_run_as_partial_and_the_next_runs_finish() {
+fn a_budget_is_of_a_day_and_every_run_of_it_is_partial() {
     let service = Service::new(Switches::default());
     let project = service.project(20, &format!("budget = 0.12\n{PRICES}"));
     let (code, report, shown) = run(&project);
     assert_eq!((code, &report["status"]), (3, &Value::from("partial")), "{shown}");
     assert!(
-        shown.contains("stopped at the budget of 0.12:") && shown.contains("run again or raise [llm] budget"),
+        shown.contains("stopped at the day's budget of 0.12:")
+            && shown.contains("run again tomorrow or raise [llm] budget"),
         "{shown}"
     );
     let published = summaries(&project).iter().filter(|row| !row["summary"].is_null()).count();
     assert!(published > 0 && published < 20, "{published}");
     let status = text(&project.onggi(&["status", "--last", "1"]));
-    assert!(status.contains("stopped at the budget"), "{status}");
-    let mut runs = 1;
-    while run(&project).0 == 3 {
-        runs += 1;
-        assert!(runs < 20);
+    assert!(status.contains("stopped at the day's budget"), "{status}");
+    // Whoever repeats it, as schedulers do with what ended with 3, spends what is left of the day.
+    for _ in 0..3 {
+        assert_eq!(run(&project).0, 3);
     }
+    let spent = || project.sql("select sum(cost) as cost from ops.costs")[0]["cost"].as_f64().unwrap();
+    assert!(spent() <= 0.12, "{}", spent());
+    project.replace("onggi.toml", "budget = 0.12", "budget = 10.0");
+    let (code, _, shown) = run(&project);
+    assert_eq!(code, 0, "{shown}");
     assert_eq!(summaries(&project).iter().filter(|row| !row["embedding"].is_null()).count(), 20);
     assert!(service.stats().paid_too_often().is_empty());
-    let most = project.sql("select max(cost) as most from (select sum(cost) as cost from ops.costs group by run)");
-    assert!(most[0]["most"].as_f64().unwrap() <= 0.12, "{most:?}");
+}
+
+#[test]
+fn what_is_set_aside_is_said_counts_in_the_exit_code_and_is_asked_for_on_request() {
+    let service = Service::new(Switches { length: Fault::next(2), ..Switches::default() });
+    let project = service.project(5, PRICES);
+    let (code, report, shown) = run(&project);
+    assert_eq!(
+        (code, &report["status"], &report["summarised"]),
+        (3, &Value::from("partial"), &Value::from(3)),
+        "{shown}"
+    );
+    assert!(shown.contains("2 answers set aside (did not fit into `output_tokens`): asked for again from "), "{shown}");
+    assert!(shown.contains("hint: raise `output_tokens` in [llm]"), "{shown}");
+    let asked = service.stats().calls;
+    let (code, _, shown) = run(&project);
+    assert_eq!((code, service.stats().calls), (3, asked), "it waits for its time: {shown}");
+    let reasons = project.sql("select entity, reason, refusal, tries from ops.llm_results where reason is not null");
+    assert_eq!(reasons.len(), 2);
+    assert_eq!(reasons[0]["refusal"], "length", "{reasons:?}");
+
+    let told = text(&project.onggi(&["retry", "--set-aside"]));
+    assert!(told.contains("2 answers of a model to be asked for again, `onggi run` does it:"), "{told}");
+    assert!(told.contains("asked 1 time: the answer did not fit into the 200 tokens that it may have"), "{told}");
+    let plan = text(&project.onggi(&["plan", "--select", STEP]));
+    assert!(plan.contains("2 summaries: 2 calls"), "{plan}");
+    let (code, report, shown) = run(&project);
+    assert_eq!((code, &report["summarised"]), (0, &Value::from(2)), "{shown}");
+    assert!(summaries(&project).iter().all(|row| !row["summary"].is_null() && !row["embedding"].is_null()));
+    assert_eq!(run(&project).0, 0);
+    let none = text(&project.onggi(&["retry", "--set-aside"]));
+    assert!(!none.contains("answers of a model"), "{none}");
 }
 
 #[test]

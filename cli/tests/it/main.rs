@@ -15,6 +15,7 @@ mod cloud;
 mod crash;
 mod day;
 mod docs;
+mod films;
 mod help;
 mod llm;
 mod old_lake;

@@ -1,55 +1,11 @@
-//! A project about films, in English, with a site of its own: what a search says is the project's, and not ours.
+//! A search of a project about films, in English: what it says is the project's, and not ours.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 
 use serde_json::Value;
 
+use crate::films;
 use crate::support::{Project, text};
-
-/// A site of films and of what people said about them.
-fn site() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let _ = answer(stream);
-        }
-    });
-    url
-}
-
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    let mut request = Vec::new();
-    let mut part = [0; 1024];
-    while !request.windows(4).any(|it| it == b"\r\n\r\n") {
-        match stream.read(&mut part)? {
-            0 => return Ok(()),
-            count => request.extend(&part[..count]),
-        }
-    }
-    let request = String::from_utf8_lossy(&request);
-    let asks = |what: &str| request.lines().next().is_some_and(|line| line.contains(what));
-    let film = |id: &str, about: &str, name: &str, said: &str, year: &str| serde_json::json!({ "id": id, "about": about, "name": name, "said": said, "year": year });
-    let (status, body) = if asks("robots.txt") {
-        ("404 Not Found", String::new())
-    } else if asks("page=1") {
-        let items = [
-            film("f1", "", "The Lighthouse Keeper", "A keeper waits for a storm.", "1931"),
-            film("f2", "", "Two Sisters", "Sisters inherit a bakery in the rain.", "1958"),
-            film("f3", "", "Night Train", "A train, a diary and a thief.", "1947"),
-            film("q1", "f1", "", "Slow and beautiful, with rain in every scene.", ""),
-            film("q2", "f1", "", "I liked the lighthouse most.", ""),
-            film("q3", "f3", "", "Rather loud for a quiet evening.", ""),
-        ];
-        ("200 OK", serde_json::json!({ "items": items, "total": 6 }).to_string())
-    } else {
-        ("200 OK", serde_json::json!({ "items": [], "total": 6 }).to_string())
-    };
-    let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
-}
 
 const SYNC: &str = "
 [sync.\"marts.films\"]
@@ -91,39 +47,12 @@ noun = [\"quote\", \"quotes\"]
 ";
 
 fn project(llm: &str) -> Project {
-    let project = Project::unpointed();
-    let put = |name: &str, text: &str| {
-        let path = project.folder.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
-    for folder in ["sources", "sql"] {
-        std::fs::remove_dir_all(project.folder.join(folder)).unwrap();
-    }
-    let head = format!(
-        "[project]\nname = \"test\"\ntimezone = \"UTC\"\nsources = \"sources\"\nmodels = \"sql\"\n\
-         [identity]\nkey = \"file:.onggi/identity.key\"\n[hosts.\"films.example\"]\nurl = \"{}\"\nrate = 1000\n",
-        site()
-    );
-    put("onggi.toml", &format!("{head}{llm}{SYNC}{QUOTES}"));
-    put(
-        "sources/films.toml",
-        "name = \"films\"\nfetch = \"http\"\nevery = \"1d\"\n[keys]\nlist = [\"all\"]\n\
-         [http]\nurl = \"http://films.example/films?key={key}&page={page}\"\npage_size = 6\nmax_pages = 3\n\
-         [items]\npath = \"/items\"\ntotal = \"/total\"\nkey = \"id\"\n\
-         [fields]\nid = { path = \"/id\", type = \"string\", required = true }\nabout = { path = \"/about\", type = \"string\" }\n\
-         name = { path = \"/name\", type = \"string\" }\nsaid = { path = \"/said\", type = \"string\" }\n\
-         year = { path = \"/year\", type = \"string\" }\n",
-    );
-    put(
+    let project = films::project(&format!("{llm}{SYNC}{QUOTES}"));
+    project.put(
         "sql/marts/films.sql",
         "-- materialize: table\n-- key: film\nselect id as film, name, said as plot, cast(year as bigint) as year, 'fr' as country, \
          arrow_cast(make_array(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 'List(Float32)') as embedding \
          from raw.films where _error is null and about = ''\n",
-    );
-    put(
-        "sql/marts/quotes.sql",
-        "-- materialize: table\n-- key: quote\nselect id as quote, about as film, said from raw.films where _error is null and about <> ''\n",
     );
     project
 }

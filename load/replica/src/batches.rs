@@ -89,10 +89,13 @@ pub(crate) struct Paging {
 /// `GET /v1/batches`: the newest first, page by page.
 pub(crate) async fn list(Extract(shared): Extract<Arc<Shared>>, Query(paging): Query<Paging>) -> Response {
     let state = shared.lock();
-    let newest: Vec<(&String, &Batch)> = state.batches.iter().rev().collect();
-    let start = paging.after.and_then(|id| newest.iter().position(|(it, _)| **it == id)).map_or(0, |at| at + 1);
+    let created = state.created();
+    let other = |number: usize| json!({ "id": format!("other_{number:08}"), "object": "batch", "status": "completed", "created_at": created });
+    let others = (0..state.switches.batch_others).map(other);
+    let newest: Vec<Value> = others.chain(state.batches.values().rev().map(|batch| batch.object.clone())).collect();
+    let start = paging.after.and_then(|id| newest.iter().position(|it| it["id"] == id)).map_or(0, |at| at + 1);
     let limit = paging.limit.unwrap_or(20).clamp(1, 100);
-    let page: Vec<Value> = newest.iter().skip(start).take(limit).map(|(_, batch)| batch.object.clone()).collect();
+    let page: Vec<Value> = newest.iter().skip(start).take(limit).cloned().collect();
     let more = newest.len() > start + page.len();
     let last = page.last().map(|batch| batch["id"].clone());
     axum::Json(json!({ "object": "list", "data": page, "last_id": last, "has_more": more })).into_response()
@@ -162,6 +165,26 @@ fn wrong(lines: &str, endpoint: &str) -> Option<String> {
     }
 }
 
+/// What stands in the file of errors where a request is not done.
+fn unpaid(state: &mut State, request: &Value) -> Option<Value> {
+    let refused = |status: u16, code: &str, message: &str| {
+        let body = json!({ "error": { "message": message, "type": code, "code": code } });
+        json!({ "response": { "status_code": status, "body": body }, "error": null })
+    };
+    let error = if state.hits(|s| &mut s.batch_expire) {
+        let message = "This request could not be executed before the completion window expired.";
+        json!({ "response": null, "error": { "code": "batch_expired", "message": message } })
+    } else if state.hits(|s| &mut s.batch_bad_status) {
+        refused(500, "server_error", "The server had an error")
+    } else if state.is_filtered(request) {
+        refused(400, "content_filter", "The texts were filtered.")
+    } else {
+        return None;
+    };
+    state.stats.batch_unpaid += 1;
+    Some(error)
+}
+
 /// Does the requests of a batch, as far as the switches let it come.
 fn work(state: &mut State, lines: &str, endpoint: &str) -> Value {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
@@ -171,24 +194,12 @@ fn work(state: &mut State, lines: &str, endpoint: &str) -> Value {
         let id = line["custom_id"].as_str().unwrap_or_default().to_owned();
         let number = tokens::hash(&[&id]);
         total += 1;
-        if state.hits(|s| &mut s.batch_expire) {
-            expired = true;
-            state.stats.batch_unpaid += 1;
-            let error = json!({ "code": "batch_expired", "message": "This request could not be executed before the completion window expired." });
-            errors.push(
-                json!({ "id": format!("batch_req_{number}"), "custom_id": id, "response": null, "error": error })
-                    .to_string(),
-            );
-            continue;
-        }
-        if state.hits(|s| &mut s.batch_bad_status) {
-            state.stats.batch_unpaid += 1;
-            let body = json!({ "error": { "message": "The server had an error", "type": "server_error" } });
-            let response = json!({ "status_code": 500, "request_id": number, "body": body });
-            errors.push(
-                json!({ "id": format!("batch_req_{number}"), "custom_id": id, "response": response, "error": null })
-                    .to_string(),
-            );
+        if let Some(error) = unpaid(state, &line["body"]) {
+            expired |= error["error"]["code"] == "batch_expired";
+            let mut error = error;
+            error["id"] = json!(format!("batch_req_{number}"));
+            error["custom_id"] = json!(id);
+            errors.push(error.to_string());
             continue;
         }
         let made = if endpoint == "/v1/embeddings" {
@@ -218,6 +229,9 @@ fn work(state: &mut State, lines: &str, endpoint: &str) -> Value {
     }
     if state.switches.batch_shuffle {
         output.sort_by_cached_key(|line| tokens::number(&["shuffle", line]));
+    }
+    if state.switches.batch_long_line > 0 && !output.is_empty() {
+        output.insert(0, "x".repeat(state.switches.batch_long_line));
     }
     let mut keep = |lines: Vec<String>, name: &str| -> Value {
         if lines.is_empty() {

@@ -6,6 +6,18 @@ use crate::server::{Made, State};
 use crate::tokens;
 
 /// What summaries are put together from; each is a sentence that a review site could show.
+const SAID_IN_ENGLISH: [&str; 8] = [
+    "Many people praise the generous portions and the rich flavour.",
+    "Several mention a slow start and a rewarding end.",
+    "It suits a quiet evening alone, according to some.",
+    "Weekends are said to be crowded.",
+    "Most find it worth the money.",
+    "The details are called careful and fresh.",
+    "A few complain about the noise.",
+    "Quite a number want to come back.",
+];
+
+/// The same in the language of a model that is told of none.
 const SAID: [&str; 8] = [
     "국물이 진하고 양이 넉넉하다는 평이 많습니다.",
     "직원이 친절하고 매장이 깨끗하다고 합니다.",
@@ -25,7 +37,9 @@ pub(crate) fn answer(state: &mut State, body: &Value) -> Made {
     let input_tokens = tokens::count(&prompt) + 4 * body["messages"].as_array().map_or(0, |it| it.len() as u64);
     let summary = summary(&prompt);
     let plain = json!({ "summary": summary }).to_string();
+    let is_cut = state.hits(|s| &mut s.length);
     let (content, refusal, odd) = match () {
+        () if is_cut => (Some(String::new()), None, true),
         () if state.hits(|s| &mut s.wrong_schema) => {
             (Some(json!({ "text": summary, "score": 5 }).to_string()), None, true)
         }
@@ -41,7 +55,9 @@ pub(crate) fn answer(state: &mut State, body: &Value) -> Made {
     if odd {
         state.stats.odd += 1;
     }
-    let output_tokens = tokens::count(content.as_deref().or(refusal).unwrap_or_default());
+    let most = body["max_completion_tokens"].as_u64().unwrap_or(0);
+    let written = tokens::count(content.as_deref().or(refusal).unwrap_or_default());
+    let output_tokens = if is_cut { most } else { written };
     let answer = json!({
         "id": format!("chatcmpl-{}", tokens::hash(&[&key])),
         "object": "chat.completion",
@@ -51,7 +67,7 @@ pub(crate) fn answer(state: &mut State, body: &Value) -> Made {
             "index": 0,
             "message": { "role": "assistant", "content": content, "refusal": refusal },
             "logprobs": null,
-            "finish_reason": "stop",
+            "finish_reason": if is_cut { "length" } else { "stop" },
         }],
         "usage": {
             "prompt_tokens": input_tokens,
@@ -81,14 +97,21 @@ fn messages(body: &Value) -> String {
 }
 
 fn summary(prompt: &str) -> String {
+    let is_english = prompt.contains("in this language: English");
+    let said = if is_english { SAID_IN_ENGLISH } else { SAID };
     let mut bits = tokens::number(&[prompt]);
     let mut sentences = Vec::new();
     while sentences.len() < 3 {
-        let index = usize::try_from(bits % SAID.len() as u64).unwrap_or(0);
-        if !sentences.contains(&SAID[index]) {
-            sentences.push(SAID[index]);
+        let index = usize::try_from(bits % said.len() as u64).unwrap_or(0);
+        if !sentences.contains(&said[index]) {
+            sentences.push(said[index]);
         }
         bits = tokens::mix(bits);
     }
-    format!("{} 후기 {}호를 묶은 요약입니다.", sentences.join(" "), bits % 1_000_000)
+    let (sentences, number) = (sentences.join(" "), bits % 1_000_000);
+    if is_english {
+        format!("{sentences} This is summary number {number}.")
+    } else {
+        format!("{sentences} 후기 {number}호를 묶은 요약입니다.")
+    }
 }

@@ -95,6 +95,13 @@ impl LlmReplica {
         (state.request_bucket, state.token_bucket) = (None, None);
     }
 
+    /// Forgets every batch and every file, as a service does with what is older than a month.
+    pub fn forget_batches(&self) {
+        let mut state = self.shared.lock();
+        state.batches.clear();
+        state.files.clear();
+    }
+
     /// Stops listening; answers under way get half a second.
     pub async fn stop(self) {
         drop(self.stop);
@@ -175,6 +182,9 @@ async fn call(
             "This model's maximum context length is exceeded.",
         );
     }
+    if shared.lock().is_filtered(&body) {
+        return problem(StatusCode::BAD_REQUEST, "content_filter", "The texts were filtered.");
+    }
     if let Some(message) = refused(&body) {
         return problem(StatusCode::BAD_REQUEST, "invalid_request_error", &message);
     }
@@ -183,6 +193,11 @@ async fn call(
     state.pay(&made);
     if state.requests.len() < KEPT {
         state.requests.push(body);
+    }
+    if state.hits(|s| &mut s.gateway_timeout) {
+        state.stats.server_errors += 1;
+        state.lose(&made);
+        return (StatusCode::GATEWAY_TIMEOUT, "<html>gateway time-out</html>").into_response();
     }
     if state.hits(|s| &mut s.lost_reply) {
         state.stats.dropped += 1;

@@ -67,8 +67,14 @@ pub struct Switches {
     pub retry_after: RetryAfter,
     /// After so many paid answers the account is empty: `insufficient_quota`.
     pub quota_after: Option<u64>,
-    /// 500 and 503, before anything was done.
+    /// 500 and 503 without a word of when to come back, before anything was done: a caller can't know that.
     pub server_error: Fault,
+    /// 503 that says when to come back, before anything was done.
+    pub unavailable: Fault,
+    /// 504 of a front that did not wait for the answer: it is done and paid behind it.
+    pub gateway_timeout: Fault,
+    /// Bytes of the page that a front answers an error with.
+    pub error_page: usize,
     /// The answer is paid and the connection drops before it is sent.
     pub lost_reply: Fault,
     /// The answer is paid and its JSON ends in the middle.
@@ -83,6 +89,10 @@ pub struct Switches {
     pub refusal: Fault,
     /// An empty summary.
     pub empty: Fault,
+    /// A summary that ends at `max_completion_tokens` before it says anything: `finish_reason` is `length`.
+    pub length: Fault,
+    /// 400 of a filter: texts with this word in them, in chats, embeddings and batches alike.
+    pub refuses: Option<String>,
     /// A summary that does what a review asked for: markup, an address, the words of the prompt.
     pub obedient: Fault,
     /// An embedding more than inputs.
@@ -119,4 +129,8 @@ pub struct Switches {
     pub batch_invalid: Fault,
     /// Batches that are created and whose answer is lost.
     pub batch_lost_create: Fault,
+    /// Batches of others, newer than all of ours, that the account's list begins with.
+    pub batch_others: usize,
+    /// Bytes of a line that no request asked for, at the head of every file of answers.
+    pub batch_long_line: usize,
 }

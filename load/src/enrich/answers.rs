@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 use catalog::failpoint;
 use futures::{StreamExt, TryStreamExt};
 
-use super::cache::{Answer, Cache};
-use super::{AnswerKind, Context, Progress};
+use super::cache::{Answer, AnswerRow, Cache, RowContent};
+use super::{AnswerKind, Basis, Context, Progress};
 use crate::error::{Error, Result};
 use crate::llm::Llm;
 
 /// What is asked about one entity.
-pub(super) struct Question<'a> {
+pub(super) struct Wish<'a> {
     pub(super) entity: &'a str,
     pub(super) texts: &'a [String],
 }
@@ -26,30 +26,29 @@ pub(super) struct Count {
 pub(super) struct Answers<'a> {
     cache: Cache,
     pub(super) known: HashMap<String, Answer>,
-    cache_read: bool,
     context: &'a Context<'a>,
 }
 
 impl<'a> Answers<'a> {
-    /// With the answers that are at hand; the cache is read when they don't suffice.
+    /// With the answers that are at hand; the cache is asked for the others.
     pub(super) fn new(cache: Cache, known: HashMap<String, Answer>, context: &'a Context<'a>) -> Self {
-        Self { cache, known, cache_read: false, context }
+        Self { cache, known, context }
     }
 
     /// Makes all wanted answers known.
     pub(super) async fn all(
         &mut self,
         kind: AnswerKind,
-        wanted: Vec<(String, Question<'_>)>,
+        wanted: Vec<(String, Wish<'_>)>,
         llm: &dyn Llm,
     ) -> Result<Count> {
         let needed = wanted.len() as u64;
         let mut seen = HashSet::new();
         let mut missing: Vec<_> =
             wanted.into_iter().filter(|(key, _)| !self.known.contains_key(key) && seen.insert(key.clone())).collect();
-        if !missing.is_empty() && !self.cache_read {
-            self.cache.read(&mut self.known).await?;
-            self.cache_read = true;
+        if !missing.is_empty() {
+            let keys = missing.iter().map(|(key, _)| key.clone()).collect();
+            self.known.extend(self.cache.read(&keys).await?.answers);
             missing.retain(|(key, _)| !self.known.contains_key(key));
         }
         let total = missing.len() as u64;
@@ -57,15 +56,23 @@ impl<'a> Answers<'a> {
         for batch in missing.chunks(self.context.batch.max(1)) {
             failpoint!("load.summarise.before");
             let answers = match kind {
-                AnswerKind::Summary => self.summaries(batch, llm, done, total).await?,
                 AnswerKind::Embedding => embeddings(batch, llm).await?,
+                AnswerKind::Summary | AnswerKind::Part => self.summaries(batch, llm, done, total).await?,
             };
             failpoint!("load.summarise.after");
             let model = if kind == AnswerKind::Summary { llm.summariser() } else { llm.embedder() };
-            let stored: Vec<_> =
-                batch.iter().zip(&answers).map(|((key, q), answer)| (key.as_str(), q.entity, answer)).collect();
+            let stored: Vec<AnswerRow> = batch
+                .iter()
+                .zip(&answers)
+                .map(|((key, question), answer)| AnswerRow {
+                    kind,
+                    key: key.clone(),
+                    entity: question.entity.to_owned(),
+                    said: RowContent::Answer(answer.clone()),
+                })
+                .collect();
             failpoint!("load.results.before");
-            self.cache.store(kind, &model.id(), &stored, self.context).await?;
+            self.cache.store(kind, &model.id(), &stored.iter().collect::<Vec<_>>(), self.context).await?;
             failpoint!("load.results.after");
             done += batch.len() as u64;
             (self.context.progress)(Progress { kind, done, total });
@@ -76,7 +83,7 @@ impl<'a> Answers<'a> {
 
     async fn summaries(
         &self,
-        batch: &[(String, Question<'_>)],
+        batch: &[(String, Wish<'_>)],
         llm: &dyn Llm,
         before: u64,
         total: u64,
@@ -84,6 +91,7 @@ impl<'a> Answers<'a> {
         let asked: Vec<_> = batch.iter().map(|(_, question)| llm.summarise(question.texts)).collect();
         let mut answers = futures::stream::iter(asked).buffered(self.context.jobs.max(1));
         let mut given = Vec::with_capacity(batch.len());
+        let mut texts = batch.iter().map(|(_, question)| question.texts.len() as u64);
         while let Some(summary) = answers.try_next().await? {
             if summary.text.trim().is_empty() {
                 return Err(Error::Model {
@@ -92,14 +100,15 @@ impl<'a> Answers<'a> {
                     retryable: true,
                 });
             }
-            given.push(Answer { text: Some(summary.text), ..Answer::default() });
+            let basis = texts.next().map(|count| Basis { used: count, given: count });
+            given.push(Answer { text: Some(summary.text), basis, ..Answer::default() });
             (self.context.progress)(Progress { kind: AnswerKind::Summary, done: before + given.len() as u64, total });
         }
         Ok(given)
     }
 }
 
-async fn embeddings(batch: &[(String, Question<'_>)], llm: &dyn Llm) -> Result<Vec<Answer>> {
+async fn embeddings(batch: &[(String, Wish<'_>)], llm: &dyn Llm) -> Result<Vec<Answer>> {
     let texts: Vec<String> = batch.iter().map(|(_, question)| question.texts.join("\n")).collect();
     let vectors = llm.embed(&texts).await?;
     let wrong = vectors.iter().find(|v| v.vector.len() != llm.dimension() || v.vector.iter().any(|x| !x.is_finite()));
@@ -114,5 +123,5 @@ async fn embeddings(batch: &[(String, Question<'_>)], llm: &dyn Llm) -> Result<V
             retryable: false,
         });
     }
-    Ok(vectors.into_iter().map(|v| Answer { vector: Some(v.vector), ..Answer::default() }).collect())
+    Ok(vectors.into_iter().map(|v| Answer { vector: Some(v.vector.into()), ..Answer::default() }).collect())
 }

@@ -8,6 +8,7 @@
 //! claim-1  this run starts the batch now                     (before the one step that costs)
 //! batch    it is this batch at the service
 //! over     all that it brought is in the journal
+//! given-up requests that failed too often are set aside
 //! ```
 //!
 //! A crash between `claim` and `batch` is the only unclear place. The batch carries the intent's name as metadata, so the service's own
@@ -21,22 +22,25 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 use catalog::{Lake, PutNew, RunId, TableName, Timestamp, failpoint, path};
 use futures::{StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use facts::{BatchFact, Claim, FileFact, Intent, Open, Over};
+use facts::{BatchFact, BatchState, Claim, FileFact, GivenUp, Intent, Open, Over};
 
 use super::Context;
 use super::journal::Journal;
-use super::turn::is_left;
+use super::lease::is_left;
 use crate::error::{Error, Result};
 use crate::llm::openai::OpenAi;
-use crate::llm::openai::batch::line;
+use crate::llm::openai::batch::{Listed, Told, line};
 use crate::llm::{Call, Endpoint, Mode};
 use crate::value::content_hash;
 
 /// How long another machine's claim is believed when nobody can tell whether its run goes on.
 const PATIENCE_SECONDS: i64 = 900;
+/// How long a batch is waited for. The service promises a day; after this it is ended, and what it brought by then is taken.
+const OVERDUE: SignedDuration = SignedDuration::from_hours(48);
 
 /// The batches of one enrichment.
 pub(super) struct Batches {
@@ -77,26 +81,42 @@ impl Batches {
         self.last = facts.keys().next_back().copied().unwrap_or(0);
         (self.open, self.failures) = (Vec::new(), HashMap::new());
         let read = futures::stream::iter(facts).map(|(n, facts)| self.read(n, facts)).buffered(8);
-        let read: Vec<(Option<Open>, Option<Over>)> = read.try_collect().await?;
-        for (open, over) in read {
-            self.open.extend(open);
-            for (key, reason) in over.into_iter().flat_map(|it| it.missing) {
-                let failed = self.failures.entry(key).or_insert((0, None));
-                *failed = (failed.0 + 1, reason.or(failed.1.take()));
+        let read: Vec<(BatchState, Vec<GivenUp>)> = read.try_collect().await?;
+        for (standing, given_up) in read {
+            match standing {
+                BatchState::Open(open) => self.open.push(open),
+                BatchState::Over(over) => self.failed(over),
+                BatchState::Nothing => {}
+            }
+            for key in given_up.into_iter().flat_map(|it| it.keys) {
+                self.failures.remove(&key);
             }
         }
         Ok(())
     }
 
-    async fn read(&self, n: u64, facts: HashSet<String>) -> Result<(Option<Open>, Option<Over>)> {
-        if facts.contains("over") {
-            return Ok((None, self.fact(n, "over").await?));
+    /// Counts what a batch did not bring.
+    fn failed(&mut self, over: Over) {
+        for (key, reason) in over.missing {
+            let failed = self.failures.entry(key).or_insert((0, None));
+            *failed = (failed.0 + 1, reason.or(failed.1.take()));
         }
-        let Some(intent) = self.fact::<Intent>(n, "intent").await? else { return Ok((None, None)) };
+    }
+
+    async fn read(&self, n: u64, facts: HashSet<String>) -> Result<(BatchState, Vec<GivenUp>)> {
+        let mut given_up = Vec::new();
+        for name in facts.iter().filter(|fact| fact.starts_with("given-up-")) {
+            given_up.extend(self.fact::<GivenUp>(n, name).await?);
+        }
+        if facts.contains("over") {
+            let over = self.fact(n, "over").await?;
+            return Ok((over.map_or(BatchState::Nothing, BatchState::Over), given_up));
+        }
+        let Some(intent) = self.fact::<Intent>(n, "intent").await? else { return Ok((BatchState::Nothing, given_up)) };
         let claims = facts.iter().filter_map(|fact| fact.strip_prefix("claim-")?.parse().ok()).max().unwrap_or(0);
         let file = self.fact::<FileFact>(n, "file").await?.map(|it| it.file);
         let batch = self.fact::<BatchFact>(n, "batch").await?.map(|it| it.batch);
-        Ok((Some(Open { n, intent, file, claims, batch }), None))
+        Ok((BatchState::Open(Open { n, intent, file, claims, batch }), given_up))
     }
 
     async fn fact<T: DeserializeOwned>(&self, n: u64, name: &str) -> Result<Option<T>> {
@@ -126,6 +146,12 @@ impl Batches {
         sent.fold((0, 0), |(count, keys), it| (count + 1, keys + it.intent.keys.len() as u64))
     }
 
+    /// What the batches under way cost at most: it is spent already, although no answer says so yet.
+    pub(super) fn promised(&self) -> f64 {
+        let sent = self.open.iter().filter(|it| it.batch.is_some() || it.claims > 0);
+        sent.map(|it| it.intent.most).sum()
+    }
+
     /// Looks at every batch under way and takes what is finished, in any order. Answers with what the service refused as a whole.
     pub(super) async fn collect(&mut self, openai: &OpenAi, journal: &Journal) -> Result<Option<Error>> {
         let mut complaint = None;
@@ -137,26 +163,39 @@ impl Batches {
                 self.open.push(open);
                 continue;
             };
-            let told = openai.batch(&open.intent.model, &id).await?;
-            if !told.is_over() {
+            let Some(told) = self.told(openai, &open, &id).await? else {
                 self.open.push(open);
                 continue;
-            }
+            };
             let over = self.take(openai, journal, &open, &told).await?;
             if told.status == "failed" {
                 let said = told.complaint().unwrap_or_else(|| "no reason given".to_owned());
                 let message = format!("the service refused batch `{id}` as a whole: {said}");
                 complaint = Some(Error::Model { model: open.intent.model.clone(), message, retryable: true });
             }
-            for (key, reason) in &over.missing {
-                let failed = self.failures.entry(key.clone()).or_insert((0, None));
-                *failed = (failed.0 + 1, reason.clone());
-            }
             let _ = self.put(open.n, "over", &over).await?;
+            self.failed(over);
             failpoint!("llm.over.after");
         }
         self.give_up(openai, journal).await?;
         Ok(complaint)
+    }
+
+    /// A batch that nothing more will come of; `None` while it is under way.
+    async fn told(&self, openai: &OpenAi, open: &Open, id: &str) -> Result<Option<Told>> {
+        let model = &open.intent.model;
+        let mut told = openai.batch(model, id).await?;
+        let age = self.now.duration_since(open.intent.at);
+        if told.as_ref().is_some_and(|it| !it.is_over()) && age > OVERDUE {
+            tracing::warn!(batch = %id, "a batch is overdue and is ended; what it did not bring is asked for again");
+            if told.as_ref().is_some_and(|it| it.status != "cancelling") {
+                told = openai.cancel_batch(model, id).await.inspect_err(|error| tracing::warn!(%error)).unwrap_or(told);
+            }
+            told = told.filter(|it| it.is_over() || age <= 2 * OVERDUE);
+        }
+        // What the service has forgotten brings nothing.
+        let told = told.unwrap_or_else(|| Told::forgotten(id));
+        Ok(told.is_over().then_some(told))
     }
 
     /// Sends what was noted, in as few batches as the bounds allow. Answers whether the budget left something out.
@@ -211,7 +250,7 @@ impl Batches {
             for call in &bodies {
                 calls.remove(&call.key);
             }
-            if !openai.till().take(bodies.iter().map(|call| openai.cost_at_most(call, Mode::Batch)).sum()) {
+            if !openai.budget().take(bodies.iter().map(|call| openai.cost_at_most(call, Mode::Batch)).sum()) {
                 short = true;
                 self.open.push(open);
                 continue;
@@ -241,6 +280,7 @@ impl Batches {
             keys,
             run: self.run.clone(),
             at: self.now,
+            most: calls.iter().map(|call| openai.cost_at_most(call, Mode::Batch)).sum(),
         };
         self.last = n;
         if self.put(n, "intent", &intent).await? == PutNew::Existed {
@@ -299,11 +339,15 @@ impl Batches {
     /// A batch was claimed and nobody wrote its name down. The service knows whether it was started; if it was not, and the claim's
     /// run is over, it is started now.
     async fn find(&self, openai: &OpenAi, open: &mut Open) -> Result<()> {
-        let found = openai.batches_of(&open.intent.model, &open.intent.id).await?;
-        if let Some(told) = found.into_iter().next() {
-            return self.named(open, told.id).await;
-        }
         let Some(claim) = self.fact::<Claim>(open.n, &format!("claim-{}", open.claims)).await? else { return Ok(()) };
+        // The first claim is the oldest: the batch may be its.
+        let first = self.fact::<Claim>(open.n, "claim-1").await?.map_or(claim.at, |it| it.at.min(claim.at));
+        match openai.batch_of(&open.intent.model, &open.intent.id, first).await? {
+            Listed::Found(told) => return self.named(open, told.id).await,
+            // It may have been started: to start it again may pay for it again.
+            Listed::Unknown => return Ok(()),
+            Listed::Absent => {}
+        }
         if claim.run == self.run && claim.at == self.now {
             // Our own, just now: the list may lag behind. The next run looks again.
             return Ok(());
@@ -343,7 +387,7 @@ fn fill(openai: &OpenAi, calls: &[Call]) -> Result<(String, usize, bool)> {
         if count > 0 && lines.len() + line.len() + 1 > limits.bytes {
             break;
         }
-        if !openai.till().take(openai.cost_at_most(call, Mode::Batch)) {
+        if !openai.budget().take(openai.cost_at_most(call, Mode::Batch)) {
             return Ok((lines, count, false));
         }
         lines += &line;

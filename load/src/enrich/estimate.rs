@@ -7,14 +7,15 @@ use async_trait::async_trait;
 use catalog::Lake;
 use futures::FutureExt;
 
+use super::aside::{self, Aside};
 use super::batches::Batches;
-use super::cache::Cache;
+use super::cache::{Answer, Cache};
 use super::journal::Journal;
-use super::{AnswerKind, Context, Enrichment, content_key, held_answers};
+use super::published::Published;
+use super::{AnswerKind, Context, Enrichment, Row};
 use crate::error::Result;
 use crate::llm::openai::OpenAi;
-use crate::llm::{Call, Content, Desk, Llm, Mode, Usage, Verdict};
-use crate::text::nfc;
+use crate::llm::{Call, CallGateway, Content, Llm, Mode, Usage, Verdict};
 
 /// What one kind of answer would take.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -38,20 +39,21 @@ pub struct Estimate {
     pub embeddings: Expected,
     /// Answers that batches under way will bring.
     pub under_way: u64,
-    /// What a run may spend.
+    /// What may be spent in a day.
     pub budget: Option<f64>,
 }
 
-/// A desk that only looks: in the journal, and in what batches will bring.
+/// A gateway that only looks: in the journal, and in what batches will bring.
 struct Looking<'a> {
     journal: &'a Journal,
     covered: &'a HashSet<String>,
+    parts: &'a HashMap<String, String>,
     /// Whether something would have to be paid.
     due: Mutex<bool>,
 }
 
 #[async_trait]
-impl Desk for Looking<'_> {
+impl CallGateway for Looking<'_> {
     async fn ask(&self, call: Call) -> Result<Option<Content>> {
         let found = self.journal.find(&call.key);
         if found.is_none()
@@ -61,6 +63,57 @@ impl Desk for Looking<'_> {
             *due = true;
         }
         Ok(found)
+    }
+
+    fn part(&self, key: &str) -> Option<String> {
+        self.parts.get(key).cloned()
+    }
+}
+
+/// What the lake knows of the answers that are wanted.
+struct Looked<'a> {
+    cache: Option<Cache>,
+    openai: &'a OpenAi,
+    context: &'a Context<'a>,
+    known: HashMap<String, Answer>,
+    aside: HashMap<String, Aside>,
+}
+
+impl Looked<'_> {
+    async fn remember(&mut self, keys: impl Iterator<Item = &String>, kind: AnswerKind) -> Result<()> {
+        let Some(cache) = &self.cache else { return Ok(()) };
+        let unknown: Vec<&String> = keys.filter(|key| self.is_lacking(key)).collect();
+        let wanted = unknown.iter().flat_map(|key| [(*key).clone(), self.aside_key(key, kind)]).collect();
+        let found = cache.read(&wanted).await?;
+        for (key, answer) in found.answers {
+            self.known.entry(key).or_insert(answer);
+        }
+        self.aside.extend(found.aside);
+        Ok(())
+    }
+
+    fn aside_key(&self, key: &str, kind: AnswerKind) -> String {
+        aside::key(key, &self.openai.bounds(kind))
+    }
+
+    fn is_lacking(&self, key: &str) -> bool {
+        !self.known.get(key).is_some_and(Answer::is_whole)
+    }
+
+    /// Whether a run would ask for it now.
+    fn is_due(&self, key: &str, kind: AnswerKind) -> bool {
+        match self.aside.get(&self.aside_key(key, kind)) {
+            Some(aside) => self.is_lacking(key) && aside.is_due(self.context.now),
+            None => !self.known.contains_key(key),
+        }
+    }
+
+    /// The parts that the lake has of the summaries that would be asked for.
+    async fn parts(&self, rows: &[Row]) -> Result<HashMap<String, String>> {
+        let Some(cache) = &self.cache else { return Ok(HashMap::new()) };
+        let due = |row: &&Row| row.summary_key.as_ref().is_some_and(|key| self.is_due(key, AnswerKind::Summary));
+        let in_parts = rows.iter().filter(due).filter(|row| !self.openai.fits(&row.texts));
+        cache.parts(&in_parts.map(|row| row.key.clone()).collect()).await
     }
 }
 
@@ -82,66 +135,60 @@ async fn looked(
 ) -> Result<Option<Estimate>> {
     let (Some(openai), Some(from)) = (llm.paid(), lake.find(&enrichment.from).await?) else { return Ok(None) };
     let from = from.snapshot().await?;
-    let rows = super::rows(enrichment, &from, llm.summariser()).await?;
-    let mut known = match lake.find(&enrichment.into).await? {
-        Some(into) => held_answers(&into.snapshot().await?).await?,
+    let mut rows = super::rows(enrichment, &from, llm).await?;
+    let known = match lake.find(&enrichment.into).await? {
+        Some(into) => Published::read(&into.snapshot().await?, &enrichment.key).await?.known,
         None => HashMap::new(),
     };
-    if let Some(cache) = Cache::find(lake).await? {
-        cache.read(&mut known).await?;
-    }
+    let mut looked = Looked { cache: Cache::find(lake).await?, openai, context, known, aside: HashMap::new() };
+    looked.remember(rows.iter().filter_map(|row| row.summary_key.as_ref()), AnswerKind::Summary).await?;
+    let parts = looked.parts(&rows).await?;
     let journal = Journal::open(lake, &enrichment.into, &context.run, context.dt).await?;
     let batches = Batches::open(lake, &enrichment.into, context).await?;
     let covered = batches.covered();
-    let (mut summaries, mut embeddings) = (Expected::default(), Expected::default());
-    let mut inputs: Vec<u64> = Vec::new();
+    let mut summaries = Expected::default();
+    // Of each entity whose summary is to be embedded: the text, if it is written already.
+    let mut texts: Vec<Option<String>> = Vec::new();
     let mut seen = HashSet::new();
-    for row in &rows {
-        let Some(key) = row.summary_key.as_ref().filter(|key| seen.insert((*key).clone())) else { continue };
-        let text = if let Some(answer) = known.get(key) {
-            match &answer.text {
-                Some(text) => Some(text.clone()),
-                // Set aside: there is nothing to embed.
-                None => continue,
-            }
-        } else {
-            let desk = Looking { journal: &journal, covered: &covered, due: Mutex::new(false) };
-            let verdict = openai.summary(&row.texts, &desk).await?;
-            if desk.due.into_inner().unwrap_or(true) {
+    for row in &mut rows {
+        let Some(key) = row.summary_key.clone().filter(|key| seen.insert(key.clone())) else { continue };
+        let mut text = looked.known.get(&key).and_then(|answer| answer.text.clone());
+        if looked.is_due(&key, AnswerKind::Summary) {
+            let gateway = Looking { journal: &journal, covered: &covered, parts: &parts, due: Mutex::new(false) };
+            let summarised = openai.summary(&row.texts, &enrichment.prompt, &gateway).await?;
+            if gateway.due.into_inner().unwrap_or(true) {
                 summaries.answers += 1;
-                summaries.usage += openai.expect(&row.texts);
+                summaries.usage += openai.expect(&row.texts, &enrichment.prompt);
             }
-            match verdict {
-                Some(Verdict::Text(text)) => Some(text),
-                Some(Verdict::SetAside(_)) => continue,
-                None => None,
+            match summarised.map(|it| it.verdict) {
+                Some(Verdict::Text(written)) => text = Some(written),
+                None if text.is_none() => texts.push(None),
+                Some(Verdict::SetAside(_)) | None => {}
             }
-        };
-        let is_known = text.as_deref().is_some_and(|text| {
-            let key = content_key(AnswerKind::Embedding, llm.embedder(), llm.dimension(), &[nfc(text)]);
-            known.contains_key(&key) || covered.contains(&key) || journal.knows(&key)
-        });
-        if !is_known {
-            embeddings.answers += 1;
-            inputs.push(OpenAi::expect_embedding(text.as_deref()));
+        }
+        if let Some(text) = text {
+            row.embeds(&text, llm);
+            texts.push(Some(text));
         }
     }
-    embeddings.usage = Usage { calls: calls(openai, &inputs), input_tokens: inputs.iter().sum(), output_tokens: 0 };
+    looked.remember(rows.iter().filter_map(|row| row.embedding_key.as_ref()), AnswerKind::Embedding).await?;
+    let mut inputs: Vec<u64> = texts.iter().filter(|it| it.is_none()).map(|_| OpenAi::expect_embedding(None)).collect();
+    let mut seen = HashSet::new();
+    for (row, text) in rows.iter().filter(|row| row.embedding_key.is_some()).zip(texts.iter().flatten()) {
+        let Some(key) = row.embedding_key.as_ref().filter(|key| seen.insert((*key).clone())) else { continue };
+        if looked.is_due(key, AnswerKind::Embedding) && !covered.contains(key) && !journal.knows(key) {
+            inputs.push(OpenAi::expect_embedding(Some(text)));
+        }
+    }
+    let usage = Usage {
+        calls: openai.embedding_groups(&inputs).len() as u64,
+        input_tokens: inputs.iter().sum(),
+        output_tokens: 0,
+    };
+    let mut embeddings = Expected { answers: inputs.len() as u64, usage, cost: None };
     for (expected, kind) in [(&mut summaries, AnswerKind::Summary), (&mut embeddings, AnswerKind::Embedding)] {
         expected.cost = openai.cost(openai.priced_model(kind), expected.usage, openai.mode());
     }
     let under_way = batches.under_way().1;
-    Ok(Some(Estimate { mode: openai.mode(), summaries, embeddings, under_way, budget: openai.till().budget() }))
-}
-
-/// How many calls so many inputs make.
-fn calls(openai: &OpenAi, inputs: &[u64]) -> u64 {
-    // Every input as a text of its size, so that the rule of packing stands in one place.
-    let texts: Vec<(String, String)> = inputs.iter().map(|tokens| (String::new(), filler(*tokens))).collect();
-    openai.embedding_calls(&texts).len() as u64
-}
-
-/// A text of so many tokens by the rule.
-fn filler(tokens: u64) -> String {
-    "가".repeat(usize::try_from(tokens * 2 / 3).unwrap_or(0).max(1))
+    Ok(Some(Estimate { mode: openai.mode(), summaries, embeddings, under_way, budget: openai.budget().limit() }))
 }

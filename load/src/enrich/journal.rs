@@ -24,7 +24,7 @@ pub(super) use entry::Kept;
 use entry::{Entry, read};
 
 use super::{AnswerKind, Context, Spent};
-use crate::costs::{Costs, Row};
+use crate::costs::{Costs, Days, Row};
 use crate::error::{Error, Result};
 use crate::llm::{Call, Content, Mode, Usage};
 
@@ -243,7 +243,8 @@ impl Journal {
             }
             if !rows.is_empty() {
                 failpoint!("llm.costs.before");
-                costs.add(&due.run, &step, due.dt, last, &summed(rows), &info).await?;
+                let days = Days { dt: due.dt, spent_on: context.today };
+                costs.add(&due.run, &step, days, last, &summed(rows), &info).await?;
                 failpoint!("llm.costs.after");
             }
             for stored in &mut self.lock().entries {

@@ -1,9 +1,11 @@
 //! How far an enrichment is, and how it ended.
 
-use catalog::{RunId, Version};
+use std::collections::BTreeMap;
+
+use catalog::{RunId, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::llm::Usage;
+use crate::llm::{RefusalKind, Usage};
 
 /// How far an enrichment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// The two questions a model is asked.
+/// The questions that a model is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AnswerKind {
@@ -24,6 +26,8 @@ pub enum AnswerKind {
     Summary,
     /// A text → a vector.
     Embedding,
+    /// Some of the texts → an answer that a summary is made from.
+    Part,
 }
 
 impl AnswerKind {
@@ -32,6 +36,7 @@ impl AnswerKind {
         match self {
             Self::Summary => "summary",
             Self::Embedding => "embedding",
+            Self::Part => "part",
         }
     }
 }
@@ -64,7 +69,7 @@ pub enum Wait {
     },
     /// The next call might have cost more than was left.
     Budget {
-        /// What the run may spend.
+        /// What may be spent in a day.
         budget: f64,
         /// Answers that this run got.
         answered: u64,
@@ -95,8 +100,11 @@ pub struct Enriched {
     pub embedded: u64,
     /// Answers that were in the lake already.
     pub reused: u64,
-    /// Of the summaries, those that no check let through: the entity has none, the lake has the reason.
-    pub set_aside: u64,
+    /// Answers that are set aside, in this run or before, by the kind of reason: what the entity had before is shown, the lake has
+    /// the reasons, and each is asked for again.
+    pub set_aside: BTreeMap<RefusalKind, u64>,
+    /// When the first of them is asked for again.
+    pub asked_again_at: Option<Timestamp>,
     /// What the answers of this run used and cost.
     pub spent: Spent,
     /// Why it is not complete; `None` if it is.
@@ -106,8 +114,22 @@ pub struct Enriched {
 }
 
 impl Enriched {
+    /// How many answers are set aside.
+    pub fn aside(&self) -> u64 {
+        self.set_aside.values().sum()
+    }
+
     pub(super) fn new(outcome: Outcome) -> Self {
-        Self { summarised: 0, embedded: 0, reused: 0, set_aside: 0, spent: Spent::default(), wait: None, outcome }
+        Self {
+            summarised: 0,
+            embedded: 0,
+            reused: 0,
+            set_aside: BTreeMap::new(),
+            asked_again_at: None,
+            spent: Spent::default(),
+            wait: None,
+            outcome,
+        }
     }
 }
 

@@ -1,29 +1,31 @@
 //! The way of an enrichment whose answers cost money.
 //!
-//! Order of events: the answers of the lake, then those of the journal → what is missing is asked for, many calls at a time, each
-//! reply stored before it is used → complete answers are gathered into `ops.llm_results`, with `ops.costs` before them → the result
-//! table is replaced with all that is known. Where the budget ends or batches are under way the table is published all the same: an
-//! entity whose new texts have no answer yet keeps the summary it had.
+//! Order of events: what the day has cost so far → the answers of the lake, then those of the journal → what is missing is asked for,
+//! many calls at a time, each reply stored before it is used → complete answers are gathered into `ops.llm_results`, with `ops.costs`
+//! before them → the result table is replaced with all that is known. Where the budget ends, batches are under way or answers are set
+//! aside the table is published all the same: an entity whose new texts have no answer yet keeps the summary it had.
 
+mod embeddings;
 mod publish;
+mod summaries;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use catalog::{Lake, Snapshot, Table, failpoint};
-use futures::{FutureExt, StreamExt};
 
+use super::aside::{self, Aside};
 use super::batches::Batches;
-use super::cache::{Answer, Cache};
-use super::desk::{Counter, Shared};
+use super::cache::{Answer, AnswerRow, Cache, RowContent};
 use super::journal::Journal;
-use super::{AnswerKind, Context, Enriched, Enrichment, Outcome, Progress, Row, content_key, held_answers};
+use super::lease::EnrichLease;
+use super::published::Published;
+use super::{AnswerKind, Context, Enriched, Enrichment, Outcome, Row};
 use crate::costs::Costs;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::llm::openai::OpenAi;
-use crate::llm::{Call, Content, Desk, Llm, Mode, Verdict};
-use crate::text::nfc;
+use crate::llm::{Call, Llm, Mode, Refusal};
 
 /// Complete answers that are gathered with one commit.
 pub(super) const GATHER: usize = 512;
@@ -36,32 +38,43 @@ pub(super) struct Job<'a> {
     pub(super) openai: &'a OpenAi,
     pub(super) context: &'a Context<'a>,
     pub(super) from: &'a Snapshot,
-    pub(super) held: &'a Snapshot,
+    pub(super) before: &'a Snapshot,
     pub(super) into: &'a Table,
     pub(super) app_id: String,
     pub(super) print: i64,
+    pub(super) lease: &'a EnrichLease,
 }
 
-/// A complete answer that is not in the lake's table yet.
+/// Rows that are not in the lake's table yet, and the replies that they rest on.
 struct Final {
-    kind: AnswerKind,
-    key: String,
-    entity: String,
-    answer: Answer,
+    rows: Vec<AnswerRow>,
     used: Vec<String>,
+}
+
+/// What all calls of a run share.
+#[derive(Default)]
+struct Asking {
+    /// Requests of batches under way: their answers come later.
+    covered: HashSet<String>,
+    /// Requests for the next batches.
+    noted: Mutex<Vec<Call>>,
+    /// Calls given up since the last answer.
+    given_up: AtomicU32,
 }
 
 /// How far it is.
 struct Work<'a> {
     job: &'a Job<'a>,
     cache: Cache,
-    cache_read: bool,
     costs: Costs,
     journal: Arc<Journal>,
+    published: Published,
     known: HashMap<String, Answer>,
+    /// Answers that are set aside, by the keys that they are kept under.
+    aside: HashMap<String, Aside>,
     finals: Vec<Final>,
     done: Enriched,
-    wanted: u64,
+    needed: u64,
     answered: u64,
     out_of_budget: bool,
 }
@@ -69,20 +82,22 @@ struct Work<'a> {
 /// See the module for the order of events.
 pub(super) async fn enrich(job: &Job<'_>) -> Result<Enriched> {
     let Job { lake, enrichment, llm, context, .. } = *job;
-    let mut rows = super::rows(enrichment, job.from, llm.summariser()).await?;
+    let mut rows = super::rows(enrichment, job.from, llm).await?;
     let costs = Costs::open(lake).await?;
     let journal = Journal::open(lake, &enrichment.into, &context.run, context.dt).await?;
     journal.begin(&costs).await?;
+    let mut published = Published::read(job.before, &enrichment.key).await?;
     let mut work = Work {
         job,
         cache: Cache::open(lake).await?,
-        cache_read: false,
         costs,
         journal: Arc::new(journal),
-        known: held_answers(job.held).await?,
+        known: std::mem::take(&mut published.known),
+        published,
+        aside: HashMap::new(),
         finals: Vec::new(),
-        done: Enriched::new(Outcome::Unchanged(job.held.version())),
-        wanted: 0,
+        done: Enriched::new(Outcome::Unchanged(job.before.version())),
+        needed: 0,
         answered: 0,
         out_of_budget: false,
     };
@@ -93,194 +108,105 @@ pub(super) async fn enrich(job: &Job<'_>) -> Result<Enriched> {
     let gathered = work.gather().await;
     asked?;
     gathered?;
-    work.publish(rows, &batches).await
+    work.publish(&rows, &batches).await
 }
 
 impl Work<'_> {
     async fn ask(&mut self, rows: &mut [Row], batches: &mut Batches) -> Result<()> {
         let openai = self.job.openai;
         let complaint = batches.collect(openai, &self.journal).await?;
-        let covered = batches.covered();
-        let noted = Mutex::new(Vec::new());
-        self.remember(rows.iter().filter_map(|row| row.summary_key.as_ref())).await?;
-        self.summaries(rows, &covered, &noted).await?;
+        // Whatever the day has cost is counted before anything is asked: by runs before this one, and by those that died.
+        self.journal.count(&self.costs, self.job.context).await?;
+        self.add_up(batches).await?;
+        let asking = Asking { covered: batches.covered(), ..Asking::default() };
+        let keys: Vec<String> = rows.iter().filter_map(|row| row.summary_key.clone()).collect();
+        self.remember(&keys, AnswerKind::Summary).await?;
+        self.summaries(rows, &asking).await?;
         for row in rows.iter_mut() {
             let answer = row.summary_key.as_ref().and_then(|key| self.known.get(key));
-            if let Some(text) = answer.and_then(|answer| answer.text.as_deref()) {
-                let (model, dimension) = (self.job.llm.embedder(), self.job.llm.dimension());
-                row.embedding_key = Some(content_key(AnswerKind::Embedding, model, dimension, &[nfc(text)]));
+            if let Some(text) = answer.and_then(|answer| answer.text.clone()) {
+                row.embeds(&text, self.job.llm);
             }
         }
-        self.remember(rows.iter().filter_map(|row| row.embedding_key.as_ref())).await?;
-        self.embeddings(rows, &covered, &noted).await?;
-        if openai.mode() == Mode::Batch {
-            let noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let keys: Vec<String> = rows.iter().filter_map(|row| row.embedding_key.clone()).collect();
+        self.remember(&keys, AnswerKind::Embedding).await?;
+        self.embeddings(rows, &asking).await?;
+        if openai.mode() == Mode::Batch && !self.job.lease.is_lost() {
+            let noted = asking.noted.into_inner().unwrap_or_else(PoisonError::into_inner);
             self.out_of_budget |= batches.submit(openai, noted).await?;
         }
         // A batch that the service refused as a whole is said after everything else went its way.
         complaint.map_or(Ok(()), Err)
     }
 
-    /// Reads every answer of the lake, once, if the table of last time does not have them all.
-    async fn remember(&mut self, mut keys: impl Iterator<Item = &String>) -> Result<()> {
-        if !self.cache_read && keys.any(|key| !self.known.contains_key(key)) {
-            self.cache.read(&mut self.known).await?;
-            self.cache_read = true;
+    /// What others have spent of the day's budget, and what batches under way will.
+    async fn add_up(&self, batches: &Batches) -> Result<()> {
+        if self.job.openai.budget().limit().is_some() {
+            let Context { run, today, .. } = self.job.context;
+            let spent = self.costs.spent_by_others(*today, run).await?;
+            self.job.openai.budget().add_up(spent, self.job.enrichment.into.to_string().as_str(), batches.promised());
         }
         Ok(())
     }
 
-    async fn summaries(&mut self, rows: &[Row], covered: &HashSet<String>, noted: &Mutex<Vec<Call>>) -> Result<()> {
-        let mut seen = HashSet::new();
-        let missing: Vec<(&str, &Row)> = rows
-            .iter()
-            .filter_map(|row| Some((row.summary_key.as_deref()?, row)))
-            .filter(|(key, _)| !self.known.contains_key(*key) && seen.insert((*key).to_owned()))
-            .collect();
-        let needed = rows.iter().filter(|row| row.summary_key.is_some()).count() as u64;
-        let total = missing.len() as u64;
-        self.done.reused += needed - total;
-        self.wanted += total;
-        let openai = self.job.openai;
-        let stop = AtomicBool::new(false);
-        let journal = Arc::clone(&self.journal);
-        let shared = Shared { openai, journal: &journal, stop: &stop, covered, noted };
-        let mut asked = Vec::with_capacity(missing.len());
-        for (key, row) in missing {
-            let counter = Counter::new(&shared);
-            asked.push(async move { (key, row, openai.summary(&row.texts, &counter).await, counter.used()) }.boxed());
-        }
-        let mut answers = futures::stream::iter(asked).buffer_unordered(openai.jobs());
-        let (mut failed, mut done) = (None, 0);
-        while let Some((key, row, verdict, used)) = answers.next().await {
-            let answer = match verdict {
-                Ok(Some(Verdict::Text(text))) => Answer { text: Some(text), ..Answer::default() },
-                Ok(Some(Verdict::SetAside(reason))) => {
-                    self.done.set_aside += 1;
-                    Answer { reason: Some(reason), ..Answer::default() }
-                }
-                Ok(None) => continue,
-                Err(error) => {
-                    stop.store(true, Ordering::Relaxed);
-                    match error {
-                        Error::Budget { .. } => self.out_of_budget = true,
-                        error => failed = failed.or(Some(error)),
-                    }
-                    continue;
-                }
-            };
-            done += 1;
-            self.done.summarised += 1;
-            self.answered += 1;
-            (self.job.context.progress)(Progress { kind: AnswerKind::Summary, done, total });
-            let (key, entity) = (key.to_owned(), row.key.clone());
-            self.known.insert(key.clone(), answer.clone());
-            self.finals.push(Final { kind: AnswerKind::Summary, key, entity, answer, used });
-            if let Err(error) = self.gather_many().await {
-                stop.store(true, Ordering::Relaxed);
-                failed = failed.or(Some(error));
+    /// Looks in the lake for answers that are not at hand, and for those that are set aside.
+    async fn remember(&mut self, keys: &[String], kind: AnswerKind) -> Result<()> {
+        let mut wanted = HashSet::new();
+        for key in keys {
+            if self.is_lacking(key) {
+                wanted.insert(self.aside_key(key, kind));
+            }
+            if !self.known.contains_key(key) {
+                wanted.insert(key.clone());
             }
         }
-        drop(answers);
-        failed.map_or(Ok(()), Err)
+        let found = self.cache.read(&wanted).await?;
+        self.known.extend(found.answers);
+        self.aside.extend(found.aside);
+        Ok(())
     }
 
-    async fn embeddings(&mut self, rows: &[Row], covered: &HashSet<String>, noted: &Mutex<Vec<Call>>) -> Result<()> {
-        let openai = self.job.openai;
-        let mut entities: HashMap<String, String> = HashMap::new();
-        let mut missing: Vec<(String, String)> = Vec::new();
-        let mut needed = 0;
-        for row in rows {
-            let (Some(key), Some(summary)) = (&row.embedding_key, &row.summary_key) else { continue };
-            needed += 1;
-            let Some(text) = self.known.get(summary).and_then(|it| it.text.clone()) else { continue };
-            if self.known.contains_key(key) || entities.contains_key(key) {
-                continue;
-            }
-            entities.insert(key.clone(), row.key.clone());
-            missing.push((key.clone(), text));
-        }
-        let total = missing.len() as u64;
-        self.done.reused += needed - total;
-        self.wanted += total;
-        let stop = AtomicBool::new(false);
-        let mut done = 0;
-        // What batches brought, and what an earlier run paid for and could not gather.
-        for at in self.journal.holding(|key| entities.contains_key(key)) {
-            for (key, vector) in self.journal.vectors(at).await? {
-                if entities.contains_key(&key) && !self.known.contains_key(&key) {
-                    done += 1;
-                    self.embedded(&entities, key, vector, Progress { kind: AnswerKind::Embedding, done, total });
-                }
-            }
-            self.gather_many().await?;
-        }
-        missing.retain(|(key, _)| !self.known.contains_key(key) && !covered.contains(key));
-        let calls = openai.embedding_calls(&missing);
-        let journal = Arc::clone(&self.journal);
-        let shared = Shared { openai, journal: &journal, stop: &stop, covered, noted };
-        let mut asked = Vec::with_capacity(calls.len());
-        for call in calls {
-            let counter = Counter::new(&shared);
-            asked.push(async move { (call.parts.clone(), counter.ask(call).await) }.boxed());
-        }
-        let mut answers = futures::stream::iter(asked).buffer_unordered(openai.jobs());
-        let mut failed = None;
-        while let Some((parts, content)) = answers.next().await {
-            match content {
-                Ok(Some(Content::Vectors(vectors))) => {
-                    for (key, vector) in parts.into_iter().zip(vectors) {
-                        done += 1;
-                        self.embedded(&entities, key, vector, Progress { kind: AnswerKind::Embedding, done, total });
-                    }
-                    if let Err(error) = self.gather_many().await {
-                        stop.store(true, Ordering::Relaxed);
-                        failed = failed.or(Some(error));
-                    }
-                }
-                Ok(_) => {}
-                Err(Error::Budget { .. }) => {
-                    stop.store(true, Ordering::Relaxed);
-                    self.out_of_budget = true;
-                }
-                Err(error) => {
-                    stop.store(true, Ordering::Relaxed);
-                    failed = failed.or(Some(error));
-                }
-            }
-        }
-        drop(answers);
-        failed.map_or(Ok(()), Err)
+    fn aside_key(&self, key: &str, kind: AnswerKind) -> String {
+        aside::key(key, &self.job.openai.bounds(kind))
     }
 
-    fn embedded(&mut self, entities: &HashMap<String, String>, key: String, vector: Vec<f32>, progress: Progress) {
-        (self.job.context.progress)(progress);
-        self.done.embedded += 1;
-        self.answered += 1;
-        let entity = entities.get(&key).cloned().unwrap_or_default();
-        let answer = Answer { vector: Some(vector), ..Answer::default() };
-        self.known.insert(key.clone(), answer.clone());
-        self.finals.push(Final { kind: AnswerKind::Embedding, used: vec![key.clone()], key, entity, answer });
+    /// Whether an answer is to be asked for now: it is not there, or rests on some of its texts, and it does not wait for its time.
+    fn is_due(&self, key: &str, kind: AnswerKind) -> bool {
+        match self.aside.get(&self.aside_key(key, kind)) {
+            Some(aside) => self.is_lacking(key) && aside.is_due(self.job.context.now),
+            None => !self.known.contains_key(key),
+        }
+    }
+
+    fn is_lacking(&self, key: &str) -> bool {
+        !self.known.get(key).is_some_and(Answer::is_whole)
+    }
+
+    /// The row that says that an answer was set aside once more.
+    fn set_aside(&mut self, kind: AnswerKind, key: &str, entity: &str, refusal: Refusal) -> AnswerRow {
+        let key = self.aside_key(key, kind);
+        let tries = self.aside.get(&key).map_or(0, |it| it.tries).saturating_add(1);
+        let at = self.job.context.now;
+        self.aside.insert(key.clone(), Aside { refusal: refusal.clone(), tries, at });
+        AnswerRow { kind, key, entity: entity.to_owned(), said: RowContent::Aside(refusal, tries) }
     }
 
     /// Gathers once it is worth a commit: what waits for one is held in memory.
     async fn gather_many(&mut self) -> Result<()> {
-        if self.finals.len() >= GATHER { self.gather().await } else { Ok(()) }
+        let waiting: usize = self.finals.iter().map(|it| it.rows.len()).sum();
+        if waiting >= GATHER { self.gather().await } else { Ok(()) }
     }
 
     /// Costs first, answers second, and only then the objects that both came from.
     async fn gather(&mut self) -> Result<()> {
         self.journal.count(&self.costs, self.job.context).await?;
         let finals = std::mem::take(&mut self.finals);
-        for kind in [AnswerKind::Summary, AnswerKind::Embedding] {
-            let model = if kind == AnswerKind::Summary { self.job.llm.summariser() } else { self.job.llm.embedder() };
-            let ours: Vec<(&str, &str, &Answer)> = finals
-                .iter()
-                .filter(|it| it.kind == kind)
-                .map(|it| (it.key.as_str(), it.entity.as_str(), &it.answer))
-                .collect();
-            if !ours.is_empty() {
-                self.cache.store(kind, &model.id(), &ours, self.job.context).await?;
+        for kind in [AnswerKind::Part, AnswerKind::Summary, AnswerKind::Embedding] {
+            let llm = self.job.llm;
+            let model = if kind == AnswerKind::Embedding { llm.embedder() } else { llm.summariser() };
+            let rows: Vec<&AnswerRow> = finals.iter().flat_map(|it| &it.rows).filter(|row| row.kind == kind).collect();
+            if !rows.is_empty() {
+                self.cache.store(kind, &model.id(), &rows, self.job.context).await?;
             }
         }
         failpoint!("llm.gather.after");

@@ -1,6 +1,10 @@
 //! What is paid, what is kept, where it stops and how it goes on: an enrichment against the replica of a service.
 
+mod aside;
 mod batches;
+mod budgets;
+mod leases;
+mod parts;
 mod pieces;
 
 use std::collections::BTreeSet;
@@ -16,7 +20,7 @@ use llm_replica::{Fault, LlmReplica, LlmReplicaOptions, Switches};
 use super::*;
 use crate::llm::openai::{OpenAi, Settings};
 use crate::llm::prices::Price;
-use crate::testing::{World, lists, name, now};
+use crate::testing::{World, context_of, lists, name, now};
 
 fn enrichment() -> Enrichment {
     Enrichment {
@@ -24,6 +28,7 @@ fn enrichment() -> Enrichment {
         from: name("marts.place_reviews"),
         key: "place_id".into(),
         texts: "summary_texts".into(),
+        prompt: Prompt::default(),
     }
 }
 
@@ -37,6 +42,17 @@ async fn world(places: usize) -> World {
 async fn put(world: &World, places: &[usize], more: &str) {
     let keys: ArrayRef = Arc::new(places.iter().map(|i| Some(format!("p{i:04}"))).collect::<StringArray>());
     let reviews = |i: &usize| vec![format!("{i}번 집은 국물이 진하고 친절해요{more}"), format!("{i}번 집에 또 갈게요")];
+    let texts = lists(&places.iter().map(reviews).collect::<Vec<_>>());
+    let batch = RecordBatch::try_from_iter_with_nullable([("place_id", keys, true), ("summary_texts", texts, true)]);
+    world.put("marts.place_reviews", batch.unwrap()).await;
+}
+
+/// Places by number, each with what is different about its texts.
+async fn put_some(world: &World, places: &[(usize, &str)]) {
+    let keys: ArrayRef = Arc::new(places.iter().map(|(i, _)| Some(format!("p{i:04}"))).collect::<StringArray>());
+    let reviews = |(i, more): &(usize, &str)| {
+        vec![format!("{i}번 집은 국물이 진하고 친절해요{more}"), format!("{i}번 집에 또 갈게요")]
+    };
     let texts = lists(&places.iter().map(reviews).collect::<Vec<_>>());
     let batch = RecordBatch::try_from_iter_with_nullable([("place_id", keys, true), ("summary_texts", texts, true)]);
     world.put("marts.place_reviews", batch.unwrap()).await;
@@ -57,13 +73,20 @@ fn settings(replica: &LlmReplica) -> Settings {
 }
 
 fn context(id: &RunId) -> Context<'static> {
-    Context { run: id.clone(), dt: jiff::civil::date(2026, 10, 1), now: now(), batch: 64, jobs: 2, progress: &|_| {} }
+    context_of(id, now())
 }
 
 /// One run, as another process would do it.
 async fn go(world: &World, settings: Settings, id: &str) -> Result<Enriched> {
     let openai = OpenAi::new(settings)?;
     enrich(&world.lake, &enrichment(), &openai, &context(&id.parse().unwrap())).await
+}
+
+/// The same so many hours later.
+async fn go_after(world: &World, settings: Settings, id: &str, hours: i64) -> Result<Enriched> {
+    let openai = OpenAi::new(settings)?;
+    let later = context_of(&id.parse().unwrap(), now() + jiff::SignedDuration::from_hours(hours));
+    enrich(&world.lake, &enrichment(), &openai, &later).await
 }
 
 async fn batches(world: &World, table: &str) -> Vec<RecordBatch> {
@@ -113,7 +136,7 @@ async fn results(world: &World) -> (usize, bool) {
 async fn every_answer_is_paid_once_and_a_second_run_asks_nothing() {
     let (world, replica) = (world(12).await, replica(Switches::default()).await);
     let first = go(&world, settings(&replica), "r1").await.unwrap();
-    assert_eq!((first.summarised, first.embedded, first.set_aside, first.wait), (12, 12, 0, None));
+    assert_eq!((first.summarised, first.embedded, first.aside(), first.wait), (12, 12, 0, None));
     assert_eq!(shown(&world).await, (12, 12, 12));
     let stats = replica.stats();
     assert_eq!(stats.calls, 13, "a call for each summary, one for all embeddings");
@@ -137,37 +160,6 @@ async fn every_answer_is_paid_once_and_a_second_run_asks_nothing() {
 }
 
 #[tokio::test]
-async fn a_budget_stops_between_calls_and_the_next_run_goes_on() {
-    let (world, replica) = (world(30).await, replica(Switches::default()).await);
-    // A call costs at most some 0.03: a few of the thirty fit.
-    let budget = Settings { budget: Some(0.12), ..settings(&replica) };
-    let mut runs = 0;
-    loop {
-        runs += 1;
-        let before = replica.stats();
-        let done = go(&world, budget.clone(), &format!("r{runs}")).await.unwrap();
-        let stats = replica.stats();
-        let paid = (stats.input_tokens - before.input_tokens) as f64 * 10e-6
-            + (stats.output_tokens - before.output_tokens) as f64 * 100e-6;
-        assert!(paid <= 0.12, "run {runs} spent {paid}");
-        let (_, summaries, _) = shown(&world).await;
-        match done.wait {
-            None => break,
-            Some(Wait::Budget { budget, answered, of, .. }) => {
-                assert!((budget - 0.12).abs() < 1e-9 && answered > 0 && answered < of, "{done:?}");
-                assert!(summaries > 0 && shown(&world).await.2 < 30, "what is answered is published");
-            }
-            other => panic!("{other:?}"),
-        }
-        assert!(runs < 60, "no end");
-    }
-    assert!(runs > 2, "{runs}");
-    assert_eq!(shown(&world).await, (30, 30, 30));
-    assert!(replica.stats().paid_too_often().is_empty());
-    assert_eq!(results(&world).await, (60, true));
-}
-
-#[tokio::test]
 async fn an_entity_whose_texts_changed_keeps_its_summary_until_there_is_another() {
     let (world, replica) = (world(6).await, replica(Switches::default()).await);
     go(&world, settings(&replica), "r1").await.unwrap();
@@ -178,35 +170,6 @@ async fn an_entity_whose_texts_changed_keeps_its_summary_until_there_is_another(
     assert_eq!(shown(&world).await, (6, 6, 6));
     let done = go(&world, settings(&replica), "r3").await.unwrap();
     assert_eq!((done.summarised, done.wait), (6, None));
-}
-
-#[tokio::test]
-async fn what_fails_its_checks_twice_is_set_aside_with_its_reason_and_not_paid_again() {
-    let (world, replica) = (world(4).await, replica(Switches { refusal: Fault::next(8), ..Switches::default() }).await);
-    let first = go(&world, settings(&replica), "r1").await.unwrap();
-    assert_eq!((first.summarised, first.set_aside, first.embedded, first.wait), (4, 4, 0, None));
-    assert_eq!((replica.stats().calls, shown(&world).await), (8, (4, 0, 0)));
-    let mut reasons = Vec::new();
-    for batch in batches(&world, "ops.llm_results").await {
-        let column = batch.column_by_name("reason").unwrap();
-        reasons.extend((0..batch.num_rows()).map(|row| Value::of(column, row).unwrap().as_key().unwrap()));
-    }
-    assert_eq!(reasons.len(), 4);
-    assert!(reasons.iter().all(|reason| reason.contains("refused")), "{reasons:?}");
-    assert!(matches!(go(&world, settings(&replica), "r2").await.unwrap().outcome, Outcome::Unchanged(_)));
-    put(&world, &[0, 1, 2, 3, 4], "").await;
-    let third = go(&world, settings(&replica), "r3").await.unwrap();
-    assert_eq!((third.summarised, replica.stats().calls), (1, 10));
-}
-
-#[tokio::test]
-async fn texts_that_the_service_refuses_stop_no_others() {
-    let (world, replica) =
-        (world(6).await, replica(Switches { too_long: Fault::next(2), ..Switches::default() }).await);
-    let done = go(&world, settings(&replica), "r1").await.unwrap();
-    assert_eq!((done.summarised, &done.wait), (6, &None));
-    assert!(done.set_aside <= 1, "{done:?}");
-    assert_eq!(shown(&world).await.1 as u64 + done.set_aside, 6);
 }
 
 #[tokio::test]
@@ -263,35 +226,6 @@ async fn the_estimate_says_what_is_missing_and_writes_nothing() {
     assert_eq!(after.summaries.cost, Some(0.0));
     let local = crate::llm::local::Local::default();
     assert_eq!(estimate(&world.lake, &enrichment(), &local, &context(&id)).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn while_one_run_asks_another_leaves_it_to_it() {
-    use catalog::run::{Event, Process, RunLog, RunStatus};
-    let latency = Duration::from_millis(200);
-    let (world, replica) = (world(6).await, replica(Switches { latency, ..Switches::default() }).await);
-    let first: RunId = "m1".parse().unwrap();
-    let dt = jiff::civil::date(2026, 10, 1);
-    let log = RunLog::start(&world.lake, first.clone(), dt, Process::current(), now()).await.unwrap();
-    let later = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        go(&world, settings(&replica), "m2").await
-    };
-    let (one, two) = Box::pin(futures::future::join(go(&world, settings(&replica), "m1"), later)).await;
-    assert_eq!((one.unwrap().summarised, two.unwrap().wait), (6, Some(Wait::Others { run: first })));
-    assert_eq!(replica.stats().payments(), 12);
-    assert!(world.lake.objects().list(&path::states("turn-staging.place_summaries")).await.unwrap().is_empty());
-
-    // A turn that a run left behind is taken by the next, once that run is over.
-    put(&world, &(0..7).collect::<Vec<_>>(), "").await;
-    let left = path::state("turn-staging.place_summaries", "00000001");
-    let mark = format!("{{\"run\":\"m1\",\"at\":\"{}\"}}", now());
-    world.lake.objects().put(&left, mark.into()).await.unwrap();
-    assert!(matches!(go(&world, settings(&replica), "m3").await.unwrap().wait, Some(Wait::Others { .. })));
-    let ended = Event::Ended { status: RunStatus::Failed, totals: BTreeMap::new(), error: None };
-    log.event(ended, now()).await.unwrap();
-    let done = go(&world, settings(&replica), "m4").await.unwrap();
-    assert_eq!((done.summarised, done.wait), (1, None));
 }
 
 #[tokio::test]

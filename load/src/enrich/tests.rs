@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use futures::TryStreamExt;
 
 use super::*;
 use crate::llm::scripted::Scripted;
-use crate::testing::{World, lists, name, now, run};
+use crate::testing::{World, context_of, lists, name, now, run};
 
 fn texts(rows: &[(&str, &[&str])]) -> RecordBatch {
     let keys: ArrayRef = Arc::new(rows.iter().map(|(k, _)| Some(*k)).collect::<StringArray>());
@@ -22,12 +22,13 @@ fn enrichment() -> Enrichment {
         from: name("marts.place_reviews"),
         key: "place_id".into(),
         texts: "summary_texts".into(),
+        prompt: Prompt::default(),
     }
 }
 
 async fn go(world: &World, llm: &dyn Llm, batch: usize) -> Result<Enriched> {
-    let context =
-        Context { run: run(), dt: jiff::civil::date(2026, 10, 1), now: now(), batch, jobs: 2, progress: &|_| {} };
+    let dt = jiff::civil::date(2026, 10, 1);
+    let context = Context { dt, batch, ..context_of(&run(), now()) };
     enrich(&world.lake, &enrichment(), llm, &context).await
 }
 
@@ -210,8 +211,7 @@ async fn progress_counts_to_the_total() {
             last.store(p.done, Ordering::SeqCst);
         }
     };
-    let context =
-        Context { run: run(), dt: jiff::civil::date(2026, 10, 1), now: now(), batch: 2, jobs: 2, progress: &progress };
+    let context = Context { batch: 2, progress: &progress, ..context_of(&run(), now()) };
     enrich(&world.lake, &enrichment(), &Scripted::new(), &context).await.unwrap();
     assert_eq!(last.load(Ordering::SeqCst), 3);
 }
@@ -222,8 +222,7 @@ async fn wrong_input_is_named() {
     world.put("marts.place_reviews", texts(&[("a", &["하나"]), ("a", &["둘"])])).await;
     let twice = go(&world, &Scripted::new(), 10).await.unwrap_err();
     assert_eq!(twice.to_string(), "`marts.place_reviews`: expected each `place_id` once, found `a` twice");
-    let context =
-        Context { run: run(), dt: jiff::civil::date(2026, 10, 1), now: now(), batch: 2, jobs: 2, progress: &|_| {} };
+    let context = context_of(&run(), now());
     let wrong = Enrichment { texts: "text".into(), ..enrichment() };
     let error = enrich(&world.lake, &wrong, &Scripted::new(), &context).await.unwrap_err();
     assert_eq!(error.to_string(), "`marts.place_reviews`: expected a column `text`, found none");

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::refusal::Refusal;
 use crate::enrich::AnswerKind;
 use crate::error::Result;
 
@@ -90,8 +91,8 @@ pub struct Call {
 pub enum Content {
     /// What the model wrote.
     Text(String),
-    /// Why it wrote nothing.
-    Refused(String),
+    /// Why there is nothing that could be used.
+    Refused(Refusal),
     /// One vector per input, in the order of the inputs.
     Vectors(Vec<Vec<f32>>),
 }
@@ -110,13 +111,33 @@ pub struct Reply {
 pub enum Verdict {
     /// A summary that passed every check.
     Text(String),
-    /// There is none, and why; it is not asked for again.
-    SetAside(String),
+    /// There is none, and why; it is asked for again after a while.
+    SetAside(Refusal),
+}
+
+/// A summary with what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Summarised {
+    /// The summary, or why there is none.
+    pub verdict: Verdict,
+    /// How many texts there were.
+    pub given: u64,
+    /// How many of them it rests on: those of a group that was refused are left out.
+    pub used: u64,
+    /// Why the others were left out: the last such reason.
+    pub left_out: Option<Refusal>,
+    /// The answers that are no summary by themselves but a part of it: the key of the call, and the text.
+    pub parts: Vec<(String, String)>,
 }
 
 /// Where calls are handed in. It answers from what is known, or pays, or takes note for later.
 #[async_trait]
-pub trait Desk: Send + Sync {
+pub trait CallGateway: Send + Sync {
     /// The reply's content; `None` if it is not to be had in this run.
     async fn ask(&self, call: Call) -> Result<Option<Content>>;
+
+    /// A part of a summary that was answered and checked in an earlier run, by the key of its call.
+    fn part(&self, _key: &str) -> Option<String> {
+        None
+    }
 }

@@ -1,27 +1,32 @@
 //! The provider for any server that speaks `OpenAI`'s protocol.
 //!
-//! Order of events for a call: stand in line for the pace → send → a 429 silences everybody for as long as the service asks, a 5xx or
-//! an unreachable service is tried again after a growing pause, not for long if it never answered before → a whole reply is read and
-//! checked. A reply that was lost may have been paid: whether to ask again is decided by the [`Desk`], which knows what it costs.
+//! Order of events for a call: stand in line for the pace → send → a 429 silences everybody for as long as the service asks, a 503 that
+//! says when to come back or an unreachable service is tried again after a growing pause, not for long if it never answered before →
+//! a whole reply is read and checked. A reply that was lost may have been paid, and so may one that a front answered with a 5xx:
+//! whether to ask again is decided by the [`CallGateway`], which knows what it costs.
 //!
-//! A summary is one call where the reviews fit into one prompt; else one call for each group of them and calls over the answers,
-//! level by level. An answer that fails its checks is asked for once more with the reason, then set aside.
+//! A summary is one call where the texts fit into one prompt; else one call for each group of them and calls over the answers,
+//! level by level. An answer that fails its checks is asked for once more with the reason, then set aside. A group whose answer is set
+//! aside is left out, and the summary says so ([`Summarised`]).
 
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
 
-use super::prices::{Price, Prices, Till};
+use super::prices::{Budget, Price, Prices};
 use super::tokens::Calibration;
-use super::{Call, Content, Desk, Embedding, Llm, Mode, Model, Summary, Usage, Verdict};
+use super::{
+    Call, CallGateway, Content, Embedding, Llm, Mode, Model, Prompt, Refusal, RefusalKind, Summarised, Summary, Usage,
+    Verdict,
+};
 use crate::enrich::AnswerKind;
 use crate::error::{Error, Result};
 
 pub(crate) mod batch;
 mod calls;
 mod check;
+mod grouping;
 pub(crate) mod http;
 mod limiter;
 mod prompt;
@@ -29,12 +34,15 @@ mod reply;
 mod send;
 mod settings;
 
+use grouping::Piece;
 use http::Http;
 use limiter::Limiter;
 use prompt::Role;
-pub(crate) use send::Unanswered;
+pub(crate) use send::{Loss, Unanswered};
 pub use settings::{BatchLimits, SMALLEST_PROMPT, Settings, models};
 
+/// Times that a call is sent again because its reply was lost: each may be paid.
+pub(crate) const LOSSES: u32 = 3;
 /// Levels of summaries of summaries before something must be wrong.
 const LEVELS: usize = 8;
 
@@ -46,7 +54,7 @@ pub struct OpenAi {
     /// The pause after a call's first failure.
     first_pause: Duration,
     calibration: Calibration,
-    till: Till,
+    budget: Budget,
     summariser: Model,
     embedder: Model,
     summary_model: String,
@@ -92,7 +100,7 @@ impl OpenAi {
             limiter: Limiter::new(settings.requests_per_minute, settings.tokens_per_minute),
             first_pause: send::PAUSE,
             calibration: Calibration::default(),
-            till: Till::new(settings.budget),
+            budget: Budget::new(settings.budget),
             summariser,
             embedder,
             summary_model: settings.summary_model,
@@ -113,9 +121,9 @@ impl OpenAi {
         self.mode
     }
 
-    /// What this run may still spend.
-    pub(crate) fn till(&self) -> &Till {
-        &self.till
+    /// What may still be spent today.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// The price of a model, if the configuration names one.
@@ -137,9 +145,22 @@ impl OpenAi {
     /// The name by which prices call the model of a kind.
     pub fn priced_model(&self, kind: AnswerKind) -> &str {
         match kind {
-            AnswerKind::Summary => &self.summary_model,
+            AnswerKind::Summary | AnswerKind::Part => &self.summary_model,
             AnswerKind::Embedding => &self.embedding_model,
         }
+    }
+
+    /// What decides whether there is an answer of a kind at all, beside what its key says.
+    pub(crate) fn bounds(&self, kind: AnswerKind) -> String {
+        match kind {
+            AnswerKind::Summary | AnswerKind::Part => self.output_tokens.to_string(),
+            AnswerKind::Embedding => String::new(),
+        }
+    }
+
+    /// Whether texts are summarised in one call.
+    pub(crate) fn fits(&self, texts: &[String]) -> bool {
+        grouping::by_content(grouping::pieces(texts, self.prompt_tokens), self.prompt_tokens).len() <= 1
     }
 
     /// Bounds on a batch.
@@ -153,87 +174,130 @@ impl OpenAi {
         self.requests_per_minute.map_or(64, |rate| usize::try_from(rate / 2).unwrap_or(64).clamp(8, 1024))
     }
 
-    /// A summary of texts, every call of it over the desk; `None` if the desk does not have all replies in this run.
-    pub(crate) async fn summary(&self, texts: &[String], desk: &dyn Desk) -> Result<Option<Verdict>> {
-        let mut groups = prompt::pack(texts, self.prompt_tokens);
-        let mut role = Role::Whole;
-        for _ in 0..LEVELS {
-            let single = groups.len() <= 1;
-            let Some(first) = groups.first() else {
-                return Ok(Some(Verdict::SetAside("no text with letters in it".to_owned())));
-            };
-            if single {
-                return self.checked(role, first, desk).await;
-            }
-            let part = if role == Role::Whole { Role::Part } else { role };
-            // All groups are handed in at once: in batch mode they travel together.
-            let mut asked = Vec::with_capacity(groups.len());
-            for group in &groups {
-                asked.push(self.checked(part, group, desk).boxed());
-            }
-            let mut texts = Vec::new();
-            let mut complete = true;
-            let mut reason = None;
-            for answer in futures::future::join_all(asked).await {
-                match answer? {
-                    Some(Verdict::Text(text)) => texts.push(text),
-                    Some(Verdict::SetAside(why)) => reason = Some(why),
-                    None => complete = false,
-                }
-            }
-            if !complete {
-                return Ok(None);
-            }
-            if texts.is_empty() {
-                return Ok(Some(Verdict::SetAside(reason.unwrap_or_default())));
-            }
-            role = Role::Parts;
-            groups = prompt::pack(&texts, self.prompt_tokens);
-        }
-        Ok(Some(Verdict::SetAside(format!("expected at most {LEVELS} levels of summaries, found more"))))
+    /// The pause before what failed so often is tried again.
+    pub(crate) fn pause_after(&self, failures: u32, asked: Option<Duration>) -> Duration {
+        asked.unwrap_or_else(|| self.pause(failures)).min(send::LONGEST_PAUSE)
     }
 
-    /// One prompt's answer, checked; asked for once more where the check fails.
-    async fn checked(&self, role: Role, texts: &[String], desk: &dyn Desk) -> Result<Option<Verdict>> {
-        let Some(content) = desk.ask(self.chat(role, texts, None)).await? else { return Ok(None) };
-        let (answer, reason) = match judge(content) {
-            Ok(text) => return Ok(Some(Verdict::Text(text))),
+    /// A summary of texts, every call of it over the gateway; `None` if the gateway does not have all replies in this run.
+    pub(crate) async fn summary(
+        &self,
+        texts: &[String],
+        prompt: &Prompt,
+        gateway: &dyn CallGateway,
+    ) -> Result<Option<Summarised>> {
+        let mut groups = grouping::by_content(grouping::pieces(texts, self.prompt_tokens), self.prompt_tokens);
+        let given = groups.iter().map(|group| grouping::weight(group)).sum();
+        let (mut parts, mut left_out, mut role) = (Vec::new(), None, Role::Whole);
+        for _ in 0..LEVELS {
+            let Some(first) = groups.first() else {
+                let nothing = Refusal::new(RefusalKind::Empty, "no text with letters in it");
+                let verdict = Verdict::SetAside(left_out.clone().unwrap_or(nothing));
+                return Ok(Some(Summarised { verdict, given, used: 0, left_out, parts }));
+            };
+            if groups.len() == 1 {
+                let verdict = self.checked((role, prompt), &grouping::texts(first), gateway).await?;
+                let used = grouping::weight(first);
+                return Ok(verdict.map(|(_, verdict)| Summarised { verdict, given, used, left_out, parts }));
+            }
+            let part = if role == Role::Whole { Role::Part } else { role };
+            let Some(answers) = self.level((part, prompt), &groups, gateway).await? else { return Ok(None) };
+            let mut pieces = Vec::with_capacity(answers.len());
+            for (group, (key, verdict)) in groups.iter().zip(answers) {
+                match verdict {
+                    Verdict::Text(text) => {
+                        pieces.push(Piece { text: text.clone(), weight: grouping::weight(group) });
+                        parts.push((key, text));
+                    }
+                    Verdict::SetAside(refusal) => left_out = Some(refusal),
+                }
+            }
+            role = Role::Parts;
+            groups = grouping::in_order(pieces, self.prompt_tokens);
+        }
+        let refusal =
+            Refusal::new(RefusalKind::Unusable, format!("expected at most {LEVELS} levels of summaries, found more"));
+        Ok(Some(Summarised { verdict: Verdict::SetAside(refusal), given, used: 0, left_out, parts }))
+    }
+
+    /// The answers to all groups of a level, in their order; `None` if one is not to be had in this run.
+    async fn level(
+        &self,
+        asked: (Role, &Prompt),
+        groups: &[Vec<Piece>],
+        gateway: &dyn CallGateway,
+    ) -> Result<Option<Vec<(String, Verdict)>>> {
+        let texts: Vec<Vec<String>> = groups.iter().map(|group| grouping::texts(group)).collect();
+        // All groups are handed in at once: in batch mode they travel together.
+        let calls: Vec<_> = texts.iter().map(|texts| self.checked(asked, texts, gateway).boxed()).collect();
+        let answers = futures::future::join_all(calls).await;
+        answers.into_iter().collect::<Result<Option<Vec<_>>>>()
+    }
+
+    /// The key of one prompt's call and its answer, checked; asked for once more where the check fails.
+    async fn checked(
+        &self,
+        asked: (Role, &Prompt),
+        texts: &[String],
+        gateway: &dyn CallGateway,
+    ) -> Result<Option<(String, Verdict)>> {
+        let call = self.chat(asked, texts, None);
+        let key = call.key.clone();
+        if let Some(text) = gateway.part(&key) {
+            return Ok(Some((key, Verdict::Text(text))));
+        }
+        let Some(content) = gateway.ask(call).await? else { return Ok(None) };
+        let (answer, refusal) = match judge(content, asked.1) {
+            Ok(text) => return Ok(Some((key, Verdict::Text(text)))),
+            Err((_, refusal)) if !refusal.kind.can_be_repaired() => return Ok(Some((key, Verdict::SetAside(refusal)))),
             Err(refused) => refused,
         };
-        let again = self.chat(role, texts, Some((&answer, &reason)));
-        let Some(content) = desk.ask(again).await? else { return Ok(None) };
-        Ok(Some(match judge(content) {
+        let again = self.chat(asked, texts, Some((&answer, &refusal.reason)));
+        let Some(content) = gateway.ask(again).await? else { return Ok(None) };
+        let verdict = match judge(content, asked.1) {
             Ok(text) => Verdict::Text(text),
-            Err((_, reason)) => Verdict::SetAside(reason),
-        }))
+            Err((_, refusal)) => Verdict::SetAside(refusal),
+        };
+        Ok(Some((key, verdict)))
     }
 }
 
 /// A summary, or the answer that is none and the reason.
-fn judge(content: Content) -> Result<String, (String, String)> {
+fn judge(content: Content, prompt: &Prompt) -> Result<String, (String, Refusal)> {
+    let unusable = |reason: String| Refusal::new(RefusalKind::Unusable, reason);
     match content {
-        Content::Text(text) => check::summary(&text).map_err(|reason| (text, reason)),
-        Content::Refused(reason) => Err((String::new(), reason)),
-        Content::Vectors(_) => Err((String::new(), "expected a text, found vectors".to_owned())),
+        Content::Text(text) => check::summary(&text, prompt).map_err(|reason| (text, unusable(reason))),
+        Content::Refused(refusal) => Err((String::new(), refusal)),
+        Content::Vectors(_) => Err((String::new(), unusable("expected a text, found vectors".to_owned()))),
     }
 }
 
-/// A desk for those who need no record: a question that somebody types.
-struct Counter<'a>(&'a OpenAi);
+/// A gateway for those who need no record: a question that somebody types.
+struct DirectGateway<'a>(&'a OpenAi);
 
 #[async_trait]
-impl Desk for Counter<'_> {
+impl CallGateway for DirectGateway<'_> {
     async fn ask(&self, call: Call) -> Result<Option<Content>> {
-        let held = self.0.till.reserve(self.0.cost_at_most(&call, Mode::Interactive)).await?;
-        match self.0.send(&call, &AtomicBool::new(false)).await {
-            Ok(reply) => {
-                held.settle(self.0.cost(&call.model, reply.usage, Mode::Interactive).unwrap_or(0.0));
-                Ok(Some(reply.content))
+        for losses in 1.. {
+            let most = self.0.cost_at_most(&call, Mode::Interactive);
+            let held = self.0.budget.reserve(most).await?;
+            match self.0.send(&call, &|| false).await {
+                Ok(reply) => {
+                    held.settle(self.0.cost(&call.model, reply.usage, Mode::Interactive).unwrap_or(0.0));
+                    return Ok(Some(reply.content));
+                }
+                Err(Unanswered::Failed(error)) => return Err(error),
+                Err(Unanswered::Lost(loss)) => {
+                    held.settle(most);
+                    if losses == LOSSES || loss.unreadable {
+                        return Err(Error::Model { model: call.model, message: loss.reason, retryable: true });
+                    }
+                    tokio::time::sleep(self.0.pause_after(losses, loss.wait)).await;
+                }
+                Err(Unanswered::Stopped) => break,
             }
-            Err(Unanswered::Failed(error)) => Err(error),
-            Err(Unanswered::Lost(message)) => Err(Error::Model { model: call.model, message, retryable: true }),
-            Err(Unanswered::Stopped) => Ok(None),
         }
+        Ok(None)
     }
 }
 
@@ -253,9 +317,9 @@ impl Llm for OpenAi {
 
     async fn summarise(&self, texts: &[String]) -> Result<Summary> {
         let model = self.summariser.id();
-        match self.summary(texts, &Counter(self)).await? {
+        match self.summary(texts, &Prompt::default(), &DirectGateway(self)).await?.map(|it| it.verdict) {
             Some(Verdict::Text(text)) => Ok(Summary { text, model }),
-            Some(Verdict::SetAside(message)) => Err(Error::Model { model, message, retryable: false }),
+            Some(Verdict::SetAside(refusal)) => Err(Error::Model { model, message: refusal.reason, retryable: false }),
             None => Err(Error::Model { model, message: "no answer".to_owned(), retryable: true }),
         }
     }
@@ -265,8 +329,15 @@ impl Llm for OpenAi {
             texts.iter().enumerate().map(|(index, text)| (index.to_string(), text.clone())).collect();
         let mut embedded = Vec::with_capacity(texts.len());
         for call in self.embedding_calls(&wanted) {
-            if let Some(Content::Vectors(vectors)) = Counter(self).ask(call).await? {
-                embedded.extend(vectors.into_iter().map(|vector| Embedding { vector, model: self.embedder.id() }));
+            match DirectGateway(self).ask(call).await? {
+                Some(Content::Vectors(vectors)) => {
+                    embedded.extend(vectors.into_iter().map(|vector| Embedding { vector, model: self.embedder.id() }));
+                }
+                Some(Content::Refused(refusal)) => {
+                    let (model, message) = (self.embedder.id(), refusal.reason);
+                    return Err(Error::Model { model, message, retryable: false });
+                }
+                Some(Content::Text(_)) | None => {}
             }
         }
         Ok(embedded)

@@ -1,4 +1,4 @@
-//! What tokens cost, and how much of it a run may spend.
+//! What tokens cost, and how much of it may be spent in a day.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,13 +38,14 @@ impl Price {
 /// Prices by the model's name.
 pub type Prices = BTreeMap<String, Price>;
 
-/// What a run may spend, has spent, and has promised to calls under way.
+/// What may be spent in a day, has been spent of it, and is promised to calls under way.
 ///
+/// The day is everybody's: what other runs have spent is added up from the lake before anything is asked ([`Budget::add_up`]).
 /// A call reserves what it costs at most before it is sent; so the sum of what was spent and what may still come never exceeds the
 /// budget, however many calls are under way.
 #[derive(Debug)]
-pub struct Till {
-    budget: Option<f64>,
+pub struct Budget {
+    limit: Option<f64>,
     state: Mutex<State>,
     settled: Notify,
 }
@@ -52,6 +53,10 @@ pub struct Till {
 #[derive(Debug, Default)]
 struct State {
     spent: f64,
+    /// Spent by other runs of the day.
+    others: f64,
+    /// What batches cost at most that an earlier run sent, by the table that they are for.
+    promised: BTreeMap<String, f64>,
     reserved: f64,
     under_way: u32,
 }
@@ -59,25 +64,32 @@ struct State {
 /// A part of the budget, held for a call. Dropped unsettled, it goes back.
 #[derive(Debug)]
 pub struct Reserved<'a> {
-    till: &'a Till,
+    budget: &'a Budget,
     amount: f64,
     settled: bool,
 }
 
-impl Till {
-    /// A till with this much in it; without end if not given.
-    pub fn new(budget: Option<f64>) -> Self {
-        Self { budget, state: Mutex::default(), settled: Notify::new() }
+impl Budget {
+    /// So much in all; without end if not given.
+    pub fn new(limit: Option<f64>) -> Self {
+        Self { limit, state: Mutex::default(), settled: Notify::new() }
     }
 
-    /// What the run may spend in all.
-    pub fn budget(&self) -> Option<f64> {
-        self.budget
+    /// What may be spent in a day in all.
+    pub fn limit(&self) -> Option<f64> {
+        self.limit
     }
 
-    /// What was spent so far.
+    /// What this run spent so far.
     pub fn spent(&self) -> f64 {
         self.lock().spent
+    }
+
+    /// What other runs of the day have spent, and what the batches of a table cost at most that are under way.
+    pub fn add_up(&self, others: f64, table: &str, batches: f64) {
+        let mut state = self.lock();
+        state.others = others;
+        state.promised.insert(table.to_owned(), batches);
     }
 
     /// Holds `amount`. Where it does not fit, it waits for calls under way, which mostly cost less than was held for them.
@@ -92,16 +104,16 @@ impl Till {
             settled.as_mut().enable();
             {
                 let mut state = self.lock();
-                match self.budget {
-                    Some(budget) if state.spent + state.reserved + amount > budget => {
+                match self.limit {
+                    Some(budget) if state.committed() + amount > budget => {
                         if state.under_way == 0 {
-                            return Err(Error::Budget { budget, spent: state.spent });
+                            return Err(Error::Budget { budget, spent: state.committed() - state.reserved });
                         }
                     }
                     _ => {
                         state.reserved += amount;
                         state.under_way += 1;
-                        return Ok(Reserved { till: self, amount, settled: false });
+                        return Ok(Reserved { budget: self, amount, settled: false });
                     }
                 }
             }
@@ -112,7 +124,7 @@ impl Till {
     /// Spends at once, if it fits.
     pub fn take(&self, amount: f64) -> bool {
         let mut state = self.lock();
-        if self.budget.is_some_and(|budget| state.spent + state.reserved + amount > budget) {
+        if self.limit.is_some_and(|budget| state.committed() + amount > budget) {
             return false;
         }
         state.spent += amount;
@@ -124,6 +136,13 @@ impl Till {
     }
 }
 
+impl State {
+    /// What the day costs already, if calls under way cost what they cost at most.
+    fn committed(&self) -> f64 {
+        self.spent + self.others + self.promised.values().sum::<f64>() + self.reserved
+    }
+}
+
 impl Reserved<'_> {
     /// The call is over and cost this much.
     pub fn settle(mut self, cost: f64) {
@@ -132,12 +151,12 @@ impl Reserved<'_> {
     }
 
     fn close(&self, cost: f64) {
-        let mut state = self.till.lock();
+        let mut state = self.budget.lock();
         state.reserved = (state.reserved - self.amount).max(0.0);
         state.under_way -= 1;
         state.spent += cost;
         drop(state);
-        self.till.settled.notify_waiters();
+        self.budget.settled.notify_waiters();
     }
 }
 
@@ -165,26 +184,39 @@ mod tests {
 
     #[tokio::test]
     async fn many_calls_at_once_never_spend_more_than_the_budget() {
-        let till = Arc::new(Till::new(Some(1.0)));
+        let budget = Arc::new(Budget::new(Some(1.0)));
         let calls = (0..100).map(|_| {
-            let till = Arc::clone(&till);
+            let budget = Arc::clone(&budget);
             tokio::spawn(async move {
-                let Ok(held) = till.reserve(0.03).await else { return false };
+                let Ok(held) = budget.reserve(0.03).await else { return false };
                 tokio::task::yield_now().await;
                 held.settle(0.02);
                 true
             })
         });
         let answered = futures::future::join_all(calls).await.into_iter().filter(|it| *it.as_ref().unwrap()).count();
-        assert!(till.spent() <= 1.0, "{}", till.spent());
+        assert!(budget.spent() <= 1.0, "{}", budget.spent());
         assert_eq!(answered, 49, "as long as what a call may cost still fits");
     }
 
     #[tokio::test]
+    async fn what_others_spent_is_spent() {
+        let budget = Budget::new(Some(1.0));
+        budget.add_up(0.5, "a", 0.2);
+        budget.add_up(0.5, "b", 0.1);
+        assert!(
+            matches!(budget.reserve(0.3).await.unwrap_err(), Error::Budget { spent, .. } if (spent - 0.8).abs() < 1e-9)
+        );
+        assert!(!budget.take(0.3) && budget.take(0.1));
+        budget.add_up(0.2, "a", 0.0);
+        assert!(budget.reserve(0.5).await.is_ok(), "it is the sum of now, not of every look");
+    }
+
+    #[tokio::test]
     async fn what_is_not_settled_goes_back() {
-        let till = Till::new(Some(1.0));
-        drop(till.reserve(0.9).await.unwrap());
-        assert!(till.reserve(0.9).await.is_ok());
-        assert!(matches!(till.reserve(1.5).await.unwrap_err(), Error::Budget { .. }));
+        let budget = Budget::new(Some(1.0));
+        drop(budget.reserve(0.9).await.unwrap());
+        assert!(budget.reserve(0.9).await.is_ok());
+        assert!(matches!(budget.reserve(1.5).await.unwrap_err(), Error::Budget { .. }));
     }
 }

@@ -1,9 +1,11 @@
 -- One row per place that has reviews: how many and how recent, the share of each keyword and situation (parallel lists, the most
 -- frequent first), first and last visit, and the texts that its summary is made from.
 --
--- summary_texts are at most 40 different texts of at least ten characters. A text ranks by its length, up to 400 characters, and
--- by the day of its visit: four more characters outweigh sixteen days. The rank of one text depends on nothing but that text, so
--- the choice changes only when a better text comes.
+-- summary_texts are at most 40 different texts of at least ten characters, chosen so that no voice drowns another: texts are put
+-- into strata by their rating (low, middling, high, none) and the year of their visit, and the strata take turns. The newest year of
+-- a place takes a turn every time, the year before it every second time, and so on; of the same turn a low rating comes first.
+-- Within a stratum the longer text ranks higher, up to 400 characters, then the later one. So a text moves only those of its own
+-- stratum, and the choice does not change with the day on which it is made.
 -- materialize: table
 -- key: place_id
 -- check: between(reviews, 1, 1000000000), between(rating, 0, 5)
@@ -71,15 +73,47 @@ situation_lists as (
 ),
 
 texts as (
-    select place_id, body, max(4 * least(char_length(body), 400) + coalesce(cast(on_day as int), 0)) as weight
+    select
+        place_id,
+        body,
+        max(least(char_length(body), 400)) as length,
+        max(coalesce(cast(on_day as int), 0)) as on_day,
+        max(coalesce(cast(date_part('year', on_day) as int), 0)) as on_year,
+        min(rating) as rating
     from reviews
     where char_length(body) >= 10
     group by place_id, body
 ),
 
-ranked_texts as (
-    select place_id, body, row_number() over (partition by place_id order by weight desc, body) as place_of_text
+strata as (
+    select
+        place_id,
+        body,
+        length,
+        on_day,
+        max(on_year) over (partition by place_id) - on_year as years_ago,
+        case when rating is null then 3 when rating < 3 then 0 when rating < 4.5 then 1 else 2 end as stratum
     from texts
+),
+
+turns as (
+    select
+        place_id,
+        body,
+        years_ago,
+        stratum,
+        row_number() over (
+            partition by place_id, years_ago, stratum order by length desc, on_day desc, body
+        ) * (1 + years_ago) as turn
+    from strata
+),
+
+ranked_texts as (
+    select
+        place_id,
+        body,
+        row_number() over (partition by place_id order by turn, years_ago, stratum, body) as place_of_text
+    from turns
 ),
 
 text_lists as (

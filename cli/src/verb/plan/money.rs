@@ -85,9 +85,9 @@ impl Money {
         );
         let budget = match (self.budget, self.cost) {
             (Some(budget), Some(cost)) if cost > budget => {
-                format!("; the budget of {} a run may stop it, the next run goes on", money(budget))
+                format!("; the budget of {} a day may stop it, the next day goes on", money(budget))
             }
-            (Some(budget), _) => format!("; the budget of a run is {}", money(budget)),
+            (Some(budget), _) => format!("; the budget of a day is {}", money(budget)),
             (None, _) => String::new(),
         };
         lines.push(total + &budget);
@@ -106,7 +106,8 @@ pub(super) async fn of(
     dt: Date,
 ) -> anyhow::Result<Option<Money>> {
     let now = clock::now();
-    let context = load::Context { run: RunId::at(now), dt, now, batch: 1, jobs: 1, progress: &|_| {} };
+    let today = clock::today(&project.config.timezone());
+    let context = load::Context { run: RunId::at(now), dt, today, now, batch: 1, jobs: 1, progress: &|_| {} };
     let llm = wire::llm_unasked(project)?;
     let estimate = load::estimate(lake, enrichment, llm.as_ref(), &context).await?;
     Ok(estimate.as_ref().map(Money::new))

@@ -135,9 +135,24 @@ impl State {
                 StatusCode::INTERNAL_SERVER_ERROR
             };
             // The real service answers with a page of its front now and then, not with JSON.
-            return Err(Box::new((status, "<html>upstream error</html>").into_response()));
+            let page = format!("<html>upstream error</html>{}", " ".repeat(self.switches.error_page));
+            return Err(Box::new((status, page).into_response()));
+        }
+        if self.hits(|s| &mut s.unavailable) {
+            self.stats.server_errors += 1;
+            let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded, try again.");
+            set(response.headers_mut(), "retry-after-ms", "20");
+            return Err(Box::new(response));
         }
         Ok(())
+    }
+
+    /// Whether texts hold a word that is refused.
+    pub(crate) fn is_filtered(&self, body: &Value) -> bool {
+        self.switches.refuses.as_ref().is_some_and(|word| {
+            // What a model wrote itself is in a message of its own; the texts are in the user's.
+            body.to_string().contains(word.as_str())
+        })
     }
 
     fn too_many(&self, wait: Duration) -> Response {

@@ -16,6 +16,9 @@ pub(super) struct Intent {
     pub(super) keys: Vec<String>,
     pub(super) run: RunId,
     pub(super) at: Timestamp,
+    /// What it costs at most; unknown where it was sent before that was kept.
+    #[serde(default)]
+    pub(super) most: f64,
 }
 
 /// `file`
@@ -44,6 +47,21 @@ pub(super) struct Over {
     pub(super) answered: u64,
     /// Requests that brought nothing, with the reason where one was given.
     pub(super) missing: Vec<(String, Option<String>)>,
+}
+
+/// `given-up-<hash>`: requests that were set aside when this batch was the last; what failed before counts no more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct GivenUp {
+    pub(super) keys: Vec<String>,
+}
+
+/// What is known of a batch.
+#[derive(Debug)]
+pub(super) enum BatchState {
+    Open(Open),
+    Over(Over),
+    /// Its folder holds nothing yet.
+    Nothing,
 }
 
 /// A batch that is not over.

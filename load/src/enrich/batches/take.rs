@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashSet};
 use catalog::failpoint;
 
 use super::Batches;
-use super::facts::{Intent, Open, Over};
+use super::facts::{GivenUp, Intent, Open, Over};
 use crate::enrich::journal::{Journal, Kept};
 use crate::enrich::{AnswerKind, Spent};
 use crate::error::Result;
 use crate::llm::openai::OpenAi;
 use crate::llm::openai::batch::{Answered, Told};
-use crate::llm::{Content, Mode};
+use crate::llm::{Content, Mode, Refusal, RefusalKind};
+use crate::value::content_hash;
 
 /// Lines of an answer file that are kept in one object.
 pub(in crate::enrich) const LINES: usize = 500;
@@ -28,7 +29,10 @@ impl Batches {
         let mut spent = Spent::default();
         let mut answered = 0;
         for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
-            let mut answers = openai.answers(model, file).await?;
+            let Some(mut answers) = openai.answers(model, file).await? else {
+                tracing::warn!(batch = %told.id, %file, "the service has these answers no more; they are asked for again");
+                continue;
+            };
             while let Some(found) = answers.next().await? {
                 for Answered { key, outcome } in found.into_iter().filter(|it| asked.contains(it.key.as_str())) {
                     let reply = match outcome {
@@ -66,21 +70,29 @@ impl Batches {
         Ok(Over { status: told.status.clone(), answered, missing })
     }
 
-    /// A request that failed for its own reason in several batches is not sent again: its text is set aside.
-    pub(super) async fn give_up(&self, openai: &OpenAi, journal: &Journal) -> Result<()> {
-        let hopeless = self.failures.iter().filter(|(key, (times, reason))| {
-            *times >= FAILURES && reason.as_deref().is_some_and(|it| it != "batch_expired") && !journal.knows(key)
-        });
-        let kept: Vec<Kept> = hopeless
-            .flat_map(|(key, (times, reason))| {
-                let reason = reason.as_deref().unwrap_or_default();
-                Kept::new(key, Content::Refused(format!("the service failed it in {times} batches: {reason}")))
-            })
-            .collect();
-        if kept.is_empty() {
+    /// A request that failed for its own reason in several batches is not sent again in this run: its text is set aside. How often it
+    /// failed is counted anew from then on.
+    pub(super) async fn give_up(&mut self, openai: &OpenAi, journal: &Journal) -> Result<()> {
+        let hopeless = |(key, (times, reason)): (&String, &(u32, Option<String>))| {
+            let reason = reason.as_deref().filter(|it| *it != "batch_expired")?;
+            let said = format!("the service failed it in {times} batches: {reason}");
+            (*times >= FAILURES && !journal.knows(key)).then(|| (key.clone(), said))
+        };
+        let hopeless: Vec<(String, String)> = self.failures.iter().filter_map(hopeless).collect();
+        if hopeless.is_empty() {
             return Ok(());
         }
-        keep(journal, AnswerKind::Summary, openai.priced_model(AnswerKind::Summary), kept, Spent::default()).await
+        let refused = |said: &str| Content::Refused(Refusal::new(RefusalKind::Failed, said));
+        let kept = hopeless.iter().flat_map(|(key, said)| Kept::new(key, refused(said))).collect();
+        let model = openai.priced_model(AnswerKind::Summary);
+        keep(journal, AnswerKind::Summary, model, kept, Spent::default()).await?;
+        let keys: Vec<String> = hopeless.into_iter().map(|(key, _)| key).collect();
+        let name = format!("given-up-{}", &content_hash(keys.iter().map(String::as_bytes))[..16]);
+        let _ = self.put(self.last, &name, &GivenUp { keys: keys.clone() }).await?;
+        for key in &keys {
+            self.failures.remove(key);
+        }
+        Ok(())
     }
 }
 

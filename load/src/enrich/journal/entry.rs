@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::enrich::AnswerKind;
 use crate::error::{Error, Result};
-use crate::llm::{Content, Mode, Usage};
+use crate::llm::{Content, Mode, Refusal, RefusalKind, Usage};
 
 /// One object: a reply, or some hundred lines of a batch.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,7 +35,10 @@ pub(in crate::enrich) struct Kept {
 #[serde(rename_all = "lowercase")]
 enum Said {
     Text(String),
+    /// As it was written before reasons had kinds.
     Refused(String),
+    #[serde(rename = "set_aside")]
+    SetAside(Refusal),
     /// Little-endian floats in base64.
     Vector(String),
 }
@@ -45,7 +48,7 @@ impl Kept {
         let one = |said| Self { key: key.to_owned(), said };
         match content {
             Content::Text(text) => vec![one(Said::Text(text))],
-            Content::Refused(reason) => vec![one(Said::Refused(reason))],
+            Content::Refused(refusal) => vec![one(Said::SetAside(refusal))],
             Content::Vectors(vectors) => vectors.iter().map(|vector| one(encoded(vector))).collect(),
         }
     }
@@ -57,7 +60,8 @@ impl Kept {
     pub(super) fn content(&self) -> Content {
         match &self.said {
             Said::Text(text) => Content::Text(text.clone()),
-            Said::Refused(reason) => Content::Refused(reason.clone()),
+            Said::Refused(reason) => Content::Refused(Refusal::new(RefusalKind::Unknown, reason.clone())),
+            Said::SetAside(refusal) => Content::Refused(refusal.clone()),
             Said::Vector(text) => Content::Vectors(vec![decoded(text)]),
         }
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::{World, name, now, run};
 
 fn context() -> Context<'static> {
-    Context { run: run(), dt: jiff::civil::date(2026, 10, 1), now: now(), batch: 1, jobs: 1, progress: &|_| {} }
+    crate::testing::context_of(&run(), now())
 }
 
 async fn open(world: &World) -> Journal {

@@ -1,93 +1,98 @@
 //! Publishing what is known, and saying what is missing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use catalog::{CommitInfo, Snapshot, Txn, TxnRule};
-use futures::StreamExt;
+use catalog::{CommitInfo, Timestamp, Txn, TxnRule};
 
 use super::{Job, Work};
 use crate::enrich::batches::Batches;
 use crate::enrich::cache::Answer;
-use crate::enrich::{Enriched, Outcome, Row, Wait, replace, result};
-use crate::error::{Error, Result};
-use crate::llm::Llm;
-use crate::read;
-use crate::value::{Value, fingerprint};
+use crate::enrich::published::{self, Shown};
+use crate::enrich::{AnswerKind, Enriched, Outcome, Row, Wait, replace};
+use crate::error::Result;
+use crate::llm::RefusalKind;
+use crate::value::fingerprint;
+
+/// What the answers of the rows lack.
+#[derive(Debug, Default)]
+struct Lacks {
+    /// Entities with an answer that was not to be had yet.
+    missing: u64,
+    set_aside: BTreeMap<RefusalKind, u64>,
+    first: Option<Timestamp>,
+}
 
 impl Work<'_> {
     /// Replaces the result table by what is known, and says what is missing.
-    pub(super) async fn publish(mut self, mut rows: Vec<Row>, batches: &Batches) -> Result<Enriched> {
-        let Job { llm, openai, enrichment, context, .. } = *self.job;
-        let unanswered = |row: &Row, known: &HashMap<String, Answer>| {
-            let summary = row.summary_key.as_ref().is_some_and(|key| !known.contains_key(key));
-            (summary, row.embedding_key.as_ref().is_some_and(|key| !known.contains_key(key)))
-        };
-        let missing = rows.iter().filter(|row| unanswered(row, &self.known) != (false, false)).count() as u64;
+    pub(super) async fn publish(mut self, rows: &[Row], batches: &Batches) -> Result<Enriched> {
+        let Job { llm, enrichment, context, .. } = *self.job;
+        let lacks = self.lacks(rows);
         self.done.spent = self.journal.spent();
-        let open = batches.under_way();
-        if missing > 0 {
-            self.done.wait = Some(match (self.out_of_budget, openai.till().budget()) {
-                (true, Some(budget)) => {
-                    Wait::Budget { budget, answered: self.answered, of: self.wanted, batches: open.0 }
-                }
-                _ => Wait::Batches { batches: open.0, answers: open.1, answered: self.answered, of: self.wanted },
-            });
-            let last = last(self.job.held, &enrichment.key, &models(llm)).await?;
-            for row in &mut rows {
-                if unanswered(row, &self.known).0 {
-                    (row.summary_key, row.embedding_key) = last.get(&row.key).cloned().unwrap_or_default();
-                }
-            }
+        self.done.wait = (lacks.missing > 0).then(|| self.waits_for(batches));
+        (self.done.set_aside, self.done.asked_again_at) = (lacks.set_aside, lacks.first);
+        if !self.job.lease.confirm().await? {
+            // Another run took over: what was answered is kept, and it is for that run to show it.
+            self.done.wait = Some(Wait::Others { run: self.job.lease.holder().await? });
+            return Ok(self.done);
         }
-        let print = if missing == 0 { self.job.print } else { partial_print(self.job.print, &rows, &self.known) };
-        let batch = result(&rows, &self.known, &enrichment.key, llm)?;
-        let lineage = vec![(enrichment.from.clone(), self.job.from.version())];
-        let info = CommitInfo { run: context.run.clone(), now: context.now, lineage };
-        let txn = Txn { app_id: self.job.app_id.clone(), version: print, rule: TxnRule::Equal };
-        self.done.outcome = Outcome::Built(replace(self.job.into, &batch, txn, &info).await?);
-        if missing == 0 {
+        let shown: Vec<Shown> = rows.iter().map(|row| self.published.next(row, &self.known, llm)).collect();
+        let is_whole = lacks.missing == 0 && self.done.set_aside.is_empty();
+        let print = if is_whole { self.job.print } else { partial_print(self.job.print, &shown, &self.known) };
+        if self.job.before.txn(&self.job.app_id).await? != Some(print) {
+            let batch = published::batch(&shown, &self.known, &enrichment.key, llm)?;
+            let lineage = vec![(enrichment.from.clone(), self.job.from.version())];
+            let info = CommitInfo { run: context.run.clone(), now: context.now, lineage };
+            let txn = Txn { app_id: self.job.app_id.clone(), version: print, rule: TxnRule::Equal };
+            self.done.outcome = Outcome::Built(replace(self.job.into, &batch, txn, &info).await?);
+        }
+        if lacks.missing == 0 {
             self.journal.clear().await?;
             batches.clear().await?;
         }
         Ok(self.done)
     }
-}
 
-fn models(llm: &dyn Llm) -> String {
-    format!("{} {}", llm.summariser().id(), llm.embedder().id())
+    fn lacks(&self, rows: &[Row]) -> Lacks {
+        let mut lacks = Lacks::default();
+        for row in rows {
+            let mut is_missing = false;
+            let keys = [(&row.summary_key, AnswerKind::Summary), (&row.embedding_key, AnswerKind::Embedding)];
+            for (key, kind) in keys {
+                let Some(key) = key.as_ref().filter(|key| self.is_lacking(key)) else { continue };
+                match self.aside.get(&self.aside_key(key, kind)) {
+                    // One that is due and was not answered in this run waits for what the others wait for.
+                    Some(aside) if !aside.is_due(self.job.context.now) => {
+                        *lacks.set_aside.entry(aside.refusal.kind).or_default() += 1;
+                        let at = aside.due_at();
+                        lacks.first = Some(lacks.first.map_or(at, |first| first.min(at)));
+                    }
+                    Some(_) => is_missing = true,
+                    None => is_missing |= !self.known.contains_key(key),
+                }
+            }
+            lacks.missing += u64::from(is_missing);
+        }
+        lacks
+    }
+
+    fn waits_for(&self, batches: &Batches) -> Wait {
+        let (open, answers) = batches.under_way();
+        match (self.out_of_budget, self.job.openai.budget().limit()) {
+            (true, Some(budget)) => Wait::Budget { budget, answered: self.answered, of: self.needed, batches: open },
+            _ => Wait::Batches { batches: open, answers, answered: self.answered, of: self.needed },
+        }
+    }
 }
 
 /// The mark of an incomplete table: another one for each set of answers, so that no progress is no new version.
-fn partial_print(print: i64, rows: &[Row], known: &HashMap<String, Answer>) -> i64 {
+fn partial_print(print: i64, shown: &[Shown], known: &HashMap<String, Answer>) -> i64 {
     let mut parts = vec!["partial".to_owned(), print.to_string()];
-    for row in rows {
-        parts.push(row.key.clone());
-        let keys = [&row.summary_key, &row.embedding_key];
-        parts.extend(keys.into_iter().flatten().filter(|key| known.contains_key(*key)).cloned());
+    for row in shown {
+        let basis = row.summary_key.as_ref().and_then(|key| known.get(key)).and_then(|answer| answer.basis);
+        let used = basis.map_or_else(String::new, |it| format!("{} of {}", it.used, it.given));
+        let keys = [&row.summary_key, &row.embedding_key].map(|key| key.clone().unwrap_or_default());
+        parts.extend([row.entity.clone(), used]);
+        parts.extend(keys);
     }
     fingerprint(parts.iter().map(String::as_bytes))
-}
-
-/// The keys that each entity had last time, where the same models gave its answers: others' vectors are no neighbours.
-async fn last(held: &Snapshot, key: &str, models: &str) -> Result<HashMap<String, (Option<String>, Option<String>)>> {
-    let table = held.table();
-    let mut last = HashMap::new();
-    let mut stream = held.scan(Some(&[key, "summary_key", "embedding_key", "model"])).await?;
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|error| Error::arrow(table, error))?;
-        for row in 0..batch.num_rows() {
-            let text = |name: &str| -> Result<Option<String>> {
-                Ok(match read::value(&batch, name, row, table)? {
-                    Value::Text(text) => Some(text),
-                    _ => None,
-                })
-            };
-            if text("model")?.as_deref() == Some(models)
-                && let Some(entity) = text(key)?
-            {
-                last.insert(entity, (text("summary_key")?, text("embedding_key")?));
-            }
-        }
-    }
-    Ok(last)
 }

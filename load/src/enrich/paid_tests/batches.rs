@@ -86,7 +86,7 @@ async fn whatever_befalls_a_batch_every_key_gets_one_result_and_only_losses_are_
         assert!(stats.paid_too_often().is_empty(), "{case}: {:?}", stats.paid_too_often());
         assert_eq!(!stats.lost.is_empty(), losses, "{case}");
         assert!(results(&world).await.1, "{case}");
-        let set_aside: u64 = runs.iter().map(|it| it.set_aside).sum();
+        let set_aside = runs.last().map_or(0, Enriched::aside);
         assert_eq!(shown(&world).await.1 as u64 + set_aside, 16, "{case}");
         if case != "all at once" {
             assert_eq!(set_aside, 0, "{case}");
@@ -143,7 +143,7 @@ async fn a_budget_bounds_what_batches_may_cost() {
     assert!(matches!(first.wait, Some(Wait::Budget { batches, .. }) if batches > 0), "{first:?}");
     for number in 1..40 {
         let before = replica.stats();
-        let done = go(&world, poor.clone(), &format!("b{number}")).await.unwrap();
+        let done = go_after(&world, poor.clone(), &format!("b{number}"), 24 * number).await.unwrap();
         let stats = replica.stats();
         let paid = (stats.input_tokens - before.input_tokens) as f64 * 5e-6
             + (stats.output_tokens - before.output_tokens) as f64 * 50e-6;
@@ -154,4 +154,57 @@ async fn a_budget_bounds_what_batches_may_cost() {
         }
     }
     panic!("no end");
+}
+
+#[tokio::test]
+async fn a_batch_that_the_service_has_forgotten_is_asked_for_again() {
+    let (world, replica) = (world(6).await, replica(Switches { batch_polls: 1, ..Switches::default() }).await);
+    go(&world, batch_settings(&replica), "b0").await.unwrap();
+    replica.forget_batches();
+    until_done(&world, &batch_settings(&replica), 10).await;
+    assert_eq!(shown(&world).await, (6, 6, 6));
+}
+
+#[tokio::test]
+async fn a_batch_that_never_ends_is_ended() {
+    let (world, replica) = (world(6).await, replica(Switches { batch_polls: 1_000_000, ..Switches::default() }).await);
+    go(&world, batch_settings(&replica), "b0").await.unwrap();
+    let waits = go_after(&world, batch_settings(&replica), "b1", 40).await.unwrap();
+    assert!(matches!(waits.wait, Some(Wait::Batches { batches: 1, .. })), "{waits:?}");
+    let again = Settings { mode: Mode::Interactive, ..batch_settings(&replica) };
+    let done = go_after(&world, again, "b2", 50).await.unwrap();
+    assert_eq!((done.summarised, &done.wait), (6, &None), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_batch_whose_creation_was_lost_is_found_behind_any_number_of_newer_ones() {
+    let switches = Switches { batch_lost_create: Fault::next(1), batch_others: 5_300, ..Switches::default() };
+    let (world, replica) = (world(5).await, replica(switches).await);
+    go(&world, batch_settings(&replica), "b0").await.unwrap();
+    until_done(&world, &batch_settings(&replica), 8).await;
+    assert_eq!(replica.stats().batches, 2, "summaries and embeddings, each once");
+    assert!(replica.stats().paid_too_often().is_empty());
+}
+
+#[tokio::test]
+async fn a_line_that_no_answer_is_as_long_as_is_passed_over() {
+    let (world, replica) =
+        (world(5).await, replica(Switches { batch_long_line: 30 << 20, ..Switches::default() }).await);
+    until_done(&world, &batch_settings(&replica), 6).await;
+    assert_eq!(shown(&world).await, (5, 5, 5));
+    assert!(replica.stats().paid_too_often().is_empty(), "the lines behind it are read");
+}
+
+#[tokio::test]
+async fn what_batches_may_cost_is_spent_for_every_run_of_the_day() {
+    let (world, replica) = (world(20).await, replica(Switches { batch_polls: 100, ..Switches::default() }).await);
+    let poor = Settings { budget: Some(0.1), ..batch_settings(&replica) };
+    go(&world, poor.clone(), "b0").await.unwrap();
+    let sent = replica.stats().batches;
+    assert!(sent > 0);
+    for number in 1..4 {
+        let again = go(&world, poor.clone(), &format!("b{number}")).await.unwrap();
+        assert!(matches!(again.wait, Some(Wait::Budget { .. })), "{again:?}");
+    }
+    assert_eq!(replica.stats().batches, sent, "a scheduler that repeats what ended with 3 sends nothing more");
 }

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use async_openai::types::batches::{
     BatchCompletionWindow, BatchEndpoint, BatchRequest, BatchRequestInput, BatchRequestInputMethod,
 };
+use catalog::Timestamp;
+use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,8 +19,14 @@ use crate::llm::{Call, Endpoint, Reply, Usage};
 
 /// The metadata that names our intent in the service's own list.
 const INTENT: &str = "onggi_intent";
-/// Pages of the service's list that are looked through for an intent: 100 batches each.
-const PAGES: usize = 50;
+/// Pages of the service's list that are looked through for an intent, 100 batches each, before nothing is known of it.
+const PAGES: usize = 1_000;
+/// How much older than its claim a batch may seem: the service's clock is another one.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(24);
+/// The longest line of an answer file: one answer, or one vector of 8,192 numbers in decimals.
+const LONGEST_LINE: usize = 4 << 20;
+/// The status of what is not there.
+const GONE: u16 = 404;
 /// Times that a request which costs nothing is repeated.
 const TRIES: u32 = 5;
 
@@ -29,14 +37,39 @@ pub(crate) struct Told {
     pub(crate) status: String,
     pub(crate) output_file_id: Option<String>,
     pub(crate) error_file_id: Option<String>,
+    created_at: Option<i64>,
     errors: Option<Value>,
     metadata: Option<HashMap<String, Value>>,
 }
 
+/// What the service's list says of an intent.
+#[derive(Debug)]
+pub(crate) enum Listed {
+    /// It is this batch.
+    Found(Box<Told>),
+    /// There is none, as far back as it could be.
+    Absent,
+    /// The list did not come to its end: there may be one.
+    Unknown,
+}
+
 impl Told {
+    /// A batch of which the service knows nothing any more.
+    pub(crate) fn forgotten(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            status: "forgotten".to_owned(),
+            output_file_id: None,
+            error_file_id: None,
+            created_at: None,
+            errors: None,
+            metadata: None,
+        }
+    }
+
     /// Whether nothing more will come.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.status.as_str(), "completed" | "failed" | "expired" | "cancelled")
+        matches!(self.status.as_str(), "completed" | "failed" | "expired" | "cancelled" | "forgotten")
     }
 
     /// What the service found wrong with the file.
@@ -53,6 +86,8 @@ pub(crate) struct Answers<'a> {
     model: String,
     response: Option<reqwest::Response>,
     rest: Vec<u8>,
+    /// A line that is too long is passed over up to its end.
+    passing: bool,
     /// Lines that can't be read; their requests count as unanswered.
     pub(crate) unread: u64,
 }
@@ -146,20 +181,27 @@ impl OpenAi {
         match self.http.post("/batches", &serde_json::to_value(request).unwrap_or_default()).await {
             Answer::Done(body) => Ok(serde_json::from_slice::<Told>(&body).ok().map(|told| told.id)),
             // A front's 5xx says nothing of what happened behind it.
-            Answer::Lost(_) | Answer::Failed { .. } => Ok(None),
+            Answer::Lost { .. } | Answer::Failed { .. } => Ok(None),
             other => Err(self.failed(model, other)),
         }
     }
 
-    /// How a batch stands.
-    pub(crate) async fn batch(&self, model: &str, id: &str) -> Result<Told> {
+    /// How a batch stands; `None` if the service knows it no more.
+    pub(crate) async fn batch(&self, model: &str, id: &str) -> Result<Option<Told>> {
         let path = format!("/batches/{id}");
-        self.repeated(model, || self.http.get(&path)).await
+        self.repeated_where_it_is(model, || self.http.get(&path)).await
     }
 
-    /// The batches at the service that carry this intent: normally one or none.
-    pub(crate) async fn batches_of(&self, model: &str, intent: &str) -> Result<Vec<Told>> {
-        let mut found = Vec::new();
+    /// Ends a batch that nobody waits for any more; what it did until then is there to be taken.
+    pub(crate) async fn cancel_batch(&self, model: &str, id: &str) -> Result<Option<Told>> {
+        let (path, nothing) = (format!("/batches/{id}/cancel"), Value::Object(serde_json::Map::new()));
+        self.repeated_where_it_is(model, || self.http.post(&path, &nothing)).await
+    }
+
+    /// The batch at the service that carries this intent. The list begins with the newest, so it is looked through back to the
+    /// time at which the batch was claimed, however many other batches the account has had since.
+    pub(crate) async fn batch_of(&self, model: &str, intent: &str, claimed: Timestamp) -> Result<Listed> {
+        let oldest = claimed.saturating_sub(CLOCKS_APART).map_or(i64::MIN, Timestamp::as_second);
         let mut after: Option<String> = None;
         for _ in 0..PAGES {
             let path = match &after {
@@ -168,22 +210,30 @@ impl OpenAi {
             };
             let page: Page = self.repeated(model, || self.http.get(&path)).await?;
             after = page.data.last().map(|told| told.id.clone());
+            let reached = page.data.iter().filter_map(|told| told.created_at).min().is_some_and(|at| at < oldest);
             let ours = |told: &Told| {
                 told.metadata.as_ref().and_then(|it| it.get(INTENT)).and_then(Value::as_str) == Some(intent)
             };
-            found.extend(page.data.into_iter().filter(ours));
-            if !page.has_more || !found.is_empty() || after.is_none() {
-                break;
+            if let Some(found) = page.data.into_iter().find(ours) {
+                return Ok(Listed::Found(Box::new(found)));
+            }
+            if !page.has_more || after.is_none() || reached {
+                return Ok(Listed::Absent);
             }
         }
-        Ok(found)
+        Ok(Listed::Unknown)
     }
 
-    /// Opens a file of answers.
-    pub(crate) async fn answers(&self, model: &str, file: &str) -> Result<Answers<'_>> {
+    /// Opens a file of answers; `None` if the service has it no more.
+    pub(crate) async fn answers(&self, model: &str, file: &str) -> Result<Option<Answers<'_>>> {
         let path = format!("/files/{file}/content");
-        let response = self.http.open(&path).await.map_err(|answer| self.failed(model, answer))?;
-        Ok(Answers { openai: self, model: model.to_owned(), response: Some(response), rest: Vec::new(), unread: 0 })
+        let response = match self.http.open(&path).await {
+            Ok(response) => response,
+            Err(Answer::Refused { status: GONE, .. }) => return Ok(None),
+            Err(answer) => return Err(self.failed(model, answer)),
+        };
+        let (model, response) = (model.to_owned(), Some(response));
+        Ok(Some(Answers { openai: self, model, response, rest: Vec::new(), passing: false, unread: 0 }))
     }
 
     /// One line; `None` if it can't be read.
@@ -203,6 +253,7 @@ impl OpenAi {
 
     fn line_reply(&self, key: &str, body: &Value) -> Result<Reply, String> {
         let endpoint = if body.get("choices").is_some() { Endpoint::Chat } else { Endpoint::Embeddings };
+        let output_tokens = if endpoint == Endpoint::Chat { u64::from(self.output_tokens) } else { 0 };
         let call = Call {
             key: key.to_owned(),
             kind: crate::enrich::AnswerKind::Summary,
@@ -210,7 +261,7 @@ impl OpenAi {
             endpoint,
             body: Value::Null,
             parts: vec![key.to_owned()],
-            estimate: Usage { calls: 1, ..Usage::default() },
+            estimate: Usage { calls: 1, output_tokens, ..Usage::default() },
         };
         reply::read(&call, self.dimensions, body.to_string().as_bytes())
     }
@@ -221,18 +272,32 @@ impl OpenAi {
         T: serde::de::DeserializeOwned,
         F: Future<Output = Answer> + Send,
     {
+        let found = self.repeated_where_it_is(model, send).await?;
+        found.ok_or_else(|| Error::Model {
+            model: model.to_owned(),
+            message: format!("the service refused with status {GONE}: there is no such thing"),
+            retryable: false,
+        })
+    }
+
+    /// The same for what may not be there any more: `None` if it is not.
+    async fn repeated_where_it_is<T, F>(&self, model: &str, send: impl Fn() -> F + Send + Sync) -> Result<Option<T>>
+    where
+        T: serde::de::DeserializeOwned,
+        F: Future<Output = Answer> + Send,
+    {
         let mut failures = 0;
         loop {
             let answer = send().await;
             let wait = match &answer {
                 Answer::Done(body) => {
                     if let Ok(value) = serde_json::from_slice(body) {
-                        return Ok(value);
+                        return Ok(Some(value));
                     }
                     None
                 }
-                Answer::Limited(wait) | Answer::Failed { wait, .. } => *wait,
-                Answer::Lost(_) => None,
+                Answer::Limited(wait) | Answer::Failed { wait, .. } | Answer::Lost { wait, .. } => *wait,
+                Answer::Refused { status: GONE, .. } => return Ok(None),
                 Answer::Quota(_) | Answer::Refused { .. } => return Err(self.failed(model, answer)),
             };
             failures += 1;
@@ -254,7 +319,7 @@ impl Answers<'_> {
             retryable: true,
         })?;
         if let Some(chunk) = chunk {
-            self.rest.extend_from_slice(&chunk);
+            self.take(&chunk);
         } else {
             // The last line may lack its end.
             self.rest.push(b'\n');
@@ -270,5 +335,22 @@ impl Answers<'_> {
             }
         }
         Ok(Some(answered))
+    }
+
+    /// Keeps a piece, but for what belongs to a line that no answer is as long as.
+    fn take(&mut self, chunk: &[u8]) {
+        let mut chunk = chunk;
+        if self.passing {
+            let Some(end) = chunk.iter().position(|byte| *byte == b'\n') else { return };
+            chunk = &chunk[end + 1..];
+            self.passing = false;
+        }
+        self.rest.extend_from_slice(chunk);
+        let line = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if self.rest.len() - line > LONGEST_LINE {
+            self.rest.truncate(line);
+            self.passing = true;
+            self.unread += 1;
+        }
     }
 }

@@ -5,19 +5,20 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
+use crate::llm::Prompt;
 use crate::text::nfc;
 
 /// Characters of the shortest summary that says anything.
 pub(super) const SHORTEST: usize = 15;
-/// Characters of the longest that a list of places can show.
+/// Characters of the longest that a list of answers can show.
 pub(super) const LONGEST: usize = 500;
-/// How many of the letters must be Korean: names of dishes and shops may be anything.
-const KOREAN: f64 = 0.5;
+/// Tokens of the longest, by the rule for letters of any script.
+pub(super) const LONGEST_TOKENS: u64 = 2 * LONGEST as u64;
 /// The longest answer that is looked at.
 const LONGEST_ANSWER: usize = 20_000;
 
-/// The summary in an answer, or why there is none that can be shown.
-pub(super) fn summary(answer: &str) -> Result<String, String> {
+/// The summary in an answer, or why there is none that can be shown. The project says in which script it has to be.
+pub(super) fn summary(answer: &str, prompt: &Prompt) -> Result<String, String> {
     if answer.len() > LONGEST_ANSWER {
         return Err(format!("expected a short JSON object, found {} bytes", answer.len()));
     }
@@ -36,10 +37,8 @@ pub(super) fn summary(answer: &str) -> Result<String, String> {
     if let Some(found) = forbidden(&text) {
         return Err(format!("expected plain sentences, found {found}"));
     }
-    let letters = text.chars().filter(|c| c.is_alphabetic()).count();
-    let korean = text.chars().filter(|c| ('가'..='힣').contains(c)).count();
-    if (korean as f64) < letters as f64 * KOREAN {
-        return Err("expected Korean sentences, found another language".to_owned());
+    if let Some(script) = prompt.script.as_ref().filter(|script| !script.suits(&text)) {
+        return Err(format!("expected sentences in the script {}, found another", script.name()));
     }
     Ok(text)
 }
@@ -60,7 +59,7 @@ fn forbidden(text: &str) -> Option<&'static str> {
             (r"[\w.+-]+@[\w-]+\.", "an e-mail address"),
             (r"\d{2,4}[-. )]\s?\d{3,4}[-. ]\s?\d{4}|\d{9,}", "a phone number"),
             (
-                r"(?i)\bsk-[a-z0-9_-]{6,}|api[ _-]?key|bearer |system prompt|instructions?\b|ignore (all|the)",
+                r"(?i)\bsk-[a-z0-9_-]{6,}|api[ _-]?key|bearer |system prompt|(these|previous|all|my|your) instructions\b",
                 "words of a prompt",
             ),
         ]
@@ -77,8 +76,18 @@ fn forbidden(text: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::llm::Script;
 
     const GOOD: &str = "국물이 진하고 양이 넉넉하다는 평이 많으며, 주말에는 기다려야 합니다.";
+
+    /// The check of a project that wants Korean sentences.
+    fn korean(answer: &str) -> Result<String, String> {
+        summary(answer, &Prompt { script: Script::new("Hangul", 0.5).ok(), ..Prompt::default() })
+    }
+
+    fn any(answer: &str) -> Result<String, String> {
+        summary(answer, &Prompt::default())
+    }
 
     fn wrap(text: &str) -> String {
         serde_json::json!({ "summary": text }).to_string()
@@ -86,10 +95,10 @@ mod tests {
 
     #[test]
     fn a_plain_summary_passes_with_or_without_a_fence() {
-        assert_eq!(summary(&wrap(GOOD)).unwrap(), GOOD);
-        assert_eq!(summary(&format!("```json\n{}\n```", wrap(GOOD))).unwrap(), GOOD);
+        assert_eq!(korean(&wrap(GOOD)).unwrap(), GOOD);
+        assert_eq!(korean(&format!("```json\n{}\n```", wrap(GOOD))).unwrap(), GOOD);
         let mixed = "Bibim 국수와 IPA 맥주가 잘 어울린다는 평이 많고 1인석이 있습니다.";
-        assert_eq!(summary(&wrap(mixed)).unwrap(), mixed);
+        assert_eq!(korean(&wrap(mixed)).unwrap(), mixed);
     }
 
     #[test]
@@ -105,7 +114,7 @@ mod tests {
             (&wrap(""), "found 0"),
             (&wrap("좋아요"), "found 3"),
             (&wrap(&long), "found 501"),
-            (&wrap("This place is known for its rich broth and large portions."), "another language"),
+            (&wrap("This place is known for its rich broth and large portions."), "found another"),
             (&wrap(&format!("{GOOD} <b>강조</b>")), "markup"),
             (&wrap(&format!("{GOOD} [여기](로)")), "markup"),
             (&wrap(&format!("{GOOD} https://x.y/z")), "a link"),
@@ -116,24 +125,41 @@ mod tests {
             (&wrap("국물이 진합니다.\n둘째 줄의 글이 이어집니다."), "control characters"),
             (&"x".repeat(30_000), "30000 bytes"),
         ] {
-            let found = summary(answer).unwrap_err();
+            let found = korean(answer).unwrap_err();
             assert!(found.contains(reason), "{answer}: {found}");
         }
     }
 
     #[test]
+    fn a_summary_may_be_in_any_language_unless_the_project_says_in_which() {
+        for text in [
+            "The pace is slow, but the last third makes up for it; the instructions on the box are clear.",
+            "Die Schauspieler überzeugen, die Handlung weniger.",
+            "演员的表演很出色，但是故事的节奏有一些慢，看完还想再看一次。",
+            GOOD,
+        ] {
+            assert_eq!(any(&wrap(text)).unwrap(), text);
+            assert_eq!(korean(&wrap(text)).is_ok(), text == GOOD, "{text}");
+        }
+    }
+
+    #[test]
     fn every_rule_is_a_rule() {
-        assert!(forbidden("<b>").is_some() && forbidden("a@b.kr").is_some() && forbidden("ignore all").is_some());
+        assert!(
+            forbidden("<b>").is_some()
+                && forbidden("a@b.kr").is_some()
+                && forbidden("Ignore all instructions").is_some()
+        );
         assert_eq!(forbidden(GOOD), None);
     }
 
     proptest::proptest! {
         #[test]
         fn no_answer_makes_it_panic_and_what_passes_is_plain(answer in ".{0,200}") {
-            if let Ok(text) = summary(&answer) {
+            if let Ok(text) = any(&answer) {
                 proptest::prop_assert!(!text.contains('<'));
             }
-            if let Ok(text) = summary(&wrap(&answer)) {
+            if let Ok(text) = any(&wrap(&answer)) {
                 proptest::prop_assert!(!text.contains(['<', '>', '`']) && text.chars().count() <= LONGEST);
             }
         }

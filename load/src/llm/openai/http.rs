@@ -16,6 +16,8 @@ use serde_json::Value;
 
 /// The largest answer that is read into memory: 2,048 vectors of 3,072 numbers in base64 are 34 MB.
 const LARGEST: usize = 64 << 20;
+/// How much of an answer that is an error is read: a front may answer with a page of any length.
+const LARGEST_ERROR: usize = 1 << 16;
 /// How much of a service's own words an error repeats.
 const WORDS: usize = 300;
 
@@ -28,12 +30,19 @@ pub(crate) enum Answer {
     Limited(Option<Duration>),
     /// 429 of the kind that waiting does not mend: the account is empty.
     Quota(String),
-    /// The service or its front failed, or it was never reached (`sent` says which); nothing was answered.
+    /// It was never reached, or it said that it does nothing now and when to come back (`sent` says which): nothing was done.
     Failed { message: String, wait: Option<Duration>, sent: bool },
     /// The request is wrong, or may not be made.
     Refused { status: u16, code: String, message: String },
-    /// Sent, and no whole answer came back: it may have been paid.
-    Lost(String),
+    /// Sent, and no whole answer came back: it may have been done and paid. What a front answers with a 5xx, a 408 or a 409 says
+    /// nothing of what happened behind it.
+    Lost { reason: String, wait: Option<Duration> },
+}
+
+impl Answer {
+    fn lost(reason: String) -> Self {
+        Self::Lost { reason, wait: None }
+    }
 }
 
 /// Speaks to one service with one key.
@@ -120,7 +129,7 @@ impl Http {
     }
 
     async fn send(&self, request: RequestBuilder) -> Answer {
-        let mut response = match request.send().await {
+        let response = match request.send().await {
             Ok(response) => response,
             Err(error) => return unsent(&error),
         };
@@ -128,24 +137,18 @@ impl Http {
         if !response.status().is_success() {
             return self.not_done(response).await;
         }
-        let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST => body.extend_from_slice(&chunk),
-                Ok(Some(_)) => {
-                    return Answer::Lost(format!("expected an answer of at most {LARGEST} bytes, found more"));
-                }
-                Ok(None) => return Answer::Done(body.into()),
-                Err(error) => return Answer::Lost(format!("the answer broke off: {}", words(&error))),
-            }
+        match head(response, LARGEST).await {
+            Ok((body, true)) => Answer::Done(body.into()),
+            Ok((_, false)) => Answer::lost(format!("expected an answer of at most {LARGEST} bytes, found more")),
+            Err(error) => Answer::lost(format!("the answer broke off: {}", words(&error))),
         }
     }
 
     /// An answer with a status other than 2xx.
     async fn not_done(&self, response: Response) -> Answer {
         let (status, wait) = (response.status(), wait(response.headers()));
-        let body = response.bytes().await.unwrap_or_default();
-        let error = serde_json::from_slice::<WrappedError>(&body[..body.len().min(1 << 16)]).ok().map(|it| it.error);
+        let body = head(response, LARGEST_ERROR).await.map(|(body, _)| body).unwrap_or_default();
+        let error = serde_json::from_slice::<WrappedError>(&body).ok().map(|it| it.error);
         let code = error.as_ref().and_then(|it| it.code.clone().or_else(|| it.r#type.clone())).unwrap_or_default();
         let kind = error.as_ref().and_then(|it| it.r#type.clone()).unwrap_or_default();
         let said =
@@ -156,12 +159,14 @@ impl Http {
                 Answer::Quota(message)
             }
             StatusCode::TOO_MANY_REQUESTS => Answer::Limited(wait),
+            // Who is turned away with a time to come back was not served. Without one it may be a front that gave up waiting.
+            StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => {
+                Answer::Failed { message: format!("{status}: {message}"), wait, sent: true }
+            }
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => {
-                Answer::Failed { message: format!("{status}: {message}"), wait, sent: true }
+                Answer::Lost { reason: format!("{status}: {message}"), wait }
             }
-            _ if status.is_server_error() => {
-                Answer::Failed { message: format!("{status}: {message}"), wait, sent: true }
-            }
+            _ if status.is_server_error() => Answer::Lost { reason: format!("{status}: {message}"), wait },
             _ => Answer::Refused { status: status.as_u16(), code, message },
         }
     }
@@ -178,7 +183,20 @@ fn unsent(error: &reqwest::Error) -> Answer {
     if error.is_connect() || error.is_builder() {
         return Answer::Failed { message: words(error), wait: None, sent: false };
     }
-    Answer::Lost(words(error))
+    Answer::lost(words(error))
+}
+
+/// The body of an answer up to so many bytes, and whether that is all of it.
+async fn head(mut response: Response, most: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = most - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Ok((body, false));
+        }
+    }
+    Ok((body, true))
 }
 
 /// An error without its URL, down to its innermost reason.

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use crate::llm::{Call, Content, Endpoint, Reply, Usage};
+use crate::llm::{Call, Content, Endpoint, Refusal, RefusalKind, Reply, Usage};
 
 #[derive(Debug, Deserialize)]
 struct Chat {
@@ -64,14 +64,19 @@ fn chat(call: &Call, body: &[u8]) -> Result<Reply, String> {
     let answer: Chat = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let usage = used(call, answer.usage);
     let choice = answer.choices.into_iter().next().ok_or("expected a choice, found none")?;
+    let refused = |kind: RefusalKind, reason: &str| Content::Refused(Refusal::new(kind, reason));
     let content = match (choice.message.content, choice.message.refusal, choice.finish_reason.as_deref()) {
         (_, Some(refusal), _) if !refusal.trim().is_empty() => {
-            Content::Refused(format!("the model refused: {refusal}"))
+            refused(RefusalKind::Declined, &format!("the model refused: {refusal}"))
         }
-        (_, _, Some("content_filter")) => Content::Refused("the service's filter held the answer back".to_owned()),
-        (Some(text), ..) => Content::Text(text),
-        (None, _, Some("length")) => Content::Refused("the answer did not fit into its tokens".to_owned()),
-        (None, ..) => Content::Refused("the model wrote nothing".to_owned()),
+        (_, _, Some("content_filter")) => refused(RefusalKind::Filtered, "the service's filter held the answer back"),
+        // What is cut is no answer, however much of it there is: a model that reasons may have written nothing at all yet.
+        (_, _, Some("length")) => {
+            let most = call.estimate.output_tokens;
+            refused(RefusalKind::Length, &format!("the answer did not fit into the {most} tokens that it may have"))
+        }
+        (Some(text), ..) if !text.trim().is_empty() => Content::Text(text),
+        _ => refused(RefusalKind::Empty, "the model wrote nothing"),
     };
     Ok(Reply { content, usage })
 }
@@ -189,9 +194,26 @@ mod tests {
             read(&call(Endpoint::Chat, 0), 2, body.as_bytes()).map(|it| it.content)
         };
         assert_eq!(said(json!({ "message": { "content": "x" } })), Ok(Content::Text("x".into())));
-        assert!(matches!(said(json!({ "message": { "refusal": "no" } })), Ok(Content::Refused(_))));
-        assert!(matches!(said(json!({ "message": {}, "finish_reason": "length" })), Ok(Content::Refused(_))));
-        assert!(matches!(said(json!({ "message": {} })), Ok(Content::Refused(_))));
+        let kind = |choice: Value| match said(choice) {
+            Ok(Content::Refused(refusal)) => refusal.kind,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(kind(json!({ "message": { "refusal": "no" } })), RefusalKind::Declined);
+        for content in [Value::Null, json!(""), json!("{\"summary\": \"cut")] {
+            let cut = json!({ "message": { "content": content }, "finish_reason": "length" });
+            assert_eq!(kind(cut.clone()), RefusalKind::Length);
+            assert_eq!(
+                said(cut).unwrap(),
+                Content::Refused(Refusal::new(
+                    RefusalKind::Length,
+                    "the answer did not fit into the 9 tokens that it may have",
+                ))
+            );
+        }
+        let filtered = json!({ "message": { "content": "x" }, "finish_reason": "content_filter" });
+        assert_eq!(kind(filtered), RefusalKind::Filtered);
+        assert_eq!(kind(json!({ "message": {} })), RefusalKind::Empty);
+        assert_eq!(kind(json!({ "message": { "content": " " }, "finish_reason": "stop" })), RefusalKind::Empty);
         assert!(said(json!({})).is_err());
         let cut = read(&call(Endpoint::Chat, 0), 2, b"{\"choices\":[{\"mess");
         assert!(cut.is_err());

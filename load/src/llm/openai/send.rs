@@ -3,13 +3,12 @@
 //! A service that worked a moment ago is worth a minute's patience. One that never answered in this run may have another URL, or may not
 //! run at all: it is tried for some seconds, and whoever waits is told.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::http::Answer;
 use super::{OpenAi, reply};
 use crate::error::Error;
-use crate::llm::{Call, Content, Endpoint, Reply, Usage};
+use crate::llm::{Call, Content, Endpoint, Refusal, RefusalKind, Reply, Usage};
 
 /// Times that a call is tried again after a failure that cost nothing.
 const TRIES: u32 = 8;
@@ -20,42 +19,57 @@ const LIMITED: u32 = 40;
 /// The first pause after a failure; it doubles.
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause after a failure.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a call was not answered.
 #[derive(Debug)]
 pub(crate) enum Unanswered {
     /// It may have been paid, and asking again may pay again.
-    Lost(String),
+    Lost(Loss),
     /// Others stopped before it was sent.
     Stopped,
     /// Asking again changes nothing, or was tried often enough.
     Failed(Error),
 }
 
+/// A reply that did not come, or that nobody can read.
+#[derive(Debug)]
+pub(crate) struct Loss {
+    /// What happened.
+    pub(crate) reason: String,
+    /// How long the service asks to wait.
+    pub(crate) wait: Option<Duration>,
+    /// Whether it came whole and makes no sense: then it is the request's own trouble rather than the service's.
+    pub(crate) unreadable: bool,
+}
+
 impl OpenAi {
     /// Sends a call, again where that costs nothing, until it is answered.
-    pub(crate) async fn send(&self, call: &Call, stop: &AtomicBool) -> Result<Reply, Unanswered> {
+    pub(crate) async fn send(&self, call: &Call, stop: &(dyn Fn() -> bool + Sync)) -> Result<Reply, Unanswered> {
         let estimated = call.estimate.input_tokens + call.estimate.output_tokens;
         let (mut failures, mut limited) = (0, 0);
         loop {
             let counted = self.calibration.likely(estimated);
             self.limiter.admit(counted).await;
-            if stop.load(Ordering::Relaxed) {
+            if stop() {
                 self.limiter.give_back(counted);
                 return Err(Unanswered::Stopped);
             }
             let (message, wait, tries) = match self.http.post(call.endpoint.path(), &call.body).await {
                 Answer::Done(body) => {
-                    let reply = reply::read(call, self.dimensions, &body)
-                        .map_err(|reason| Unanswered::Lost(format!("the answer can't be read: {reason}")))?;
+                    let reply = reply::read(call, self.dimensions, &body).map_err(|reason| {
+                        let reason = format!("the answer can't be read: {reason}");
+                        Unanswered::Lost(Loss { reason, wait: None, unreadable: true })
+                    })?;
                     let used = reply.usage.input_tokens + reply.usage.output_tokens;
                     self.limiter.correct(counted, used as f64);
                     self.calibration.learn(estimated, used);
                     return Ok(reply);
                 }
-                Answer::Refused { code, message, .. } if call.endpoint == Endpoint::Chat && is_about_texts(&code) => {
-                    let content = Content::Refused(format!("the service refused the texts: {message}"));
+                Answer::Refused { code, message, .. } if is_about_texts(&code) => {
+                    let what = if call.endpoint == Endpoint::Chat { "texts" } else { "text" };
+                    let reason = format!("the service refused the {what}: {message}");
+                    let content = Content::Refused(Refusal::new(RefusalKind::Filtered, reason));
                     return Ok(Reply { content, usage: Usage { calls: 1, ..Usage::default() } });
                 }
                 Answer::Limited(wait) if limited < LIMITED => {
@@ -71,7 +85,9 @@ impl OpenAi {
                     let tries = if sent || self.http.was_reached() { TRIES } else { UNREACHED };
                     (message, wait.unwrap_or_else(|| self.pause(failures)), tries)
                 }
-                Answer::Lost(reason) => return Err(Unanswered::Lost(reason)),
+                Answer::Lost { reason, wait } => {
+                    return Err(Unanswered::Lost(Loss { reason, wait, unreadable: false }));
+                }
                 other => return Err(Unanswered::Failed(self.failed(&call.model, other))),
             };
             failures += 1;
@@ -112,7 +128,9 @@ impl OpenAi {
             Answer::Limited(_) => {
                 Error::Model { model, message: "the service limits the pace".to_owned(), retryable: true }
             }
-            Answer::Failed { message, .. } | Answer::Lost(message) => Error::Model { model, message, retryable: true },
+            Answer::Failed { message, .. } | Answer::Lost { reason: message, .. } => {
+                Error::Model { model, message, retryable: true }
+            }
             Answer::Done(_) => {
                 Error::Model { model, message: "an answer of another shape".to_owned(), retryable: false }
             }

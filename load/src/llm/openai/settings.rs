@@ -7,7 +7,7 @@ use super::prompt;
 use crate::llm::prices::Prices;
 use crate::llm::{Mode, Model};
 
-/// The smallest prompt: two of the longest answers fit, so that every level of summaries is at most half of the one below.
+/// The smallest prompt: two answers fit, so that every level of summaries is at most half of the one below.
 pub const SMALLEST_PROMPT: u64 = 1_600;
 
 /// What a provider is told. The key is not kept where it can be printed.
@@ -29,11 +29,11 @@ pub struct Settings {
     pub requests_per_minute: Option<u32>,
     /// The pace; without bound if not given.
     pub tokens_per_minute: Option<u32>,
-    /// What the run may spend; without bound if not given.
+    /// What may be spent in a day; without bound if not given.
     pub budget: Option<f64>,
     /// What tokens cost.
     pub prices: Prices,
-    /// Tokens of reviews in one prompt.
+    /// Tokens of texts in one prompt.
     pub prompt_tokens: u64,
     /// Tokens that an answer may have.
     pub output_tokens: u32,

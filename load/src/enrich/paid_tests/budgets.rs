@@ -1,0 +1,56 @@
+//! A budget is of a day, whoever spends it.
+
+use llm_replica::Switches;
+
+use super::*;
+
+/// What the replica would bill.
+fn billed(replica: &LlmReplica) -> f64 {
+    let stats = replica.stats();
+    stats.input_tokens as f64 * 10e-6 + stats.output_tokens as f64 * 100e-6
+}
+
+#[tokio::test]
+async fn a_budget_holds_for_a_day_and_the_next_day_goes_on() {
+    let (world, replica) = (world(30).await, replica(Switches::default()).await);
+    // A call costs at most some 0.03: a few of the thirty fit.
+    let budget = Settings { budget: Some(0.12), ..settings(&replica) };
+    let (mut days, mut runs) = (0, 0);
+    'days: loop {
+        days += 1;
+        let before = billed(&replica);
+        // Whoever starts it again on the same day, and however often, spends what is left of the day and no more.
+        for _ in 0..3 {
+            runs += 1;
+            let done = go_after(&world, budget.clone(), &format!("r{runs}"), 24 * days).await.unwrap();
+            assert!(billed(&replica) - before <= 0.12, "day {days} spent {}", billed(&replica) - before);
+            match done.wait {
+                None => break 'days,
+                Some(Wait::Budget { budget, answered, of, .. }) => {
+                    assert!((budget - 0.12).abs() < 1e-9 && answered < of, "{done:?}");
+                    assert!(shown(&world).await.1 > 0, "what is answered is published");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(days < 60, "no end");
+    }
+    assert!(days > 2, "{days}");
+    assert_eq!(shown(&world).await, (30, 30, 30));
+    assert!(replica.stats().paid_too_often().is_empty());
+    assert_eq!(results(&world).await, (60, true));
+}
+
+#[tokio::test]
+async fn work_on_another_day_spends_the_money_of_today() {
+    let (world, replica) = (world(30).await, replica(Switches::default()).await);
+    let budget = Settings { budget: Some(0.12), ..settings(&replica) };
+    for past in 1..=4 {
+        let openai = OpenAi::new(budget.clone()).unwrap();
+        let id = format!("r{past}").parse().unwrap();
+        let context = Context { dt: jiff::civil::date(2026, 1, past), ..context(&id) };
+        let done = enrich(&world.lake, &enrichment(), &openai, &context).await.unwrap();
+        assert!(matches!(done.wait, Some(Wait::Budget { .. })), "{done:?}");
+    }
+    assert!(billed(&replica) <= 0.12, "four days that are over cost {}", billed(&replica));
+}
