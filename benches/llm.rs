@@ -20,10 +20,10 @@ use async_openai::config::OpenAIConfig;
 use async_openai::error::OpenAIError;
 use benches::{headline, put};
 use catalog::{Lake, TableName, Timestamp};
+use enrich::llm::openai::Settings;
+use enrich::{Enriched, Enrichment, OpenAi, Outcome};
 use futures::StreamExt as _;
 use llm_replica::{Fault, LlmReplica, LlmReplicaOptions, RetryAfter, Stats, Switches};
-use load::llm::openai::Settings;
-use load::{Enriched, Enrichment, OpenAi, Outcome};
 use serde_json::Value;
 
 const PLACES: usize = 1_300;
@@ -173,9 +173,9 @@ async fn enrich(lake: &Lake, service: &LlmReplica, run: &str) -> anyhow::Result<
         from: "marts.place_reviews".parse()?,
         key: "place_id".into(),
         texts: "summary_texts".into(),
-        prompt: load::Prompt::default(),
+        prompt: enrich::Prompt::default(),
     };
-    let context = load::Context {
+    let context = enrich::Context {
         run: run.parse()?,
         dt: "2026-10-01".parse()?,
         today: "2026-10-01".parse()?,
@@ -184,7 +184,7 @@ async fn enrich(lake: &Lake, service: &LlmReplica, run: &str) -> anyhow::Result<
         jobs: 2,
         progress: &|_| {},
     };
-    Ok(load::enrich(lake, &enrichment, &openai, &context).await?)
+    Ok(enrich::enrich(lake, &enrichment, &openai, &context).await?)
 }
 
 /// The same requests by async-openai's client, which tries a call again up to three times and honours `Retry-After`.

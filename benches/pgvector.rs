@@ -10,7 +10,8 @@ use arrow::array::{ArrayRef, Float32Builder, ListBuilder, RecordBatch, StringArr
 use arrow::datatypes::{DataType, Field};
 use benches::{headline, put};
 use catalog::{Lake, TableName};
-use load::{Llm as _, Local, Postgres, PostgresOptions, Rules, Serving, SinkKind, SyncTarget, VectorColumn};
+use enrich::{Llm as _, Local};
+use load::{Postgres, PostgresOptions, Rules, Serving, SinkKind, SyncTarget, VectorColumn};
 use replica::{Replica, ReplicaOptions};
 
 const PLACES: usize = 100_000;
@@ -110,7 +111,7 @@ async fn texts() -> anyhow::Result<(Vec<String>, Vec<String>)> {
     let places: Vec<(String, String)> = truth.places().map(|it| (it.category, it.area)).collect();
     let bodies: Vec<String> = truth.reviews().map(|it| it.body).filter(|it| !it.is_empty()).collect();
     site.stop().await;
-    let sentences: Vec<&str> = bodies.iter().flat_map(|body| load::text::sentences(body)).collect();
+    let sentences: Vec<&str> = bodies.iter().flat_map(|body| rows::text::sentences(body)).collect();
     ensure!(sentences.len() > 1_000);
     let pick = |i: usize, step: usize| sentences[(i * step + step / 3) % sentences.len()];
     let summary = |i: usize| {

@@ -83,7 +83,7 @@ pub(crate) enum Verb {
         second run of a finished day does nothing.\n\nExamples:\n  onggi run\n  onggi run --dt 2026-10-01\n  onggi run --select +marts.places")]
     Run(RunArgs),
     /// Show the steps of the last runs: done, running (how far), failed and why
-    Status(Status),
+    Status(StatusArgs),
     /// Plan every model against the tables it reads, with no data, and report every error
     Check,
     /// Ask the lake in SQL
@@ -216,8 +216,8 @@ pub(crate) struct Demo {
     #[arg(long, conflicts_with = "keep")]
     pub fresh: bool,
     /// Keep the site running after the runs, until Ctrl-C
-    #[arg(long)]
-    pub serve: bool,
+    #[arg(long = "serve")]
+    pub keeps_site: bool,
 }
 
 /// `onggi init`
@@ -257,13 +257,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
     /// Who fetches: this process, or workers that were started elsewhere
-    #[arg(long, value_enum, default_value_t = Workers::Own)]
-    pub workers: Workers,
+    #[arg(long, value_enum, default_value_t = Fetchers::Own)]
+    pub workers: Fetchers,
 }
 
 /// Who fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Workers {
+pub(crate) enum Fetchers {
     /// This process itself
     Own,
     /// `onggi worker`, here or on other machines; this process plans and waits
@@ -337,7 +337,7 @@ pub(crate) struct Retry {
 
 /// `onggi status`
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Status {
+pub(crate) struct StatusArgs {
     /// A run's name, as `onggi run` printed it; the last runs if not given
     pub run: Option<String>,
     /// How many runs

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use catalog::{Diagnostic, without_user};
 
+use crate::count::counted;
 use crate::out;
-use crate::progress::counted;
 
 /// How a command ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,12 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)
     }
+}
+
+/// Ends what was said. An answer that could not be given was not given: a command that did everything else has failed.
+pub(crate) fn end(exit: Exit) -> ExitCode {
+    let is_said = out::end();
+    if exit == Exit::Done && !is_said { Exit::Failed.into() } else { exit.into() }
 }
 
 /// A failure of the command itself, with its own exit code and way out.
@@ -152,6 +158,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<athena::Error>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<enrich::Error>() {
         return error.hint();
     }
     cause.downcast_ref::<load::Error>().and_then(load::Error::hint)

@@ -10,11 +10,10 @@ use extract::source::{Keys, NO_KEY_HINT};
 use extract::{Key, Source};
 use transform::Engine;
 
+use crate::count::counted;
 use crate::exit::Failure;
-use crate::progress::counted;
 use crate::project::Project;
 use crate::steps;
-use crate::verb::check;
 
 /// The keys of a source.
 #[derive(Debug, Default)]
@@ -52,7 +51,7 @@ pub(crate) async fn keys(
     };
     let asking = || format!("asking the lake for the keys of `{}`", source.name());
     // What is made of its own records is not there before the first of them.
-    let schemas = check::schemas(project);
+    let schemas = steps::schemas(project);
     let mut coming = project.models.schemas(&|name| schemas.get(name).cloned());
     coming.extend(schemas);
     let own = steps::made_of(project, source.table());

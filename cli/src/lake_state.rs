@@ -6,7 +6,7 @@ use transform::{LakeState, spans};
 use crate::clock;
 use crate::exit::Failure;
 use crate::project::Project;
-use crate::verb::check;
+use crate::steps;
 
 /// The way out where a column changed its type in a table whose rows stay as they came.
 const ANOTHER_NAME: &str = "give what has another type a new column name (the old column stays)";
@@ -17,7 +17,7 @@ const ANOTHER_NAME: &str = "give what has another type a new column name (the ol
 /// If the lake cannot be read.
 pub(crate) async fn look(project: &Project, lake: &Lake) -> anyhow::Result<LakeState> {
     let today = clock::today(&project.config.timezone());
-    Ok(transform::state(lake, &project.models, &check::schemas(project), today).await?)
+    Ok(transform::state(lake, &project.models, &steps::schemas(project), today).await?)
 }
 
 /// A line for each thing that is not as the project says.

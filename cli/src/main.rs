@@ -6,6 +6,7 @@
 mod args;
 mod clock;
 mod config;
+mod count;
 mod exit;
 mod keys;
 mod lake_state;
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
             if error.use_stderr() && std::env::args_os().any(|word| word == "--json") {
                 exit::print_usage(&error.to_string());
             }
-            return out::end(if error.use_stderr() { Exit::Usage } else { Exit::Done }).into();
+            return exit::end(if error.use_stderr() { Exit::Usage } else { Exit::Done });
         }
     };
     start_log(&cli.global.log);
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         exit::print(&error, json);
         exit::code(&error)
     });
-    out::end(exit).into()
+    exit::end(exit)
 }
 
 fn work(cli: Cli) -> anyhow::Result<Exit> {

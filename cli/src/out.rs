@@ -11,8 +11,6 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::exit::Exit;
-
 /// Where heavy writing begins and ends, until the door knows whether a terminal is behind it.
 const BOLD: char = '\u{1}';
 const PLAIN: char = '\u{2}';
@@ -93,14 +91,14 @@ pub(crate) fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Ends what was said. An answer that could not be given was not given: a command that did everything else has failed.
-pub(crate) fn end(exit: Exit) -> Exit {
+/// Ends what was said; answers whether all of it could be said.
+pub(crate) fn end() -> bool {
     keep(io::stdout().flush());
-    let Some(error) = FAILED.lock().unwrap_or_else(PoisonError::into_inner).take() else { return exit };
+    let Some(error) = FAILED.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
     note(format_args!(
         "error: standard output could not be written: {error}\nhint: what the command did is done; only its words are lost"
     ));
-    if exit == Exit::Done { Exit::Failed } else { exit }
+    false
 }
 
 /// Standard error for lines of the log.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::count::thousands;
 use crate::out;
 
 /// The longest silence of the plain form.
@@ -17,7 +18,7 @@ const LINE_EVERY: Duration = Duration::from_secs(2);
 /// Shows the steps of a run as they happen.
 pub(crate) struct Progress {
     form: Form,
-    step: Mutex<Option<Step>>,
+    step: Mutex<Option<ShownStep>>,
 }
 
 enum Form {
@@ -29,7 +30,7 @@ enum Form {
     Kept(Mutex<Vec<String>>),
 }
 
-struct Step {
+struct ShownStep {
     bar: ProgressBar,
     name: String,
     started: Instant,
@@ -107,7 +108,7 @@ impl Progress {
         }
         let now = Instant::now();
         if let Ok(mut step) = self.step.lock() {
-            *step = Some(Step { bar, name: format!("{verb} {name}"), started: now, last_line: now });
+            *step = Some(ShownStep { bar, name: format!("{verb} {name}"), started: now, last_line: now });
         }
     }
 
@@ -157,43 +158,6 @@ impl Progress {
     }
 }
 
-/// A number with its thousands apart: 20,000.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A number of things: 1 row, 2,000 rows.
-pub(crate) fn counted(number: u64, what: &str) -> String {
-    format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
-}
-
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{counted, thousands};
-
-    #[test]
-    fn thousands_stand_apart() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (20000, "20,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(thousands(number), text);
-        }
-    }
-
-    #[test]
-    fn one_thing_is_no_things() {
-        for (number, text) in [(0, "0 rows"), (1, "1 row"), (2000, "2,000 rows")] {
-            assert_eq!(counted(number, "row"), text);
-        }
-    }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use catalog::{Date, Requests, RunId};
 use serde::Serialize;
 
+use crate::count::thousands;
 use crate::exit::Exit;
-use crate::progress::thousands;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -10,19 +10,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ::enrich::{Enrichment, Llm};
 use anyhow::Context;
 use catalog::run::{self, Event, Process, RunLog, RunStatus, StepEnd, StepKind, StepPlan, StepStatus};
 use catalog::simulation::from_outside;
 use catalog::{Date, Lake, Requests, RunId, failpoint};
 use extract::{Cancel, Extractor};
-use load::{Enrichment, Llm, SyncTarget};
+use load::SyncTarget;
 use transform::{Builder, Engine, Model};
 
-use crate::args::Workers;
+use crate::args::Fetchers;
 use crate::clock;
+use crate::count::thousands;
 use crate::exit::{self, Failure};
 use crate::lake_state;
-use crate::progress::{Amount, Progress, thousands};
+use crate::progress::{Amount, Progress};
 use crate::project::Project;
 use crate::report::{RunReport, Status};
 use crate::reporter::Reporter;
@@ -59,7 +61,7 @@ pub(crate) struct Request<'a> {
     /// Tasks fetched at the same time.
     pub jobs: usize,
     /// Who fetches.
-    pub workers: Workers,
+    pub workers: Fetchers,
     /// Where it shows how far it is.
     pub progress: Arc<Progress>,
     /// Raised when it is to stop.
@@ -194,8 +196,8 @@ impl<'a> Runner<'a> {
     fn new(request: &'a Request<'a>, log: RunLog, id: RunId) -> anyhow::Result<Self> {
         let cancel = request.cancel.clone();
         let stopping = match request.workers {
-            Workers::Own => "stopping: what is under way is handed back; run again to go on",
-            Workers::External => "stopping: the tasks stay in the queue; run again to go on waiting",
+            Fetchers::Own => "stopping: what is under way is handed back; run again to go on",
+            Fetchers::External => "stopping: the tasks stay in the queue; run again to go on waiting",
         };
         // Whoever listens for a signal once takes it for the whole process, which under test is the tests'.
         if !cfg!(test) {
@@ -288,19 +290,20 @@ impl<'a> Runner<'a> {
             None => Arc::clone(self.llm.insert(wire::llm(self.request.project)?)),
         };
         let reporter = self.reporter.clone();
-        let context = load::Context {
+        let context = ::enrich::Context {
             run: self.id.clone(),
             dt: self.request.dt,
             today: self.request.today,
             now: clock::now(),
             batch: ENRICH_BATCH,
             jobs: std::thread::available_parallelism().map_or(2, Into::into),
-            progress: &move |it: load::Progress| {
+            progress: &move |it: ::enrich::Progress| {
                 let amount = Amount { done: it.done, total: Some(it.total), records: 0 };
-                reporter.tell(amount, if it.kind == load::AnswerKind::Summary { "summaries" } else { "embeddings" });
+                reporter
+                    .tell(amount, if it.kind == ::enrich::AnswerKind::Summary { "summaries" } else { "embeddings" });
             },
         };
-        let enriched = load::enrich(self.request.lake, enrichment, llm.as_ref(), &context).await?;
+        let enriched = ::enrich::enrich(self.request.lake, enrichment, llm.as_ref(), &context).await?;
         Ok(enrich::ended(&enriched))
     }
 

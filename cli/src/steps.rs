@@ -4,10 +4,12 @@ mod problems;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::datatypes::SchemaRef;
 use catalog::TableName;
+use enrich::Enrichment;
 use extract::Source;
 use extract::source::Keys;
-use load::{Enrichment, SyncTarget};
+use load::SyncTarget;
 use transform::{Graph, GraphError, Materialization, Model, Node, Selector};
 
 use crate::config;
@@ -204,6 +206,19 @@ fn has_nothing_to_do(step: &Step<'_>) -> bool {
 
 fn node(step: &Step<'_>, reads: BTreeSet<TableName>, makes: Option<TableName>) -> Node {
     Node { name: step.id(), reads, writes: makes.into_iter().collect(), tags: BTreeSet::new(), path: None }
+}
+
+/// The schemas of the tables that are no models: what sources land and enrichments make.
+pub(crate) fn schemas(project: &Project) -> BTreeMap<TableName, SchemaRef> {
+    let raw = project.sources.iter().map(|source| {
+        let spec = source.table_spec();
+        (spec.name, spec.schema)
+    });
+    let enriched = enrichments(project).into_iter().map(|enrichment| {
+        let spec = enrichment.table_spec();
+        (spec.name, spec.schema)
+    });
+    raw.chain(enriched).collect()
 }
 
 /// The enrichments that the configuration declares.

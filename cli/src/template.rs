@@ -151,8 +151,7 @@ pub(crate) fn identity_key(path: &Path) -> anyhow::Result<bool> {
         Err(error) => return Err(error).with_context(|| format!("making `{}`", path.display())),
     };
     let key: [u8; 32] = rand::rng().random();
-    let text = key.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    file.write_all(text.as_bytes())
+    file.write_all(hex::encode(key).as_bytes())
         .and_then(|()| file.sync_all())
         .with_context(|| format!("writing `{}`", path.display()))?;
     Ok(true)

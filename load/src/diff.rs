@@ -12,7 +12,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::keys::Hashes;
-use crate::value::RowHash;
+use rows::RowHash;
 
 /// What to do with a row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Why a summary, an embedding, a sync or a search did not happen: one variant per different next action.
+//! Why a sync or a search did not happen: one variant per different next action.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub enum Error {
     #[error("using the lake")]
     Lake(#[from] catalog::Error),
 
-    /// A target or an enrichment names something its table does not have. Nothing was read or written.
+    /// A target names something its table does not have. Nothing was read or written.
     #[error("`{table}`: {message}")]
     Config { table: TableName, message: String, hint: Option<String> },
 
@@ -33,30 +33,6 @@ pub enum Error {
     /// Arrow could not read or cast a batch of this table.
     #[error("reading rows of `{table}`")]
     Arrow { table: TableName, source: Cause },
-
-    /// A language model did not answer, or answered nonsense.
-    #[error("asking `{model}`: {message}")]
-    Model { model: String, message: String, retryable: bool },
-
-    /// Nothing at the service's URL has answered since the start. Nothing was sent.
-    #[error("asking `{model}`: {message}")]
-    Unreached { model: String, message: String },
-
-    /// A provider's settings can't be used. Nothing was sent.
-    #[error("{message}")]
-    Provider { message: String, hint: String },
-
-    /// The account at the service is empty, or its own limit of spending is reached: asking again changes nothing.
-    #[error("asking `{model}`: the account has no credit left: {message}")]
-    Quota { model: String, message: String },
-
-    /// The next call might cost more than is left. What was answered is kept.
-    #[error("the budget of {budget:.2} does not allow another call: {spent:.4} spent")]
-    Budget { budget: f64, spent: f64 },
-
-    /// What was paid for can't be read back from its place in the lake.
-    #[error("reading `{object}`")]
-    Journal { object: String, source: Cause },
 
     /// A sink did not take or give rows. What it held before still stands.
     #[error("{doing} the {sink} sink at {at}")]
@@ -116,17 +92,9 @@ impl Error {
                 "look at `{table}`: if so many rows are right to go, `onggi run --allow-deletes` lets them; \
                  `max_deleted` in its [sync] section is the share that always may"
             )),
-            Self::Provider { hint, .. } => Some(hint.clone()),
-            Self::Unreached { .. } => Some("check `url` in [llm], and that the server there runs".into()),
-            Self::Quota { .. } => Some(
-                "add credit or raise the limit at the service, then run again: what was answered is kept and not asked again"
-                    .into(),
-            ),
-            Self::Budget { .. } => Some("run again tomorrow, or raise `budget` in [llm]: it is of a day".into()),
-            Self::Journal { object, .. } => Some(format!("delete `{object}` from the lake: its answers are asked for again")),
             Self::EmptyQuery { .. } => Some("give a word, or a part of one".into()),
             Self::Contended { .. } => Some("wait for the other run to end, then run again".into()),
-            Self::Arrow { .. } | Self::Model { .. } | Self::Stopped(_) => None,
+            Self::Arrow { .. } | Self::Stopped(_) => None,
         }
     }
 
@@ -134,8 +102,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Lake(source) => source.is_retryable(),
-            Self::Model { retryable, .. } => *retryable,
-            Self::Contended { .. } | Self::Unreached { .. } => true,
+            Self::Contended { .. } => true,
             Self::Sink { source, .. } => source.is_retryable(),
             _ => false,
         }
@@ -164,6 +131,17 @@ impl Error {
 
     pub(crate) fn arrow(table: &TableName, source: impl Into<Cause>) -> Self {
         Self::Arrow { table: table.clone(), source: source.into() }
+    }
+}
+
+impl From<rows::Error> for Error {
+    fn from(error: rows::Error) -> Self {
+        match error {
+            rows::Error::Arrow { table, source } => Self::arrow(&table, source),
+            rows::Error::NoColumn { table, column } => {
+                Self::Config { table, message: format!("expected a column `{column}`, found none"), hint: None }
+            }
+        }
     }
 }
 

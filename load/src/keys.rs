@@ -2,7 +2,7 @@
 
 use std::ops::{Index, Range};
 
-use crate::value::RowHash;
+use rows::RowHash;
 
 /// Keys, in an order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use crate::serving::Serving;
 use crate::sink::{Sink, SinkKind};
 use crate::sync::{Rules, SyncProgress, SyncScope, Synced, Syncing, hashed, project};
 use crate::target::{Cursor, SinkProjection, SyncTarget};
-use crate::value::RowHash;
+use rows::RowHash;
 
 /// How many keys of a kind are named.
 pub const NAMED: usize = 5;

@@ -12,7 +12,7 @@ use futures::TryStreamExt as _;
 
 use crate::error::{Error, Result};
 use crate::sink::{Sink, SinkKind, SinkPlace};
-use crate::value::content_hash;
+use rows::content_hash;
 
 /// How often a waiting sync looks whether the other one is done.
 const LOCK_POLL: Duration = Duration::from_millis(100);

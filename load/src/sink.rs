@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::keys::{Hashes, Keys};
 use crate::target::{Cursor, SyncTarget};
-use crate::value::RowHash;
+use rows::RowHash;
 
 #[cfg(test)]
 mod contract;

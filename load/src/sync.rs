@@ -22,7 +22,7 @@ use crate::keys::Hashes;
 use crate::serving::Serving;
 use crate::sink::{Apply, Rows, Sink, SinkKind, Start};
 use crate::target::{Cursor, SinkProjection, SyncTarget};
-use crate::value::RowHash;
+use rows::RowHash;
 
 pub(crate) use hashed::hashed;
 use hashed::select;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::sink::{Roles, SinkKind};
-use crate::value::{Kind, content_hash};
+use rows::{Kind, content_hash};
 
 /// A table that is served, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub struct Entity {
 pub struct VectorColumn {
     /// A list of 32-bit floats.
     pub column: String,
-    /// [`Model::id`](crate::llm::Model::id) of the embedder; queries must be embedded by the same.
+    /// [`Model::id`](enrich::Model::id) of the embedder; queries must be embedded by the same.
     pub model: String,
 }
 

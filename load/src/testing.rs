@@ -11,11 +11,11 @@ use catalog::{
 };
 use tempfile::TempDir;
 
-use crate::llm::hash_embedding;
 use crate::reconcile::{Compared, compare};
 use crate::serving::Serving;
 use crate::sink::SinkKind;
 use crate::target::{Entity, SyncTarget, VectorColumn};
+use enrich::llm::hash_embedding;
 
 pub(crate) const MODEL: &str = "local-hash-ngram-256@1";
 
@@ -32,12 +32,6 @@ pub(crate) fn run() -> RunId {
 
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_second(1_790_000_000).unwrap()
-}
-
-/// What an enrichment is told of its run, for a day that is worked on when it is there.
-pub(crate) fn context_of(run: &RunId, now: Timestamp) -> crate::enrich::Context<'static> {
-    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
-    crate::enrich::Context { run: run.clone(), dt: today, today, now, batch: 64, jobs: 2, progress: &|_| {} }
 }
 
 pub(crate) fn name(text: &str) -> TableName {
@@ -74,7 +68,7 @@ impl World {
         let spec =
             TableSpec { name: name(table), schema: batch.schema(), partitioned: false, stats_columns: Vec::new() };
         let table = self.lake.create(&spec).await.unwrap();
-        let written = table.write(vec![crate::read::stream(batch)], &WriteOptions::default()).await.unwrap();
+        let written = table.write(vec![rows::read::stream(batch)], &WriteOptions::default()).await.unwrap();
         let version = self.commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let txn = Txn { app_id: "build/test".into(), version, rule: TxnRule::Equal };
         let info = CommitInfo { run: run(), now: now(), lineage: Vec::new() };
@@ -119,7 +113,7 @@ pub(crate) fn places(rows: &[Place]) -> RecordBatch {
     let texts = |each: &dyn Fn(&Place) -> Option<String>| -> ArrayRef {
         Arc::new(rows.iter().map(each).collect::<StringArray>())
     };
-    let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(crate::read::vector_item());
+    let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(rows::read::vector_item());
     for row in rows {
         match &row.summary {
             Some(summary) => vectors.append_value(hash_embedding::embed(summary).into_iter().map(Some)),

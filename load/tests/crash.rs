@@ -16,11 +16,13 @@ mod kill {
         CommitInfo, Lake, RunId, Scope, TableName, TableSpec, Timestamp, Txn, TxnRule, WriteOptions, failpoint,
     };
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use enrich::{Context, Enrichment, Local, enrich};
     use futures::TryStreamExt as _;
     use load::{
-        Context, Enrichment, Entity, Local, Postgres, PostgresOptions, Rules, Search, SearchSettings, Serving,
-        SinkKind, SyncTarget, Value, VectorColumn, compare, enrich, serving_hash, sync,
+        Entity, Postgres, PostgresOptions, Rules, Search, SearchSettings, Serving, SinkKind, SyncTarget, VectorColumn,
+        compare, serving_hash, sync,
     };
+    use rows::Value;
     use tempfile::TempDir;
 
     fn name(text: &str) -> TableName {
@@ -117,7 +119,7 @@ mod kill {
             from: name("marts.place_reviews"),
             key: "place_id".into(),
             texts: "summary_texts".into(),
-            prompt: load::Prompt::default(),
+            prompt: enrich::Prompt::default(),
         };
         let context = Context {
             run: run(),

@@ -1,7 +1,7 @@
 //! `[enrich."staging.…"]`: which texts are summarised, and what a model is told of them.
 
 use catalog::TableName;
-use load::{Prompt, Script};
+use enrich::{Prompt, Script};
 use serde::Deserialize;
 
 /// The longest of the project's own words that go into every prompt.
@@ -32,10 +32,10 @@ pub(crate) struct EnrichSection {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScriptSection {
     /// The script's name in Unicode, such as `Latin` or `Hangul`.
-    pub name: String,
+    name: String,
     /// The share of the letters that must be of it.
     #[serde(default = "half")]
-    pub share: f64,
+    share: f64,
 }
 
 fn half() -> f64 {

@@ -1,8 +1,8 @@
 //! `[llm]`: who summarises and embeds, how fast, and for how much.
 
-use load::Mode;
-use load::llm::openai::{SMALLEST_PROMPT, Settings};
-use load::llm::prices::Prices;
+use enrich::Mode;
+use enrich::llm::openai::{SMALLEST_PROMPT, Settings};
+use enrich::llm::prices::Prices;
 use serde::Deserialize;
 
 use super::SecretRef;

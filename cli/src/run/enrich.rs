@@ -1,10 +1,10 @@
 //! How an enrichment ended, in words and counts.
 
 use catalog::run::StepStatus;
-use load::{Enriched, Outcome, RefusalKind, Spent, Wait};
+use enrich::{Enriched, Outcome, RefusalKind, Spent, Wait};
 
 use super::Ended;
-use crate::progress::thousands;
+use crate::count::{counted, thousands};
 
 /// What an enrichment did, as a step ends.
 pub(super) fn ended(enriched: &Enriched) -> Ended {
@@ -16,7 +16,7 @@ pub(super) fn ended(enriched: &Enriched) -> Ended {
             .count("set_aside", enriched.aside())
             .count("calls", enriched.spent.usage.calls)
     };
-    if let Some(Wait::Others { .. }) = &enriched.wait {
+    if let Some(Wait::AnotherRun { .. }) = &enriched.wait {
         let why = enriched.wait.as_ref().map(waits).unwrap_or_default();
         return Ended { why: Some(why.clone()), ..Ended::new(StepStatus::Partial, why) };
     }
@@ -37,17 +37,18 @@ pub(super) fn ended(enriched: &Enriched) -> Ended {
         return made(Ended::new(StepStatus::Done, text));
     }
     let why = whys.join("; ");
-    let lines: String = whys.iter().map(|why| format!("\n    {why}")).collect();
-    let hints: String =
-        enriched.set_aside.keys().filter_map(|kind| kind.hint()).map(|it| format!("\n    hint: {it}")).collect();
-    Ended { why: Some(why), ..made(Ended::new(StepStatus::Partial, text + &lines + &hints)) }
+    let hints = enriched.set_aside.keys().filter_map(|kind| kind.hint()).map(|hint| format!("hint: {hint}"));
+    for line in whys.into_iter().chain(hints) {
+        text += &format!("\n    {line}");
+    }
+    Ended { why: Some(why), ..made(Ended::new(StepStatus::Partial, text)) }
 }
 
 /// How many answers are set aside, why, and when they are asked for again.
 fn set_aside(enriched: &Enriched) -> Option<String> {
     let kinds: Vec<(&RefusalKind, &u64)> = enriched.set_aside.iter().collect();
     let (first, rest) = kinds.split_first()?;
-    let whole = crate::progress::counted(enriched.aside(), "answer");
+    let whole = counted(enriched.aside(), "answer");
     let why = match rest {
         [] => first.0.words().to_owned(),
         _ => kinds
@@ -71,7 +72,9 @@ fn waits(wait: &Wait) -> String {
                 thousands(*of)
             )
         }
-        Wait::Others { run } => format!("run {run} asks for these answers at this moment; run again when it has ended"),
+        Wait::AnotherRun { run } => {
+            format!("run {run} asks for these answers at this moment; run again when it has ended")
+        }
         Wait::Batches { batches: 0, answered, of, .. } => {
             format!("{} of {} answered; run again", thousands(*answered), thousands(*of))
         }

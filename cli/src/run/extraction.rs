@@ -15,11 +15,12 @@ use extract::{Extracted, Extractor, Key, Source};
 use transform::spans;
 
 use super::{Ended, Request, Runner};
-use crate::args::Workers;
+use crate::args::Fetchers;
 use crate::clock;
+use crate::count::{counted, thousands};
 use crate::keys;
 use crate::out;
-use crate::progress::{Amount, Progress, counted, thousands};
+use crate::progress::{Amount, Progress};
 use crate::steps;
 use crate::wire;
 
@@ -69,8 +70,8 @@ impl Runner<'_> {
         }
         let extractor = self.extractor().await?;
         let extracted = match self.request.workers {
-            Workers::Own => extract::extract(&extractor, source, dt, keys).await?,
-            Workers::External => {
+            Fetchers::Own => extract::extract(&extractor, source, dt, keys).await?,
+            Fetchers::External => {
                 let watch = tokio::spawn(watch(lake.clone(), Arc::clone(&self.request.progress)));
                 let waited = extract::worker::extract_external(&extractor, source, dt, keys).await;
                 watch.abort();
@@ -96,7 +97,7 @@ impl Runner<'_> {
         let reporter = self.reporter.clone();
         let hands = wire::Hands {
             id: self.id.clone(),
-            role: (workers == Workers::Own).then_some(Role::Run),
+            role: (workers == Fetchers::Own).then_some(Role::Run),
             jobs,
             cancel: self.cancel.clone(),
             progress: Arc::new(move |it: extract::Progress| {

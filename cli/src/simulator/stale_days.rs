@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::in_threads;
 use super::world::{End, How, Ran, World, runtime};
-use crate::args::{Global, RunArgs, Workers};
+use crate::args::{Fetchers, Global, RunArgs};
 use crate::exit::Exit;
 use crate::{lake_state, wire};
 
@@ -32,7 +32,7 @@ fn planned(world: &World) -> Vec<[String; 3]> {
             allow_deletes: false,
             stale: true,
             jobs: None,
-            workers: Workers::Own,
+            workers: Fetchers::Own,
         };
         crate::verb::plan::planned(&project, &lake, &state, world.today(), &args).await
     });

@@ -19,7 +19,7 @@ use super::site::Site;
 use super::tables::Tables;
 use super::tally::STATES;
 use super::verbs::{Hand, work};
-use crate::args::{Global, RunArgs, Workers};
+use crate::args::{Fetchers, Global, RunArgs};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::report::{RunReport, Status};
@@ -465,7 +465,7 @@ async fn once(folder: PathBuf, how: &How, told: Cancel) -> Ran {
         allow_deletes: false,
         stale: how.stale,
         jobs: Some(u16::try_from(how.jobs.max(1)).unwrap()),
-        workers: if how.workers.is_empty() { Workers::Own } else { Workers::External },
+        workers: if how.workers.is_empty() { Fetchers::Own } else { Fetchers::External },
     };
     let ran = async {
         let mut global = global(&if how.other { folder.join(OTHER) } else { folder.clone() });

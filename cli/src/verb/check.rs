@@ -8,10 +8,10 @@ use catalog::{Diagnostic, TableName};
 use transform::LakeState;
 
 use crate::args::Global;
+use crate::count::counted;
 use crate::exit::{Exit, Problems};
 use crate::lake_state;
 use crate::out;
-use crate::progress::counted;
 use crate::project::Project;
 use crate::steps;
 use crate::wire;
@@ -70,7 +70,7 @@ pub(crate) fn checked(global: &Global) -> anyhow::Result<Project> {
 
 /// Everything that is wrong with models, enrichments and syncs.
 fn problems(project: &Project) -> Vec<Diagnostic> {
-    let schemas = schemas(project);
+    let schemas = steps::schemas(project);
     let mut problems = project.models.check(&|name| schemas.get(name).cloned());
     problems.extend(steps::problems(project, &schemas));
     problems
@@ -88,20 +88,7 @@ fn analyses(project: &Project) -> anyhow::Result<Vec<Diagnostic>> {
 
 /// The schemas of the tables that are no models and that questions may ask: the runs' own records too.
 pub(crate) fn askable(project: &Project) -> anyhow::Result<BTreeMap<TableName, SchemaRef>> {
-    let mut schemas = schemas(project);
+    let mut schemas = steps::schemas(project);
     schemas.extend(catalog::run::record_specs()?.into_iter().map(|spec| (spec.name, spec.schema)));
     Ok(schemas)
-}
-
-/// The schemas of the tables that are no models: what sources land and enrichments make.
-pub(crate) fn schemas(project: &Project) -> BTreeMap<TableName, SchemaRef> {
-    let raw = project.sources.iter().map(|source| {
-        let spec = source.table_spec();
-        (spec.name, spec.schema)
-    });
-    let enriched = steps::enrichments(project).into_iter().map(|enrichment| {
-        let spec = enrichment.table_spec();
-        (spec.name, spec.schema)
-    });
-    raw.chain(enriched).collect()
 }

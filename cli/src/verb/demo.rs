@@ -10,12 +10,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use replica::{Replica, ReplicaOptions};
 
-use crate::args::{Demo, Global, Workers};
+use crate::args::{Demo, Fetchers, Global};
 use crate::clock;
 use crate::config::{self, Config};
+use crate::count::thousands;
 use crate::exit::{Exit, Failure};
 use crate::out;
-use crate::progress::{Progress, thousands};
+use crate::progress::Progress;
 use crate::project::Project;
 use crate::report::{RunReport, Status};
 use crate::run::{Request, run};
@@ -100,7 +101,7 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
     if loud {
         farewell(&args.dir, global);
     }
-    if args.serve {
+    if args.keeps_site {
         out::line(format_args!("the site stays at {} until Ctrl-C", site.url()));
         tokio::signal::ctrl_c().await?;
     }
@@ -124,7 +125,7 @@ async fn one_run(
         renew: false,
         select: &[],
         jobs: usize::from(project.config.crawl.jobs),
-        workers: Workers::Own,
+        workers: Fetchers::Own,
         progress: Arc::new(Progress::new(global.quiet)),
         cancel: extract::Cancel::new(),
     };

@@ -11,9 +11,9 @@ use extract::source::FetchKind;
 
 use crate::args::Global;
 use crate::config::{Provider, SecretRef};
+use crate::count::counted;
 use crate::exit::{Exit, render};
 use crate::out;
-use crate::progress::counted;
 use crate::project::Project;
 use crate::table;
 use crate::wire::{self, IdentityState};

@@ -5,9 +5,9 @@ use load::{Compared, Differing, NAMED, Orphan, Rules, Serving, SyncTarget};
 use serde_json::json;
 
 use crate::args::{Global, Reconcile};
+use crate::count::{counted, thousands};
 use crate::exit::{Exit, Failure};
 use crate::out;
-use crate::progress::{counted, thousands};
 use crate::table;
 use crate::verb::check;
 use crate::wire;

@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::args::{Global, Retry};
 use crate::clock;
+use crate::count::counted;
 use crate::exit::{Exit, Failure};
 use crate::out;
-use crate::progress::counted;
 use crate::run::extraction::told;
 use crate::verb::check;
 use crate::wire;

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::args::{Global, Search};
 use crate::config::Config;
+use crate::count::thousands;
 use crate::exit::Exit;
 use crate::out;
-use crate::progress::thousands;
 use crate::project::Project;
 use crate::wire;
 

@@ -6,12 +6,12 @@ use catalog::run::{self, RunState, RunStatus, Sighting, StepState, StepStatus};
 use catalog::{RunId, Timestamp};
 use jiff::tz::TimeZone;
 
-use crate::args::{Global, Status};
+use crate::args::{Global, StatusArgs};
 use crate::clock;
+use crate::count::thousands;
 use crate::exit::{Exit, Failure};
 use crate::lake_state;
 use crate::out;
-use crate::progress::thousands;
 use crate::project::Project;
 use crate::run::extraction::short;
 use crate::table;
@@ -25,7 +25,7 @@ use workers::Workers;
 ///
 /// # Errors
 /// If the lake cannot be read or there is no such run.
-pub(crate) async fn status(global: &Global, args: &Status) -> anyhow::Result<Exit> {
+pub(crate) async fn status(global: &Global, args: &StatusArgs) -> anyhow::Result<Exit> {
     let project = Project::open(global)?;
     let Some(lake) = wire::find_lake(&project, global).await? else {
         if !global.json {

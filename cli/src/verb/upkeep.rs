@@ -10,9 +10,10 @@ use serde_json::json;
 
 use crate::args::{Global, Upkeep};
 use crate::clock;
+use crate::count::{counted, thousands};
 use crate::exit::{DAMAGED_HINT, Exit};
 use crate::out;
-use crate::progress::{Progress, counted, thousands};
+use crate::progress::Progress;
 use crate::project::Project;
 use crate::table;
 use crate::wire;

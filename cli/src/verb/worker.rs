@@ -10,9 +10,10 @@ use extract::worker::{Until, Worked};
 
 use crate::args::{Global, Worker};
 use crate::clock;
+use crate::count::thousands;
 use crate::exit::Exit;
 use crate::out;
-use crate::progress::{Progress, thousands};
+use crate::progress::Progress;
 use crate::run::cancel_on_signal;
 use crate::run::extraction::short;
 use crate::verb::check;

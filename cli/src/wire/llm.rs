@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use load::llm::openai::{self, BatchLimits, OpenAi, Settings};
-use load::{Llm, Local};
+use enrich::llm::openai::{self, BatchLimits, OpenAi, Settings};
+use enrich::{Llm, Local};
 
 use crate::config::{Config, LlmSection, Provider};
 use crate::exit::Failure;

@@ -2,7 +2,6 @@
 //! anything.
 
 use std::fs::File;
-use std::io::Read;
 use std::process::{Output, Stdio};
 
 use crate::support::{Project, serve, text};

@@ -19,9 +19,11 @@ const OURS: &[(&str, &[&str])] = &[
     ("services", &[]),
     ("extract", &["catalog"]),
     ("transform", &["catalog"]),
-    ("load", &["catalog"]),
-    ("cli", &["athena", "catalog", "extract", "load", "replica", "transform"]),
-    ("benches", &["catalog", "extract", "llm-replica", "load", "replica", "services", "transform"]),
+    ("rows", &["catalog"]),
+    ("enrich", &["catalog", "rows"]),
+    ("load", &["catalog", "enrich", "rows"]),
+    ("cli", &["athena", "catalog", "enrich", "extract", "load", "replica", "transform"]),
+    ("benches", &["catalog", "enrich", "extract", "llm-replica", "load", "replica", "rows", "services", "transform"]),
 ];
 
 /// Crates from outside that only these of ours may name: each is one room's business.
@@ -31,7 +33,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("parquet", &["catalog", "cli"]),
     ("aws-credential-types", &["catalog"]),
     ("chromiumoxide", &["extract"]),
-    ("reqwest", &["extract", "load"]),
+    ("reqwest", &["enrich", "extract"]),
     ("aws-sdk-sqs", &["extract"]),
     ("aws-config", &["catalog"]),
     ("aws-sdk-glue", &["athena"]),
@@ -41,7 +43,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("pgpq", &["load"]),
     ("usearch", &["load"]),
     // Its client is the peer that a bench measures against.
-    ("async-openai", &["benches", "load"]),
+    ("async-openai", &["benches", "enrich"]),
     ("rusqlite", &["extract", "load"]),
     ("axum", &["llm-replica", "replica"]),
     ("clap", &["cli", "llm-replica", "replica"]),

@@ -18,7 +18,7 @@ use super::reasons::{self, ReadDocument, TermMatches};
 use super::settings::SearchWeights;
 use crate::error::Result;
 use crate::sink::keywords::document::Document;
-use crate::text::fold;
+use rows::text::fold;
 
 /// Documents of an entity that are read to know its score: of one with more of them these speak for the others.
 const READ: usize = 1_000;

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::llm::Llm;
-use crate::text::nfc;
+use enrich::Llm;
+use rows::text::nfc;
 
 /// How long a person waits for a vector before the answer is given without it.
 const PATIENCE: Duration = Duration::from_secs(10);

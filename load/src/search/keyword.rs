@@ -9,7 +9,7 @@ use super::hit::{KeywordAnswer, KeywordHit};
 use super::order::LazyOrder;
 use crate::error::{Error, Result};
 use crate::sink::keywords::document::Document;
-use crate::text::{fold, sentence_with};
+use rows::text::{fold, sentence_with};
 
 /// Documents of an entity that are looked at for the sentence that is shown.
 const READ: usize = 1_000;

@@ -6,7 +6,7 @@
 
 use super::settings::QueryWords;
 use crate::error::{Error, Result};
-use crate::text::{fold, words};
+use rows::text::{fold, words};
 
 /// One thing to look for.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,9 +6,9 @@ use super::corpus::Texts;
 use super::hit::{Reason, ReasonKind};
 use super::query::Term;
 use super::rank::TermStatistics;
-use crate::llm::hash_embedding;
 use crate::sink::keywords::document::Document;
-use crate::text::{clip, fold, sentences};
+use enrich::llm::hash_embedding;
+use rows::text::{clip, fold, sentences};
 
 /// Anything shorter is a name or a category (characters).
 const MIN_SENTENCE_CHARS: usize = 8;

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Builder, ListBuilder, RecordBatch, StringArray};
 
 use super::*;
-use crate::llm::{Embedding, Llm, Model, Summary};
 use crate::sink::SinkKind;
 use crate::sync::{Rules, sync};
 use crate::target::{SyncTarget, VectorColumn};
 use crate::testing::{Numbers, World, name};
+use enrich::{Embedding, Llm, Model, Summary};
 
 const FILMS: usize = 400;
 const MEANINGS: usize = 40;
@@ -81,10 +81,10 @@ impl Llm for Meanings {
     fn dimension(&self) -> usize {
         DIMENSION
     }
-    async fn summarise(&self, texts: &[String]) -> Result<Summary> {
+    async fn summarise(&self, texts: &[String]) -> enrich::Result<Summary> {
         Ok(Summary { text: texts[0].clone(), model: self.1.id() })
     }
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Embedding>> {
+    async fn embed(&self, texts: &[String]) -> enrich::Result<Vec<Embedding>> {
         Ok(texts.iter().map(|it| Embedding { vector: self.0.embed(it), model: self.1.id() }).collect())
     }
 }
@@ -107,7 +107,7 @@ fn batch(language: &Language, films: &[Film]) -> RecordBatch {
     let texts = |each: &dyn Fn(&Film) -> &str| -> ArrayRef {
         Arc::new(films.iter().map(|it| Some(each(it))).collect::<StringArray>())
     };
-    let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(crate::read::vector_item());
+    let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(rows::read::vector_item());
     for film in films {
         vectors.append_value(language.embed(&film.2).into_iter().map(Some));
     }

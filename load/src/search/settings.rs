@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use crate::target::SyncTarget;
-use crate::text::fold;
+use rows::text::fold;
 
 /// Everything that a project says about its search.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::error::Error;
-use crate::llm::local::Local;
 use crate::sync::{Rules, sync};
 use crate::target::SyncTarget;
 use crate::testing::{Place, Review, World, place, place_target, places, review_target, reviews, town};
-use crate::text::fold;
+use enrich::Local;
+use rows::text::fold;
 
 mod cost;
 pub(crate) mod parts;
@@ -258,9 +258,9 @@ async fn a_search_keeps_its_state_while_a_sync_writes_the_next() {
 async fn vectors_of_another_model_are_left_alone() {
     let (made, written) = corpus();
     let (_world, search) = opened(&made, &written).await;
-    let other = QueryEmbedder::new(Arc::new(crate::llm::scripted::Scripted::new()));
+    let other = QueryEmbedder::new(Arc::new(parts::Other::default()));
     let answer = search.search("국밥", 3, &other).await.unwrap();
-    assert!(answer.notes[0].contains("scripted-embedding@1"), "{:?}", answer.notes);
+    assert!(answer.notes[0].contains("local-lexrank-mmr@"), "{:?}", answer.notes);
     let hits = answer.hits;
     assert!(!hits.is_empty());
     assert!(hits.iter().flat_map(|h| &h.reasons).all(|r| r.kind != ReasonKind::Vector));

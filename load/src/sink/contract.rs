@@ -16,7 +16,7 @@ use crate::serving::Serving;
 use crate::sync::hashed;
 use crate::target::{Cursor, SinkProjection, SyncTarget};
 use crate::testing::{Place, name, place, place_target, places};
-use crate::value::RowHash;
+use rows::RowHash;
 
 /// One sink in a folder or a database of its own, fed with places.
 struct Case {
@@ -415,7 +415,7 @@ async fn a_vector_of_another_length_is_refused() {
     let before = case.state().await;
     for vector in [vec![1.0, 2.0], vec![f32::NAN; 256], vec![]] {
         let mut list =
-            arrow::array::ListBuilder::new(arrow::array::Float32Builder::new()).with_field(crate::read::vector_item());
+            arrow::array::ListBuilder::new(arrow::array::Float32Builder::new()).with_field(rows::read::vector_item());
         list.append_value(vector.iter().copied().map(Some));
         let keys: arrow::array::ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["x"]));
         let batch = RecordBatch::try_from_iter_with_nullable([

@@ -26,8 +26,8 @@ use crate::error::{Error, Result, blocking};
 use crate::keys::Hashes;
 use crate::serving::keywords_dir;
 use crate::target::{Cursor, SyncTarget};
-use crate::text::fold;
-use crate::value::RowHash;
+use rows::RowHash;
+use rows::text::fold;
 
 pub(crate) mod document;
 pub(crate) mod index;

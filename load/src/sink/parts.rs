@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::Contents;
 use crate::error::{Error, Result};
 use crate::keys::Hashes;
-use crate::value::RowHash;
+use rows::RowHash;
 
 /// Rows of a part.
 const ROWS: usize = 8_192;

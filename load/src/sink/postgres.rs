@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::keys::Hashes;
 use crate::sink::fault::SinkFault;
 use crate::target::{Cursor, SyncTarget};
-use crate::value::RowHash;
+use rows::RowHash;
 
 mod change;
 mod connect;

@@ -17,7 +17,7 @@ use super::{Apply, Contents, Member, Roles, Rows, Sink, SinkKind, SinkPlace, Sta
 use crate::error::{Error, Result, blocking};
 use crate::keys::Hashes;
 use crate::target::{Cursor, SyncTarget};
-use crate::value::RowHash;
+use rows::RowHash;
 
 pub(crate) mod cell;
 pub(crate) mod layout;

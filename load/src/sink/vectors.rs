@@ -29,7 +29,7 @@ use crate::error::{Cause, Error, Result, blocking};
 use crate::keys::Hashes;
 use crate::serving::vectors_dir;
 use crate::target::{Cursor, SyncTarget};
-use crate::value::{RowHash, Value};
+use rows::{RowHash, Value};
 
 mod change;
 mod files;

@@ -7,10 +7,10 @@ use catalog::TableName;
 
 use crate::error::{Error, Result};
 use crate::keys::Keys;
-use crate::read;
 use crate::sink::Rows;
 use crate::target::SinkProjection;
-use crate::value::{RowHash, Value, row_hashes};
+use rows::read;
+use rows::{RowHash, Value, row_hashes};
 
 /// Every sink can hold keys of this length.
 const MAX_KEY_BYTES: usize = 1024;

@@ -1,6 +1,5 @@
 use super::*;
 use crate::steps;
-use crate::verb::check;
 
 const CONFIG: &str = r#"[project]
 name = "case"
@@ -54,7 +53,7 @@ fn project(query: &str, sections: &str, models: &[(&str, &str)]) -> (tempfile::T
 
 fn found(query: &str, sections: &str, models: &[(&str, &str)]) -> String {
     let (folder, project) = project(query, sections, models);
-    let problems = problems(&project, &check::schemas(&project));
+    let problems = problems(&project, &steps::schemas(&project));
     let real = format!("{}/", folder.path().display());
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").replace(&real, "")
 }

@@ -1,11 +1,11 @@
 //! What an enrichment would cost, before anything is spent.
 
 use catalog::{Date, Lake, RunId};
-use load::{Enrichment, Estimate, Expected};
+use enrich::{Enrichment, Estimate, Expected};
 use serde::Serialize;
 
 use crate::clock;
-use crate::progress::thousands;
+use crate::count::thousands;
 use crate::project::Project;
 use crate::run::money;
 use crate::wire;
@@ -107,8 +107,8 @@ pub(super) async fn of(
 ) -> anyhow::Result<Option<Money>> {
     let now = clock::now();
     let today = clock::today(&project.config.timezone());
-    let context = load::Context { run: RunId::at(now), dt, today, now, batch: 1, jobs: 1, progress: &|_| {} };
+    let context = enrich::Context { run: RunId::at(now), dt, today, now, batch: 1, jobs: 1, progress: &|_| {} };
     let llm = wire::llm_unasked(project)?;
-    let estimate = load::estimate(lake, enrichment, llm.as_ref(), &context).await?;
+    let estimate = enrich::estimate(lake, enrichment, llm.as_ref(), &context).await?;
     Ok(estimate.as_ref().map(Money::new))
 }

@@ -1,11 +1,11 @@
 //! `onggi retry --set-aside`, the half that is about answers of models.
 
 use catalog::{Lake, RunId, Timestamp};
-use load::Reasked;
+use enrich::Reasked;
 use serde_json::json;
 
+use crate::count::counted;
 use crate::out;
-use crate::progress::counted;
 use crate::project::Project;
 use crate::{clock, steps, wire};
 
@@ -19,10 +19,10 @@ pub(super) type Answers = Vec<(String, Reasked)>;
 pub(super) async fn ask_again(project: &Project, lake: &Lake, now: Timestamp) -> anyhow::Result<Answers> {
     let llm = wire::llm_unasked(project)?;
     let today = clock::today(&project.config.timezone());
-    let context = load::Context { run: RunId::at(now), dt: today, today, now, batch: 1, jobs: 1, progress: &|_| {} };
+    let context = enrich::Context { run: RunId::at(now), dt: today, today, now, batch: 1, jobs: 1, progress: &|_| {} };
     let mut answers = Vec::new();
     for enrichment in steps::enrichments(project) {
-        let reasked = load::ask_again(lake, &enrichment, llm.as_ref(), &context).await?;
+        let reasked = enrich::ask_again(lake, &enrichment, llm.as_ref(), &context).await?;
         answers.extend(reasked.into_iter().map(|answer| (enrichment.into.to_string(), answer)));
     }
     Ok(answers)

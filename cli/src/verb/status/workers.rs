@@ -7,8 +7,8 @@ use extract::outcome::KeyOutcome;
 use serde_json::json;
 
 use super::took;
+use crate::count::counted;
 use crate::out;
-use crate::progress::counted;
 use crate::project::Project;
 use crate::run::extraction::told;
 use crate::{clock, table};

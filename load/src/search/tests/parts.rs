@@ -3,10 +3,34 @@
 use arrow::array::RecordBatch;
 
 use super::*;
-use crate::llm::{Embedding, Llm, Model, Summary, hash_embedding};
 use crate::sink::SinkKind;
 use crate::target::VectorColumn;
 use crate::testing::{MODEL, name};
+use enrich::llm::hash_embedding;
+use enrich::{Embedding, Llm, Model, Summary};
+
+/// An embedder whose model no index was made with.
+#[derive(Default)]
+pub(super) struct Other(Local);
+
+#[async_trait::async_trait]
+impl Llm for Other {
+    fn summariser(&self) -> &Model {
+        self.0.summariser()
+    }
+    fn embedder(&self) -> &Model {
+        self.0.summariser()
+    }
+    fn dimension(&self) -> usize {
+        self.0.dimension()
+    }
+    async fn summarise(&self, texts: &[String]) -> enrich::Result<Summary> {
+        self.0.summarise(texts).await
+    }
+    async fn embed(&self, texts: &[String]) -> enrich::Result<Vec<Embedding>> {
+        self.0.embed(texts).await
+    }
+}
 
 /// An embedder that does not answer.
 struct Refusing(std::sync::atomic::AtomicUsize, Local);
@@ -22,13 +46,13 @@ impl Llm for Refusing {
     fn dimension(&self) -> usize {
         self.1.dimension()
     }
-    async fn summarise(&self, texts: &[String]) -> Result<Summary> {
+    async fn summarise(&self, texts: &[String]) -> enrich::Result<Summary> {
         self.1.summarise(texts).await
     }
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Embedding>> {
+    async fn embed(&self, texts: &[String]) -> enrich::Result<Vec<Embedding>> {
         if self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
             let message = "the service\nis not there".to_owned();
-            return Err(Error::Model { model: "m".to_owned(), message, retryable: true });
+            return Err(enrich::Error::Model { model: "m".to_owned(), message, retryable: true });
         }
         self.1.embed(texts).await
     }
@@ -71,7 +95,7 @@ async fn a_question_is_embedded_once_in_a_process() {
 pub(crate) fn with_vectors(written: &[Review]) -> RecordBatch {
     use arrow::array::{Array as _, Float32Builder, ListBuilder};
     let plain = reviews(written);
-    let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(crate::read::vector_item());
+    let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(rows::read::vector_item());
     for (_, _, body) in written {
         vectors.append_value(hash_embedding::embed(body).into_iter().map(Some));
     }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Cause;
 use crate::sink::Rows;
 use crate::target::SyncTarget;
-use crate::text::{fold, nfc};
-use crate::value::{RowHash, Value};
+use rows::text::{fold, nfc};
+use rows::{RowHash, Value};
 
 /// One text of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::keys::Hashes;
 use crate::sink::SinkKind;
 use crate::target::{Cursor, SyncTarget};
-use crate::value::RowHash;
+use rows::RowHash;
 
 pub(crate) mod candidates;
 

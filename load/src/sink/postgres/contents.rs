@@ -24,7 +24,7 @@ use crate::keys::Hashes;
 use crate::sink::fault::SinkFault;
 use crate::sink::{Contents, Rows};
 use crate::target::SyncTarget;
-use crate::value::{RowHash, Value};
+use rows::{RowHash, Value};
 
 /// Part of every hash.
 const SEED: &str = "postgres";
@@ -224,7 +224,7 @@ fn printed(value: &Value) -> Option<String> {
         Value::Bool(b) => Some(b.to_string()),
         Value::Int(n) => Some(n.to_string()),
         Value::Text(t) | Value::Decimal(t) | Value::Other(t) => Some(t.clone()),
-        Value::Bytes(bytes) => Some(format!("\\x{}", crate::value::hex(bytes))),
+        Value::Bytes(bytes) => Some(format!("\\x{}", hex::encode(bytes))),
         Value::Time(nanos) => {
             let time = jiff::Timestamp::from_nanosecond(nanos / 1_000 * 1_000).ok()?;
             Some(time.strftime("%Y-%m-%d %H:%M:%S%.f+00").to_string())

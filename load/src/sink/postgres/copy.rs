@@ -14,7 +14,7 @@ use super::encode::{footer, header};
 use super::sql::Sql;
 use crate::keys::Hashes;
 use crate::sink::fault::SinkFault;
-use crate::value::RowHash;
+use rows::RowHash;
 
 /// How long the server may take none of our bytes.
 const STALL: Duration = Duration::from_mins(5);

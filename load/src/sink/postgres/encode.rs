@@ -20,8 +20,8 @@ use crate::error::Cause;
 use crate::keys::Keys;
 use crate::sink::Rows;
 use crate::target::SyncTarget;
-use crate::text::fold;
-use crate::value::Value;
+use rows::Value;
+use rows::text::fold;
 
 /// pgvector keeps no longer ones in an index.
 const MAX_DIMENSION: usize = 4_000;

@@ -16,7 +16,7 @@ use super::sql::{self, Column, HASH, Name, TEXT, Type};
 use super::state::{SHORT, State};
 use crate::sink::fault::SinkFault;
 use crate::target::SyncTarget;
-use crate::value::content_hash;
+use rows::content_hash;
 
 /// The longest name that Postgres keeps whole (bytes).
 const MAX_NAME: usize = 63;

@@ -18,8 +18,8 @@ use crate::error::Result;
 use crate::sink::fault::SinkFault;
 use crate::sink::keywords::document::{Document, Passage};
 use crate::target::SyncTarget;
-use crate::text::nfc;
-use crate::value::RowHash;
+use rows::RowHash;
+use rows::text::nfc;
 
 pub(crate) mod mentions;
 

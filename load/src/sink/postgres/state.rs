@@ -11,7 +11,7 @@ use super::read;
 use super::sql::{self, Name, STATE};
 use crate::sink::fault::SinkFault;
 use crate::target::{Cursor, SyncTarget};
-use crate::value::fingerprint;
+use rows::fingerprint;
 
 /// Raise it when the tables here change: older ones are then built anew.
 const FORMAT: i32 = 1;

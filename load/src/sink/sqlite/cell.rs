@@ -10,7 +10,7 @@ use rusqlite::types::Value as Cell;
 use super::layout::{HASH, quote};
 use crate::error::Cause;
 use crate::sink::Rows;
-use crate::value::{Kind, RowHash, Value};
+use rows::{Kind, RowHash, Value};
 
 /// Digits that a double holds whatever they are (IEEE 754).
 const MAX_DIGITS: u8 = 15;
@@ -123,6 +123,6 @@ pub(super) fn cell_json(cell: Cell, declared: &str) -> serde_json::Value {
         Cell::Real(f) => f.into(),
         Cell::Text(t) if declared == "JSON_TEXT" => serde_json::from_str(&t).unwrap_or(serde_json::Value::String(t)),
         Cell::Text(t) => t.into(),
-        Cell::Blob(b) => crate::value::hex(&b).into(),
+        Cell::Blob(b) => hex::encode(b).into(),
     }
 }

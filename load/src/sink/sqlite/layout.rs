@@ -10,7 +10,7 @@ use super::cell::{cell_json, cells, declared};
 use crate::error::Cause;
 use crate::sink::{Rows, Start};
 use crate::target::SyncTarget;
-use crate::value::Kind;
+use rows::Kind;
 
 /// The column that says what a row was made from.
 pub(super) const HASH: &str = "_row_hash";

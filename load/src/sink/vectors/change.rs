@@ -12,7 +12,7 @@ use super::{new_index, vector, vector_column};
 use crate::error::{Cause, Error, Result, blocking};
 use crate::sink::{Apply, Rows, Start, counted};
 use crate::target::{Cursor, SyncTarget};
-use crate::value::RowHash;
+use rows::RowHash;
 
 /// A segment is merged into a new one that has at least this part of its rows.
 const MERGED_AT: u64 = 2;

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Cause, Error, Result};
 use crate::sink::SinkKind;
 use crate::target::{Cursor, SyncTarget};
-use crate::value::{RowHash, hex};
+use rows::RowHash;
 
 /// Raise it when the files change: older folders are then built anew.
 const FORMAT: u32 = 2;
@@ -249,7 +249,7 @@ fn sha256(path: &Path) -> std::io::Result<String> {
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
+            0 => return Ok(hex::encode(hasher.finalize())),
             read => hasher.update(&buffer[..read]),
         }
     }

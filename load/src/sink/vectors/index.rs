@@ -9,7 +9,7 @@ use super::change::open;
 use super::files::{Manifest, fail};
 use crate::error::{Cause, Result};
 use crate::target::{Cursor, SyncTarget};
-use crate::value::RowHash;
+use rows::RowHash;
 
 /// Below this many vectors a search compares all of them: exact, repeatable, and fast enough.
 const EXACT_BELOW: usize = 200_000;

@@ -3,13 +3,13 @@
 use arrow::array::{ArrayRef, Float32Builder, ListBuilder, RecordBatch, StringArray};
 
 use super::*;
-use crate::llm::hash_embedding;
 use crate::search::tests::parts::with_vectors;
 use crate::search::tests::{corpus, local, settings};
 use crate::search::{ReasonKind, Search};
 use crate::sink::postgres::read;
 use crate::target::VectorColumn;
 use crate::testing::{MODEL, Numbers, name, places, reviews};
+use enrich::llm::hash_embedding;
 
 async fn both(world: &World, url: &str) -> (Search, Search) {
     let (made, written) = corpus();
@@ -219,7 +219,7 @@ async fn nearest_by_the_graph_are_the_nearest() {
     let Some(server) = services::postgres() else { return };
     let (world, url) = (World::new().await, server.database());
     let all: Vec<Vec<f32>> = texts(3_000, 5).iter().map(|text| hash_embedding::embed(text)).collect();
-    let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(crate::read::vector_item());
+    let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(rows::read::vector_item());
     for vector in &all {
         vectors.append_value(vector.iter().copied().map(Some));
     }
