@@ -3,11 +3,12 @@
 //! Never silent for more than two seconds: a bar ticks by itself, and the plain form prints a line for the step under way
 //! at that pace. Nothing here decides anything.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::count::thousands;
 use crate::out;
@@ -15,10 +16,11 @@ use crate::out;
 /// The longest silence of the plain form.
 const LINE_EVERY: Duration = Duration::from_secs(2);
 
-/// Shows the steps of a run as they happen.
+/// Shows the steps of a run as they happen. Those under way at once are told apart by their verbs.
 pub(crate) struct Progress {
     form: Form,
-    step: Mutex<Option<ShownStep>>,
+    bars: MultiProgress,
+    steps: Mutex<BTreeMap<&'static str, ShownStep>>,
 }
 
 enum Form {
@@ -56,14 +58,18 @@ impl Progress {
             false if std::io::stderr().is_terminal() => Form::Bars,
             false => Form::Lines,
         };
-        Self { form, step: Mutex::new(None) }
+        Self::with(form)
     }
 
     /// Nothing on the screen; what would have been shown is [`told`](Self::told).
     #[cfg(test)]
     #[cfg(feature = "failpoints")]
     pub(crate) fn kept() -> Self {
-        Self { form: Form::Kept(Mutex::default()), step: Mutex::new(None) }
+        Self::with(Form::Kept(Mutex::default()))
+    }
+
+    fn with(form: Form) -> Self {
+        Self { form, bars: MultiProgress::new(), steps: Mutex::default() }
     }
 
     /// What was told so far.
@@ -81,10 +87,7 @@ impl Progress {
             #[cfg(all(test, feature = "failpoints"))]
             Form::Kept(lines) => drop(lines.lock().map(|mut lines| lines.push(text.to_owned()))),
             Form::Lines => out::note(text),
-            Form::Bars => match self.step.lock().ok().as_deref() {
-                Some(Some(step)) => step.bar.suspend(|| out::note(text)),
-                _ => out::note(text),
-            },
+            Form::Bars => self.bars.suspend(|| out::note(text)),
         }
     }
 
@@ -98,24 +101,24 @@ impl Progress {
     }
 
     /// A step begins.
-    pub(crate) fn start(&self, verb: &str, name: &str) {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    pub(crate) fn start(&self, verb: &'static str, name: &str) {
+        let mut bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if matches!(self.form, Form::Bars) {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar = self.bars.add(ProgressBar::new_spinner());
             bar.set_style(style("{spinner} {prefix:<34} {elapsed:>5} {msg}"));
             bar.set_prefix(format!("{verb} {name}"));
             bar.enable_steady_tick(Duration::from_millis(120));
         }
         let now = Instant::now();
-        if let Ok(mut step) = self.step.lock() {
-            *step = Some(ShownStep { bar, name: format!("{verb} {name}"), started: now, last_line: now });
+        if let Ok(mut steps) = self.steps.lock() {
+            steps.insert(verb, ShownStep { bar, name: format!("{verb} {name}"), started: now, last_line: now });
         }
     }
 
-    /// The step is this far.
-    pub(crate) fn amount(&self, amount: Amount, unit: &str) {
-        let Ok(mut guard) = self.step.lock() else { return };
-        let Some(step) = guard.as_mut() else { return };
+    /// The step of this verb is this far.
+    pub(crate) fn amount(&self, verb: &'static str, amount: Amount, unit: &str) {
+        let Ok(mut steps) = self.steps.lock() else { return };
+        let Some(step) = steps.get_mut(verb) else { return };
         let seconds = step.started.elapsed().as_secs_f64();
         let rate = if seconds > 0.5 { format!(" · {:.0}/s", amount.records as f64 / seconds) } else { String::new() };
         let records =
@@ -141,20 +144,15 @@ impl Progress {
         }
     }
 
-    /// The step is over; `text` is what became of it.
-    pub(crate) fn end(&self, text: &str) {
-        let step = self.step.lock().ok().and_then(|mut step| step.take());
+    /// The step of this verb is over; `text` is what became of it.
+    pub(crate) fn end(&self, verb: &'static str, text: &str) {
+        let step = self.steps.lock().ok().and_then(|mut steps| steps.remove(verb));
         let seconds = step.as_ref().map_or(0.0, |step| step.started.elapsed().as_secs_f64());
         if let Some(step) = step {
             step.bar.finish_and_clear();
         }
         let text = format!("  {text}{}", if seconds >= 0.05 { format!(" ({seconds:.1}s)") } else { String::new() });
-        match self.form {
-            Form::Quiet => {}
-            Form::Bars | Form::Lines => out::note(&text),
-            #[cfg(all(test, feature = "failpoints"))]
-            Form::Kept(_) => self.line(&text),
-        }
+        self.line(&text);
     }
 }
 

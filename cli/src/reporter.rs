@@ -1,6 +1,7 @@
 //! How far a step is, told to the screen at once and to the lake now and then, so that `onggi status` on another machine
 //! sees it too. A step that says nothing for long is no reason for silence: the lake hears that the run lives.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,13 +18,20 @@ const EVENT_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Reporter {
     progress: Arc<Progress>,
-    latest: Arc<Mutex<Option<Latest>>>,
+    latest: Arc<Mutex<BTreeMap<&'static str, Latest>>>,
 }
 
-/// The step under way, and how far it is if that was not told to the lake yet.
+/// A step under way, and how far it is if that was not told to the lake yet.
 struct Latest {
     id: String,
     amount: Option<(Amount, &'static str)>,
+}
+
+impl Latest {
+    fn take(&mut self) -> Option<(String, Amount, &'static str)> {
+        let (amount, unit) = self.amount.take()?;
+        Some((self.id.clone(), amount, unit))
+    }
 }
 
 impl Reporter {
@@ -36,19 +44,22 @@ impl Reporter {
             loop {
                 sleep(EVENT_EVERY).await;
                 let Some(latest) = latest.upgrade() else { return };
-                let taken = latest.lock().ok().and_then(|mut it| {
-                    let latest = it.as_mut()?;
-                    latest.amount.take().map(|amount| (latest.id.clone(), amount))
-                });
+                let taken: Vec<_> = latest
+                    .lock()
+                    .map(|mut steps| steps.values_mut().filter_map(Latest::take).collect())
+                    .unwrap_or_default();
                 // Both are for looking at: a run does not fail for them.
-                let told = match taken {
-                    Some((id, (amount, unit))) => {
-                        let (done, total, unit) = (amount.done, amount.total, unit.to_owned());
-                        log.event(Event::Progress { id, done, total, unit }, clock::now()).await
+                let mut told = Ok(());
+                for (id, Amount { done, total, .. }, unit) in &taken {
+                    let (id, done, total, unit) = (id.clone(), *done, *total, (*unit).to_owned());
+                    told = told.and(log.event(Event::Progress { id, done, total, unit }, clock::now()).await);
+                }
+                if taken.is_empty() {
+                    if heard.elapsed() < HEARTBEAT_EVERY {
+                        continue;
                     }
-                    None if heard.elapsed() >= HEARTBEAT_EVERY => log.write_heartbeat(clock::now()).await,
-                    None => continue,
-                };
+                    told = log.write_heartbeat(clock::now()).await;
+                }
                 match told {
                     Ok(()) => heard = Instant::now(),
                     Err(error) => tracing::debug!(%error, "a sign of life could not be given"),
@@ -58,25 +69,25 @@ impl Reporter {
         reporter
     }
 
-    /// A step begins.
-    pub(crate) fn enter(&self, id: String) {
+    /// A step of this verb begins.
+    pub(crate) fn enter(&self, verb: &'static str, id: String) {
         if let Ok(mut latest) = self.latest.lock() {
-            *latest = Some(Latest { id, amount: None });
+            latest.insert(verb, Latest { id, amount: None });
         }
     }
 
-    /// The step is over.
-    pub(crate) fn leave(&self) {
+    /// It is over.
+    pub(crate) fn leave(&self, verb: &'static str) {
         if let Ok(mut latest) = self.latest.lock() {
-            *latest = None;
+            latest.remove(verb);
         }
     }
 
-    /// The step is this far.
-    pub(crate) fn tell(&self, amount: Amount, unit: &'static str) {
-        self.progress.amount(amount, unit);
+    /// It is this far.
+    pub(crate) fn tell(&self, verb: &'static str, amount: Amount, unit: &'static str) {
+        self.progress.amount(verb, amount, unit);
         if let Ok(mut latest) = self.latest.lock()
-            && let Some(latest) = latest.as_mut()
+            && let Some(latest) = latest.get_mut(verb)
         {
             latest.amount = Some((amount, unit));
         }

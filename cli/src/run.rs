@@ -1,5 +1,9 @@
 //! A run: the steps of one day in their order, each recorded as it happens.
 //!
+//! Steps of different kinds go side by side where none reads from the other: while one source is fetched, the models of another are
+//! built and what they changed is synced. Of each kind one goes at a time, since those share what they work with: the browser and the
+//! pace of sites, the engine's memory, the budget of a service, the lock of the sinks.
+//!
 //! A step that fails stops what reads from it and nothing else. A step that is up to date costs a look. Nothing here knows
 //! how a step does its work; it knows what to do with how the work ended.
 
@@ -16,7 +20,10 @@ use catalog::run::{self, Event, Process, RunLog, RunStatus, StepEnd, StepKind, S
 use catalog::simulation::from_outside;
 use catalog::{Date, Lake, Requests, RunId, failpoint};
 use extract::{Cancel, Extractor};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use load::SyncTarget;
+use tokio::sync::OnceCell;
 use transform::{Builder, Engine, Model};
 
 use crate::args::Fetchers;
@@ -62,6 +69,8 @@ pub(crate) struct Request<'a> {
     pub jobs: usize,
     /// Who fetches.
     pub workers: Fetchers,
+    /// Whether steps of different kinds go side by side.
+    pub side_by_side: bool,
     /// Where it shows how far it is.
     pub progress: Arc<Progress>,
     /// Raised when it is to stop.
@@ -104,35 +113,19 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<RunReport> {
     log.event(Event::Planned { steps: planned }, clock::now()).await?;
 
     let mut runner = Runner::new(request, log.clone(), id.clone())?;
-    let mut broken: BTreeSet<String> = BTreeSet::new();
-    let mut status = Status::Done;
-    for Placed { step, above } in &plan {
-        let blocker = above.iter().find(|name| broken.contains(*name));
-        let ended = match blocker {
-            Some(name) => {
-                let text = format!("skipped: `{name}` failed");
-                request.progress.line(&format!("  {} {}  {text}", step.verb(), step.name()));
-                broken.insert(step.id());
-                StepEnd { why: Some(text), ..step_end(StepStatus::Skipped) }
-            }
-            None => runner.step(step).await?,
-        };
-        match ended.status {
-            StepStatus::Failed => {
-                broken.insert(step.id());
-                status = Status::Failed;
-            }
-            StepStatus::Partial => status = status.max(Status::Partial),
-            _ => {}
-        }
-        log.event(Event::StepEnded { id: event_id(step), end: ended }, clock::now()).await?;
-        if runner.cancel.is_cancelled() {
-            status = Status::Failed;
-            break;
-        }
-    }
+    let status = runner.all(&plan).await?;
     runner.close().await;
     end(request, &log, id, status, started, before).await
+}
+
+/// The first of the steps that can begin: nothing that it reads from is still to be made, and no step of its kind goes on.
+fn next(waiting: &[&Placed<'_>], running: &[&Placed<'_>], side_by_side: bool) -> Option<usize> {
+    if !side_by_side {
+        return (running.is_empty() && !waiting.is_empty()).then_some(0);
+    }
+    let unmade: BTreeSet<String> = waiting.iter().chain(running).map(|placed| placed.step.id()).collect();
+    let is_free = |step: &Step<'_>| running.iter().all(|other| other.step.verb() != step.verb());
+    waiting.iter().position(|placed| is_free(&placed.step) && placed.above.iter().all(|name| !unmade.contains(name)))
 }
 
 /// Writes how the run ended: the last event, then the tables `ops.runs` and `ops.steps`.
@@ -186,8 +179,8 @@ struct Runner<'a> {
     log: RunLog,
     id: RunId,
     engine: Engine,
-    extractor: Option<Extractor>,
-    llm: Option<Arc<dyn Llm>>,
+    extractor: OnceCell<Extractor>,
+    llm: OnceCell<Arc<dyn Llm>>,
     cancel: Cancel,
     reporter: Reporter,
 }
@@ -209,18 +202,62 @@ impl<'a> Runner<'a> {
             log,
             id,
             engine: wire::engine(request.project)?,
-            extractor: None,
-            llm: None,
+            extractor: OnceCell::new(),
+            llm: OnceCell::new(),
             cancel,
         })
     }
 
+    /// Does the steps, each once what it reads from is made, and says how the whole ended.
+    async fn all(&self, plan: &[Placed<'_>]) -> anyhow::Result<Status> {
+        let mut waiting: Vec<&Placed<'_>> = plan.iter().collect();
+        let mut running: Vec<&Placed<'_>> = Vec::new();
+        let mut steps = FuturesUnordered::new();
+        let mut broken: BTreeSet<String> = BTreeSet::new();
+        let mut status = Status::Done;
+        loop {
+            while !self.cancel.is_cancelled()
+                && let Some(at) = next(&waiting, &running, self.request.side_by_side)
+            {
+                let placed = waiting.remove(at);
+                if let Some(name) = placed.above.iter().find(|name| broken.contains(*name)) {
+                    self.skip(&placed.step, name).await?;
+                    broken.insert(placed.step.id());
+                    continue;
+                }
+                running.push(placed);
+                steps.push(Box::pin(async move { (placed, self.step(&placed.step).await) }));
+            }
+            let Some((placed, ended)) = steps.next().await else { break };
+            let (step, ended) = (&placed.step, ended?);
+            running.retain(|other| !std::ptr::eq(*other, placed));
+            match ended.status {
+                StepStatus::Failed => {
+                    broken.insert(step.id());
+                    status = Status::Failed;
+                }
+                StepStatus::Partial => status = status.max(Status::Partial),
+                _ => {}
+            }
+            self.log.event(Event::StepEnded { id: event_id(step), end: ended }, clock::now()).await?;
+        }
+        Ok(if self.cancel.is_cancelled() { Status::Failed } else { status })
+    }
+
+    /// A step that is not done, because one that it reads from failed.
+    async fn skip(&self, step: &Step<'_>, failed: &str) -> anyhow::Result<()> {
+        let text = format!("skipped: `{failed}` failed");
+        self.request.progress.line(&format!("  {} {}  {text}", step.verb(), step.name()));
+        let end = StepEnd { why: Some(text), ..step_end(StepStatus::Skipped) };
+        Ok(self.log.event(Event::StepEnded { id: event_id(step), end }, clock::now()).await?)
+    }
+
     /// Does one step; its failure is an answer, since other steps may go on.
-    async fn step(&mut self, step: &Step<'_>) -> anyhow::Result<StepEnd> {
+    async fn step(&self, step: &Step<'_>) -> anyhow::Result<StepEnd> {
         let (verb, name) = (step.verb(), step.name());
         self.log.event(Event::StepStarted { id: event_id(step) }, clock::now()).await?;
         self.request.progress.start(verb, &name);
-        self.reporter.enter(event_id(step));
+        self.reporter.enter(verb, event_id(step));
         let cancel = self.cancel.clone();
         let ended = match step {
             // It hands back what is under way.
@@ -229,14 +266,14 @@ impl<'a> Runner<'a> {
             Step::Enrich(enrichment) => or_stopped(&cancel, Box::pin(self.enrich(enrichment))).await,
             Step::Sync(target) => or_stopped(&cancel, Box::pin(self.sync(target))).await,
         };
-        self.reporter.leave();
+        self.reporter.leave(verb);
         Ok(match ended {
             Ok(ended) => {
-                self.request.progress.end(&format!("{verb:<7} {name:<26} {}", ended.text));
+                self.request.progress.end(verb, &format!("{verb:<7} {name:<26} {}", ended.text));
                 StepEnd { counts: ended.counts, why: ended.why, ..step_end(ended.status.unwrap_or(StepStatus::Done)) }
             }
             Err(error) => {
-                self.request.progress.end(&format!("{verb:<7} {name:<26} failed"));
+                self.request.progress.end(verb, &format!("{verb:<7} {name:<26} failed"));
                 self.request.progress.error(&exit::render(&error));
                 StepEnd {
                     error: Some(exit::causes(&error).join(": ")),
@@ -283,12 +320,9 @@ impl<'a> Runner<'a> {
         })
     }
 
-    async fn enrich(&mut self, enrichment: &Enrichment) -> anyhow::Result<Ended> {
+    async fn enrich(&self, enrichment: &Enrichment) -> anyhow::Result<Ended> {
         // One provider for the whole run: its budget and its pace hold across steps.
-        let llm = match &self.llm {
-            Some(llm) => Arc::clone(llm),
-            None => Arc::clone(self.llm.insert(wire::llm(self.request.project)?)),
-        };
+        let llm = self.llm.get_or_try_init(|| async { wire::llm(self.request.project) }).await?;
         let reporter = self.reporter.clone();
         let context = ::enrich::Context {
             run: self.id.clone(),
@@ -299,8 +333,8 @@ impl<'a> Runner<'a> {
             jobs: std::thread::available_parallelism().map_or(2, Into::into),
             progress: &move |it: ::enrich::Progress| {
                 let amount = Amount { done: it.done, total: Some(it.total), records: 0 };
-                reporter
-                    .tell(amount, if it.kind == ::enrich::AnswerKind::Summary { "summaries" } else { "embeddings" });
+                let unit = if it.kind == ::enrich::AnswerKind::Summary { "summaries" } else { "embeddings" };
+                reporter.tell(Step::ENRICH, amount, unit);
             },
         };
         let enriched = ::enrich::enrich(self.request.lake, enrichment, llm.as_ref(), &context).await?;
@@ -315,7 +349,7 @@ impl<'a> Runner<'a> {
             load::SyncProgress::Waiting => progress.line("  waiting for another sync of this lake"),
             load::SyncProgress::Again { why } => progress.line(&format!("  the sync begins again: {why}")),
             load::SyncProgress::Rows { done, total } => {
-                reporter.tell(Amount { done, total: Some(total), records: 0 }, "rows");
+                reporter.tell(Step::SYNC, Amount { done, total: Some(total), records: 0 }, "rows");
             }
             load::SyncProgress::Committed(_) => {}
         };
@@ -365,4 +399,58 @@ pub(crate) async fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>, st
     let code = told().await;
     #[expect(clippy::disallowed_methods, reason = "who asks twice waits for nothing, and cli owns the exit codes")]
     std::process::exit(code);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed<'a>(step: Step<'a>, above: &[&str]) -> Placed<'a> {
+        Placed { step, above: above.iter().map(|it| (*it).to_owned()).collect() }
+    }
+
+    fn synced(table: &str) -> Step<'static> {
+        Step::Sync(SyncTarget {
+            table: table.parse().unwrap(),
+            key: "k".to_owned(),
+            sinks: Vec::new(),
+            texts: Vec::new(),
+            title: None,
+            entity: None,
+            vector: None,
+        })
+    }
+
+    fn enriched(into: &str) -> Step<'static> {
+        Step::Enrich(Enrichment {
+            into: into.parse().unwrap(),
+            from: "marts.texts".parse().unwrap(),
+            key: "k".to_owned(),
+            texts: "texts".to_owned(),
+            prompt: ::enrich::Prompt::default(),
+        })
+    }
+
+    #[test]
+    fn a_step_begins_when_what_it_reads_is_made_and_no_other_of_its_kind_goes_on() {
+        let plan = [
+            placed(enriched("staging.a"), &[]),
+            placed(enriched("staging.b"), &[]),
+            placed(synced("marts.a"), &["staging.a"]),
+            placed(synced("marts.c"), &["marts.left_out"]),
+        ];
+        let all: Vec<&Placed<'_>> = plan.iter().collect();
+        assert_eq!(next(&all, &[], true), Some(0));
+        // The second enrichment waits for the first, and so does what reads it; the last one reads what this run does not make.
+        assert_eq!(next(&all[1..], &all[..1], true), Some(2));
+        assert_eq!(next(&[all[1], all[2]], &[all[0], all[3]], true), None);
+        assert_eq!(next(&[all[1], all[2]], &[all[3]], true), Some(0));
+        assert_eq!(next(&[all[2]], &[all[1]], true), Some(0));
+        assert_eq!(next(&[], &[all[1]], true), None);
+        // One after the other is the order of the plan.
+        assert_eq!(
+            (next(&all, &[], false), next(&all[1..], &all[..1], false), next(&[], &[], false)),
+            (Some(0), None, None)
+        );
+    }
 }

@@ -32,13 +32,22 @@ pub(crate) enum Step<'a> {
 }
 
 impl Step<'_> {
+    /// The verb of [`Step::Extract`].
+    pub(crate) const EXTRACT: &'static str = "extract";
+    /// … of [`Step::Build`].
+    pub(crate) const BUILD: &'static str = "build";
+    /// … of [`Step::Enrich`].
+    pub(crate) const ENRICH: &'static str = "enrich";
+    /// … of [`Step::Sync`].
+    pub(crate) const SYNC: &'static str = "sync";
+
     /// The verb that status and progress show.
     pub(crate) fn verb(&self) -> &'static str {
         match self {
-            Self::Extract(_) => "extract",
-            Self::Build(_) => "build",
-            Self::Enrich(_) => "enrich",
-            Self::Sync(_) => "sync",
+            Self::Extract(_) => Self::EXTRACT,
+            Self::Build(_) => Self::BUILD,
+            Self::Enrich(_) => Self::ENRICH,
+            Self::Sync(_) => Self::SYNC,
         }
     }
 

@@ -21,7 +21,7 @@ use crate::count::{counted, thousands};
 use crate::keys;
 use crate::out;
 use crate::progress::{Amount, Progress};
-use crate::steps;
+use crate::steps::{self, Step};
 use crate::wire;
 
 /// How often a run that waits looks whether somebody works, and after which silence it says that nobody does.
@@ -35,7 +35,7 @@ const SAY_EVERY: Duration = Duration::from_mins(1);
 const NAMED: usize = 5;
 
 impl Runner<'_> {
-    pub(super) async fn extract(&mut self, source: &Source) -> anyhow::Result<Ended> {
+    pub(super) async fn extract(&self, source: &Source) -> anyhow::Result<Ended> {
         let Request { project, lake, dt, .. } = *self.request;
         let found = from_outside(Box::pin(keys::keys(&self.engine, lake, project, source))).await?;
         let without_key = found.told();
@@ -89,10 +89,12 @@ impl Runner<'_> {
         Ok(ended)
     }
 
-    async fn extractor(&mut self) -> anyhow::Result<Extractor> {
-        if let Some(extractor) = &self.extractor {
-            return Ok(extractor.clone());
-        }
+    async fn extractor(&self) -> anyhow::Result<Extractor> {
+        let made = self.extractor.get_or_try_init(|| self.make_extractor()).await?;
+        Ok(made.clone())
+    }
+
+    async fn make_extractor(&self) -> anyhow::Result<Extractor> {
         let Request { project, lake, jobs, workers, .. } = *self.request;
         let reporter = self.reporter.clone();
         let hands = wire::Hands {
@@ -101,11 +103,11 @@ impl Runner<'_> {
             jobs,
             cancel: self.cancel.clone(),
             progress: Arc::new(move |it: extract::Progress| {
-                reporter.tell(Amount { done: it.done_keys, total: Some(it.total_keys), records: it.records }, "keys");
+                let amount = Amount { done: it.done_keys, total: Some(it.total_keys), records: it.records };
+                reporter.tell(Step::EXTRACT, amount, "keys");
             }),
         };
-        let extractor = wire::extractor(project, lake, hands).await?;
-        Ok(self.extractor.insert(extractor).clone())
+        wire::extractor(project, lake, hands).await
     }
 
     /// Opens what has ended on the run's day, as far as it is asked for again.

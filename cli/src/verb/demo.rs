@@ -126,6 +126,7 @@ async fn one_run(
         select: &[],
         jobs: usize::from(project.config.crawl.jobs),
         workers: Fetchers::Own,
+        side_by_side: true,
         progress: Arc::new(Progress::new(global.quiet)),
         cancel: extract::Cancel::new(),
     };

@@ -57,6 +57,8 @@ pub(crate) async fn reported(
         renew: true,
         jobs: usize::from(args.jobs.unwrap_or(project.config.crawl.jobs)),
         workers: args.workers,
+        // A history that is played again by its seed has one order.
+        side_by_side: !cfg!(test),
         progress,
         cancel,
     };

@@ -24,6 +24,7 @@ mod postgres;
 mod questions;
 mod reconcile;
 mod search;
+mod side_by_side;
 mod support;
 mod terminal;
 mod tidy;
