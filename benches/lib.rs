@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
 mod lake;
+pub mod mart;
 
 pub use lake::put;
 

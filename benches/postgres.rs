@@ -11,20 +11,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
-use arrow::array::{
-    ArrayRef, Date32Array, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
-    TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, Field};
+use anyhow::ensure;
+use benches::mart::{ROWS, bodies, line, median, rows};
 use benches::{headline, put};
 use catalog::{Lake, TableName};
 use load::{Postgres, PostgresOptions, Rules, Serving, SinkKind, SyncTarget, Synced};
-use replica::{Replica, ReplicaOptions};
 use services::Postgres as Server;
 
-const ROWS: usize = 1_000_000;
-const BATCH: usize = 8_192;
 /// Each side this often, in turn; the median counts.
 const ROUNDS: usize = 3;
 
@@ -125,15 +118,6 @@ async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line(what: &str, synced: &Synced, seconds: f64) {
-    println!("   | {what} | {} | {} | {seconds:.3} |", synced.upserted, synced.deleted);
-}
-
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
-}
-
 /// What psql takes for the same, from a ready file.
 fn copy(server: &Server, url: &str, file: &Path, format: &str) -> anyhow::Result<f64> {
     server.psql(url, "drop table if exists peer.reviews");
@@ -162,79 +146,4 @@ fn psql(server: &Server, url: &str, commands: &[&str]) -> anyhow::Result<()> {
     let output = psql.output()?;
     ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
-}
-
-/// What people write: the texts of the replica.
-async fn bodies() -> anyhow::Result<Vec<String>> {
-    let site = Replica::start(ReplicaOptions { places: 300, reviews: 20_000, ..ReplicaOptions::default() }).await?;
-    let bodies: Vec<String> = site.truth().reviews().map(|review| review.body).filter(|it| !it.is_empty()).collect();
-    site.stop().await;
-    ensure!(bodies.len() > 10_000);
-    Ok(bodies)
-}
-
-/// The mart; in its second state each hundredth row has another rating.
-fn rows(bodies: &[String], state: usize) -> anyhow::Result<Vec<RecordBatch>> {
-    let tags = ["음식이 맛있어요", "친절해요", "양이 많아요", "혼밥하기 좋아요", "재료가 신선해요"];
-    (0..ROWS)
-        .step_by(BATCH)
-        .map(|from| {
-            let part = from..ROWS.min(from + BATCH);
-            let whole = |i: usize| i64::try_from(i).unwrap_or(0);
-            let changed = |i: usize| state > 0 && i.is_multiple_of(100);
-            let mut lists =
-                ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
-            for i in part.clone() {
-                lists.append_value((0..i % 4).map(|tag| Some(tags[(i + tag) % tags.len()])));
-            }
-            let columns: Vec<(&str, ArrayRef, bool)> = vec![
-                (
-                    "review_id",
-                    Arc::new(
-                        part.clone().map(|i| Some(format!("{:012x}", i * 2_654_435_761))).collect::<StringArray>(),
-                    ),
-                    true,
-                ),
-                (
-                    "place_id",
-                    Arc::new(
-                        part.clone().map(|i| Some(format!("{}", 1_000_000 + i % 20_011))).collect::<StringArray>(),
-                    ),
-                    true,
-                ),
-                (
-                    "rating",
-                    Arc::new(
-                        part.clone()
-                            .map(|i| Some(if changed(i) { 0.5 } else { 1.0 + whole(i % 9) as f64 / 2.0 }))
-                            .collect::<Float64Array>(),
-                    ),
-                    true,
-                ),
-                (
-                    "helpful",
-                    Arc::new(part.clone().map(|i| (i % 7 != 0).then(|| whole(i % 101))).collect::<Int64Array>()),
-                    true,
-                ),
-                (
-                    "visited_on",
-                    Arc::new(part.clone().map(|i| i32::try_from(20_000 + i % 900).ok()).collect::<Date32Array>()),
-                    true,
-                ),
-                (
-                    "fetched_at",
-                    Arc::new(
-                        part.clone()
-                            .map(|i| Some(1_790_000_000_000_000 + whole(i) * 1_000))
-                            .collect::<TimestampMicrosecondArray>()
-                            .with_timezone("UTC"),
-                    ),
-                    true,
-                ),
-                ("keywords", Arc::new(lists.finish()), true),
-                ("body", Arc::new(part.map(|i| Some(&bodies[i % bodies.len()])).collect::<StringArray>()), true),
-            ];
-            RecordBatch::try_from_iter_with_nullable(columns).context("a batch of the mart")
-        })
-        .collect()
 }

@@ -9,9 +9,12 @@ mod documented;
 mod enrich;
 mod lake;
 mod llm;
+mod mysql;
 mod postgres;
 mod queue;
 pub(crate) mod search;
+mod secret;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,9 +30,12 @@ use athena::AthenaSection;
 pub(crate) use enrich::EnrichSection;
 pub(crate) use lake::{AwsSection, LakeSection};
 pub(crate) use llm::{LlmSection, Provider};
-pub(crate) use postgres::PostgresSection;
+use mysql::MysqlSection;
+use postgres::PostgresSection;
 pub(crate) use queue::QueueSection;
 use search::SearchSection;
+pub(crate) use secret::SecretRef;
+pub(crate) use servers::ServerSection;
 
 /// The file's name in a project's folder.
 pub(crate) const FILE: &str = "onggi.toml";
@@ -72,7 +78,9 @@ pub(crate) struct Config {
     /// The lake in AWS: Glue's tables and Athena's answers.
     pub athena: Option<AthenaSection>,
     /// The database that serving tables are kept in, where a table has the sink `postgres`.
-    pub postgres: Option<PostgresSection>,
+    postgres: Option<PostgresSection>,
+    /// The database that they are kept in where a table has the sink `mysql`.
+    mysql: Option<MysqlSection>,
     /// Bounds on this machine's resources.
     #[serde(default)]
     pub limits: LimitsSection,
@@ -184,57 +192,6 @@ impl Default for LimitsSection {
     }
 }
 
-/// Where a secret is: `env:NAME` or `file:PATH`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) enum SecretRef {
-    /// In an environment variable.
-    Env(String),
-    /// In a file, relative to the project.
-    File(PathBuf),
-}
-
-impl TryFrom<String> for SecretRef {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            // The text itself may be a secret that someone pasted: it is not repeated.
-            _ => Err("expected a reference to a secret, `env:NAME` or `file:PATH`, found something else".to_owned()),
-        }
-    }
-}
-
-impl SecretRef {
-    /// Reads the secret's bytes, without the white space around them.
-    ///
-    /// # Errors
-    /// A [`Failure`] that names the reference, never the value.
-    pub(crate) fn read(&self, project: &Path) -> anyhow::Result<Vec<u8>> {
-        let text = match self {
-            Self::Env(name) => {
-                #[expect(clippy::disallowed_methods, reason = "cli is the one reader of the environment")]
-                let value = std::env::var(name);
-                value.map_err(|_| {
-                    Failure::usage(
-                        format!("expected a secret in the environment variable `{name}`, found none"),
-                        format!("set `{name}`, or point the reference in {FILE} elsewhere"),
-                    )
-                })?
-            }
-            Self::File(path) => std::fs::read_to_string(project.join(path)).map_err(|error| {
-                Failure::usage(
-                    format!("expected a secret in the file `{}`: {error}", project.join(path).display()),
-                    "restore the file: with another key the same reviewer gets another hash",
-                )
-            })?,
-        };
-        Ok(text.trim().as_bytes().to_vec())
-    }
-}
-
 impl Config {
     /// Reads the configuration of the project in `folder`: the file `given`, or the folder's own.
     ///
@@ -279,6 +236,15 @@ impl Config {
     /// The time zone, which [`Config::parse`] has proved to exist.
     pub(crate) fn timezone(&self) -> jiff::tz::TimeZone {
         jiff::tz::TimeZone::get(&self.project.timezone).unwrap_or(jiff::tz::TimeZone::UTC)
+    }
+
+    /// The servers that sinks are on, as far as they have a section.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &dyn ServerSection> {
+        let all = [
+            self.postgres.as_ref().map(|section| section as &dyn ServerSection),
+            self.mysql.as_ref().map(|section| section as &dyn ServerSection),
+        ];
+        all.into_iter().flatten()
     }
 
     /// What the types cannot say.
@@ -352,11 +318,14 @@ impl Config {
                     "0.2 lets a fifth of a sink's rows go at once; 1 lets all go",
                 );
             }
-            if sync.sinks.contains(&SinkKind::Postgres) && self.postgres.is_none() {
+            let is_missing = |kind: &SinkKind| !kind.is_embedded() && self.servers().all(|it| it.kind() != *kind);
+            for kind in sync.sinks.iter().filter(|kind| is_missing(kind)) {
                 problem(
                     &table.to_string(),
-                    format!("expected a section `[postgres]` for the sink `postgres` of `{table}`, found none"),
-                    "add `[postgres]` with `url = \"env:NAME\"`, where NAME holds `postgres://user:password@host/database`",
+                    format!("expected a section `[{kind}]` for the sink `{kind}` of `{table}`, found none"),
+                    &format!(
+                        "add `[{kind}]` with `url = \"env:NAME\"`, where NAME holds `{kind}://user:password@host/database`"
+                    ),
                 );
             }
             if sync.sinks.contains(&SinkKind::Vectors) && sync.vector.is_none() {
@@ -374,7 +343,7 @@ impl Config {
                 );
             }
         }
-        if let Some((needle, message, hint)) = self.postgres.as_ref().and_then(PostgresSection::problem) {
+        for (needle, message, hint) in self.servers().filter_map(ServerSection::problem) {
             problem(needle, message, hint);
         }
         problems
@@ -469,6 +438,10 @@ key = "file:.onggi/identity.key"
         let with = |section: &str| format!("{GOOD}\n{sync}\n[postgres]\n{section}\n");
         assert!(Config::parse("onggi.toml", &with("url = \"env:DB\"")).is_ok());
         assert!(error(&with("url = \"env:DB\"\npool = 1")).contains("expected a pool of 2 to 64"));
+        let mysql = sync.replace("postgres", "mysql");
+        assert!(error(&format!("{GOOD}\n{mysql}")).contains("NAME holds `mysql://user:password@host/database`"));
+        let few = error(&format!("{GOOD}\n{mysql}\n[mysql]\nurl = \"env:DB\"\npool = 2\n"));
+        assert!(few.contains("expected a pool of 3 to 64"), "{few}");
         let pasted = error(&with("url = \"postgres://u:s3cr3t@h/db\""));
         assert!(pasted.contains("env:NAME") && !pasted.contains("s3cr3t"), "{pasted}");
     }

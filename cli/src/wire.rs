@@ -2,9 +2,9 @@
 
 mod glue;
 mod llm;
-mod postgres;
 mod queue;
 mod search;
+mod servers;
 
 use std::path::PathBuf;
 
@@ -25,9 +25,9 @@ use crate::template;
 
 pub(crate) use glue::{athena, glue, publish_options};
 pub(crate) use llm::{llm, llm_unasked};
-pub(crate) use postgres::doctor as doctor_postgres;
 pub(crate) use queue::{Hands, extractor, queue};
 pub(crate) use search::{query_embedder, search};
+pub(crate) use servers::server;
 
 /// The lake of a project, or the one that the command line names.
 ///
@@ -209,16 +209,16 @@ pub(crate) fn fetchers(config: &Config, jobs: usize) -> anyhow::Result<Fetchers>
     })
 }
 
-/// The sinks: those of the serving folder, and the database where one is configured.
+/// The sinks: those of the serving folder, and the servers that are configured.
 ///
 /// # Errors
-/// If the database's URL cannot be read, or is none.
+/// If a server's URL cannot be read, or is none.
 pub(crate) fn serving(project: &Project, lake: &Lake) -> anyhow::Result<Serving> {
-    let serving = Serving::new(local_house(project, lake).join("serving"));
-    Ok(match postgres::database(project)? {
-        Some(database) => serving.with(database),
-        None => serving,
-    })
+    let mut serving = Serving::new(local_house(project, lake).join("serving"));
+    for section in project.config.servers() {
+        serving = serving.with_sink(server(project, section)?);
+    }
+    Ok(serving)
 }
 
 /// A `[sync]` section as the serving side takes it.

@@ -4,14 +4,11 @@ use std::path::PathBuf;
 
 use catalog::TableName;
 
-use crate::sink::SinkKind;
-use crate::sink::fault::SinkFault;
+use crate::fault::{Cause, SinkFault};
+use crate::kind::SinkKind;
 
 /// What every call of this crate may answer instead of a value.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// Any error, as something below us gives it.
-pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call of this crate failed. `Display` says what this layer was doing; `source` says why below.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,9 @@
 
 mod diff;
 mod error;
+mod fault;
 mod keys;
+mod kind;
 mod reconcile;
 pub mod search;
 mod serving;
@@ -28,10 +30,11 @@ mod testing;
 pub use diff::{Change, Diff, Difference};
 pub use error::{Error, Result};
 pub use keys::{Hashes, Keys};
+pub use kind::SinkKind;
 pub use reconcile::{Compared, Differing, NAMED, Orphan, compare, drop_orphan, orphans, repair};
 pub use search::{QueryEmbedder, Search, SearchSettings};
 pub use serving::{Serving, serving_hash};
-pub use sink::SinkKind;
+pub use sink::mysql::{Mysql, MysqlOptions};
 pub use sink::postgres::{Postgres, PostgresOptions};
 pub use sync::{Rules, SinkSynced, SyncProgress, Synced, sync};
 pub use target::{Cursor, Entity, SyncTarget, VectorColumn};

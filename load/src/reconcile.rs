@@ -18,10 +18,12 @@ use futures::{StreamExt, TryStreamExt as _};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::error::{Error, Result, blocking};
+use crate::kind::SinkKind;
 use crate::serving::Serving;
-use crate::sink::{Sink, SinkKind};
+use crate::sink::Sink;
+use crate::sink::projection::SinkProjection;
 use crate::sync::{Rules, SyncProgress, SyncScope, Synced, Syncing, hashed, project};
-use crate::target::{Cursor, SinkProjection, SyncTarget};
+use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 
 /// How many keys of a kind are named.

@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 
 use crate::error::{Error, Result};
-use crate::sink::{Sink, SinkKind, SinkPlace};
+use crate::kind::SinkKind;
+use crate::sink::{Sink, SinkPlace, member};
 use rows::content_hash;
 
 /// How often a waiting sync looks whether the other one is done.
@@ -31,7 +32,7 @@ impl std::fmt::Debug for Serving {
     }
 }
 
-/// Held while a sync writes. Dropping it lets the next one in.
+/// SinkLock while a sync writes. Dropping it lets the next one in.
 #[derive(Debug)]
 pub(crate) struct Locked {
     _file: File,
@@ -45,8 +46,14 @@ impl Serving {
 
     /// The same, with a server beside the folder.
     #[must_use]
-    pub fn with(mut self, server: impl Sink + 'static) -> Self {
-        self.servers.push(Arc::new(server));
+    pub fn with(self, server: impl Sink + 'static) -> Self {
+        self.with_sink(Arc::new(server))
+    }
+
+    /// The same, with a server of whatever kind.
+    #[must_use]
+    pub fn with_sink(mut self, server: Arc<dyn Sink>) -> Self {
+        self.servers.push(server);
         self
     }
 
@@ -64,7 +71,7 @@ impl Serving {
 
     /// The sink of a kind; an error for a server that is not configured.
     pub fn sink(&self, kind: SinkKind) -> Result<Arc<dyn Sink>> {
-        match kind.member().place {
+        match member(kind).place {
             SinkPlace::Folder(open) => Ok(open(&self.dir)),
             SinkPlace::Server(section) => {
                 let server = self.servers.iter().find(|server| server.kind() == kind);
@@ -98,14 +105,6 @@ impl Serving {
             }
         }
     }
-}
-
-pub(crate) fn keywords_dir(serving: &Path) -> PathBuf {
-    serving.join("keywords")
-}
-
-pub(crate) fn vectors_dir(serving: &Path) -> PathBuf {
-    serving.join("vectors")
 }
 
 /// One hash over everything that readers of this folder can see: rows, documents, vectors; not the order they were written in, nor the

@@ -1,15 +1,12 @@
 //! A place that people and programs read from, kept equal to a mart.
 //!
 //! The promise of every sink: rows, their hashes and the cursor move **together or not at all**, and a reader sees the state before or
-//! the state after, never between. How it is kept differs: one transaction in `SQLite` and in `Postgres`, the payload of a commit in
-//! tantivy, the rename of a manifest beside usearch files. `sink/contract.rs` holds all of them to it.
+//! the state after, never between. How it is kept differs: one transaction in `SQLite` and in `Postgres`, a transaction or a rename in
+//! MySQL, the payload of a commit in tantivy, the rename of a manifest beside usearch files. `sink/contract.rs` holds all of them to it.
 //!
-//! The members of the kind are listed here and nowhere else: [`SinkKind`], and the one file of each, whose `Member` says what it takes of a
-//! target and how a folder of ours is opened.
+//! [`SinkKind`] lists the kinds; the one file of each says in its `Member` what it takes of a target and how a folder of ours is opened.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -17,86 +14,37 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use catalog::TableName;
 use futures::stream::BoxStream;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::keys::{Hashes, Keys};
+use crate::kind::SinkKind;
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 
 #[cfg(test)]
 mod contract;
-pub(crate) mod fault;
+pub(crate) mod document;
 pub mod keywords;
+pub mod mysql;
 pub(crate) mod parts;
 pub mod postgres;
+pub(crate) mod projection;
 pub mod sqlite;
 pub mod vectors;
 
-/// The kinds of sink that stand today.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SinkKind {
-    /// Serving tables in `SQLite`.
-    Sqlite,
-    /// Substring search in tantivy.
-    Keywords,
-    /// Nearest neighbours in usearch.
-    Vectors,
-    /// Tables, keywords and vectors in a PostgreSQL database.
-    Postgres,
-}
-
-impl SinkKind {
-    /// Each of them, in the order in which they are synced.
-    pub const ALL: [Self; 4] = [Self::Sqlite, Self::Keywords, Self::Vectors, Self::Postgres];
-
-    /// Those under the lake's own folder.
-    pub const EMBEDDED: [Self; 3] = [Self::Sqlite, Self::Keywords, Self::Vectors];
-
-    /// What the file of this kind says of it.
-    pub(crate) const fn member(self) -> &'static Member {
-        match self {
-            Self::Sqlite => &sqlite::MEMBER,
-            Self::Keywords => &keywords::MEMBER,
-            Self::Vectors => &vectors::MEMBER,
-            Self::Postgres => &postgres::MEMBER,
-        }
-    }
-
-    /// The name in configuration and on the screen.
-    pub const fn name(self) -> &'static str {
-        self.member().name
-    }
-
-    /// Whether it is a folder of ours, with a lock of its own.
-    pub const fn is_embedded(self) -> bool {
-        matches!(self.member().place, SinkPlace::Folder(_))
-    }
-}
-
-impl fmt::Display for SinkKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SinkKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names = || Self::ALL.map(|kind| format!("`{kind}`")).join(", ");
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == text)
-            .ok_or_else(|| format!("expected a sink of {}, found `{text}`", names()))
+/// What the file of a kind says of it.
+pub(crate) const fn member(kind: SinkKind) -> &'static Member {
+    match kind {
+        SinkKind::Sqlite => &sqlite::MEMBER,
+        SinkKind::Keywords => &keywords::MEMBER,
+        SinkKind::Vectors => &vectors::MEMBER,
+        SinkKind::Postgres => &postgres::MEMBER,
+        SinkKind::Mysql => &mysql::MEMBER,
     }
 }
 
 /// One kind of sink, as the rest of this crate needs to know it.
 pub(crate) struct Member {
-    /// In configuration and on the screen.
-    pub(crate) name: &'static str,
     /// Where it is.
     pub(crate) place: SinkPlace,
     /// What it takes of a target whose columns are there.
@@ -155,7 +103,7 @@ impl Rows {
 
 /// A table that one sync has to itself. Dropping it gives it back, at the latest when the connection is seen to be gone.
 #[async_trait]
-pub trait Held: Send {
+pub trait SinkLock: Send {
     /// Gives it back now.
     async fn release(self: Box<Self>);
 }
@@ -164,7 +112,7 @@ pub trait Held: Send {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// The rows that are there, where they are laid out for the target: those that [`Sink::hashes`] told of.
-    Standing,
+    Existing,
     /// Nothing: whatever is there is replaced.
     Anew,
 }
@@ -188,7 +136,7 @@ pub trait Sink: Send + Sync {
     async fn cursor(&self, table: &TableName) -> Result<Option<Cursor>>;
 
     /// Takes a table for one sync; waits while another has it, and says so once. `None` where a lock of the folder does this.
-    async fn lock(&self, _table: &TableName, _waiting: &(dyn Fn() + Send + Sync)) -> Result<Option<Box<dyn Held>>> {
+    async fn lock(&self, _table: &TableName, _waiting: &(dyn Fn() + Send + Sync)) -> Result<Option<Box<dyn SinkLock>>> {
         Ok(None)
     }
 
@@ -233,6 +181,16 @@ pub trait Apply: Send {
     /// Makes everything visible at once, together with the cursor, and durable. Refused where the rows are not as many as the
     /// cursor says.
     async fn commit(self: Box<Self>, cursor: Cursor) -> Result<()>;
+}
+
+/// The folder of the keyword indexes.
+pub(crate) fn keywords_dir(serving: &Path) -> PathBuf {
+    serving.join("keywords")
+}
+
+/// The folder of the vector indexes.
+pub(crate) fn vectors_dir(serving: &Path) -> PathBuf {
+    serving.join("vectors")
 }
 
 /// The folder of one table inside a sink that keeps one per table.

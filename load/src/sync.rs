@@ -17,11 +17,14 @@ use std::sync::Arc;
 mod hashed;
 
 use crate::diff::{Change, Diff, Difference};
-use crate::error::{Cause, Error, Result, blocking};
+use crate::error::{Error, Result, blocking};
+use crate::fault::Cause;
 use crate::keys::Hashes;
+use crate::kind::SinkKind;
 use crate::serving::Serving;
-use crate::sink::{Apply, Rows, Sink, SinkKind, Start};
-use crate::target::{Cursor, SinkProjection, SyncTarget};
+use crate::sink::projection::SinkProjection;
+use crate::sink::{Apply, Rows, Sink, Start};
+use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 
 pub(crate) use hashed::hashed;
@@ -284,7 +287,7 @@ impl Syncing<'_> {
     /// What a sink has, to be compared with the mart.
     async fn held(&self, sink: &dyn Sink, part: &SchemaRef) -> Result<(Hashes, Start)> {
         if self.scope == SyncScope::Behind {
-            return Ok((sink.hashes(self.target, part).await?, Start::Standing));
+            return Ok((sink.hashes(self.target, part).await?, Start::Existing));
         }
         if !sink.fits(self.target, part).await? {
             return Ok((Hashes::default(), Start::Anew));
@@ -297,7 +300,7 @@ impl Syncing<'_> {
                 held.entry(key.to_owned()).and_modify(|hash| *hash = RowHash([0; 16])).or_insert(hash);
             }
         }
-        Ok((held.into_iter().collect(), Start::Standing))
+        Ok((held.into_iter().collect(), Start::Existing))
     }
 
     /// The sinks that are not where this version is, or all, in the fixed order.

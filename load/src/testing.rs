@@ -11,11 +11,13 @@ use catalog::{
 };
 use tempfile::TempDir;
 
+use crate::kind::SinkKind;
 use crate::reconcile::{Compared, compare};
 use crate::serving::Serving;
-use crate::sink::SinkKind;
 use crate::target::{Entity, SyncTarget, VectorColumn};
 use enrich::llm::hash_embedding;
+
+pub(crate) mod proxy;
 
 pub(crate) const MODEL: &str = "local-hash-ngram-256@1";
 

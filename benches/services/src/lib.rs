@@ -22,9 +22,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub mod guard;
+mod mysql;
 mod postgres;
 mod trino;
 
+pub use mysql::Mysql;
 pub use postgres::{PASSWORD, Postgres};
 pub use trino::{TRINO_CATALOG, Trino, trino};
 
@@ -148,6 +150,26 @@ pub fn postgres_trgm() -> Option<&'static Postgres> {
     ONE.get_or_init(|| Some(Postgres::start(&installed("debian/bin", "Debian's PostgreSQL")?, false))).as_ref()
 }
 
+/// MySQL.
+pub fn mysql() -> Option<&'static Mysql> {
+    static ONE: OnceLock<Option<Mysql>> = OnceLock::new();
+    ONE.get_or_init(|| {
+        installed("mysql/root/usr/sbin/mysqld", "MySQL")?;
+        Some(Mysql::start(&home().join("mysql"), false, false))
+    })
+    .as_ref()
+}
+
+/// Debian's MariaDB.
+pub fn mariadb() -> Option<&'static Mysql> {
+    static ONE: OnceLock<Option<Mysql>> = OnceLock::new();
+    ONE.get_or_init(|| {
+        installed("mariadb/mariadbd", "Debian's MariaDB")?;
+        Some(Mysql::start(&home().join("mariadb"), true, false))
+    })
+    .as_ref()
+}
+
 /// An interpreter that has moto, boto3 and sqlglot.
 pub fn python() -> Option<PathBuf> {
     installed("venv/bin/python", "Python with sqlglot")
@@ -211,6 +233,9 @@ mod tests {
             let url = server.database();
             assert_eq!(server.psql(&url, "select 1").trim(), "1");
         }
+        for server in [mysql(), mariadb()].into_iter().flatten() {
+            assert_eq!(server.sql(&server.database(), "select 1").trim(), "1");
+        }
     }
 
     #[test]
@@ -222,5 +247,13 @@ mod tests {
         own.kill();
         own.start_again();
         assert_eq!(own.psql(&url, "select x from t").trim(), "7");
+        for server in [mysql(), mariadb()].into_iter().flatten() {
+            let own = server.own();
+            let url = own.database();
+            own.sql(&url, "create table t as select 7 as x");
+            own.kill();
+            own.start_again();
+            assert_eq!(own.sql(&url, "select x from t").trim(), "7");
+        }
     }
 }

@@ -25,6 +25,7 @@ hosts.any = { url = \"http://127.0.0.1:1\" }
 llm.prices.any = { input = 1.0 }
 sync.\"marts.any\" = { key = \"k\", sinks = [\"sqlite\"], vector = \"v\" }
 search.targets.\"marts.any\" = {}
+enrich.\"staging.any\" = { from = \"marts.any\", key = \"k\", texts = \"t\", script = { name = \"Latin\" } }
 ";
 
 fn parsed(table: &Table) -> Result<Config, String> {
@@ -57,11 +58,17 @@ fn both_ends_of_a_bound_are_taken_and_what_is_beyond_is_not() {
     for row in page() {
         let Some((low, high)) = row.bounds() else { continue };
         seen += 1;
-        let is_whole = row.cell("Type").is_some_and(|kind| kind != "number");
-        let step = if is_whole { 1.0 } else { 0.01 };
+        let kind = row.cell("Type").unwrap_or_default();
+        let step = if kind == "number" { 0.01 } else { 1.0 };
         for (number, fits) in [(low, true), (high, true), (low - step, false), (high + step, false)] {
             #[expect(clippy::cast_possible_truncation, reason = "bounds of whole numbers are whole")]
-            let value = if is_whole { Value::Integer(number as i64) } else { Value::Float(number) };
+            let whole = number as i64;
+            let value = match kind {
+                "number" => Value::Float(number),
+                // So many characters.
+                "text" => Value::String("가".repeat(usize::try_from(whole).unwrap_or_default())),
+                _ => Value::Integer(whole),
+            };
             let found = with(&row, value);
             assert_eq!(found.is_ok(), fits, "`{}` = {number}: {found:?}", row.path());
         }

@@ -1,8 +1,13 @@
 //! `[postgres]`: the database that serving tables are kept in.
 
+use std::sync::Arc;
+
+use load::sink::Sink;
+use load::{Postgres, PostgresOptions, SinkKind};
 use serde::Deserialize;
 
 use super::SecretRef;
+use super::servers::{SectionProblem, ServerSection, bounds};
 
 /// `[postgres]`
 #[derive(Debug, Clone, Deserialize)]
@@ -28,17 +33,28 @@ fn pool() -> u32 {
     4
 }
 
-impl PostgresSection {
-    /// What the types cannot say: the key, what is wrong with it, and a way out.
-    pub(super) fn problem(&self) -> Option<(&'static str, String, &'static str)> {
-        if !(2..=64).contains(&self.pool) {
-            let message = format!("expected a pool of 2 to 64 connections, found {}", self.pool);
-            return Some(("pool", message, "one holds the lock of a table while another writes; 4 is enough"));
-        }
-        if self.rows_per_second == Some(0) {
-            let message = "expected a rate above 0 rows a second, found 0".to_owned();
-            return Some(("rows_per_second", message, "leave it out for no bound"));
-        }
-        None
+impl ServerSection for PostgresSection {
+    fn kind(&self) -> SinkKind {
+        SinkKind::Postgres
+    }
+
+    fn url(&self) -> &SecretRef {
+        &self.url
+    }
+
+    fn problem(&self) -> Option<SectionProblem> {
+        let why = "one holds the lock of a table while another writes; 4 is enough";
+        bounds(self.pool, 2..=64, why, self.rows_per_second)
+    }
+
+    fn sink(&self, url: String, project: &str) -> anyhow::Result<Arc<dyn Sink>> {
+        let options = PostgresOptions {
+            url,
+            schema: self.schema.clone(),
+            pool: self.pool,
+            rows_per_second: self.rows_per_second,
+            project: project.to_owned(),
+        };
+        Ok(Arc::new(Arc::new(Postgres::new(&options)?)))
     }
 }

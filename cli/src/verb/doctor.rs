@@ -10,7 +10,7 @@ use catalog::without_user;
 use extract::source::FetchKind;
 
 use crate::args::Global;
-use crate::config::{Provider, SecretRef};
+use crate::config::{Provider, SecretRef, ServerSection};
 use crate::count::counted;
 use crate::exit::{Exit, render};
 use crate::out;
@@ -83,7 +83,9 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
                     }
                 }
             }
-            findings.extend(postgres(&project).await);
+            for section in project.config.servers() {
+                findings.push(server(&project, section).await);
+            }
             findings.extend(Box::pin(aws::findings(&project, lake.as_ref().ok())).await);
             for (host, section) in &project.config.hosts {
                 findings.push(reachable(host, &section.url).await);
@@ -180,13 +182,14 @@ async fn identity(project: &Project, lake: Option<&catalog::Lake>) -> Finding {
     }
 }
 
-/// The database, where one is configured: its version, extensions and rights.
-async fn postgres(project: &Project) -> Option<Finding> {
-    project.config.postgres.as_ref()?;
-    Some(match wire::doctor_postgres(project).await {
-        Ok(text) => Finding::fine("postgres", text),
-        Err(error) => Finding::missing("postgres", causes(&error), hint(&error)),
-    })
+/// The server of a sink: its version, what it can do, and our rights.
+async fn server(project: &Project, section: &dyn ServerSection) -> Finding {
+    let what = section.kind().name();
+    let asked = async { Ok::<_, anyhow::Error>(wire::server(project, section)?.doctor().await?) };
+    match asked.await {
+        Ok(text) => Finding::fine(what, text),
+        Err(error) => Finding::missing(what, causes(&error), hint(&error)),
+    }
 }
 
 /// An error with its reasons, on one line.

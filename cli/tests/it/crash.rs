@@ -31,8 +31,9 @@ fn killed_at_every_point_and_run_again_the_lake_is_the_same() {
     assert!(output.status.success(), "{}", text(&output));
 
     let mut fired = 0;
-    // The points of paid models are reached only with one: `llm.rs` kills there; those of a database in `load/tests/crash.rs`.
-    let embedded = |name: &&&str| !name.starts_with("llm.") && !name.starts_with("load.postgres.");
+    // The points of paid models are reached only with one: `llm.rs` kills there; those of databases in `load/tests/`.
+    let elsewhere = ["llm.", "load.postgres.", "load.mysql."];
+    let embedded = |name: &&&str| elsewhere.iter().all(|part| !name.starts_with(part));
     for name in failpoint::NAMES.iter().filter(embedded) {
         let extraction = name.starts_with("extract.");
         let project = if extraction { Project::new(&site) } else { landed.copy() };

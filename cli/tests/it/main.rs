@@ -18,6 +18,7 @@ mod docs;
 mod films;
 mod help;
 mod llm;
+mod mysql;
 mod old_lake;
 mod peers;
 mod postgres;

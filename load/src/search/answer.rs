@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use catalog::TableName;
 
 use super::corpus::{Corpus, FoundMentions, Texts};
-use super::hit::{Hit, Reason, ReasonKind};
+use super::hit::{EntityId, Hit, Reason, ReasonKind};
 use super::near::{NearEntity, near};
 use super::order::LazyOrder;
 use super::query::Term;
@@ -24,9 +24,6 @@ use rows::text::fold;
 const READ: usize = 1_000;
 /// Entities beyond those that are shown whose texts are read to find the best, at most.
 const MORE_READ: usize = 200;
-
-/// An entity: its table and key.
-pub(super) type EntityId = (TableName, String);
 
 /// How often an entity is mentioned: (texts, pattern, documents).
 type MentionList = Vec<(usize, u32, u64)>;

@@ -9,16 +9,16 @@ use serde_json::{Map, Value};
 
 use super::settings::{SearchSettings, SearchedTarget};
 use crate::error::{Error, Result};
-use crate::serving::{Serving, keywords_dir, vectors_dir};
-use crate::sink::SinkKind;
+use crate::kind::SinkKind;
+use crate::serving::Serving;
 use crate::sink::keywords::document::Document;
 use crate::sink::keywords::index::KeywordIndex;
 use crate::sink::keywords::index::candidates::{self, Candidates, Mentions, Pattern};
 use crate::sink::postgres::Postgres;
 use crate::sink::postgres::read::{self, Table, mentions};
 use crate::sink::sqlite::{self, Sqlite};
-use crate::sink::table_dir;
 use crate::sink::vectors::index::VectorIndex;
+use crate::sink::{keywords_dir, table_dir, vectors_dir};
 use crate::target::{Cursor, SyncTarget};
 
 /// Candidates of a phrase that are read before it is said that nobody wrote it.
@@ -45,7 +45,7 @@ enum VectorStore {
 }
 
 /// The vectors of one table.
-pub(super) struct Vectors {
+pub(super) struct SearchedVectors {
     store: VectorStore,
     /// The texts of the same table, which know what a row is about.
     texts: Option<Arc<KeywordIndex>>,
@@ -80,7 +80,7 @@ pub(super) struct OpenedServing {
 /// One state of everything that is searched, which stays as it is while a sync writes the next.
 pub(super) struct Corpus<'a> {
     pub(super) texts: Vec<Texts>,
-    pub(super) vectors: Vec<Vectors>,
+    pub(super) vectors: Vec<SearchedVectors>,
     pub(super) notes: Vec<String>,
     folder: &'a Folder,
     settings: &'a SearchSettings,
@@ -119,9 +119,11 @@ impl OpenedServing {
             let same = folder.texts.iter().find(|(texts, _)| texts.target.table == index.target.table);
             same.map(|(texts, _)| Arc::clone(texts))
         };
-        let in_folder =
-            |index: &Arc<VectorIndex>| Vectors { store: VectorStore::Folder(Arc::clone(index)), texts: beside(index) };
-        let mut vectors: Vec<Vectors> = folder.vectors.iter().map(in_folder).collect();
+        let in_folder = |index: &Arc<VectorIndex>| SearchedVectors {
+            store: VectorStore::Folder(Arc::clone(index)),
+            texts: beside(index),
+        };
+        let mut vectors: Vec<SearchedVectors> = folder.vectors.iter().map(in_folder).collect();
         let mut database = Vec::new();
         if let Some(postgres) = &self.postgres {
             database = read::tables(postgres).await?;
@@ -133,7 +135,7 @@ impl OpenedServing {
                 texts.push(Texts { store: TextStore::Database(Box::new(table.clone())), searched: searched.clone() });
             }
             if table.target.vector.is_some() && !uses(&searched.target, SinkKind::Vectors) {
-                vectors.push(Vectors { store: VectorStore::Database(Box::new(table.clone())), texts: None });
+                vectors.push(SearchedVectors { store: VectorStore::Database(Box::new(table.clone())), texts: None });
             }
         }
         texts.sort_by(|a, b| a.target().table.cmp(&b.target().table));
@@ -341,7 +343,7 @@ impl Texts {
     }
 }
 
-impl Vectors {
+impl SearchedVectors {
     pub(super) fn target(&self) -> &SyncTarget {
         match &self.store {
             VectorStore::Folder(index) => &index.target,
@@ -397,7 +399,7 @@ impl Corpus<'_> {
     }
 
     /// What each of these rows with vectors is about: itself, where rows are about nothing else. One that nobody knows it of is left out.
-    pub(super) async fn entities(&self, vectors: &Vectors, keys: &[&str]) -> Result<HashMap<String, String>> {
+    pub(super) async fn entities(&self, vectors: &SearchedVectors, keys: &[&str]) -> Result<HashMap<String, String>> {
         let target = vectors.target();
         let Some(entity) = &target.entity else {
             return Ok(keys.iter().map(|key| ((*key).to_owned(), (*key).to_owned())).collect());

@@ -3,6 +3,9 @@
 use catalog::TableName;
 use serde::Serialize;
 
+/// An entity: its table and key.
+pub(super) type EntityId = (TableName, String);
+
 /// A row that answers a question.
 #[derive(Debug, Clone, Serialize)]
 pub struct Hit {

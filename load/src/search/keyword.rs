@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use catalog::TableName;
 
 use super::corpus::{Corpus, FoundMentions, Texts};
-use super::hit::{KeywordAnswer, KeywordHit};
+use super::hit::{EntityId, KeywordAnswer, KeywordHit};
 use super::order::LazyOrder;
 use crate::error::{Error, Result};
 use crate::sink::keywords::document::Document;
@@ -15,9 +15,6 @@ use rows::text::{fold, sentence_with};
 const READ: usize = 1_000;
 /// Entities that are read at once.
 const AT_ONCE: usize = 500;
-
-/// An entity: its table and key.
-type EntityId = (TableName, String);
 
 /// What is known of an entity.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use catalog::TableName;
 
-use super::corpus::{Corpus, Vectors};
+use super::corpus::{Corpus, SearchedVectors};
 use super::settings::SearchWeights;
 use crate::error::Result;
 
@@ -32,7 +32,7 @@ pub(super) async fn near(
     weights: &SearchWeights,
 ) -> Result<Vec<NearEntity>> {
     let mut best: HashMap<(TableName, String), NearEntity> = HashMap::new();
-    let is_of_model = |it: &&Vectors| it.target().vector.as_ref().is_some_and(|it| it.model == model);
+    let is_of_model = |it: &&SearchedVectors| it.target().vector.as_ref().is_some_and(|it| it.model == model);
     for vectors in corpus.vectors.iter().filter(is_of_model).filter(|it| it.compares(vector.len()).is_ok()) {
         for found in near_in(corpus, vectors, vector, weights).await? {
             let rows = found.rows;
@@ -53,7 +53,7 @@ pub(super) async fn near(
 /// The nearest entities by the vectors of one table. Where many rows are about the same, more rows are asked for.
 async fn near_in(
     corpus: &Corpus<'_>,
-    vectors: &Vectors,
+    vectors: &SearchedVectors,
     vector: &[f32],
     weights: &SearchWeights,
 ) -> Result<Vec<NearEntity>> {

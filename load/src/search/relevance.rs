@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Builder, ListBuilder, RecordBatch, StringArray};
 
 use super::*;
-use crate::sink::SinkKind;
+use crate::kind::SinkKind;
 use crate::sync::{Rules, sync};
 use crate::target::{SyncTarget, VectorColumn};
 use crate::testing::{Numbers, World, name};

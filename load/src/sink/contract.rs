@@ -10,18 +10,45 @@ use tempfile::TempDir;
 
 use futures::TryStreamExt as _;
 
+use super::mysql::{Mysql, MysqlOptions};
 use super::postgres::{Postgres, PostgresOptions};
 use super::{Apply, Rows, Sink, SinkKind, Start};
 use crate::serving::Serving;
+use crate::sink::projection::SinkProjection;
 use crate::sync::hashed;
-use crate::target::{Cursor, SinkProjection, SyncTarget};
+use crate::target::{Cursor, SyncTarget};
 use crate::testing::{Place, name, place, place_target, places};
 use rows::RowHash;
+
+/// Puts the server of a case beside its folder; each time as another process would.
+type Open = Arc<dyn Fn(Serving) -> Serving + Send + Sync>;
+/// A place that is empty, of its own for each case; `None` where the server is not installed.
+type Make = fn() -> Option<Open>;
+
+/// The folder alone.
+const FOLDER: Make = || Some(Arc::new(|serving| serving));
+
+fn postgres() -> Option<Open> {
+    let options = PostgresOptions {
+        url: services::postgres()?.database(),
+        schema: "onggi".into(),
+        pool: 4,
+        rows_per_second: None,
+        project: "test".into(),
+    };
+    Some(Arc::new(move |serving| serving.with(Arc::new(Postgres::new(&options).unwrap()))))
+}
+
+fn mysql(server: Option<&services::Mysql>) -> Option<Open> {
+    let options = MysqlOptions { url: server?.database(), pool: 4, rows_per_second: None, project: "test".into() };
+    Some(Arc::new(move |serving| serving.with(Arc::new(Mysql::new(&options).unwrap()))))
+}
 
 /// One sink in a folder or a database of its own, fed with places.
 struct Case {
     dir: TempDir,
-    database: Option<String>,
+    make: Make,
+    open: Open,
     kind: SinkKind,
     target: SyncTarget,
     schema: SchemaRef,
@@ -29,15 +56,15 @@ struct Case {
 }
 
 impl Case {
-    fn new(kind: SinkKind) -> Self {
+    fn new(kind: SinkKind, make: Make) -> Self {
         let target = place_target();
         let all = places(&[]).schema();
         let projection = target.projection(kind, &all).unwrap();
         let fields: Vec<_> = all.fields().iter().filter(|f| projection.columns.contains(f.name())).cloned().collect();
-        let database = (kind == SinkKind::Postgres).then(|| services::postgres().unwrap().database());
         Self {
             dir: TempDir::new().unwrap(),
-            database,
+            make,
+            open: make().unwrap(),
             kind,
             target,
             schema: Arc::new(arrow::datatypes::Schema::new(fields)),
@@ -51,20 +78,7 @@ impl Case {
 
     /// Opened anew each time, as another process would.
     fn sink(&self) -> Arc<dyn Sink> {
-        let serving = Serving::new(self.path());
-        let serving = match &self.database {
-            Some(url) => serving.with(Arc::new(
-                Postgres::new(&PostgresOptions {
-                    url: url.clone(),
-                    schema: "onggi".into(),
-                    pool: 4,
-                    rows_per_second: None,
-                    project: "test".into(),
-                })
-                .unwrap(),
-            )),
-            None => serving,
-        };
+        let serving = (self.open)(Serving::new(self.path()));
         serving.sink(self.kind).unwrap()
     }
 
@@ -79,7 +93,7 @@ impl Case {
     }
 
     async fn begin(&self, upserts: &[Place], deletes: &[&str]) -> Box<dyn Apply> {
-        let mut apply = self.sink().begin(&self.target, &self.schema, Start::Standing).await.unwrap();
+        let mut apply = self.sink().begin(&self.target, &self.schema, Start::Existing).await.unwrap();
         if !upserts.is_empty() {
             apply.upsert(self.rows(upserts)).await.unwrap();
         }
@@ -210,7 +224,7 @@ async fn rows_change_and_go(case: &Case) {
     let state = case.state().await;
     assert_eq!((&state.0, state.1.len(), state.2), (&case.expected(&left), 2, Some(2)));
     // The way there leaves no trace.
-    let other = Case::new(case.kind);
+    let other = Case::new(case.kind, case.make);
     other.apply(&left, &[], 9).await;
     assert_eq!(other.state().await.1, state.1);
     case.apply(&[], &["b", "c"], 3).await;
@@ -243,7 +257,7 @@ async fn many_batches_are_one_change(case: &Case) {
     let rows: Vec<Place> = (0..300)
         .map(|i| place(&format!("k{i}"), &format!("집 {i}"), "국밥", &[], &format!("요약 글 번호 {i} 입니다.")))
         .collect();
-    let mut apply = case.sink().begin(&case.target, &case.schema, Start::Standing).await.unwrap();
+    let mut apply = case.sink().begin(&case.target, &case.schema, Start::Existing).await.unwrap();
     for part in rows.chunks(70) {
         apply.upsert(case.rows(part)).await.unwrap();
     }
@@ -254,7 +268,7 @@ async fn many_batches_are_one_change(case: &Case) {
 async fn two_tables_stay_apart(case: &Case) {
     case.apply(&three(), &[], 1).await;
     let other = SyncTarget { table: name("marts.others"), ..case.target.clone() };
-    let mut apply = case.sink().begin(&other, &case.schema, Start::Standing).await.unwrap();
+    let mut apply = case.sink().begin(&other, &case.schema, Start::Existing).await.unwrap();
     apply.upsert(case.rows(&three()[..1])).await.unwrap();
     apply.commit(case.cursor(5, 1)).await.unwrap();
     assert_eq!(case.sink().hashes(&other, &case.schema).await.unwrap().len(), 1);
@@ -275,7 +289,7 @@ async fn a_damaged_file_is_built_again(kind: SinkKind) {
         found.sort();
         found
     };
-    let whole = Case::new(kind);
+    let whole = Case::new(kind, FOLDER);
     whole.apply(&three(), &[], 1).await;
     let expected = whole.state().await.1;
     // What SQLite and tantivy lock with, and what SQLite has not written back yet, hold nothing of a table by themselves.
@@ -290,7 +304,7 @@ async fn a_damaged_file_is_built_again(kind: SinkKind) {
         .collect();
     assert!(!names.is_empty());
     for (at, name) in names.iter().enumerate() {
-        let case = Case::new(kind);
+        let case = Case::new(kind, FOLDER);
         case.apply(&three(), &[], 1).await;
         let mut there: Vec<std::path::PathBuf> = files(&case).into_iter().filter(holds).collect();
         let file = there.swap_remove(at.min(there.len() - 1));
@@ -311,7 +325,7 @@ async fn a_damaged_file_is_built_again(kind: SinkKind) {
     }
     // A sync that only goes on sees what costs nothing to see.
     for name in ["meta.json", "manifest.json", "serving.sqlite", "keys-1.jsonl", "index-1.usearch"] {
-        let case = Case::new(kind);
+        let case = Case::new(kind, FOLDER);
         case.apply(&three(), &[], 1).await;
         let Some(file) = files(&case).into_iter().find(|f| f.ends_with(name)) else { continue };
         std::fs::write(&file, b"this is not what was here").unwrap();
@@ -322,18 +336,21 @@ async fn a_damaged_file_is_built_again(kind: SinkKind) {
     }
 }
 
-async fn contract(kind: SinkKind) {
-    an_empty_sink_says_so(&Case::new(kind)).await;
-    applied_twice_is_applied_once(&Case::new(kind)).await;
-    rows_change_and_go(&Case::new(kind)).await;
-    a_change_that_is_not_committed_never_was(&Case::new(kind)).await;
-    the_cursor_moves_alone(&Case::new(kind)).await;
-    many_batches_are_one_change(&Case::new(kind)).await;
-    two_tables_stay_apart(&Case::new(kind)).await;
-    what_is_stored_is_known_beforehand(&Case::new(kind)).await;
-    a_wrong_count_is_refused(&Case::new(kind)).await;
-    a_change_that_starts_anew_replaces_everything(&Case::new(kind)).await;
-    a_table_is_forgotten_whole(&Case::new(kind)).await;
+async fn contract(kind: SinkKind, make: Make) {
+    if make().is_none() {
+        return;
+    }
+    an_empty_sink_says_so(&Case::new(kind, make)).await;
+    applied_twice_is_applied_once(&Case::new(kind, make)).await;
+    rows_change_and_go(&Case::new(kind, make)).await;
+    a_change_that_is_not_committed_never_was(&Case::new(kind, make)).await;
+    the_cursor_moves_alone(&Case::new(kind, make)).await;
+    many_batches_are_one_change(&Case::new(kind, make)).await;
+    two_tables_stay_apart(&Case::new(kind, make)).await;
+    what_is_stored_is_known_beforehand(&Case::new(kind, make)).await;
+    a_wrong_count_is_refused(&Case::new(kind, make)).await;
+    a_change_that_starts_anew_replaces_everything(&Case::new(kind, make)).await;
+    a_table_is_forgotten_whole(&Case::new(kind, make)).await;
     if kind.is_embedded() {
         a_damaged_file_is_built_again(kind).await;
     }
@@ -341,29 +358,37 @@ async fn contract(kind: SinkKind) {
 
 #[tokio::test]
 async fn sqlite_keeps_the_contract() {
-    contract(SinkKind::Sqlite).await;
+    contract(SinkKind::Sqlite, FOLDER).await;
 }
 
 #[tokio::test]
 async fn keywords_keep_the_contract() {
-    contract(SinkKind::Keywords).await;
+    contract(SinkKind::Keywords, FOLDER).await;
 }
 
 #[tokio::test]
 async fn vectors_keep_the_contract() {
-    contract(SinkKind::Vectors).await;
+    contract(SinkKind::Vectors, FOLDER).await;
 }
 
 #[tokio::test]
 async fn postgres_keeps_the_contract() {
-    if services::postgres().is_some() {
-        contract(SinkKind::Postgres).await;
-    }
+    contract(SinkKind::Postgres, postgres).await;
+}
+
+#[tokio::test]
+async fn mysql_keeps_the_contract() {
+    contract(SinkKind::Mysql, || mysql(services::mysql())).await;
+}
+
+#[tokio::test]
+async fn mariadb_keeps_the_contract() {
+    contract(SinkKind::Mysql, || mysql(services::mariadb())).await;
 }
 
 #[tokio::test]
 async fn sqlite_can_be_read_by_others_and_follows_the_schema() {
-    let case = Case::new(SinkKind::Sqlite);
+    let case = Case::new(SinkKind::Sqlite, FOLDER);
     case.apply(&three(), &[], 1).await;
     let file = case.path().join("serving.sqlite");
     let open = || rusqlite::Connection::open_with_flags(&file, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
@@ -398,7 +423,7 @@ async fn sqlite_can_be_read_by_others_and_follows_the_schema() {
     .unwrap();
     let held = case.sink().hashes(&case.target, &more.schema()).await.unwrap();
     assert_eq!(held.len(), 2, "an added column asks for no row again");
-    let change = case.sink().begin(&case.target, &more.schema(), Start::Standing).await.unwrap();
+    let change = case.sink().begin(&case.target, &more.schema(), Start::Existing).await.unwrap();
     change.commit(case.cursor(3, 2)).await.unwrap();
     assert_eq!(
         open().query_row("select count(*) from marts_places where phone is null", [], |r| r.get::<_, i64>(0)).unwrap(),
@@ -410,7 +435,7 @@ async fn sqlite_can_be_read_by_others_and_follows_the_schema() {
 
 #[tokio::test]
 async fn a_vector_of_another_length_is_refused() {
-    let case = Case::new(SinkKind::Vectors);
+    let case = Case::new(SinkKind::Vectors, FOLDER);
     case.apply(&three(), &[], 1).await;
     let before = case.state().await;
     for vector in [vec![1.0, 2.0], vec![f32::NAN; 256], vec![]] {
@@ -424,7 +449,7 @@ async fn a_vector_of_another_length_is_refused() {
         ])
         .unwrap();
         let rows = hashed(&batch, &case.projection, &case.target.table, "place_id").unwrap();
-        let mut apply = case.sink().begin(&case.target, &case.schema, Start::Standing).await.unwrap();
+        let mut apply = case.sink().begin(&case.target, &case.schema, Start::Existing).await.unwrap();
         let error = apply.upsert(rows).await.unwrap_err().to_string();
         assert!(error.contains("for `x`") && error.contains("expected"), "{error}");
         assert!(apply.commit(case.cursor(2, 4)).await.is_err(), "a change with a failed step can't be committed");
@@ -435,7 +460,7 @@ async fn a_vector_of_another_length_is_refused() {
         vector: Some(crate::target::VectorColumn { column: "embedding".into(), model: "two@1".into() }),
         ..case.target.clone()
     };
-    let mut apply = case.sink().begin(&other, &case.schema, Start::Standing).await.unwrap();
+    let mut apply = case.sink().begin(&other, &case.schema, Start::Existing).await.unwrap();
     apply.upsert(case.rows(&three()[..1])).await.unwrap();
     apply.commit(case.cursor(3, 1)).await.unwrap();
     assert_eq!(case.contents().await.len(), 1);

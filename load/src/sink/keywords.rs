@@ -24,7 +24,6 @@ use super::{
 };
 use crate::error::{Error, Result, blocking};
 use crate::keys::Hashes;
-use crate::serving::keywords_dir;
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 use rows::text::fold;
@@ -36,8 +35,7 @@ use document::Document;
 use index::KeywordIndex;
 
 pub(super) const MEMBER: Member = Member {
-    name: "keywords",
-    place: SinkPlace::Folder(|dir| Arc::new(Keywords::new(keywords_dir(dir)))),
+    place: SinkPlace::Folder(|dir| Arc::new(Keywords::new(super::keywords_dir(dir)))),
     roles: |target, _| {
         let (key, texts, title, entity) = (&target.key, &target.texts, &target.title, &target.entity);
         let columns = texts.iter().chain(title).cloned().chain(entity.iter().map(|it| it.column.clone())).collect();
@@ -206,7 +204,7 @@ impl Sink for Keywords {
 
     async fn begin(&self, target: &SyncTarget, _: &SchemaRef, start: Start) -> Result<Box<dyn Apply>> {
         let dir = table_dir(&self.root, &target.table);
-        Ok(Box::new(Change { dir, target: target.clone(), start, writer: None }))
+        Ok(Box::new(KeywordsChange { dir, target: target.clone(), start, writer: None }))
     }
 
     async fn forget(&self, table: &TableName) -> Result<()> {
@@ -229,17 +227,17 @@ impl Sink for Keywords {
 }
 
 /// A change under way; the writer is opened by the first row.
-struct Change {
+struct KeywordsChange {
     dir: PathBuf,
     target: SyncTarget,
     start: Start,
     writer: Option<IndexWriter>,
 }
 
-impl Change {
+impl KeywordsChange {
     async fn work(
         &mut self,
-        work: impl FnOnce(&mut IndexWriter) -> Result<(), crate::error::Cause> + Send + 'static,
+        work: impl FnOnce(&mut IndexWriter) -> Result<(), crate::fault::Cause> + Send + 'static,
     ) -> Result<()> {
         let (dir, start, writer) = (self.dir.clone(), self.start, self.writer.take());
         let writer = blocking(move || {
@@ -261,7 +259,7 @@ fn create(dir: &Path, start: Start) -> Result<IndexWriter> {
     let fail = |e: tantivy::TantivyError| Error::sink(SinkKind::Keywords, "opening", dir, e);
     let index = match open(dir)? {
         Some(index)
-            if start == Start::Standing
+            if start == Start::Existing
                 && matches!(KeywordIndex::open(dir), Ok(Some(standing)) if standing.is_of_today) =>
         {
             index
@@ -282,7 +280,7 @@ fn create(dir: &Path, start: Start) -> Result<IndexWriter> {
 }
 
 /// A document as the index takes it.
-fn indexed(document: &Document, fields: Fields) -> Result<TantivyDocument, crate::error::Cause> {
+fn indexed(document: &Document, fields: Fields) -> Result<TantivyDocument, crate::fault::Cause> {
     let mut indexed = TantivyDocument::default();
     indexed.add_text(fields.key, &document.key);
     indexed.add_text(fields.hash, document.hash.to_hex());
@@ -303,7 +301,7 @@ fn indexed(document: &Document, fields: Fields) -> Result<TantivyDocument, crate
 }
 
 #[async_trait]
-impl Apply for Change {
+impl Apply for KeywordsChange {
     async fn upsert(&mut self, rows: Rows) -> Result<()> {
         let target = self.target.clone();
         self.work(move |writer| {

@@ -19,10 +19,10 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use catalog::TableName;
 
-use super::{Apply, Contents, Held, Member, Roles, Rows, Sink, SinkKind, SinkPlace, Start};
+use super::{Apply, Contents, Member, Roles, Rows, Sink, SinkKind, SinkLock, SinkPlace, Start};
 use crate::error::{Error, Result};
+use crate::fault::SinkFault;
 use crate::keys::Hashes;
-use crate::sink::fault::SinkFault;
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 
@@ -41,12 +41,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use connect::{Door, Session, within};
-use layout::{Layout, Plan};
+use connect::{PostgresPool, PostgresSession, within};
+use layout::{PostgresLayout, PostgresPlan};
 use state::SHORT;
 
 pub(super) const MEMBER: Member = Member {
-    name: "postgres",
     place: SinkPlace::Server("postgres"),
     roles: |target, schema| {
         let vector = target.vector.as_ref().map(|it| (&it.column, &it.model));
@@ -74,7 +73,7 @@ pub struct PostgresOptions {
 /// A PostgreSQL database that follows marts.
 #[derive(Debug)]
 pub struct Postgres {
-    door: Door,
+    door: PostgresPool,
     schema: String,
     project: String,
     rows_per_second: Option<u32>,
@@ -90,7 +89,7 @@ impl Postgres {
             let at = format!("the schema {}", options.schema);
             Error::Sink { sink: SinkKind::Postgres, doing: "setting up", at, source }
         };
-        let door = Door::new(&options.url, options.pool).map_err(refuse)?;
+        let door = PostgresPool::new(&options.url, options.pool).map_err(refuse)?;
         if options.schema.is_empty() || options.schema.starts_with("pg_") {
             return Err(refuse(SinkFault::new(
                 format!("expected a schema's name, found `{}`", options.schema),
@@ -118,18 +117,18 @@ impl Postgres {
     /// What a target's table is like; asks the server for pgvector where there is a vector.
     async fn layout(
         &self,
-        session: &mut Session,
+        session: &mut PostgresSession,
         target: &SyncTarget,
         schema: &SchemaRef,
-    ) -> Result<Layout, SinkFault> {
+    ) -> Result<PostgresLayout, SinkFault> {
         let vectors = match &target.vector {
             Some(_) => Some(extension::vector(session.get()?).await?),
             None => None,
         };
-        Layout::new(&self.schema, target, schema, vectors)
+        PostgresLayout::new(&self.schema, target, schema, vectors)
     }
 
-    async fn state(&self, table: &TableName) -> Result<Option<state::State>, SinkFault> {
+    async fn state(&self, table: &TableName) -> Result<Option<state::PostgresState>, SinkFault> {
         let mut session = self.door.borrow().await?;
         let states = state::read(session.get()?, &self.schema, table, &layout::relation(table)).await?;
         session.park();
@@ -147,15 +146,15 @@ impl Postgres {
     /// What the table should be like, and whether the one that is there can go on with its rows.
     async fn plan(
         &self,
-        session: &mut Session,
+        session: &mut PostgresSession,
         target: &SyncTarget,
         schema: &SchemaRef,
-    ) -> Result<(Layout, bool), SinkFault> {
+    ) -> Result<(PostgresLayout, bool), SinkFault> {
         let layout = self.layout(session, target, schema).await?;
         let connection = session.get()?;
         let states = state::read(connection, &self.schema, &target.table, &layout.table.name).await?;
         let standing = layout.stand(connection, states, &self.project).await?;
-        Ok((layout, matches!(standing.plan, Plan::Keep { .. })))
+        Ok((layout, matches!(standing.plan, PostgresPlan::Keep { .. })))
     }
 
     async fn find_hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Hashes, SinkFault> {
@@ -225,7 +224,7 @@ impl Sink for Arc<Postgres> {
         find.await.map_err(self.error("reading"))
     }
 
-    async fn lock(&self, table: &TableName, waiting: &(dyn Fn() + Send + Sync)) -> Result<Option<Box<dyn Held>>> {
+    async fn lock(&self, table: &TableName, waiting: &(dyn Fn() + Send + Sync)) -> Result<Option<Box<dyn SinkLock>>> {
         let take = async {
             let mut session = self.door.open().await?;
             let connection = session.get()?;
@@ -236,7 +235,7 @@ impl Sink for Arc<Postgres> {
             Ok(session)
         };
         let session = take.await.map_err(self.error("locking a table of"))?;
-        Ok(Some(Box::new(Locked(session))))
+        Ok(Some(Box::new(PostgresLock(session))))
     }
 
     async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Hashes> {
@@ -260,7 +259,7 @@ impl Sink for Arc<Postgres> {
     }
 
     async fn begin(&self, target: &SyncTarget, schema: &SchemaRef, start: Start) -> Result<Box<dyn Apply>> {
-        let change = change::Change::begin(Arc::clone(self), target, schema, start).await;
+        let change = change::PostgresChange::begin(Arc::clone(self), target, schema, start).await;
         Ok(Box::new(change.map_err(self.error("preparing"))?))
     }
 
@@ -285,10 +284,10 @@ impl Sink for Arc<Postgres> {
 }
 
 /// The advisory lock of a table, held by a session of its own.
-struct Locked(Session);
+struct PostgresLock(PostgresSession);
 
 #[async_trait]
-impl Held for Locked {
+impl SinkLock for PostgresLock {
     async fn release(self: Box<Self>) {
         self.0.end().await;
     }

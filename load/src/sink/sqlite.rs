@@ -22,10 +22,9 @@ use rows::RowHash;
 pub(crate) mod cell;
 pub(crate) mod layout;
 
-use layout::{HASH, Layout, exists, quote};
+use layout::{HASH, SqliteLayout, exists, quote};
 
 pub(super) const MEMBER: Member = Member {
-    name: "sqlite",
     place: SinkPlace::Folder(|dir| Arc::new(Sqlite::new(path(dir)))),
     roles: |target, schema| Ok(Roles::whole(schema, format!("key={}", target.key))),
 };
@@ -182,7 +181,7 @@ impl Sink for Sqlite {
     }
 
     async fn fits(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<bool> {
-        let (this, layout) = (self.clone(), Layout::new(target, schema));
+        let (this, layout) = (self.clone(), SqliteLayout::new(target, schema));
         blocking(move || match this.read()? {
             Some(connection) => {
                 let fits = || Ok(is_whole(&connection)? && layout.fits(&connection)?);
@@ -194,7 +193,7 @@ impl Sink for Sqlite {
     }
 
     async fn hashes(&self, target: &SyncTarget, schema: &SchemaRef) -> Result<Hashes> {
-        let (this, layout) = (self.clone(), Layout::new(target, schema));
+        let (this, layout) = (self.clone(), SqliteLayout::new(target, schema));
         blocking(move || {
             let Some(connection) = this.read()? else { return Ok(Hashes::default()) };
             let find = || -> rusqlite::Result<Hashes> {
@@ -228,12 +227,12 @@ impl Sink for Sqlite {
     }
 
     fn stored(&self, target: &SyncTarget, rows: &Rows) -> Result<Vec<RowHash>> {
-        let refuse = |e: crate::error::Cause| Error::row(&target.table, e);
+        let refuse = |e: crate::fault::Cause| Error::row(&target.table, e);
         (0..rows.keys.len()).map(|row| cell::stored(rows, row).map_err(refuse)).collect()
     }
 
     async fn begin(&self, target: &SyncTarget, schema: &SchemaRef, start: Start) -> Result<Box<dyn Apply>> {
-        let (this, layout, table) = (self.clone(), Layout::new(target, schema), target.table.clone());
+        let (this, layout, table) = (self.clone(), SqliteLayout::new(target, schema), target.table.clone());
         blocking(move || {
             let mut connection = this.write()?;
             if start == Start::Anew && !is_whole(&connection).map_err(this.error("checking"))? {
@@ -247,7 +246,7 @@ impl Sink for Sqlite {
                 .and_then(|()| layout.migrate(&connection, start))
                 .map_err(this.error("preparing"))?;
             let open = Some((connection, layout));
-            Ok(Box::new(Change { sink: this, table, open }) as Box<dyn Apply>)
+            Ok(Box::new(SqliteChange { sink: this, table, open }) as Box<dyn Apply>)
         })
         .await
     }
@@ -282,17 +281,17 @@ impl Sink for Sqlite {
 }
 
 /// An open transaction; it ends with its connection.
-struct Change {
+struct SqliteChange {
     sink: Sqlite,
     table: TableName,
-    open: Option<(Connection, Layout)>,
+    open: Option<(Connection, SqliteLayout)>,
 }
 
-impl Change {
+impl SqliteChange {
     async fn work(
         &mut self,
         doing: &'static str,
-        work: impl FnOnce(&Connection, &Layout) -> Result<(), crate::error::Cause> + Send + 'static,
+        work: impl FnOnce(&Connection, &SqliteLayout) -> Result<(), crate::fault::Cause> + Send + 'static,
     ) -> Result<()> {
         let path = self.sink.path.clone();
         let Some((connection, layout)) = self.open.take() else {
@@ -309,7 +308,7 @@ impl Change {
 }
 
 #[async_trait]
-impl Apply for Change {
+impl Apply for SqliteChange {
     async fn upsert(&mut self, rows: Rows) -> Result<()> {
         self.work("writing", move |connection, layout| layout.upsert(connection, &rows)).await
     }

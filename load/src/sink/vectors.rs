@@ -25,9 +25,9 @@ use super::parts::parts;
 use super::{
     Apply, Contents, Member, Roles, Rows, Sink, SinkKind, SinkPlace, Start, forget_dir, table_dir, table_dirs,
 };
-use crate::error::{Cause, Error, Result, blocking};
+use crate::error::{Error, Result, blocking};
+use crate::fault::Cause;
 use crate::keys::Hashes;
-use crate::serving::vectors_dir;
 use crate::target::{Cursor, SyncTarget};
 use rows::{RowHash, Value};
 
@@ -35,13 +35,12 @@ mod change;
 mod files;
 pub(crate) mod index;
 
-use change::{Change, State};
+use change::{SegmentState, VectorsChange};
 use files::Manifest;
 use index::VectorIndex;
 
 pub(super) const MEMBER: Member = Member {
-    name: "vectors",
-    place: SinkPlace::Folder(|dir| Arc::new(Vectors::new(vectors_dir(dir)))),
+    place: SinkPlace::Folder(|dir| Arc::new(Vectors::new(super::vectors_dir(dir)))),
     roles: |target, _| match &target.vector {
         Some(vector) => Ok(Roles {
             columns: vec![vector.column.clone()],
@@ -138,7 +137,8 @@ impl Sink for Vectors {
 
     async fn begin(&self, target: &SyncTarget, _: &SchemaRef, start: Start) -> Result<Box<dyn Apply>> {
         let (dir, target) = (table_dir(&self.root, &target.table), target.clone());
-        blocking(move || Ok(Box::new(Change::new(State::begin(dir, target, start)?)) as Box<dyn Apply>)).await
+        blocking(move || Ok(Box::new(VectorsChange::new(SegmentState::begin(dir, target, start)?)) as Box<dyn Apply>))
+            .await
     }
 
     async fn forget(&self, table: &TableName) -> Result<()> {

@@ -8,7 +8,7 @@ use catalog::TableName;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::sink::Rows;
-use crate::target::SinkProjection;
+use crate::sink::projection::SinkProjection;
 use rows::read;
 use rows::{RowHash, Value, row_hashes};
 

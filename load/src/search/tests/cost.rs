@@ -1,7 +1,7 @@
 //! What a question costs: as much as what is shown, however much there is.
 
 use super::*;
-use crate::sink::SinkKind;
+use crate::kind::SinkKind;
 
 /// `entities` places and for each of them texts, all with the same words in them.
 async fn world_of(entities: usize, texts_each: usize) -> (World, Search) {

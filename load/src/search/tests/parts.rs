@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 
 use super::*;
-use crate::sink::SinkKind;
+use crate::kind::SinkKind;
 use crate::target::VectorColumn;
 use crate::testing::{MODEL, name};
 use enrich::llm::hash_embedding;

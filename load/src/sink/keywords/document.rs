@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Cause;
+use crate::fault::Cause;
 use crate::sink::Rows;
 use crate::target::SyncTarget;
 use rows::text::{fold, nfc};

@@ -13,7 +13,7 @@ use super::document::Document;
 use super::{FORMAT, Fields, Payload, ROW, open, payload, schema};
 use crate::error::{Error, Result};
 use crate::keys::Hashes;
-use crate::sink::SinkKind;
+use crate::kind::SinkKind;
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 
@@ -136,7 +136,7 @@ impl KeywordIndex {
         })
     }
 
-    fn error(&self, source: impl Into<crate::error::Cause>) -> Error {
+    fn error(&self, source: impl Into<crate::fault::Cause>) -> Error {
         Error::sink(SinkKind::Keywords, "reading", &self.dir, source)
     }
 }

@@ -9,16 +9,16 @@ use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::Postgres;
-use super::connect::{Session, within};
+use super::connect::{PostgresSession, within};
 use super::copy::Copying;
-use super::encode::{Encoded, encode};
-use super::extension::{self, Keywords};
-use super::layout::{LONG, Layout, Plan, Standing};
+use super::encode::{PostgresRows, encode};
+use super::extension::{self, KeywordIndexKind};
+use super::layout::{LONG, PostgresLayout, PostgresPlan, PostgresTable};
 use super::rights;
 use super::sql::{self, Name};
 use super::state::{self, SHORT};
-use crate::error::{Cause, Error, Result, blocking};
-use crate::sink::fault::SinkFault;
+use crate::error::{Error, Result, blocking};
+use crate::fault::{Cause, SinkFault};
 use crate::sink::{Apply, Rows, Start};
 use crate::target::{Cursor, SyncTarget};
 
@@ -35,14 +35,14 @@ const BETWEEN: Duration = Duration::from_millis(200);
 mod publish;
 
 /// A change under way.
-pub(super) struct Change {
+pub(super) struct PostgresChange {
     sink: Arc<Postgres>,
-    layout: Arc<Layout>,
-    standing: Standing,
-    keywords: Keywords,
+    layout: Arc<PostgresLayout>,
+    standing: PostgresTable,
+    keywords: KeywordIndexKind,
     /// What this change is called in the watermark.
     id: String,
-    open: Open,
+    open: PostgresOpen,
     /// Length of the vectors that were sent.
     dimension: Option<usize>,
     /// Where rows are written: the table is made by the first of them.
@@ -53,14 +53,14 @@ pub(super) struct Change {
 }
 
 /// Where the connection is.
-enum Open {
-    Idle(Session),
+enum PostgresOpen {
+    Idle(PostgresSession),
     Copying(Copying),
     /// An earlier step failed: nothing can follow it.
     Broken,
 }
 
-impl Change {
+impl PostgresChange {
     /// Opens the transaction, takes the lock of writers, and finds out what must happen.
     pub(super) async fn begin(
         sink: Arc<Postgres>,
@@ -72,7 +72,8 @@ impl Change {
         state::prepare(session.get()?, &sink.schema).await?;
         let layout = sink.layout(&mut session, target, schema).await?;
         let connection = session.get()?;
-        let keywords = if layout.has_texts() { extension::keywords(connection, true).await? } else { Keywords::Scan };
+        let keywords =
+            if layout.has_texts() { extension::keywords(connection, true).await? } else { KeywordIndexKind::Scan };
         // Before the load: a column takes a lock that no reader gets past, and a load takes long.
         add_columns(connection, &sink, &layout).await?;
         // A load takes as long as it takes; whether the server still answers is watched from here.
@@ -80,10 +81,10 @@ impl Change {
         state::lock(connection, writers(&sink.schema, &layout), true, &|| {}).await?;
         let states = state::read(connection, &sink.schema, &target.table, &layout.table.name).await?;
         let mut standing = layout.stand(connection, states, &sink.project).await?;
-        if start == Start::Anew && matches!(standing.plan, Plan::Keep { .. }) {
-            standing = Standing { plan: Plan::Create { swap: true }, dimension: None, ..standing };
+        if start == Start::Anew && matches!(standing.plan, PostgresPlan::Keep { .. }) {
+            standing = PostgresTable { plan: PostgresPlan::Create { swap: true }, dimension: None, ..standing };
         }
-        if let Plan::Create { swap } = &standing.plan {
+        if let PostgresPlan::Create { swap } = &standing.plan {
             if *swap {
                 rights::refuse_bound(connection, &layout.table).await?;
             }
@@ -96,7 +97,7 @@ impl Change {
             layout: Arc::new(layout),
             standing,
             keywords,
-            open: Open::Idle(session),
+            open: PostgresOpen::Idle(session),
             dimension: None,
             made: false,
             staged: 0,
@@ -108,8 +109,8 @@ impl Change {
 
     fn creates(&self) -> Option<bool> {
         match self.standing.plan {
-            Plan::Create { swap } => Some(swap),
-            Plan::Keep { .. } => None,
+            PostgresPlan::Create { swap } => Some(swap),
+            PostgresPlan::Keep { .. } => None,
         }
     }
 
@@ -119,15 +120,15 @@ impl Change {
     }
 
     /// Takes the connection; after a step that failed there is none.
-    fn take(&mut self) -> Result<Open, SinkFault> {
-        match std::mem::replace(&mut self.open, Open::Broken) {
-            Open::Broken => Err(SinkFault::new("an earlier step of this change failed", "run again")),
+    fn take(&mut self) -> Result<PostgresOpen, SinkFault> {
+        match std::mem::replace(&mut self.open, PostgresOpen::Broken) {
+            PostgresOpen::Broken => Err(SinkFault::new("an earlier step of this change failed", "run again")),
             open => Ok(open),
         }
     }
 
     /// Makes the table, or the one where changed rows wait.
-    async fn make(&mut self, session: &mut Session) -> Result<(), SinkFault> {
+    async fn make(&mut self, session: &mut PostgresSession) -> Result<(), SinkFault> {
         if self.made {
             return Ok(());
         }
@@ -151,7 +152,7 @@ impl Change {
     }
 
     /// Sends encoded rows, no faster than allowed.
-    async fn send(&mut self, encoded: Encoded, rows: u64) -> Result<(), SinkFault> {
+    async fn send(&mut self, encoded: PostgresRows, rows: u64) -> Result<(), SinkFault> {
         if let Some(found) = encoded.dimension {
             let expected = *self.dimension.get_or_insert(self.standing.dimension.unwrap_or(found));
             if found != expected {
@@ -163,8 +164,8 @@ impl Change {
         }
         self.hold_back().await;
         let copying = match self.take()? {
-            Open::Copying(copying) => copying,
-            Open::Idle(mut session) => {
+            PostgresOpen::Copying(copying) => copying,
+            PostgresOpen::Idle(mut session) => {
                 self.make(&mut session).await?;
                 let columns = self.layout.sent();
                 let statement = match self.creates() {
@@ -173,19 +174,19 @@ impl Change {
                 };
                 Copying::start(session, statement)
             }
-            Open::Broken => return Ok(()),
+            PostgresOpen::Broken => return Ok(()),
         };
         if !copying.send(encoded.bytes).await {
             copying.finish().await?;
             return Err(SinkFault::passing("the server ended the COPY", "run again"));
         }
-        self.open = Open::Copying(copying);
+        self.open = PostgresOpen::Copying(copying);
         self.staged += rows;
         self.written += rows;
         let slice = self.sink.rows_per_second.map_or(SLICE, |rate| u64::from(rate).min(SLICE));
         if self.creates().is_none() && self.staged >= slice {
             let session = self.settle().await?;
-            self.open = Open::Idle(session);
+            self.open = PostgresOpen::Idle(session);
         }
         Ok(())
     }
@@ -199,11 +200,11 @@ impl Change {
     }
 
     /// Ends a COPY under way and merges what was staged.
-    async fn settle(&mut self) -> Result<Session, SinkFault> {
+    async fn settle(&mut self) -> Result<PostgresSession, SinkFault> {
         let mut session = match self.take()? {
-            Open::Copying(copying) => copying.finish().await?,
-            Open::Idle(session) => session,
-            Open::Broken => return Err(SinkFault::new("an earlier step of this change failed", "run again")),
+            PostgresOpen::Copying(copying) => copying.finish().await?,
+            PostgresOpen::Idle(session) => session,
+            PostgresOpen::Broken => return Err(SinkFault::new("an earlier step of this change failed", "run again")),
         };
         if self.creates().is_none() && self.staged > 0 {
             let connection = session.get()?;
@@ -235,23 +236,23 @@ impl Change {
                 self.written += part.len() as u64;
             }
         }
-        self.open = Open::Idle(session);
+        self.open = PostgresOpen::Idle(session);
         Ok(())
     }
 
     fn fail(&mut self, doing: &'static str) -> impl Fn(SinkFault) -> Error + use<> {
-        self.open = Open::Broken;
+        self.open = PostgresOpen::Broken;
         self.sink.error(doing)
     }
 }
 
 /// Adds the columns that are new, in a transaction that is over before the load begins. They are null until it ends, which is what
 /// readers who know of them see, and nothing to those who don't.
-async fn add_columns(connection: &mut PgConnection, sink: &Postgres, layout: &Layout) -> Result<(), SinkFault> {
+async fn add_columns(connection: &mut PgConnection, sink: &Postgres, layout: &PostgresLayout) -> Result<(), SinkFault> {
     let target = &layout.target.table;
     let states = state::read(connection, &sink.schema, target, &layout.table.name).await?;
     let standing = layout.stand(connection, states, &sink.project).await?;
-    let Plan::Keep { add, .. } = standing.plan else { return Ok(()) };
+    let PostgresPlan::Keep { add, .. } = standing.plan else { return Ok(()) };
     if add.is_empty() {
         return Ok(());
     }
@@ -285,12 +286,12 @@ pub(super) async fn exclusively(connection: &mut PgConnection, table: &Name) -> 
 }
 
 /// The lock that a transaction holds from its beginning to its end.
-fn writers(schema: &str, layout: &Layout) -> i64 {
+fn writers(schema: &str, layout: &PostgresLayout) -> i64 {
     state::key(&["write", schema, &layout.target.table.to_string()])
 }
 
 #[async_trait]
-impl Apply for Change {
+impl Apply for PostgresChange {
     async fn upsert(&mut self, rows: Rows) -> Result<()> {
         // A bounded rate is held within a batch too.
         let step = self.sink.rows_per_second.map_or(usize::MAX, |rate| (rate as usize / 4).clamp(1, 50_000));

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::sink::fault::SinkFault;
+use crate::fault::SinkFault;
 
 /// How long a connection may take, TLS and login included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ const GREETING: &str = "set statement_timeout = '10min'; set lock_timeout = '60s
      set bytea_output = 'hex'; set datestyle = 'ISO, YMD'; set client_min_messages = 'warning'";
 
 /// How the sink is reached, with the password where nothing prints it.
-pub(super) struct Door {
+pub(super) struct PostgresPool {
     options: PgConnectOptions,
     /// Host, port and database, for people.
     at: String,
@@ -52,26 +52,26 @@ pub(super) struct Door {
     idle: Arc<Mutex<Vec<PgConnection>>>,
 }
 
-impl fmt::Debug for Door {
+impl fmt::Debug for PostgresPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.at)
     }
 }
 
 /// A connection, counted while it lives. Dropping it closes it, and the server rolls back what was open.
-pub(super) struct Session {
+pub(super) struct PostgresSession {
     connection: Option<PgConnection>,
     idle: Arc<Mutex<Vec<PgConnection>>>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for PostgresSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Session")
     }
 }
 
-impl Session {
+impl PostgresSession {
     /// The connection underneath; an error after [`Session::end`] or [`Session::park`] took it.
     pub(super) fn get(&mut self) -> Result<&mut PgConnection, SinkFault> {
         self.connection.as_mut().ok_or_else(|| SinkFault::passing("the connection is closed", "run again"))
@@ -92,7 +92,7 @@ impl Session {
     }
 }
 
-impl Door {
+impl PostgresPool {
     /// Checks the URL. Nothing is connected.
     pub(super) fn new(url: &str, pool: u32) -> Result<Self, SinkFault> {
         let form = "the form is `postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=FILE`; \
@@ -145,14 +145,14 @@ impl Door {
     }
 
     /// A new connection.
-    pub(super) async fn open(&self) -> Result<Session, SinkFault> {
+    pub(super) async fn open(&self) -> Result<PostgresSession, SinkFault> {
         let permit = self.permit().await?;
         let connection = self.connect().await?;
-        Ok(Session { connection: Some(connection), idle: Arc::clone(&self.idle), _permit: permit })
+        Ok(PostgresSession { connection: Some(connection), idle: Arc::clone(&self.idle), _permit: permit })
     }
 
     /// A connection for a question: a parked one that still answers, else a new one.
-    pub(super) async fn borrow(&self) -> Result<Session, SinkFault> {
+    pub(super) async fn borrow(&self) -> Result<PostgresSession, SinkFault> {
         let permit = self.permit().await?;
         let parked = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match parked {
@@ -162,7 +162,7 @@ impl Door {
             },
             None => self.connect().await?,
         };
-        Ok(Session { connection: Some(connection), idle: Arc::clone(&self.idle), _permit: permit })
+        Ok(PostgresSession { connection: Some(connection), idle: Arc::clone(&self.idle), _permit: permit })
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, SinkFault> {
@@ -225,12 +225,12 @@ mod tests {
             ("postgres://u:p@h/db?passwd=canary", "found `passwd`"),
             ("postgres://u:canary@h/db?sslmode=maybe", "ssl"),
         ] {
-            let fault = Door::new(url, 2).unwrap_err();
+            let fault = PostgresPool::new(url, 2).unwrap_err();
             assert!(fault.to_string().contains(expected), "{url}: {fault}");
             assert!(!format!("{fault} {fault:?}").contains("canary"), "{fault:?}");
         }
-        let door = Door::new("postgres://u:canary@db.example:6000/serving", 4).unwrap();
+        let door = PostgresPool::new("postgres://u:canary@db.example:6000/serving", 4).unwrap();
         assert_eq!(format!("{door:?}"), "db.example:6000/serving");
-        assert!(Door::new("postgres://u:p@h/db", 1).is_err());
+        assert!(PostgresPool::new("postgres://u:p@h/db", 1).is_err());
     }
 }

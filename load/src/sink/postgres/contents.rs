@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use arrow::array::AsArray as _;
 use arrow::datatypes::DataType;
-use serde_json::Value as Json;
 use sqlx::Row as _;
 use tokio::sync::mpsc;
 
@@ -18,10 +17,11 @@ use super::encode;
 use super::layout::{self, list_item};
 use super::sql::{self, Form, HASH, Name, TEXT};
 use super::state::{self, SHORT};
-use super::{Postgres, Session};
-use crate::error::{Cause, Error, Result};
+use super::{Postgres, PostgresSession};
+use crate::error::{Error, Result};
+use crate::fault::{Cause, SinkFault};
 use crate::keys::Hashes;
-use crate::sink::fault::SinkFault;
+use crate::sink::document::{self, float};
 use crate::sink::{Contents, Rows};
 use crate::target::SyncTarget;
 use rows::{RowHash, Value};
@@ -63,7 +63,7 @@ pub(super) async fn read(sink: &Arc<Postgres>, target: &SyncTarget) -> Result<Co
             let error = SinkFault::passing("the task that reads was stopped", "run again");
             let at = "the database".to_owned();
             Some((
-                Err(Error::Sink { sink: crate::sink::SinkKind::Postgres, doing: "reading", at, source: error }),
+                Err(Error::Sink { sink: crate::kind::SinkKind::Postgres, doing: "reading", at, source: error }),
                 (receiver, true),
             ))
         }
@@ -72,7 +72,7 @@ pub(super) async fn read(sink: &Arc<Postgres>, target: &SyncTarget) -> Result<Co
 }
 
 async fn send(
-    mut session: Session,
+    mut session: PostgresSession,
     statement: &sql::Sql,
     columns: &[(String, Form)],
     sender: &mpsc::Sender<Result<Option<Hashes>>>,
@@ -137,7 +137,7 @@ async fn forms(connection: &mut sqlx::postgres::PgConnection, table: &Name) -> R
 fn there(form: &Form, bytes: &[u8]) -> Vec<u8> {
     match form {
         Form::Float => float(f64::from_be_bytes(bytes.try_into().unwrap_or_default())),
-        Form::Json => serde_json::from_slice(bytes).map_or_else(|_| bytes.to_vec(), |json| document(&json)),
+        Form::Json => document::compared(bytes),
         Form::Floats => list(
             items(bytes).map(|item| item.map(|item| float(f64::from_be_bytes(item.try_into().unwrap_or_default())))),
         ),
@@ -203,7 +203,9 @@ fn should_be(value: &Value, data_type: &DataType) -> Result<Option<Vec<u8>>, Cau
         Value::Bytes(bytes) => bytes.clone(),
         Value::Date(days) => days.to_string().into_bytes(),
         Value::Time(nanos) => i64::try_from(nanos / 1_000 - TO_2000_MICROS)?.to_be_bytes().to_vec(),
-        Value::Vector(_) | Value::List(_) if list_item(data_type).is_none() => document(&value.to_stored_json()?),
+        Value::Vector(_) | Value::List(_) if list_item(data_type).is_none() => {
+            document::bytes(&value.to_stored_json()?)
+        }
         Value::Vector(numbers) => list(numbers.iter().map(|x| Some(float(f64::from(*x))))),
         Value::List(values) => {
             let items = values.iter().map(|value| match value {
@@ -212,7 +214,7 @@ fn should_be(value: &Value, data_type: &DataType) -> Result<Option<Vec<u8>>, Cau
             });
             list(items)
         }
-        Value::Struct(_) | Value::Map(_) => document(&value.to_stored_json()?),
+        Value::Struct(_) | Value::Map(_) => document::bytes(&value.to_stored_json()?),
         value => printed(value).unwrap_or_default().into_bytes(),
     }))
 }
@@ -236,12 +238,6 @@ fn printed(value: &Value) -> Option<String> {
     }
 }
 
-fn float(f: f64) -> Vec<u8> {
-    // There are many bits that are no number, and one word for all of them.
-    let f = if f.is_nan() { f64::NAN } else { f };
-    f.to_be_bytes().to_vec()
-}
-
 fn list(items: impl Iterator<Item = Option<Vec<u8>>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for item in items {
@@ -256,57 +252,9 @@ fn list(items: impl Iterator<Item = Option<Vec<u8>>>) -> Vec<u8> {
     bytes
 }
 
-/// A document with its members in the order of their names; its numbers as doubles, since the server writes them in its own way.
-fn document(json: &Json) -> Vec<u8> {
-    fn write(json: &Json, out: &mut Vec<u8>) {
-        match json {
-            Json::Null => out.push(b'0'),
-            Json::Bool(b) => out.extend_from_slice(&[b'b', u8::from(*b)]),
-            Json::Number(n) => {
-                out.push(b'n');
-                out.extend_from_slice(&float(n.as_f64().unwrap_or(f64::NAN)));
-            }
-            Json::String(text) => {
-                out.push(b's');
-                out.extend_from_slice(&(text.len() as u64).to_be_bytes());
-                out.extend_from_slice(text.as_bytes());
-            }
-            Json::Array(items) => {
-                out.push(b'[');
-                out.extend_from_slice(&(items.len() as u64).to_be_bytes());
-                for item in items {
-                    write(item, out);
-                }
-            }
-            Json::Object(members) => {
-                let mut names: Vec<&String> = members.keys().collect();
-                names.sort();
-                out.push(b'{');
-                out.extend_from_slice(&(names.len() as u64).to_be_bytes());
-                for name in names {
-                    write(&Json::String(name.clone()), out);
-                    write(&members[name], out);
-                }
-            }
-        }
-    }
-    let mut out = Vec::new();
-    write(json, &mut out);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn documents_are_compared_by_what_they_say() {
-        let of = |text: &str| document(&serde_json::from_str(text).unwrap());
-        assert_eq!(of(r#"{"a": 1, "b": [true, null]}"#), of(r#"{"b":[true,null],"a":1.0}"#));
-        for (one, other) in [(r#"{"a":null}"#, r#"{"a":""}"#), ("[1,2]", "[2,1]"), (r#"["a","b"]"#, r#"["ab",""]"#)] {
-            assert_ne!(of(one), of(other), "{one} {other}");
-        }
-    }
 
     #[test]
     fn a_list_is_read_as_the_server_sends_it() {

@@ -9,16 +9,16 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::connect::{Session, within};
+use super::connect::{PostgresSession, within};
 use super::encode::{footer, header};
 use super::sql::Sql;
+use crate::fault::SinkFault;
 use crate::keys::Hashes;
-use crate::sink::fault::SinkFault;
 use rows::RowHash;
 
 /// How long the server may take none of our bytes.
 const STALL: Duration = Duration::from_mins(5);
-/// Encoded parts that wait to be sent: enough that neither side waits for the other.
+/// PostgresRows parts that wait to be sent: enough that neither side waits for the other.
 const QUEUE: usize = 4;
 /// The largest message that is sent at once (bytes).
 const CHUNK: usize = 256 << 10;
@@ -31,12 +31,12 @@ enum Part {
 /// A COPY under way. Dropping it aborts it, and with it the transaction.
 pub(super) struct Copying {
     parts: mpsc::Sender<Part>,
-    task: JoinHandle<Result<Session, SinkFault>>,
+    task: JoinHandle<Result<PostgresSession, SinkFault>>,
 }
 
 impl Copying {
     /// Starts it; the connection comes back from [`Copying::finish`].
-    pub(super) fn start(session: Session, statement: Sql) -> Self {
+    pub(super) fn start(session: PostgresSession, statement: Sql) -> Self {
         let (parts, receiver) = mpsc::channel(QUEUE);
         Self { parts, task: tokio::spawn(copy(session, statement, receiver)) }
     }
@@ -47,7 +47,7 @@ impl Copying {
     }
 
     /// All rows were sent.
-    pub(super) async fn finish(self) -> Result<Session, SinkFault> {
+    pub(super) async fn finish(self) -> Result<PostgresSession, SinkFault> {
         let _ = self.parts.send(Part::End).await;
         match self.task.await {
             Ok(done) => done,
@@ -56,7 +56,11 @@ impl Copying {
     }
 }
 
-async fn copy(mut session: Session, statement: Sql, mut parts: mpsc::Receiver<Part>) -> Result<Session, SinkFault> {
+async fn copy(
+    mut session: PostgresSession,
+    statement: Sql,
+    mut parts: mpsc::Receiver<Part>,
+) -> Result<PostgresSession, SinkFault> {
     let mut sink = within(STALL, session.get()?.copy_in_raw(statement.text())).await?;
     within(STALL, sink.send(header())).await?;
     loop {
@@ -122,7 +126,7 @@ impl<'c> CopyRows<'c> {
             return Ok(false);
         };
         self.left.extend_from_slice(&bytes?);
-        let mut reader = Reader { bytes: &self.left, at: 0 };
+        let mut reader = CopyReader { bytes: &self.left, at: 0 };
         if !self.begun {
             self.begun = reader.skip_header();
         }
@@ -139,12 +143,12 @@ impl<'c> CopyRows<'c> {
 }
 
 /// Reads whole rows of a binary COPY.
-struct Reader<'a> {
+struct CopyReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> CopyReader<'a> {
     fn skip_header(&mut self) -> bool {
         match self.number(15).and_then(|length| usize::try_from(length).ok()) {
             Some(length) if self.bytes.len() >= 19 + length => {
@@ -203,7 +207,7 @@ mod tests {
         let whole = bytes.len();
         bytes.extend_from_slice(&footer());
         for cut in 0..=bytes.len() {
-            let mut reader = Reader { bytes: &bytes[..cut], at: 0 };
+            let mut reader = CopyReader { bytes: &bytes[..cut], at: 0 };
             let (mut keys, mut fields) = (Vec::new(), Vec::new());
             if reader.skip_header() {
                 while reader.row(&mut fields) {

@@ -14,9 +14,9 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use half::f16;
 use pgpq::ArrowToPostgresBinaryEncoder;
 
-use super::layout::{Layout, is_document, list_item};
+use super::layout::{PostgresLayout, is_document, list_item};
 use super::sql::{HASH, TEXT, Type};
-use crate::error::Cause;
+use crate::fault::Cause;
 use crate::keys::Keys;
 use crate::sink::Rows;
 use crate::target::SyncTarget;
@@ -33,7 +33,7 @@ const JSONB: u8 = 1;
 const BETWEEN: char = '\n';
 
 /// Rows as bytes, without header or footer, and the length of their vectors.
-pub(super) struct Encoded {
+pub(super) struct PostgresRows {
     pub(super) bytes: Bytes,
     pub(super) dimension: Option<usize>,
 }
@@ -53,7 +53,7 @@ pub(super) fn footer() -> Bytes {
 }
 
 /// Encodes rows in the order of [`Layout::sent`].
-pub(super) fn encode(layout: &Layout, rows: &Rows) -> Result<Encoded, Cause> {
+pub(super) fn encode(layout: &PostgresLayout, rows: &Rows) -> Result<PostgresRows, Cause> {
     let mut fields = Vec::with_capacity(layout.columns.len() + 2);
     let mut arrays: Vec<ArrayRef> = Vec::with_capacity(layout.columns.len() + 2);
     let mut dimension = None;
@@ -91,7 +91,7 @@ pub(super) fn encode(layout: &Layout, rows: &Rows) -> Result<Encoded, Cause> {
     encoder.write_header(&mut BytesMut::new()).map_err(|e| format!("{e:?}"))?;
     let mut bytes = BytesMut::new();
     encoder.write_batch(&batch, &mut bytes).map_err(|e| format!("{e:?}"))?;
-    Ok(Encoded { bytes: bytes.freeze(), dimension })
+    Ok(PostgresRows { bytes: bytes.freeze(), dimension })
 }
 
 /// A column in one of the types that pgpq sends as the type its column was declared with.

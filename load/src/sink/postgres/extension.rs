@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 use super::connect::within;
 use super::sql::{self, Name};
 use super::state::{SHORT, run};
-use crate::sink::fault::SinkFault;
+use crate::fault::SinkFault;
 
 /// Before it, pgvector could overflow a buffer in parallel builds, corrupt an index in a vacuum, and lose a race with one.
 const OLDEST_VECTOR: [u32; 3] = [0, 8, 4];
@@ -91,7 +91,7 @@ pub(super) async fn vector(connection: &mut PgConnection) -> Result<String, Sink
 
 /// How keywords are found in a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Keywords {
+pub(super) enum KeywordIndexKind {
     /// An index of 2-grams: fast from one character on.
     Bigm(Name),
     /// An index of 3-grams: shorter words read the whole table.
@@ -100,7 +100,7 @@ pub(super) enum Keywords {
     Scan,
 }
 
-impl Keywords {
+impl KeywordIndexKind {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Bigm(_) => "pg_bigm",
@@ -128,7 +128,7 @@ impl Keywords {
 }
 
 /// The best way there is; makes an extension where `make` asks for it and that is allowed. The connection must be outside of a transaction.
-pub(super) async fn keywords(connection: &mut PgConnection, make: bool) -> Result<Keywords, SinkFault> {
+pub(super) async fn keywords(connection: &mut PgConnection, make: bool) -> Result<KeywordIndexKind, SinkFault> {
     for (name, class) in [("pg_bigm", "gin_bigm_ops"), ("pg_trgm", "gin_trgm_ops")] {
         let mut found = look(connection, name).await?;
         if make && found.installed.is_none() && found.available.is_some() {
@@ -138,10 +138,10 @@ pub(super) async fn keywords(connection: &mut PgConnection, make: bool) -> Resul
         }
         if let Some((schema, _)) = found.installed {
             let class = Name::new(&schema, class);
-            return Ok(if name == "pg_bigm" { Keywords::Bigm(class) } else { Keywords::Trgm(class) });
+            return Ok(if name == "pg_bigm" { KeywordIndexKind::Bigm(class) } else { KeywordIndexKind::Trgm(class) });
         }
     }
-    Ok(Keywords::Scan)
+    Ok(KeywordIndexKind::Scan)
 }
 
 /// Version, encryption, extensions and rights, in one line.

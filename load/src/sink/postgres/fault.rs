@@ -4,7 +4,7 @@ use std::io;
 
 use sqlx::Error as Sqlx;
 
-use crate::sink::fault::SinkFault;
+use crate::fault::SinkFault;
 
 /// What to do when the server is not proved to be the one that is meant.
 const TLS: &str = "`sslrootcert=FILE` names the CA that signed the server's certificate, and the host of `[postgres] url` must be in it; \

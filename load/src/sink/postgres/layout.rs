@@ -13,8 +13,8 @@ use sqlx::postgres::PgConnection;
 
 use super::connect::within;
 use super::sql::{self, Column, HASH, Name, TEXT, Type};
-use super::state::{SHORT, State};
-use crate::sink::fault::SinkFault;
+use super::state::{PostgresState, SHORT};
+use crate::fault::SinkFault;
 use crate::target::SyncTarget;
 use rows::content_hash;
 
@@ -84,7 +84,7 @@ pub(super) fn list_item(data_type: &DataType) -> Option<&DataType> {
 
 /// A serving table as it should be.
 #[derive(Debug, Clone)]
-pub(super) struct Layout {
+pub(super) struct PostgresLayout {
     pub(super) table: Name,
     pub(super) target: SyncTarget,
     pub(super) columns: Vec<Column>,
@@ -94,7 +94,7 @@ pub(super) struct Layout {
 
 /// What must happen before rows can be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Plan {
+pub(super) enum PostgresPlan {
     /// The table is as it should be, but for these columns and indexes.
     Keep { add: Vec<Column>, index: Vec<&'static str> },
     /// It is made anew; `swap` tells whether an old one is in its place.
@@ -103,14 +103,14 @@ pub(super) enum Plan {
 
 /// What stands in the database now.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
-    pub(super) plan: Plan,
-    pub(super) state: Option<State>,
+pub(super) struct PostgresTable {
+    pub(super) plan: PostgresPlan,
+    pub(super) state: Option<PostgresState>,
     /// Of the vector column.
     pub(super) dimension: Option<usize>,
 }
 
-impl Layout {
+impl PostgresLayout {
     pub(super) fn new(
         schema: &str,
         target: &SyncTarget,
@@ -194,9 +194,9 @@ impl Layout {
     pub(super) async fn stand(
         &self,
         connection: &mut PgConnection,
-        states: Vec<State>,
+        states: Vec<PostgresState>,
         project: &str,
-    ) -> Result<Standing, SinkFault> {
+    ) -> Result<PostgresTable, SinkFault> {
         let table = self.target.table.to_string();
         if let Some(other) = states.iter().find(|it| it.table != table && it.relation == self.table.name) {
             return Err(SinkFault::new(
@@ -212,7 +212,7 @@ impl Layout {
             ));
         }
         let Some(held) = held(connection, &self.table).await? else {
-            return Ok(Standing { plan: Plan::Create { swap: false }, state, dimension: None });
+            return Ok(PostgresTable { plan: PostgresPlan::Create { swap: false }, state, dimension: None });
         };
         let ours = held.iter().any(|column| column.name == HASH && column.is == "bytea");
         if state.is_none() && !ours {
@@ -225,23 +225,23 @@ impl Layout {
         let same_roles =
             state.as_ref().and_then(|it| it.target.as_ref()).is_some_and(|it| it.roles() == self.target.roles());
         let texts = held.iter().any(|column| column.name == TEXT);
-        let fits = |there: &Held| {
+        let fits = |there: &PostgresColumn| {
             there.name == HASH
                 || there.name == TEXT
                 || self.columns.iter().any(|column| column.name == there.name && there.fits(&column.is))
         };
         if !same_roles || !ours || texts != self.has_texts() || !held.iter().all(fits) {
-            return Ok(Standing { plan: Plan::Create { swap: true }, state, dimension: None });
+            return Ok(PostgresTable { plan: PostgresPlan::Create { swap: true }, state, dimension: None });
         }
         let there = indexes(connection, &self.table).await?;
         if !there.iter().any(|(_, key)| key.as_deref() == Some(self.key())) {
-            return Ok(Standing { plan: Plan::Create { swap: true }, state, dimension: None });
+            return Ok(PostgresTable { plan: PostgresPlan::Create { swap: true }, state, dimension: None });
         }
         let add = self.columns.iter().filter(|column| !held.iter().any(|it| it.name == column.name)).cloned().collect();
         let wanted = [("entity", self.target.entity.is_some()), ("vector", dimension.is_some())];
         let missing = |of: &str| !there.iter().any(|(name, _)| *name == self.index_name(of));
         let index = wanted.into_iter().filter(|(of, wanted)| *wanted && missing(of)).map(|(of, _)| of).collect();
-        Ok(Standing { plan: Plan::Keep { add, index }, state, dimension })
+        Ok(PostgresTable { plan: PostgresPlan::Keep { add, index }, state, dimension })
     }
 }
 
@@ -260,13 +260,13 @@ fn short(base: &str, of: &str) -> String {
 }
 
 /// A column as the server describes it.
-struct Held {
+struct PostgresColumn {
     name: String,
     is: String,
     dimension: Option<usize>,
 }
 
-impl Held {
+impl PostgresColumn {
     fn fits(&self, wanted: &Type) -> bool {
         match wanted {
             Type::Plain(name) => *name == self.is,
@@ -276,7 +276,7 @@ impl Held {
 }
 
 /// The columns of a table; `None` when there is none.
-async fn held(connection: &mut PgConnection, table: &Name) -> Result<Option<Vec<Held>>, SinkFault> {
+async fn held(connection: &mut PgConnection, table: &Name) -> Result<Option<Vec<PostgresColumn>>, SinkFault> {
     let query = sqlx::query(
         "select a.attname::text, case when t.typname = 'halfvec' then 'halfvec' else format_type(a.atttypid, a.atttypmod) end,
             case when t.typname = 'halfvec' and a.atttypmod > 0 then a.atttypmod end, c.relkind::text
@@ -296,7 +296,7 @@ async fn held(connection: &mut PgConnection, table: &Name) -> Result<Option<Vec<
             ));
         }
         let dimension = dimension.and_then(|n| usize::try_from(n).ok());
-        columns.push(Held { name: row.try_get(0)?, is: row.try_get(1)?, dimension });
+        columns.push(PostgresColumn { name: row.try_get(0)?, is: row.try_get(1)?, dimension });
     }
     Ok((!columns.is_empty()).then_some(columns))
 }

@@ -10,12 +10,12 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
 use tokio::sync::Mutex;
 
-use super::connect::{Session, within};
+use super::connect::{PostgresSession, within};
 use super::sql::{self, HASH, Name, TEXT, Type};
 use super::state::{self, SHORT};
 use super::{Postgres, extension, layout};
 use crate::error::Result;
-use crate::sink::fault::SinkFault;
+use crate::fault::SinkFault;
 use crate::sink::keywords::document::{Document, Passage};
 use crate::target::SyncTarget;
 use rows::RowHash;
@@ -28,14 +28,14 @@ const EF_SEARCH: &str = "set local hnsw.ef_search = 400; set local hnsw.iterativ
 
 /// A column of a table as it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
+pub(super) struct ReadColumn {
     pub(super) name: String,
     is: String,
     dimension: Option<usize>,
 }
 
 /// The columns of a table; none when there is no table.
-pub(super) async fn columns(connection: &mut PgConnection, table: &Name) -> Result<Vec<Standing>, SinkFault> {
+pub(super) async fn columns(connection: &mut PgConnection, table: &Name) -> Result<Vec<ReadColumn>, SinkFault> {
     let query = sqlx::query(
         "select a.attname::text, format_type(a.atttypid, null), a.atttypmod
          from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -45,7 +45,7 @@ pub(super) async fn columns(connection: &mut PgConnection, table: &Name) -> Resu
     let rows = within(SHORT, query.bind(&table.schema).bind(&table.name).fetch_all(connection)).await?;
     let column = |row: &PgRow| {
         let dimension: i32 = row.try_get(2)?;
-        Ok(Standing { name: row.try_get(0)?, is: row.try_get(1)?, dimension: usize::try_from(dimension).ok() })
+        Ok(ReadColumn { name: row.try_get(0)?, is: row.try_get(1)?, dimension: usize::try_from(dimension).ok() })
     };
     Ok(rows.iter().map(column).collect::<Result<_, sqlx::Error>>()?)
 }
@@ -53,7 +53,7 @@ pub(super) async fn columns(connection: &mut PgConnection, table: &Name) -> Resu
 /// One snapshot, and the connection that has it.
 #[derive(Debug)]
 struct Snapshot {
-    session: Mutex<Option<Session>>,
+    session: Mutex<Option<PostgresSession>>,
     sink: Arc<Postgres>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Table {
     snapshot: Arc<Snapshot>,
     pub(crate) target: SyncTarget,
     name: Name,
-    columns: Vec<Standing>,
+    columns: Vec<ReadColumn>,
     rows: u64,
     /// The schema of pgvector, where the table has vectors.
     vectors: Option<String>,

@@ -7,10 +7,10 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::connect::within;
-use super::layout::Layout;
+use super::layout::PostgresLayout;
 use super::sql::{self, Name};
 use super::state::SHORT;
-use crate::sink::fault::SinkFault;
+use crate::fault::SinkFault;
 
 /// The table by schema and name.
 const OID: &str = "(select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2)";
@@ -114,7 +114,7 @@ pub(super) async fn refuse_bound(connection: &mut PgConnection, table: &Name) ->
 /// Gives `new` what people gave `old`, where its columns are there.
 pub(super) async fn carry(
     connection: &mut PgConnection,
-    layout: &Layout,
+    layout: &PostgresLayout,
     new: &Name,
 ) -> Result<Vec<(Name, String)>, SinkFault> {
     let old = &layout.table;

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use super::connect::within;
 use super::read;
 use super::sql::{self, Name, STATE};
-use crate::sink::fault::SinkFault;
+use crate::fault::SinkFault;
 use crate::target::{Cursor, SyncTarget};
 use rows::fingerprint;
 
@@ -24,7 +24,7 @@ const LOCK_PATIENCE: Duration = Duration::from_hours(2);
 
 /// What the database says about a table of ours.
 #[derive(Debug, Clone)]
-pub(super) struct State {
+pub(super) struct PostgresState {
     pub(super) table: String,
     pub(super) relation: String,
     pub(super) project: String,
@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) keywords: String,
 }
 
-impl State {
+impl PostgresState {
     fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
         let format: i32 = row.try_get(3)?;
         let target: String = row.try_get(6)?;
@@ -101,22 +101,22 @@ pub(super) async fn read(
     schema: &str,
     table: &TableName,
     relation: &str,
-) -> Result<Vec<State>, SinkFault> {
+) -> Result<Vec<PostgresState>, SinkFault> {
     if !is_there(connection, schema).await? {
         return Ok(Vec::new());
     }
     let query = sqlx::query(sql::read_state(schema)).bind(table.to_string()).bind(relation);
     let rows = within(SHORT, query.fetch_all(connection)).await?;
-    Ok(rows.iter().map(State::of).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(PostgresState::of).collect::<Result<_, _>>()?)
 }
 
 /// Every watermark of a schema.
-pub(super) async fn all(connection: &mut PgConnection, schema: &str) -> Result<Vec<State>, SinkFault> {
+pub(super) async fn all(connection: &mut PgConnection, schema: &str) -> Result<Vec<PostgresState>, SinkFault> {
     if !is_there(connection, schema).await? {
         return Ok(Vec::new());
     }
     let rows = within(SHORT, sqlx::query(sql::all_states(schema)).fetch_all(connection)).await?;
-    Ok(rows.iter().map(State::of).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(PostgresState::of).collect::<Result<_, _>>()?)
 }
 
 /// Makes schema and table of watermarks where they are missing, in a transaction of its own.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::kind::SinkKind;
 use crate::serving::Serving;
-use crate::sink::SinkKind;
 use crate::sink::postgres::{Postgres, PostgresOptions};
 use crate::sync::{Rules, SyncProgress, Synced, sync};
 use crate::target::SyncTarget;
@@ -12,7 +12,6 @@ use crate::testing::{Place, World, place, place_target, review_target};
 mod answers;
 mod faults;
 mod follow;
-mod proxy;
 mod rights;
 mod tls;
 

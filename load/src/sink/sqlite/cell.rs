@@ -7,10 +7,17 @@
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 
-use super::layout::{HASH, quote};
-use crate::error::Cause;
+use crate::fault::Cause;
 use crate::sink::Rows;
 use rows::{Kind, RowHash, Value};
+
+/// The column that says what a row was made from.
+pub(super) const HASH: &str = "_row_hash";
+
+/// A name as SQL takes it.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
 
 /// Digits that a double holds whatever they are (IEEE 754).
 const MAX_DIGITS: u8 = 15;

@@ -6,18 +6,11 @@ use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use super::Sqlite;
-use super::cell::{cell_json, cells, declared};
-use crate::error::Cause;
+use super::cell::{HASH, cell_json, cells, declared, quote};
+use crate::fault::Cause;
 use crate::sink::{Rows, Start};
 use crate::target::SyncTarget;
 use rows::Kind;
-
-/// The column that says what a row was made from.
-pub(super) const HASH: &str = "_row_hash";
-
-pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
 
 pub(super) fn exists(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     connection
@@ -27,7 +20,7 @@ pub(super) fn exists(connection: &Connection, table: &str) -> rusqlite::Result<b
 }
 
 /// A serving table as it should be.
-pub(super) struct Layout {
+pub(super) struct SqliteLayout {
     pub(super) table: String,
     pub(super) key: String,
     key_is_number: bool,
@@ -36,13 +29,13 @@ pub(super) struct Layout {
 }
 
 /// A column as it is there.
-struct Standing {
+struct SqliteTable {
     name: String,
     declared: String,
     is_key: bool,
 }
 
-impl Layout {
+impl SqliteLayout {
     pub(super) fn new(target: &SyncTarget, schema: &SchemaRef) -> Self {
         let columns: Vec<(String, &'static str)> = schema
             .fields()
@@ -64,19 +57,19 @@ impl Layout {
         Ok(self.fits_columns(&self.standing(connection)?))
     }
 
-    fn fits_columns(&self, standing: &[Standing]) -> bool {
-        let fits = |it: &Standing| {
+    fn fits_columns(&self, standing: &[SqliteTable]) -> bool {
+        let fits = |it: &SqliteTable| {
             let declared = self.columns.iter().any(|(name, declared)| *name == it.name && *declared == it.declared);
             declared && it.is_key == (it.name == self.key)
         };
         !standing.is_empty() && standing.iter().all(fits)
     }
 
-    fn standing(&self, connection: &Connection) -> rusqlite::Result<Vec<Standing>> {
+    fn standing(&self, connection: &Connection) -> rusqlite::Result<Vec<SqliteTable>> {
         let sql = "select name, type, pk from pragma_table_info(?1) where name <> '_row_hash'";
         let mut statement = connection.prepare(sql)?;
         let column = |r: &rusqlite::Row<'_>| {
-            Ok(Standing { name: r.get(0)?, declared: r.get(1)?, is_key: r.get::<_, i64>(2)? > 0 })
+            Ok(SqliteTable { name: r.get(0)?, declared: r.get(1)?, is_key: r.get::<_, i64>(2)? > 0 })
         };
         statement.query_map([&self.table], column)?.collect()
     }
@@ -84,7 +77,7 @@ impl Layout {
     /// Makes the table as it should be, with the rows that it has where it [fits](Self::fits).
     pub(super) fn migrate(&self, connection: &Connection, start: Start) -> rusqlite::Result<()> {
         let (table, standing) = (quote(&self.table), self.standing(connection)?);
-        if start == Start::Standing && self.fits_columns(&standing) {
+        if start == Start::Existing && self.fits_columns(&standing) {
             for (name, declared) in self.columns.iter().filter(|(name, _)| !standing.iter().any(|it| it.name == *name))
             {
                 connection.execute_batch(&format!("alter table {table} add column {} {declared}", quote(name)))?;

@@ -9,7 +9,8 @@ use usearch::Index;
 
 use super::files::{Manifest, Segment, fail, index_file, newest_generation, sync_dir, utf8};
 use super::{new_index, vector, vector_column};
-use crate::error::{Cause, Error, Result, blocking};
+use crate::error::{Error, Result, blocking};
+use crate::fault::Cause;
 use crate::sink::{Apply, Rows, Start, counted};
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
@@ -27,7 +28,7 @@ enum RowPlace {
 }
 
 /// A change under way.
-pub(super) struct State {
+pub(super) struct SegmentState {
     dir: PathBuf,
     target: SyncTarget,
     /// What stands, with all its segments; none when the change starts anew.
@@ -69,10 +70,10 @@ impl NewSegment {
     }
 }
 
-impl State {
+impl SegmentState {
     pub(super) fn begin(dir: PathBuf, target: SyncTarget, start: Start) -> Result<Self> {
         let standing = match start {
-            Start::Standing => Manifest::read(&dir)?,
+            Start::Existing => Manifest::read(&dir)?,
             Start::Anew => None,
         };
         let generation = standing.as_ref().map_or(0, |it| it.generation).max(newest_generation(&dir));
@@ -219,12 +220,12 @@ pub(super) fn open(path: &Path, dimension: usize) -> Result<Index, Cause> {
 }
 
 /// What holds the state between two calls; empty after a step that failed.
-pub(super) struct Change {
-    open: Option<State>,
+pub(super) struct VectorsChange {
+    open: Option<SegmentState>,
 }
 
-impl Change {
-    pub(super) fn new(state: State) -> Self {
+impl VectorsChange {
+    pub(super) fn new(state: SegmentState) -> Self {
         Self { open: Some(state) }
     }
 
@@ -232,7 +233,7 @@ impl Change {
         fail("writing", Path::new("vectors"), "an earlier step of this change failed")
     }
 
-    async fn work(&mut self, work: impl FnOnce(&mut State) -> Result<(), Cause> + Send + 'static) -> Result<()> {
+    async fn work(&mut self, work: impl FnOnce(&mut SegmentState) -> Result<(), Cause> + Send + 'static) -> Result<()> {
         let mut state = self.open.take().ok_or_else(Self::broken)?;
         let state = blocking(move || {
             let done = work(&mut state);
@@ -246,7 +247,7 @@ impl Change {
 }
 
 #[async_trait]
-impl Apply for Change {
+impl Apply for VectorsChange {
     async fn upsert(&mut self, rows: Rows) -> Result<()> {
         self.work(move |state| state.upsert(&rows)).await
     }

@@ -9,8 +9,9 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::{Cause, Error, Result};
-use crate::sink::SinkKind;
+use crate::error::{Error, Result};
+use crate::fault::Cause;
+use crate::kind::SinkKind;
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 

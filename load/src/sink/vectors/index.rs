@@ -7,7 +7,8 @@ use usearch::Index;
 
 use super::change::open;
 use super::files::{Manifest, fail};
-use crate::error::{Cause, Result};
+use crate::error::Result;
+use crate::fault::Cause;
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 

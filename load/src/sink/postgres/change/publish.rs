@@ -6,15 +6,15 @@ use std::time::Duration;
 use catalog::failpoint;
 use sqlx::postgres::PgConnection;
 
-use super::{Change, exclusively, writers};
+use super::{PostgresChange, exclusively, writers};
+use crate::fault::SinkFault;
 use crate::sink::counted;
-use crate::sink::fault::SinkFault;
-use crate::sink::postgres::connect::{Session, within};
+use crate::sink::postgres::connect::{PostgresSession, within};
 use crate::sink::postgres::extension::build;
-use crate::sink::postgres::layout::{LONG, Plan};
+use crate::sink::postgres::layout::{LONG, PostgresPlan};
 use crate::sink::postgres::rights;
 use crate::sink::postgres::sql::{self, Name};
-use crate::sink::postgres::state::{self, SHORT, State};
+use crate::sink::postgres::state::{self, PostgresState, SHORT};
 use crate::target::Cursor;
 
 /// Links of a node, and how many are looked at while building: measured in the pgvector test and bench.
@@ -25,7 +25,7 @@ const QUESTIONS: u32 = 8;
 const RECOUNT: &str = "somebody else writes to the table: `onggi reconcile` says where, and `onggi reconcile --repair` makes it as its mart";
 const QUESTION_EVERY: Duration = Duration::from_millis(250);
 
-impl Change {
+impl PostgresChange {
     pub(super) async fn index_vectors(
         &self,
         connection: &mut PgConnection,
@@ -115,7 +115,7 @@ impl Change {
 
     /// Makes the indexes of a table that stands and has lost them.
     async fn follow_indexes(&self, connection: &mut PgConnection) -> Result<(), SinkFault> {
-        let Plan::Keep { index, .. } = &self.standing.plan else { return Ok(()) };
+        let PostgresPlan::Keep { index, .. } = &self.standing.plan else { return Ok(()) };
         for of in index {
             let (table, name) = (&self.layout.table, self.layout.index_name(of));
             match (*of, &self.layout.target.entity) {
@@ -128,7 +128,7 @@ impl Change {
     }
 
     /// Everything but the COMMIT.
-    pub(super) async fn finish(&mut self, cursor: Cursor) -> Result<Session, SinkFault> {
+    pub(super) async fn finish(&mut self, cursor: Cursor) -> Result<PostgresSession, SinkFault> {
         let mut session = self.settle().await?;
         if self.creates().is_some() {
             self.make(&mut session).await?;
@@ -151,7 +151,7 @@ impl Change {
                 self.follow_keywords(connection).await?;
             }
         }
-        let state = State {
+        let state = PostgresState {
             table: self.layout.target.table.to_string(),
             relation: self.layout.table.name.clone(),
             project: self.sink.project.clone(),
@@ -168,7 +168,7 @@ impl Change {
     }
 
     /// COMMIT; when its reply is lost, the watermark decides.
-    pub(super) async fn publish(&self, mut session: Session) -> Result<(), SinkFault> {
+    pub(super) async fn publish(&self, mut session: PostgresSession) -> Result<(), SinkFault> {
         failpoint!("load.postgres.before");
         let lost = state::run(session.get()?, "commit").await.err();
         failpoint!("load.postgres.after");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use super::proxy::{Cut, Proxy};
 use super::*;
+use crate::testing::proxy::{Cut, POSTGRES_COMMIT, Proxy};
 use crate::testing::{places, unequal};
 
 /// Rows and version of the places, as a reader has them.
@@ -57,7 +57,7 @@ async fn a_commit_whose_reply_is_lost_is_decided_by_the_watermark() {
     let Some(server) = services::postgres() else { return };
     for cut in [Cut::After, Cut::Before] {
         let (world, url) = (World::new().await, server.database());
-        let proxy = Proxy::start(server.port(), cut, 2).await;
+        let proxy = Proxy::start(server.port(), POSTGRES_COMMIT, cut, 2).await;
         let cut_url = url.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port));
         let through = serving(&world, &cut_url);
         for rating in [4.0, 3.0] {

@@ -311,7 +311,7 @@ async fn two_syncs_take_turns_and_a_moved_watermark_refuses_a_change() {
 
     let sink = serving(&world, &url).sink(SinkKind::Postgres).unwrap();
     let schema = places(&[]).schema();
-    let apply = sink.begin(&target, &schema, crate::sink::Start::Standing).await.unwrap();
+    let apply = sink.begin(&target, &schema, crate::sink::Start::Existing).await.unwrap();
     server.psql(&url, "update onggi._onggi_sync set change = 'somebody else'");
     let cursor = crate::target::Cursor { version: 9, rows: 300, shape: "x".into(), ..crate::target::Cursor::default() };
     let error = apply.commit(cursor).await.unwrap_err();

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::error::Cause;
+/// Any error, as something below us gives it.
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call to a sink failed: one sentence, a way out, and whether the same call may succeed later.
 #[derive(Debug)]

@@ -6,26 +6,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// COMMIT as the client sends it.
-const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
+/// COMMIT as a client of Postgres sends it.
+pub(crate) const POSTGRES_COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
 
 /// When the connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     /// The server never hears of the COMMIT.
     Before,
     /// It does it, and its reply is lost.
     After,
 }
 
-/// A proxy that cuts `times` connections at their COMMIT.
-pub(super) struct Proxy {
-    pub(super) port: u16,
-    pub(super) fired: Arc<AtomicUsize>,
+/// A proxy that cuts `times` connections where they send `last`, once they have written a watermark.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    pub(crate) fired: Arc<AtomicUsize>,
 }
 
 impl Proxy {
-    pub(super) async fn start(server: u16, cut: Cut, times: usize) -> Self {
+    pub(crate) async fn start(server: u16, last: &'static [u8], cut: Cut, times: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let fired = Arc::new(AtomicUsize::new(0));
@@ -35,7 +35,7 @@ impl Proxy {
                 let count = Arc::clone(&count);
                 tokio::spawn(async move {
                     let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
-                    let _ = forward(client, server, cut, times, &count).await;
+                    let _ = forward(client, server, last, cut, times, &count).await;
                 });
             }
         });
@@ -46,6 +46,7 @@ impl Proxy {
 async fn forward(
     mut client: TcpStream,
     mut server: TcpStream,
+    last: &[u8],
     cut: Cut,
     times: usize,
     fired: &AtomicUsize,
@@ -61,7 +62,7 @@ async fn forward(
                     return Ok(());
                 }
                 wrote |= up[..read].windows(11).any(|it| it == b"_onggi_sync") && up[..read].windows(6).any(|it| it == b"insert" || it == b"update");
-                if wrote && up[..read].ends_with(COMMIT) && fired.load(Ordering::SeqCst) < times {
+                if wrote && up[..read].windows(last.len()).any(|it| it == last) && fired.load(Ordering::SeqCst) < times {
                     fired.fetch_add(1, Ordering::SeqCst);
                     if cut == Cut::After {
                         server.write_all(&up[..read]).await?;
