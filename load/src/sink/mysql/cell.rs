@@ -7,7 +7,6 @@ use arrow::datatypes::{
     DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use jiff::{Span, civil};
 
 use super::column::{CellForm, MysqlColumn};
 use super::layout::MAX_INDEXED;
@@ -37,7 +36,7 @@ impl<'a> Cells<'a> {
         for column in columns {
             if column.name == HASH {
                 writes.push(Box::new(|row, out| {
-                    hex(&rows.hashes[row].0, out);
+                    hexadecimal(&rows.hashes[row].0, out);
                     Ok(true)
                 }));
                 continue;
@@ -191,7 +190,7 @@ fn value(value: &Value, out: &mut Vec<u8>) -> Result<bool, Cause> {
         Value::Int(n) => write!(out, "{n}")?,
         Value::Float(f) => float(*f, out)?,
         Value::Text(t) | Value::Decimal(t) | Value::Other(t) => text(t, out),
-        Value::Bytes(bytes) => hex(bytes, out),
+        Value::Bytes(bytes) => hexadecimal(bytes, out),
         Value::Date(days) => date(i128::from(*days), out)?,
         Value::Time(nanos) => time(nanos.div_euclid(1_000), out)?,
         Value::Vector(_) | Value::List(_) | Value::Struct(_) | Value::Map(_) => {
@@ -213,17 +212,12 @@ fn float(f: f64, out: &mut Vec<u8>) -> Result<(), Cause> {
     Ok(write!(out, "{:e}", finite(f)?)?)
 }
 
-fn hex(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
-    }
+fn hexadecimal(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(hex::encode_upper(bytes).as_bytes());
 }
 
 fn date(days: i128, out: &mut Vec<u8>) -> Result<(), Cause> {
-    let found = i64::try_from(days).ok().and_then(|days| Span::new().try_days(days).ok());
-    let found = found.and_then(|days| civil::date(1970, 1, 1).checked_add(days).ok());
+    let found = i32::try_from(days).ok().and_then(catalog::date_of);
     match found.filter(|date| YEARS.contains(&date.year())) {
         Some(date) => Ok(write!(out, "{:04}-{:02}-{:02}", date.year(), date.month(), date.day())?),
         None => Err(format!(
