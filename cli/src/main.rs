@@ -20,6 +20,7 @@ mod run;
 #[cfg(test)]
 #[cfg(feature = "failpoints")]
 mod simulator;
+mod sink_state;
 mod steps;
 mod table;
 mod template;

@@ -47,6 +47,15 @@ const ENRICH_BATCH: usize = 64;
 const INTERRUPTED: i32 = 130;
 const TERMINATED: i32 = 143;
 
+/// How the steps of a run follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// One of each kind at a time, where none reads from the other.
+    SideBySide,
+    /// One after the other, as they are planned.
+    InTurn,
+}
+
 /// What a run is asked to do.
 pub(crate) struct Request<'a> {
     /// The project.
@@ -69,8 +78,8 @@ pub(crate) struct Request<'a> {
     pub jobs: usize,
     /// Who fetches.
     pub workers: Fetchers,
-    /// Whether steps of different kinds go side by side.
-    pub side_by_side: bool,
+    /// How its steps follow each other.
+    pub order: Order,
     /// Where it shows how far it is.
     pub progress: Arc<Progress>,
     /// Raised when it is to stop.
@@ -119,8 +128,8 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<RunReport> {
 }
 
 /// The first of the steps that can begin: nothing that it reads from is still to be made, and no step of its kind goes on.
-fn next(waiting: &[&Placed<'_>], running: &[&Placed<'_>], side_by_side: bool) -> Option<usize> {
-    if !side_by_side {
+fn next(waiting: &[&Placed<'_>], running: &[&Placed<'_>], order: Order) -> Option<usize> {
+    if order == Order::InTurn {
         return (running.is_empty() && !waiting.is_empty()).then_some(0);
     }
     let unmade: BTreeSet<String> = waiting.iter().chain(running).map(|placed| placed.step.id()).collect();
@@ -217,7 +226,7 @@ impl<'a> Runner<'a> {
         let mut status = Status::Done;
         loop {
             while !self.cancel.is_cancelled()
-                && let Some(at) = next(&waiting, &running, self.request.side_by_side)
+                && let Some(at) = next(&waiting, &running, self.request.order)
             {
                 let placed = waiting.remove(at);
                 if let Some(name) = placed.above.iter().find(|name| broken.contains(*name)) {
@@ -440,16 +449,16 @@ mod tests {
             placed(synced("marts.c"), &["marts.left_out"]),
         ];
         let all: Vec<&Placed<'_>> = plan.iter().collect();
-        assert_eq!(next(&all, &[], true), Some(0));
+        assert_eq!(next(&all, &[], Order::SideBySide), Some(0));
         // The second enrichment waits for the first, and so does what reads it; the last one reads what this run does not make.
-        assert_eq!(next(&all[1..], &all[..1], true), Some(2));
-        assert_eq!(next(&[all[1], all[2]], &[all[0], all[3]], true), None);
-        assert_eq!(next(&[all[1], all[2]], &[all[3]], true), Some(0));
-        assert_eq!(next(&[all[2]], &[all[1]], true), Some(0));
-        assert_eq!(next(&[], &[all[1]], true), None);
+        assert_eq!(next(&all[1..], &all[..1], Order::SideBySide), Some(2));
+        assert_eq!(next(&[all[1], all[2]], &[all[0], all[3]], Order::SideBySide), None);
+        assert_eq!(next(&[all[1], all[2]], &[all[3]], Order::SideBySide), Some(0));
+        assert_eq!(next(&[all[2]], &[all[1]], Order::SideBySide), Some(0));
+        assert_eq!(next(&[], &[all[1]], Order::SideBySide), None);
         // One after the other is the order of the plan.
         assert_eq!(
-            (next(&all, &[], false), next(&all[1..], &all[..1], false), next(&[], &[], false)),
+            (next(&all, &[], Order::InTurn), next(&all[1..], &all[..1], Order::InTurn), next(&[], &[], Order::InTurn)),
             (Some(0), None, None)
         );
     }

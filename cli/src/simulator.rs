@@ -1,9 +1,10 @@
 //! Years in minutes: random histories of a whole project against an oracle that knows what is true.
 //!
 //! A history is a month of a small shop's site that is crawled every day: two sources, one of them split by what the other
-//! found, and a chain of models below them. Sites go down, block and change; people edit files and break them; runs are
-//! killed, doubled and made for other days; parts of the lake are lost; clocks are wrong. After each run the laws are held
-//! against the lake (`laws.rs`), and at the end one healthy run must reach the truth.
+//! found, a chain of models below them, and sinks that follow two of these. Sites go down, block and change; people edit files
+//! and break them; runs are killed, doubled and made for other days; parts of the lake are lost, and files and rows of sinks
+//! are others; clocks are wrong. After each run the laws are held against the lake (`laws.rs`) and its sinks (`follow.rs`), and
+//! at the end one healthy run must reach the truth. Sinks that need a server are not played.
 //!
 //! The program is driven through its highest seam only: project files on disk, the run itself, and tables read back through
 //! the engine. The clock and the death of a process are [`catalog::simulation`]'s, the lake lies in memory (`/dev/shm`) where
@@ -21,13 +22,19 @@
 mod bodies;
 mod damage;
 mod files;
+mod follow;
 mod found;
 mod history;
+mod how;
+mod last;
 mod laws;
 mod operation;
 mod others;
 mod perform;
 mod sabotage;
+mod served;
+mod serving;
+mod sinks;
 mod site;
 mod stale_days;
 mod tables;

@@ -144,7 +144,11 @@ impl From<rows::Error> for Error {
 
 /// Runs what blocks (hashing, index files, `SQLite`) away from the threads that drive I/O.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(Error::Stopped)?
+    let done = catalog::simulation::blocking(work);
+    // A process of a simulation may die of each step of a sink, as of each write to the lake.
+    #[cfg(feature = "failpoints")]
+    let done = catalog::simulation::write(done);
+    done.await.map_err(Error::Stopped)?
 }
 
 /// A share as a person writes it.

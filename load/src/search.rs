@@ -29,7 +29,7 @@ pub use hit::{Hit, KeywordAnswer, KeywordHit, Reason, ReasonKind, SearchAnswer};
 pub use settings::{QueryWords, SearchSettings, SearchWeights, SearchedTarget};
 
 use answer::ParsedQuestion;
-use corpus::{Corpus, OpenedServing, Vectors};
+use corpus::{Corpus, OpenedServing, SearchedVectors};
 
 use crate::error::Result;
 use crate::serving::Serving;
@@ -81,7 +81,7 @@ impl Search {
             return None;
         }
         let model = embedder.model();
-        let is_of_model = |it: &&Vectors| {
+        let is_of_model = |it: &&SearchedVectors| {
             it.target().vector.as_ref().is_some_and(|of| model.as_ref().is_none_or(|it| of.model == *it))
         };
         for others in corpus.vectors.iter().filter(|it| !is_of_model(it)) {

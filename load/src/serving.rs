@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalog::simulation::sleep;
 use futures::TryStreamExt as _;
 
 use crate::error::{Error, Result};
@@ -32,7 +33,7 @@ impl std::fmt::Debug for Serving {
     }
 }
 
-/// SinkLock while a sync writes. Dropping it lets the next one in.
+/// Held while a sync writes. Dropping it lets the next one in.
 #[derive(Debug)]
 pub(crate) struct Locked {
     _file: File,
@@ -99,7 +100,7 @@ impl Serving {
                         waiting();
                         told = true;
                     }
-                    tokio::time::sleep(LOCK_POLL).await;
+                    sleep(LOCK_POLL).await;
                 }
                 Err(TryLockError::Error(e)) => return Err(Error::io("locking", path, e)),
             }

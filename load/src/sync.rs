@@ -9,6 +9,7 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use catalog::simulation::sleep;
 use catalog::{Lake, Snapshot, Version, failpoint};
 use futures::{StreamExt, TryStreamExt as _};
 use std::collections::HashMap;
@@ -172,8 +173,7 @@ impl Syncing<'_> {
                     let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                     tracing::warn!(table = %self.target.table, %error, cause, "the sync begins again");
                     (self.progress)(SyncProgress::Again { why: format!("{error}: {cause}") });
-                    tokio::time::sleep(std::time::Duration::from_secs_f64(pause * (1.0 + rand::random::<f64>() / 2.0)))
-                        .await;
+                    sleep(std::time::Duration::from_secs_f64(pause * (1.0 + rand::random::<f64>() / 2.0))).await;
                     pause *= 2.0;
                 }
                 done => {

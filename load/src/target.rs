@@ -1,14 +1,12 @@
 //! What is synced where: a table, its key, and what each of its columns is to a search.
 
-use std::collections::BTreeSet;
-
 use arrow::datatypes::Schema;
 use catalog::{Snapshot, TableName, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kind::SinkKind;
-use rows::{Kind, content_hash};
+use rows::Kind;
 
 /// A table that is served, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use extract::unreadable::MOST_BODIES;
 use jiff::ToSpan;
 
+use super::how::{How, Ran};
 use super::laws::{Broken, Law, trouble};
 use super::tables::{Tables, text};
-use super::world::{How, Ran, World};
+use super::world::World;
 
 const TABLE: &str = "ops.unreadable";
 

@@ -49,7 +49,8 @@ impl Damage {
         };
         let is_log = |file: &Path| file.parent().is_some_and(|folder| folder.ends_with("_delta_log"));
         files.retain(|file| match part {
-            Part::House => true,
+            // What befalls sinks is told apart from it.
+            Part::House => !file.starts_with(lake.join("_onggi/serving")),
             Part::Data => !is_log(file),
             Part::Log => is_log(file),
             Part::NewestEntry => is_log(file) && file.extension().is_some_and(|ending| ending == "json"),
@@ -62,12 +63,7 @@ impl Damage {
         }
         let file = draw.one(&files)?.clone();
         let whole = std::fs::read(&file).unwrap();
-        let left = match draw.below(4) {
-            0 => Vec::new(),
-            1 => whole[..whole.len() / 2].to_vec(),
-            2 => vec![0; whole.len()],
-            _ => (0..whole.len()).map(|_| draw.number().to_le_bytes()[0]).collect(),
-        };
+        let left = bad(&whole, draw);
         if left == whole {
             return None;
         }
@@ -119,6 +115,16 @@ impl Damage {
             let at = SystemTime::from(self.moments[place].1);
             std::fs::File::options().append(true).open(&file).and_then(|file| file.set_modified(at)).unwrap();
         }
+    }
+}
+
+/// What is left of a file that was struck.
+pub(super) fn bad(whole: &[u8], draw: &mut Draw) -> Vec<u8> {
+    match draw.below(4) {
+        0 => Vec::new(),
+        1 => whole[..whole.len() / 2].to_vec(),
+        2 => vec![0; whole.len()],
+        _ => (0..whole.len()).map(|_| draw.number().to_le_bytes()[0]).collect(),
     }
 }
 

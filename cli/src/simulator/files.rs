@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::served::Served;
+
 /// The day zone of the project.
 pub(super) const ZONE: &str = "Asia/Seoul";
 
@@ -40,6 +42,8 @@ pub(super) struct Files {
     pub item_bound: i64,
     /// The highest price that the check of the view lets through.
     pub view_bound: i64,
+    /// What is served.
+    pub served: Served,
 }
 
 impl Default for Files {
@@ -57,6 +61,7 @@ impl Default for Files {
             totals_wide: false,
             item_bound: 1_000_000,
             view_bound: 1_000_000,
+            served: Served::default(),
         }
     }
 }
@@ -69,12 +74,12 @@ impl Files {
 
     /// Whether nothing in them is meant to fail.
     pub(super) fn are_fine(&self) -> bool {
-        !self.price_is_float && !self.name_is_hash && self.item_bound == 1_000_000 && self.view_bound == 1_000_000
+        !self.has_other_types() && self.item_bound == 1_000_000 && self.view_bound == 1_000_000
     }
 
     /// Writes them.
     pub(super) fn write(&self, folder: &Path, site: &str) {
-        common(folder, site);
+        common(folder, site, &self.served.text());
         let areas: Vec<String> = self.areas.iter().map(|area| format!("\"{area}\"")).collect();
         put(
             folder,
@@ -110,7 +115,7 @@ impl Files {
 
     /// Writes those of the other project: a source of its own, one area of the shelves, and what it makes of its own.
     pub(super) fn write_other(&self, folder: &Path, site: &str) {
-        common(folder, site);
+        common(folder, site, "");
         let fields = "title = { path = \"/name\", type = \"string\" }";
         let (every, areas) = (format!("{SHELVES_EVERY}d"), self.areas.iter().take(1));
         let areas: Vec<String> = areas.map(|area| format!("\"{area}\"")).collect();
@@ -134,7 +139,7 @@ impl Files {
         )
     }
 
-    fn models(&self) -> [(&'static str, String); 8] {
+    fn models(&self) -> [(&'static str, String); 9] {
         let name = if self.names_upper { "upper(name)" } else { "name" };
         let twice = if self.daily_doubled { " * 2" } else { "" };
         let (daily, of_day, by) = if self.daily_whole {
@@ -193,6 +198,7 @@ impl Files {
                     .to_owned(),
             ),
             ("marts/top", "-- materialize: table\nselect max(items) as most from marts.cheap\n".to_owned()),
+            ("marts/goods", self.served.goods_sql()),
         ]
     }
 }
@@ -204,7 +210,7 @@ fn put(folder: &Path, name: &str, text: String) {
 }
 
 /// What both projects have.
-fn common(folder: &Path, site: &str) {
+fn common(folder: &Path, site: &str, sections: &str) {
     put(folder, "identity.key", "a key that only this test knows".to_owned());
     put(
         folder,
@@ -212,7 +218,7 @@ fn common(folder: &Path, site: &str) {
         format!(
             "[project]\nname = \"shop\"\ntimezone = \"{ZONE}\"\nsources = \"sources\"\nmodels = \"sql\"\n\
              [identity]\nkey = \"file:identity.key\"\n[queue]\nvisibility_seconds = 600\n\
-             [hosts.\"shop.example\"]\nurl = \"{site}\"\nrate = 1000000\n"
+             [hosts.\"shop.example\"]\nurl = \"{site}\"\nrate = 1000000\n{sections}"
         ),
     );
 }

@@ -1,7 +1,8 @@
 //! Histories that broke a law once, made small. They keep the laws now, and are played again by every test.
 
 use super::history::{Step, play};
-use super::operation::{AT_LAST, NEXT_DAY, OPERATIONS, Operation, WELL};
+use super::last::AT_LAST;
+use super::operation::{NEXT_DAY, OPERATIONS, Operation, WELL};
 use super::tally::Tally;
 
 /// What was found, and the steps that showed it.
@@ -28,6 +29,15 @@ const FOUND: &[(&str, &str)] = &[
         "two projects on one lake leave each other alone",
         "run of another project on the lake 1; run today 1; an upkeep by hand 1; the next day comes 1; \
          run killed 15; run of another project on the lake 2; run today 2; a healthy run at last 1",
+    ),
+    (
+        "a sync took rows under another key for rows that are gone, and stopped",
+        "run today 1; the key of goods is another column 1; run today 2; a healthy run at last 1",
+    ),
+    (
+        "a sink that no sync moves was called laid out for other roles",
+        "run today 1; names are searched, or not any more 1; names head what is found, or not any more 1; run today 2; \
+         a healthy run at last 1",
     ),
 ];
 

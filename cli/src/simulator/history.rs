@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use catalog::simulation;
 
+use super::last::AT_LAST;
 use super::laws::{Broken, Law};
-use super::operation::{AT_LAST, NEXT_DAY, OPERATIONS, Operation, WELL};
+use super::operation::{NEXT_DAY, OPERATIONS, Operation, WELL};
 use super::tally::Tally;
 use super::world::World;
 

@@ -12,11 +12,13 @@ use serde_json::Value;
 
 use super::bodies;
 use super::files::SHELVES_EVERY;
+use super::follow;
+use super::how::Ran;
 use super::site::List;
 use super::tables::{Row, Tables, is_set_aside, item, number, text, time};
 use super::truth;
 use super::verbs;
-use super::world::{Plan, Ran, World, day_of};
+use super::world::{Plan, World, day_of};
 use crate::exit::Exit;
 
 /// A law by its name.
@@ -50,6 +52,12 @@ pub(super) enum Law {
     BodiesByTheRules,
     /// A run builds what the plan before it says, and nothing else.
     AsPlanned,
+    /// A sink is as its mart was at its cursor, and after a sync as it is now.
+    SinkAsMart,
+    /// A sink is called equal if it is.
+    SinkToldTrue,
+    /// A sync that would remove too much stops.
+    SyncStops,
     /// Nothing panics.
     NothingPanics,
 }
@@ -72,6 +80,9 @@ impl Law {
             Self::DamageIsTold => "a damaged file is told",
             Self::BodiesByTheRules => "unreadable bodies are kept by the rules",
             Self::AsPlanned => "a run does what its plan says",
+            Self::SinkAsMart => "a sink is as its mart",
+            Self::SinkToldTrue => "what is said of a sink is true",
+            Self::SyncStops => "a sync that would remove too much stops, and no other",
             Self::NothingPanics => "nothing panics",
         }
     }
@@ -119,6 +130,7 @@ pub(super) fn always(world: &World, seen: &Seen<'_>) -> Result<(), Broken> {
         raw_stays(table, seen)?;
         nothing_twice(table, seen.after)?;
     }
+    follow::always(world, seen.after)?;
     bodies::by_the_rules(world, seen.after)
 }
 
@@ -137,7 +149,8 @@ pub(super) fn after_run(world: &World, ran: &Ran, seen: &Seen<'_>, is_stale_run:
     if ran.report.is_some() {
         truth::nothing_stale(world, ran, seen)?;
     }
-    if today && seen.healthy && !was_refused_today(world) && !ran.is_done() {
+    follow::after_run(world, ran, seen.after)?;
+    if today && seen.healthy && !was_refused_today(world) && !ran.is_done() && !follow::excuse(world, ran) {
         return Err(Broken::new(Law::HealthyIsDone, trouble(ran)));
     }
     Ok(())
@@ -229,7 +242,7 @@ fn quiet_does_nothing(world: &World, ran: &Ran, seen: &Seen<'_>) -> Result<(), B
     }
     let asked = world.site.state().asked;
     let Some(report) = &ran.report else { return Ok(()) };
-    if report.fetched != 0 || report.built != 0 || asked != 0 {
+    if report.fetched != 0 || report.built != 0 || report.synced != 0 || asked != 0 {
         let how = format!("a second run asked for {asked} lists: {}\n{}", report.line(), ran.told.join("\n"));
         return Err(Broken::new(Law::NothingTwice, how));
     }
@@ -315,7 +328,7 @@ fn ended_well(world: &World, list: &List, day: Date, raw: &Landed) -> Ended {
 /// The tables below a step.
 fn below(step: &str) -> &'static [&'static str] {
     match step {
-        "build:staging.items" => &["marts.totals", "marts.asof", "marts.cheap", "marts.top"],
+        "build:staging.items" => &["marts.totals", "marts.asof", "marts.cheap", "marts.top", "marts.goods"],
         "build:staging.cheap" => &["marts.cheap", "marts.top"],
         "build:marts.cheap" => &["marts.top"],
         _ => &[],
@@ -355,7 +368,10 @@ fn checks_hold(world: &World, ran: &Ran, seen: &Seen<'_>) -> Result<(), Broken> 
 pub(super) fn as_planned(plan: &Plan, ran: &Ran) -> Result<(), Broken> {
     for line in &plan.steps {
         let word = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default();
-        let Some(step) = ran.steps.get(&format!("build:{}", word("name"))) else { continue };
+        // What a sync writes hangs on what lies there.
+        let Some(step) = ran.steps.get(&format!("build:{}", word("name"))).filter(|_| word("step") != "sync") else {
+            continue;
+        };
         let (planned, built) = (word("action"), step.counts.contains_key("built"));
         // What a table that is only to come will hold is not known before.
         let is_sure =

@@ -13,14 +13,16 @@ use jiff::ToSpan;
 use serde_json::json;
 
 use super::damage::Part;
+use super::how::How;
 use super::laws::{Broken, is_mapped};
 use super::others;
 use super::perform::perform;
+use super::served::COPIES;
+use super::serving;
 use super::site::Condition;
 use super::tables::{BESIDE, READ};
-use super::truth;
 use super::verbs;
-use super::world::{How, World};
+use super::world::World;
 
 /// Something that happens.
 pub(super) struct Operation {
@@ -34,7 +36,11 @@ pub(super) struct Operation {
     pub play: fn(&mut World, &mut Draw) -> Result<bool, Broken>,
 }
 
-const fn run(name: &'static str, weight: u64, play: fn(&mut World, &mut Draw) -> Result<bool, Broken>) -> Operation {
+pub(super) const fn run(
+    name: &'static str,
+    weight: u64,
+    play: fn(&mut World, &mut Draw) -> Result<bool, Broken>,
+) -> Operation {
     Operation { name, weight, is_run: true, play }
 }
 
@@ -50,32 +56,6 @@ pub(super) static NEXT_DAY: Operation = change("the next day comes", 0, |world, 
 
 /// The site mends itself.
 pub(super) static WELL: Operation = change("the site is well", 6, |world, draw| sick(world, draw, Condition::Well));
-
-/// Everything is as it should be for a week and a day.
-pub(super) static AT_LAST: Operation = run("a healthy run at last", 0, |world, _| {
-    {
-        let mut state = world.site.state();
-        (state.condition, state.only) = (Condition::Well, None);
-        for (number, item) in state.lists.values_mut().flatten().filter(|item| is_odd(item)).enumerate() {
-            item["price"] = json!(7);
-            if item["id"].is_null() {
-                item["id"] = json!(format!("found{number}"));
-            }
-        }
-    }
-    world.edit(|files| {
-        (files.price_is_float, files.name_is_hash) = (false, false);
-        (files.item_bound, files.view_bound) = (1_000_000, 1_000_000);
-    });
-    world.damage.restore();
-    world.quiet = None;
-    world.pass(8 * 24 * 60);
-    perform(world, &How::default())?;
-    perform(world, &How::default())?;
-    perform(world, &How { stale: true, ..How::default() })?;
-    truth::reached(world, &world.tables)?;
-    Ok(true)
-});
 
 /// All that is drawn.
 pub(super) static OPERATIONS: &[Operation] = &[
@@ -131,6 +111,11 @@ pub(super) static OPERATIONS: &[Operation] = &[
     run("run that is stopped", 2, others::stopped),
     run("run that is stopped, then run", 2, others::stopped_then_run),
     run("run of another project on the lake", 3, others::other_project),
+    run("run killed in a sync, then run", 3, serving::killed),
+    run("run that may remove any rows of sinks", 2, |world, draw| {
+        perform(world, &How { jobs: jobs(draw), allow_deletes: true, ..How::default() })
+    }),
+    change("sinks are reconciled", 3, serving::reconciled),
     change("keys are opened again", 2, verbs::retry_some),
     change("an upkeep by hand", 2, verbs::upkeep),
     // The site.
@@ -248,6 +233,34 @@ pub(super) static OPERATIONS: &[Operation] = &[
     change("the checks are as before", 3, |world, _| {
         touch(world, |files| (files.item_bound, files.view_bound) = (1_000_000, 1_000_000))
     }),
+    // What is served.
+    change("goods are not served, or again", 2, |world, _| serve(world, |it| it.goods = !it.goods)),
+    change("totals are served, or not any more", 2, |world, _| serve(world, |it| it.totals = !it.totals)),
+    change("goods are searched, or not any more", 2, |world, _| serve(world, |it| it.keywords = !it.keywords)),
+    change("goods have vectors, or not any more", 2, |world, _| serve(world, |it| it.vectors = !it.vectors)),
+    change("the key of goods is another column", 2, |world, _| serve(world, |it| it.by_number = !it.by_number)),
+    change("names are searched, or not any more", 1, |world, _| serve(world, |it| it.names = !it.names)),
+    change("names head what is found, or not any more", 1, |world, _| serve(world, |it| it.titled = !it.titled)),
+    change("`max_deleted` changes", 1, |world, draw| {
+        let share = [0, 20, 60, 100][usize::try_from(draw.below(4)).unwrap()];
+        serve(world, |it| it.may_lose = share)
+    }),
+    change("the mart of goods is empty, or halved", 2, |world, draw| {
+        let copies = i64::try_from(2 * draw.below(2)).unwrap();
+        serve(world, |it| it.copies = copies)
+    }),
+    change("the mart of goods is whole again", 3, |world, _| serve(world, |it| it.copies = COPIES)),
+    // The sinks.
+    change("files of sinks are removed", 2, serving::removed),
+    change("a file of a sink is damaged", 2, serving::struck),
+    change("a row of a sink is another, gone, or new", 3, serving::rows),
+    change("the sinks are copied", 2, serving::copied),
+    change("the sinks are restored", 2, serving::restored),
+    change("the lake is restored below its sinks", 1, |world, _| {
+        let from = world.folder().join("whole");
+        serving::lake_below(world, Some(&from))
+    }),
+    change("the lake is made anew below its sinks", 1, |world, _| serving::lake_below(world, None)),
     // The lake.
     change("`_onggi` is lost", 1, |world, _| lose(world, "_onggi")),
     change("the plans are lost", 1, |world, _| lose(world, "_onggi/plans")),
@@ -293,6 +306,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         let is_whole = from.is_dir() && world.damage.now().is_empty();
         if is_whole {
             copy(&from, &to);
+            world.sinks.copy();
         }
         Ok(is_whole)
     }),
@@ -308,6 +322,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
             for table in READ.into_iter().chain(BESIDE) {
                 world.tables.forget(table);
             }
+            world.sinks.restore();
             world.asof = None;
         }
         Ok(from.is_dir())
@@ -347,8 +362,16 @@ pub(super) static OPERATIONS: &[Operation] = &[
 ];
 
 /// The folders of tables that are built.
-pub(super) const BUILT: [&str; 7] =
-    ["staging/shelves", "staging/items", "marts/daily", "marts/totals", "marts/asof", "marts/cheap", "marts/top"];
+pub(super) const BUILT: [&str; 8] = [
+    "staging/shelves",
+    "staging/items",
+    "marts/daily",
+    "marts/totals",
+    "marts/asof",
+    "marts/cheap",
+    "marts/top",
+    "marts/goods",
+];
 
 /// Whether an item is none that can be mapped: without a key, or with a price that is no number.
 pub(super) fn is_odd(item: &serde_json::Value) -> bool {
@@ -409,6 +432,11 @@ fn touch(world: &mut World, edit: impl FnOnce(&mut super::files::Files)) -> Resu
     Ok(changed)
 }
 
+/// Edits what is served, if that changes anything.
+fn serve(world: &mut World, edit: impl FnOnce(&mut super::served::Served)) -> Result<bool, Broken> {
+    touch(world, |files| edit(&mut files.served))
+}
+
 /// Edits the type of a field that has landed, which is refused until it is as it was.
 fn retype(world: &mut World, edit: impl FnOnce(&mut super::files::Files)) -> Result<bool, Broken> {
     let has_landed = world.in_lake("raw/items").is_dir() && world.tables.rows("raw.items").iter().any(is_mapped);
@@ -417,7 +445,7 @@ fn retype(world: &mut World, edit: impl FnOnce(&mut super::files::Files)) -> Res
 
 /// Takes something away from the lake.
 #[expect(clippy::unnecessary_wraps, reason = "operations have one form")]
-fn lose(world: &mut World, path: &str) -> Result<bool, Broken> {
+pub(super) fn lose(world: &mut World, path: &str) -> Result<bool, Broken> {
     let at = world.in_lake(path);
     let was_there = at.exists();
     if at.is_dir() {
@@ -430,6 +458,9 @@ fn lose(world: &mut World, path: &str) -> Result<bool, Broken> {
     if was_there {
         world.quiet = None;
         world.is_damaged = true;
+    }
+    if path.is_empty() || path == "_onggi" {
+        world.sinks.touch(serving::ALL, None);
     }
     if path == "marts/asof" {
         world.asof = None;
@@ -452,7 +483,7 @@ fn strike(world: &mut World, draw: &mut Draw, part: Part) -> Result<bool, Broken
     Ok(struck)
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -1,12 +1,13 @@
 //! A run that is told to stop, and another project that writes into the same lake.
 
 use super::files::{NOTES, OTHER};
+use super::how::{End, How};
 use super::laws::{self, Broken, Law, Seen, trouble};
 use super::operation::{BUILT, jobs};
 use super::perform::{perform, unopened};
 use super::tables::{READ, item, text};
 use super::verbs::{looked_again, moved};
-use super::world::{End, How, World, global, runtime};
+use super::world::{World, global, runtime};
 use crate::project::Project;
 use crate::wire;
 use catalog::simulation::Draw;

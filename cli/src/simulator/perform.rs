@@ -1,10 +1,12 @@
 //! A run of the project, held against the laws.
 
 use super::bodies;
+use super::follow;
+use super::how::{End, How, Ran};
 use super::laws::{self, Broken, Law, Seen};
 use super::truth;
 use super::verbs::looked_again;
-use super::world::{End, How, Ran, World};
+use super::world::World;
 use crate::exit::Exit;
 
 /// Runs the project and holds what came of it against the laws.
@@ -46,6 +48,7 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
             if how.stale || !how.select.is_empty() {
                 // It says nothing about today's keys.
                 world.stands_for(truth::asof_day(&after));
+                follow::heal(world);
                 world.tables = after;
                 return Ok(true);
             }
@@ -58,6 +61,7 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
             world.stands_for(truth::asof_day(&after));
         }
     }
+    follow::heal(world);
     world.tables = after;
     Ok(true)
 }

@@ -4,13 +4,18 @@ use catalog::simulation::Draw;
 use std::collections::BTreeMap;
 
 use catalog::run::StepStatus;
+use load::SinkKind;
 use serde_json::json;
 
 use super::damage::{Damage, Part};
+use super::follow::TOO_MANY;
+use super::how::{End, How, Ran};
 use super::laws::{self, Broken, Law, Seen};
 use super::perform::perform;
+use super::served::{GOODS, TOTALS};
+use super::sinks::{Place, There};
 use super::tables::{Tables, text};
-use super::world::{End, How, Ran, World};
+use super::world::World;
 use super::{truth, verbs};
 use crate::exit::Exit;
 
@@ -79,7 +84,38 @@ static CASES: &[Case] = &[
         row.insert("dt".to_owned(), json!("2026-01-01"));
         it.after.edit("raw.items", |rows| rows.push(row));
     }),
+    case(Law::SinkAsMart, "a row of a sink is another", |it| {
+        let Some(There::Rows(lying)) = it.world.sinks.there.get_mut(&SEARCHED) else { panic!("goods are searched") };
+        lying.lines.as_mut().unwrap().values_mut().next().unwrap().push('!');
+    }),
+    case(Law::SinkAsMart, "a sink that had rows shows nothing", |it| {
+        it.world.sinks.there.insert(STORED, There::Nothing);
+    }),
+    case(Law::SinkAsMart, "exit 0, and nothing was synced", |it| drop(it.ran.steps.remove("sync:marts.goods"))),
+    case(Law::SinkAsMart, "synced, and the mart has one row more", |it| {
+        let mut row = it.after.rows(GOODS)[0].clone();
+        row.insert("good".to_owned(), json!("one more"));
+        it.world.sinks.equal.values_mut().for_each(|equal| *equal = Ok(false));
+        it.after.edit(GOODS, |rows| rows.push(row));
+        it.ran.exit = Some(Exit::Failed);
+        it.ran.steps.get_mut("build:marts.goods").unwrap().status = StepStatus::Partial;
+    }),
+    case(Law::SinkToldTrue, "a sink that is equal is not called so", |it| {
+        it.world.sinks.equal.insert(STORED, Ok(false));
+    }),
+    case(Law::SinkToldTrue, "nobody names a table that no section asks for", |it| {
+        let there = it.world.sinks.there[&STORED].clone();
+        it.world.sinks.there.insert((SinkKind::Sqlite, TOTALS), there);
+    }),
+    case(Law::SyncStops, "a sync stops for nothing", |it| {
+        let step = it.ran.steps.get_mut("sync:marts.goods").unwrap();
+        (step.status, step.error) = (StepStatus::Failed, Some(format!("{TOO_MANY} 1 of 100 rows")));
+        it.ran.exit = Some(Exit::Failed);
+    }),
 ];
+
+const STORED: Place = (SinkKind::Sqlite, GOODS);
+const SEARCHED: Place = (SinkKind::Keywords, GOODS);
 
 /// The first law that is broken.
 fn verdict(it: &Scene) -> Result<(), Broken> {
@@ -100,6 +136,7 @@ fn scene() -> Scene {
 fn laws_are_broken() {
     let mut it = scene();
     let (ran, before, after, files) = (it.ran.clone(), it.before.clone(), it.after.clone(), it.world.files.clone());
+    let sinks = it.world.sinks.clone();
     let shown = it.world.site.state().shown.clone();
     let mut found: BTreeMap<&str, (Law, Option<Law>)> = BTreeMap::new();
     for case in CASES {
@@ -107,7 +144,7 @@ fn laws_are_broken() {
         (case.sabotage)(&mut it);
         found.insert(case.what, (case.law, verdict(&it).err().map(|broken| broken.law)));
         (it.ran, it.before, it.after, it.quiet) = (ran.clone(), before.clone(), after.clone(), false);
-        (it.world.files, it.world.asof) = (files.clone(), None);
+        (it.world.files, it.world.asof, it.world.sinks) = (files.clone(), None, sinks.clone());
         let mut state = it.world.site.state();
         (state.shown, state.asked) = (shown.clone(), 0);
     }

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::how::{End, How, Ran};
 use super::in_threads;
-use super::world::{End, How, Ran, World, runtime};
+use super::world::{World, runtime};
 use crate::args::{Fetchers, Global, RunArgs};
 use crate::exit::Exit;
 use crate::{lake_state, wire};

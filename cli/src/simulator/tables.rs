@@ -6,17 +6,20 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::Context;
+use arrow::array::RecordBatch;
 use arrow::json::LineDelimitedWriter;
 use catalog::Lake;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use transform::{Engine, Models};
 
+use super::served::SERVED;
+
 /// A row: its columns that have a value.
 pub(super) type Row = Map<String, Value>;
 
 /// Those that are read.
-pub(super) const READ: [&str; 9] = [
+pub(super) const READ: [&str; 10] = [
     "raw.shelves",
     "raw.items",
     "staging.shelves",
@@ -26,6 +29,7 @@ pub(super) const READ: [&str; 9] = [
     "marts.asof",
     "marts.cheap",
     "marts.top",
+    "marts.goods",
 ];
 
 /// Those that are read beside them: nobody's data, and another project's.
@@ -34,10 +38,19 @@ pub(super) const BESIDE: [&str; 3] = ["ops.unreadable", "raw.notes", "marts.note
 /// What stood in a table's log: names, sizes and times of its files.
 type Log = Vec<(String, u64, Option<SystemTime>)>;
 
+/// A table, as it was seen.
+#[derive(Debug, Clone, Default)]
+struct SeenTable {
+    log: Log,
+    rows: Vec<Row>,
+    /// What a cursor calls this state, of tables that are served.
+    content: Option<String>,
+}
+
 /// The rows of each table that is there.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tables {
-    seen: BTreeMap<&'static str, (Log, Vec<Row>)>,
+    seen: BTreeMap<&'static str, SeenTable>,
     /// Those that are there and can't be read, and why. Their rows are those that were seen last.
     broken: BTreeMap<&'static str, String>,
     /// Somebody touched the lake's files since they were read.
@@ -58,19 +71,17 @@ impl Tables {
                 continue;
             }
             let known = before.seen.get(name);
-            if let Some((same, rows)) = known
-                && *same == log
-            {
-                tables.seen.insert(name, (log, rows.clone()));
+            if let Some(known) = known.filter(|known| known.log == log) {
+                tables.seen.insert(name, known.clone());
                 continue;
             }
             match rows(lake, engine, &none, name).await {
-                Ok(rows) => {
-                    tables.seen.insert(name, (log, rows));
+                Ok((rows, content)) => {
+                    tables.seen.insert(name, SeenTable { log, rows, content });
                 }
                 Err(error) => {
-                    let rows = known.map(|(_, rows)| rows.clone()).unwrap_or_default();
-                    tables.seen.insert(name, (Log::new(), rows));
+                    let rows = known.map(|known| known.rows.clone()).unwrap_or_default();
+                    tables.seen.insert(name, SeenTable { rows, ..SeenTable::default() });
                     tables.broken.insert(name, format!("{error:#}"));
                 }
             }
@@ -86,8 +97,8 @@ impl Tables {
     /// Looks at each table again, also at those whose log does not move.
     pub(super) fn read_again(&mut self) {
         self.touched = true;
-        for (log, _) in self.seen.values_mut() {
-            log.clear();
+        for seen in self.seen.values_mut() {
+            seen.log.clear();
         }
     }
 
@@ -98,7 +109,12 @@ impl Tables {
 
     /// The rows of a table; none if it is not there.
     pub(super) fn rows(&self, name: &str) -> &[Row] {
-        self.seen.get(name).map_or(&[], |(_, rows)| rows)
+        self.seen.get(name).map_or(&[], |seen| &seen.rows)
+    }
+
+    /// What a cursor calls the state of a table that is served; `None` if that is not there.
+    pub(super) fn content(&self, name: &str) -> Option<String> {
+        self.seen.get(name)?.content.clone()
     }
 
     /// All rows, sorted, but for the moments in them.
@@ -107,8 +123,8 @@ impl Tables {
             let lasting = row.iter().filter(|(_, value)| !value.as_str().is_some_and(is_moment));
             Value::Object(lasting.map(|(name, value)| (name.clone(), value.clone())).collect()).to_string()
         };
-        let table = |(name, (_, rows)): (&&str, &(Log, Vec<Row>))| {
-            let mut rows: Vec<String> = rows.iter().map(row).collect();
+        let table = |(name, seen): (&&str, &SeenTable)| {
+            let mut rows: Vec<String> = seen.rows.iter().map(row).collect();
             rows.sort_unstable();
             format!("{name}\n{}", rows.join("\n"))
         };
@@ -122,7 +138,7 @@ impl Tables {
 
     /// Changes what was seen of a table, for a test of the laws.
     pub(super) fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Vec<Row>)) {
-        edit(&mut self.seen.get_mut(name).unwrap().1);
+        edit(&mut self.seen.get_mut(name).unwrap().rows);
     }
 
     /// Forgets a table.
@@ -132,11 +148,21 @@ impl Tables {
     }
 }
 
-async fn rows(lake: &Lake, engine: &Engine, none: &Models, name: &str) -> anyhow::Result<Vec<Row>> {
+async fn rows(lake: &Lake, engine: &Engine, none: &Models, name: &str) -> anyhow::Result<(Vec<Row>, Option<String>)> {
     let answer = engine.query(lake, none, &format!("select * from {name}")).await;
-    let batches = answer.with_context(|| format!("reading {name}"))?.collect().await?;
+    let rows = in_json(&answer.with_context(|| format!("reading {name}"))?.collect().await?)?;
+    let content = if SERVED.contains(&name) {
+        Some(lake.table(&name.parse()?).await?.snapshot().await?.content_id(None)?)
+    } else {
+        None
+    };
+    Ok((rows, content))
+}
+
+/// Rows as JSON.
+pub(super) fn in_json(batches: &[RecordBatch]) -> anyhow::Result<Vec<Row>> {
     let mut writer = LineDelimitedWriter::new(Vec::new());
-    for batch in &batches {
+    for batch in batches {
         writer.write(batch)?;
     }
     writer.finish()?;
@@ -170,6 +196,16 @@ pub(super) fn text<'r>(row: &'r Row, column: &str) -> &'r str {
 /// A column as a number, whole or not; 0 if it has no value.
 pub(super) fn number(row: &Row, column: &str) -> f64 {
     row.get(column).and_then(Value::as_f64).unwrap_or_default()
+}
+
+/// A value in words: 5 and 5.0 are the same.
+pub(super) fn plain(row: &Row, column: &str) -> String {
+    match row.get(column) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.as_f64().unwrap_or_default().to_string(),
+        Some(other) => other.to_string(),
+        None => "-".to_owned(),
+    }
 }
 
 /// A column as a time.

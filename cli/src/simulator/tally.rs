@@ -5,8 +5,18 @@ use std::collections::BTreeMap;
 use super::world::World;
 
 /// The states that are told apart, in the order of the table's columns.
-pub(super) const STATES: [&str; 8] =
-    ["all well", "site sick", "check fails", "type changed", "after a kill", "part lost", "file damaged", "day open"];
+pub(super) const STATES: [&str; 10] = [
+    "all well",
+    "site sick",
+    "check fails",
+    "type changed",
+    "after a kill",
+    "part lost",
+    "file damaged",
+    "day open",
+    "sink touched",
+    "sink orphaned",
+];
 
 /// Counts of many histories.
 #[derive(Debug, Clone, Default)]

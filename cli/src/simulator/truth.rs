@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::how::Ran;
 use super::laws::{Broken, Law, Seen, is_mapped};
-use super::tables::{Row, Tables, number, text, time};
-use super::world::{Ran, World};
+use super::served::COPIES;
+use super::tables::{Row, Tables, number, plain, text, time};
+use super::world::World;
 
 /// A table's rows in words, so that two of them compare as sets.
 type Words = BTreeSet<String>;
@@ -90,7 +92,26 @@ fn every(world: &World, after: &Tables) -> Vec<Table> {
                 [most.map_or_else(|| "-".to_owned(), |most| most.to_string())].into()
             },
         },
+        Table {
+            name: "marts.goods",
+            of: "staging.items",
+            is: words(after.rows("marts.goods"), |row| line(row, &["good", "number", "name", "price", "words"])),
+            must: goods(items, files.served.copies),
+        },
     ]
+}
+
+/// So many goods of each item, numbered.
+fn goods(items: &[Row], copies: i64) -> Words {
+    let mut items: Vec<&Row> = items.iter().collect();
+    items.sort_by_key(|row| text(row, "item"));
+    let copies = 1..=copies.min(COPIES);
+    let word = |(place, (row, copy)): (usize, (&Row, i64))| {
+        let (item, price, shelf) = (text(row, "item"), number(row, "price"), text(row, "shelf"));
+        let (name, cost) = (plain(row, "name"), plain(row, "price"));
+        format!("{item}-{copy} {} {name} {cost} good {item} at {price} on {shelf}", place + 1)
+    };
+    items.into_iter().flat_map(|row| copies.clone().map(move |copy| (row, copy))).enumerate().map(word).collect()
 }
 
 /// Every table that a model makes is what its SQL says of its parents, unless somebody says that it is not.
@@ -199,16 +220,6 @@ fn words(rows: &[Row], word: impl Fn(&Row) -> String) -> Words {
 
 fn line(row: &Row, columns: &[&str]) -> String {
     columns.iter().map(|column| plain(row, column)).collect::<Vec<_>>().join(" ")
-}
-
-/// A value in words: 5 and 5.0 are the same.
-fn plain(row: &Row, column: &str) -> String {
-    match row.get(column) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Number(number)) => number.as_f64().unwrap_or_default().to_string(),
-        Some(other) => other.to_string(),
-        None => "-".to_owned(),
-    }
 }
 
 /// The newest mapped record of each id, in words.

@@ -13,11 +13,12 @@ use extract::worker::Until;
 
 use super::bodies;
 use super::damage::files;
+use super::how::{How, Ran};
 use super::laws::{self, Broken, Law, Seen, trouble};
 use super::operation::jobs;
 use super::perform::perform;
 use super::tables::{READ, Tables, text};
-use super::world::{How, Ran, World, global, runtime};
+use super::world::{World, global, runtime};
 use crate::args::{Retry, Upkeep};
 use crate::exit::{self, Exit};
 use crate::verb::check;
@@ -72,7 +73,7 @@ async fn once(project: &Path, lake: &Path, stop: &Cancel) -> anyhow::Result<()> 
 /// Looks at the lake as it is now: what was damaged, restored or lost since the last look is no doing of what comes next. False
 /// if it can't be opened because of a damage.
 pub(super) fn looked_again(world: &mut World) -> Result<bool, Broken> {
-    if !world.tables.are_touched() {
+    if !world.tables.are_touched() && !world.sinks.is_stale() {
         return Ok(true);
     }
     match world.look() {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use catalog::run::{StepState, StepStatus};
 use catalog::simulation::{self, Draw, Life};
 use catalog::{Date, Timestamp};
 use extract::Cancel;
@@ -14,103 +13,19 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::damage::Damage;
-use super::files::{Files, NOTES, OTHER, ZONE};
+use super::files::{Files, NOTES, ZONE};
+use super::how::{End, How, Ran, once};
+use super::sinks::Sinks;
 use super::site::Site;
 use super::tables::Tables;
 use super::tally::STATES;
-use super::verbs::{Hand, work};
-use crate::args::{Fetchers, Global, RunArgs};
-use crate::exit::Exit;
-use crate::progress::Progress;
-use crate::report::{RunReport, Status};
+use super::verbs::work;
+use crate::args::Global;
 use crate::verb::check;
-use crate::{clock, exit, lake_state, wire};
+use crate::{lake_state, wire};
 
 /// No run of this small project needs as much of its own time, and the machine's slowness is no part of it.
 const PATIENCE: Duration = Duration::from_hours(6);
-
-/// How a run is made.
-#[derive(Debug, Clone, Default)]
-pub(super) struct How {
-    /// Its day; today if none.
-    pub dt: Option<Date>,
-    /// The machines that run it, all at once; `None` is this one.
-    pub hosts: Vec<Option<String>>,
-    /// Tasks at the same time.
-    pub jobs: usize,
-    /// Where it is killed.
-    pub death: Option<simulation::Death>,
-    /// The request at which it is killed.
-    pub deadly: Option<u64>,
-    /// Whether it only builds stale days again.
-    pub stale: bool,
-    /// Whether keys that have ended are asked for again.
-    pub refetch: bool,
-    /// The steps that are named; all if none.
-    pub select: Vec<String>,
-    /// The request at which it is told to stop.
-    pub stop: Option<u64>,
-    /// Whether it is the other project of the lake that is run.
-    pub other: bool,
-    /// Who does its tasks; the run itself if nobody.
-    pub workers: Vec<Hand>,
-}
-
-impl How {
-    /// Whether a second one of a day that is done finds nothing to do.
-    pub(super) fn is_plain(&self) -> bool {
-        let whole = !self.stale && !self.refetch && self.dt.is_none() && self.select.is_empty();
-        whole && self.death.is_none() && self.deadly.is_none() && self.stop.is_none() && !self.other
-    }
-}
-
-/// How a run ended.
-#[derive(Debug, Clone)]
-pub(super) struct Ran {
-    /// The day that it was for.
-    pub dt: Date,
-    /// The exit code it leads to; none if it was killed.
-    pub exit: Option<Exit>,
-    /// Whether it was a run of a whole day: not of the stale ones, and of all steps.
-    pub whole: bool,
-    /// Why it could not begin.
-    pub error: Option<String>,
-    /// What it did.
-    pub report: Option<RunReport>,
-    /// Its steps by name, such as `build:marts.daily`.
-    pub steps: BTreeMap<String, StepState>,
-    /// What it told people.
-    pub told: Vec<String>,
-}
-
-impl Ran {
-    /// Whether everything was done.
-    pub(super) fn is_done(&self) -> bool {
-        self.exit == Some(Exit::Done)
-    }
-
-    /// Whether a step published nothing.
-    pub(super) fn failed(&self, step: &str) -> bool {
-        let failed = [StepStatus::Failed, StepStatus::Skipped];
-        self.steps.get(step).is_some_and(|step| failed.contains(&step.status))
-    }
-
-    /// Whether a step ended so that its table can't be as it should.
-    pub(super) fn gave_up(&self, step: &str) -> bool {
-        let given_up = [StepStatus::Failed, StepStatus::Skipped, StepStatus::Partial];
-        self.steps.get(step).is_some_and(|step| given_up.contains(&step.status))
-    }
-}
-
-/// The end of a run, or of several at once.
-pub(super) enum End {
-    /// They ended by themselves.
-    Ran(Vec<Ran>),
-    /// They were killed, after the failpoint that was passed last.
-    Killed(Option<&'static str>),
-    /// They would have gone on.
-    Endless,
-}
 
 /// A world.
 #[expect(clippy::struct_excessive_bools, reason = "each is a thing that is so or not")]
@@ -138,12 +53,16 @@ pub(super) struct World {
     pub is_open: bool,
     /// The failpoints after which processes were killed.
     pub points: Vec<&'static str>,
+    /// How often the last run that ended by itself wrote something.
+    pub written: u64,
     /// How many runs there were.
     pub runs: u64,
     /// How many real milliseconds went into runs, and into looks at the lake.
     pub spent: (u128, u128),
     /// What befell the lake's files.
     pub damage: Damage,
+    /// What lies in the sinks.
+    pub sinks: Sinks,
     /// What workers of the last run failed of.
     pub said: Arc<Mutex<Vec<String>>>,
     /// The last runs that ended by themselves.
@@ -174,9 +93,11 @@ impl World {
             lost_rows: false,
             is_open: false,
             points: Vec::new(),
+            written: 0,
             runs: 0,
             spent: (0, 0),
             damage: Damage::default(),
+            sinks: Sinks::default(),
             said: Arc::default(),
             ran: Vec::new(),
             named: BTreeSet::new(),
@@ -314,6 +235,8 @@ impl World {
             self.is_damaged,
             !self.damage.now().is_empty(),
             self.is_open,
+            !self.sinks.touched.is_empty(),
+            !self.sinks.orphans.is_empty(),
         ];
         STATES.into_iter().zip(states).filter(|(_, is)| *is).map(|(state, _)| state).collect()
     }
@@ -330,6 +253,7 @@ impl World {
         self.site.state().paths.clear();
         self.damage.moment(self.now());
         self.said.lock().unwrap().clear();
+        self.sinks.begin();
         simulation::live(Life { death: how.death, patience: Some(PATIENCE) });
         let (born, runtime) = (simulation::elapsed(), runtime());
         let hosts = if how.hosts.is_empty() { vec![None] } else { how.hosts.clone() };
@@ -366,6 +290,9 @@ impl World {
         });
         // What was handed to the disk gets there; nothing else goes on.
         runtime.shutdown_timeout(Duration::from_secs(20));
+        if ended.is_some() {
+            self.written = simulation::written();
+        }
         self.runs += 1;
         self.spent.0 += begun.elapsed().as_millis();
         match ended {
@@ -383,11 +310,15 @@ impl World {
         let begun = std::time::Instant::now();
         simulation::live(Life::default());
         let runtime = runtime();
+        let folder = self.folder().to_owned();
+        let (sinks, before, served) = (&mut self.sinks, &self.tables, &self.files.served);
         let tables = runtime.block_on(async {
-            let global = global(self.folder());
+            let global = global(&folder);
             let project = crate::project::Project::open(&global)?;
             let lake = wire::lake(&project, &global).await?;
-            Tables::read(self.folder(), &lake, &wire::engine(&project)?, &self.tables).await
+            let tables = Tables::read(&folder, &lake, &wire::engine(&project)?, before).await?;
+            sinks.look(&folder, (&project, &lake), &tables, served).await?;
+            anyhow::Ok(tables)
         });
         runtime.shutdown_timeout(Duration::from_secs(20));
         self.spent.1 += begun.elapsed().as_millis();
@@ -451,54 +382,4 @@ pub(super) fn runtime() -> Runtime {
 
 pub(super) fn global(folder: &Path) -> Global {
     Global { project: folder.to_owned(), config: None, lake: None, json: false, quiet: true, log: String::new() }
-}
-
-/// What `onggi run` does, in this process.
-async fn once(folder: PathBuf, how: &How, told: Cancel) -> Ran {
-    let progress = Arc::new(Progress::kept());
-    let today = clock::today(&jiff::tz::TimeZone::get(ZONE).unwrap());
-    let args = RunArgs {
-        dt: how.dt,
-        select: how.select.clone(),
-        dry_run: false,
-        refetch: how.refetch,
-        allow_deletes: false,
-        stale: how.stale,
-        jobs: Some(u16::try_from(how.jobs.max(1)).unwrap()),
-        workers: if how.workers.is_empty() { Fetchers::Own } else { Fetchers::External },
-    };
-    let ran = async {
-        let mut global = global(&if how.other { folder.join(OTHER) } else { folder.clone() });
-        global.lake = how.other.then(|| folder.join("lake").display().to_string());
-        let reports = crate::verb::run::reported(&global, &args, Arc::clone(&progress), told).await?;
-        let lake = wire::lake(&crate::project::Project::open(&global)?, &global).await?;
-        let mut steps = Vec::new();
-        for report in &reports {
-            let state = catalog::run::read(&lake, &report.run, clock::now()).await?;
-            steps.extend(state.into_iter().flat_map(|state| state.steps));
-        }
-        anyhow::Ok((reports, steps))
-    };
-    let ran = ran.await;
-    let (dt, told) = (how.dt.unwrap_or(today), progress.told());
-    match ran {
-        Ok((reports, steps)) => Ran {
-            whole: !how.stale && how.select.is_empty(),
-            dt,
-            exit: Some(reports.iter().map(|report| report.status).max().unwrap_or(Status::Done).into()),
-            error: None,
-            report: reports.into_iter().last(),
-            steps: steps.into_iter().map(|step| (step.id.clone(), step)).collect(),
-            told,
-        },
-        Err(error) => Ran {
-            whole: !how.stale && how.select.is_empty(),
-            dt,
-            exit: Some(exit::code(&error)),
-            error: Some(exit::render(&error)),
-            report: None,
-            steps: BTreeMap::new(),
-            told,
-        },
-    }
 }

@@ -19,7 +19,7 @@ use crate::out;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::report::{RunReport, Status};
-use crate::run::{Request, run};
+use crate::run::{Order, Request, run};
 use crate::template::{self, Template};
 use crate::verb::{run as run_verb, search};
 use crate::wire;
@@ -126,7 +126,7 @@ async fn one_run(
         select: &[],
         jobs: usize::from(project.config.crawl.jobs),
         workers: Fetchers::Own,
-        side_by_side: true,
+        order: Order::SideBySide,
         progress: Arc::new(Progress::new(global.quiet)),
         cancel: extract::Cancel::new(),
     };

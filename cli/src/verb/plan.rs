@@ -20,6 +20,7 @@ use crate::lake_state;
 use crate::out;
 use crate::project::Project;
 use crate::run::extraction::{does_not_fit, lost};
+use crate::sink_state::SinkState;
 use crate::steps::{self, Placed, Step};
 use crate::table;
 use crate::verb::check;
@@ -55,11 +56,13 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
     let state = lake_state::look(&project, &lake).await?;
     let dt = args.dt.unwrap_or_else(|| clock::today(&project.config.timezone()));
     let lines = planned(&project, &lake, &state, dt, args).await?;
+    let sinks = SinkState::look(&project, &lake).await?;
     if global.json {
         out::object(&serde_json::json!({ "lake": state }))?;
         for line in &lines {
             out::object(line)?;
         }
+        sinks.objects().try_for_each(|it| out::object(&it))?;
         lake_state::refused(&state)?;
         return Ok(Exit::Done);
     }
@@ -85,6 +88,7 @@ pub(crate) async fn plan(global: &Global, args: &RunArgs) -> anyhow::Result<Exit
             out::line(format_args!("  {line}"));
         }
     }
+    sinks.lines().iter().for_each(out::line);
     if !state.stale_days().is_empty() {
         out::line("`onggi run --stale` builds the stale days again");
     }

@@ -8,6 +8,7 @@ use crate::args::{Global, Reconcile};
 use crate::count::{counted, thousands};
 use crate::exit::{Exit, Failure};
 use crate::out;
+use crate::sink_state;
 use crate::table;
 use crate::verb::check;
 use crate::wire;
@@ -86,7 +87,7 @@ fn show(found: &Found, global: &Global) -> anyhow::Result<()> {
             out::object(&object(target, it))?;
         }
         for orphan in &found.orphans {
-            out::object(&json!({ "table": orphan.table, "sink": orphan.sink.to_string(), "orphan": true }))?;
+            out::object(&sink_state::object(orphan))?;
         }
     } else if !global.quiet {
         out::text(&text(found));

@@ -14,7 +14,7 @@ use crate::lake_state;
 use crate::out;
 use crate::progress::Progress;
 use crate::report::{RunReport, Status};
-use crate::run::{Request, run as run_day};
+use crate::run::{Order, Request, run as run_day};
 use crate::steps;
 use crate::verb::{check, plan, upkeep};
 use crate::wire;
@@ -58,7 +58,7 @@ pub(crate) async fn reported(
         jobs: usize::from(args.jobs.unwrap_or(project.config.crawl.jobs)),
         workers: args.workers,
         // A history that is played again by its seed has one order.
-        side_by_side: !cfg!(test),
+        order: if cfg!(test) { Order::InTurn } else { Order::SideBySide },
         progress,
         cancel,
     };

@@ -14,6 +14,7 @@ use crate::lake_state;
 use crate::out;
 use crate::project::Project;
 use crate::run::extraction::short;
+use crate::sink_state::SinkState;
 use crate::table;
 use crate::wire;
 
@@ -57,6 +58,9 @@ pub(crate) async fn status(global: &Global, args: &StatusArgs) -> anyhow::Result
             out::object(state)?;
         }
         workers.print_json()?;
+        if args.run.is_none() {
+            SinkState::look(&project, &lake).await?.objects().try_for_each(|it| out::object(&it))?;
+        }
         return Ok(Exit::Done);
     }
     if states.is_empty() {
@@ -71,6 +75,7 @@ pub(crate) async fn status(global: &Global, args: &StatusArgs) -> anyhow::Result
         for line in lake_state::lines(&lake_state::look(&project, &lake).await?) {
             out::line(line);
         }
+        SinkState::look(&project, &lake).await?.lines().iter().for_each(out::line);
     }
     Ok(Exit::Done)
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::support::{Project, serve};
 
 /// A site whose second list takes its time.
+#[expect(clippy::disallowed_methods, reason = "a site takes its time in earnest")]
 fn answer(path: &str) -> (u16, String) {
     if path.contains("robots.txt") {
         return (404, String::new());

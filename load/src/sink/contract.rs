@@ -58,18 +58,16 @@ struct Case {
 impl Case {
     fn new(kind: SinkKind, make: Make) -> Self {
         let target = place_target();
+        let (projection, schema) = Self::part(kind, &target);
+        Self { dir: TempDir::new().unwrap(), make, open: make().unwrap(), kind, target, schema, projection }
+    }
+
+    /// What a sink takes of a target.
+    fn part(kind: SinkKind, target: &SyncTarget) -> (SinkProjection, SchemaRef) {
         let all = places(&[]).schema();
         let projection = target.projection(kind, &all).unwrap();
         let fields: Vec<_> = all.fields().iter().filter(|f| projection.columns.contains(f.name())).cloned().collect();
-        Self {
-            dir: TempDir::new().unwrap(),
-            make,
-            open: make().unwrap(),
-            kind,
-            target,
-            schema: Arc::new(arrow::datatypes::Schema::new(fields)),
-            projection,
-        }
+        (projection, Arc::new(arrow::datatypes::Schema::new(fields)))
     }
 
     fn path(&self) -> &Path {
@@ -183,11 +181,46 @@ async fn a_change_that_starts_anew_replaces_everything(case: &Case) {
     let before = case.state().await;
     let mut anew = case.sink().begin(&case.target, &case.schema, Start::Anew).await.unwrap();
     anew.upsert(Rows { replaces: vec![false], ..case.rows(&three()[..1]) }).await.unwrap();
-    if case.kind != SinkKind::Keywords {
-        assert_eq!(case.state().await, before);
-    }
+    assert_eq!(case.state().await, before);
     anew.commit(case.cursor(2, 1)).await.unwrap();
     assert_eq!(case.state().await.0, case.expected(&three()[..1]));
+}
+
+/// A target gets other roles or another key: a change goes on with the rows that the sink told of and no others, and readers have the
+/// old ones until then.
+async fn a_target_gets_other_roles(kind: SinkKind, make: Make) {
+    let others: [fn(&mut SyncTarget); 4] = [
+        |it| it.title = None,
+        |it| it.texts.truncate(1),
+        |it| it.key = "name".to_owned(),
+        |it| it.vector.as_mut().unwrap().model = "another@1".to_owned(),
+    ];
+    for (number, other) in others.into_iter().enumerate() {
+        let mut case = Case::new(kind, make);
+        case.apply(&three(), &[], 1).await;
+        let (before, shape) = (case.contents().await, case.projection.shape.clone());
+        other(&mut case.target);
+        (case.projection, case.schema) = Case::part(kind, &case.target);
+        // What no sync would move is right as it is.
+        let fits = case.sink().fits(&case.target, &case.schema).await.unwrap();
+        assert_eq!(fits, case.projection.shape == shape, "{number}");
+        let held = case.sink().hashes(&case.target, &case.schema).await.unwrap();
+        let held: BTreeMap<String, RowHash> = held.iter().map(|(key, hash)| (key.to_owned(), hash)).collect();
+        let all = [three(), vec![place("d", "넷째", "국밥", &[], "맛있어요 정말로.")]].concat();
+        let rows = case.rows(&all);
+        let missing = |at: &usize| held.get(&rows.keys[*at]) != Some(&rows.hashes[*at]);
+        let missing: Vec<Place> = (0..all.len()).filter(missing).map(|at| all[at].clone()).collect();
+        let gone: Vec<&str> =
+            held.keys().map(String::as_str).filter(|key| !rows.keys.iter().any(|it| it == *key)).collect();
+        let open = case.begin(&missing, &gone).await;
+        assert_eq!(case.contents().await, before, "{number}: a reader never sees half");
+        open.commit(case.cursor(2, all.len())).await.unwrap();
+        let stored = case.sink().stored(&case.target, &rows).unwrap();
+        let mut expected: Vec<(String, RowHash)> = rows.keys.iter().map(str::to_owned).zip(stored).collect();
+        expected.sort();
+        assert_eq!(case.contents().await, expected, "{number}");
+        assert!(case.sink().fits(&case.target, &case.schema).await.unwrap(), "{number}");
+    }
 }
 
 async fn a_table_is_forgotten_whole(case: &Case) {
@@ -351,6 +384,7 @@ async fn contract(kind: SinkKind, make: Make) {
     a_wrong_count_is_refused(&Case::new(kind, make)).await;
     a_change_that_starts_anew_replaces_everything(&Case::new(kind, make)).await;
     a_table_is_forgotten_whole(&Case::new(kind, make)).await;
+    a_target_gets_other_roles(kind, make).await;
     if kind.is_embedded() {
         a_damaged_file_is_built_again(kind).await;
     }

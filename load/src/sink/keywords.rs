@@ -171,16 +171,18 @@ impl Sink for Keywords {
         blocking(move || {
             let Some(index) = open(&dir)? else { return Ok(false) };
             let fits = payload(&index)
-                .is_some_and(|payload| payload.format == FORMAT && payload.target.roles() == target.roles());
-            let damaged = index.validate_checksum();
-            Ok(fits && damaged.is_ok_and(|files| files.is_empty()))
+                .is_some_and(|it| it.format == FORMAT && SinkKind::Keywords.takes_alike(&it.target, &target));
+            Ok(fits && is_whole(&index))
         })
         .await
     }
 
     async fn hashes(&self, target: &SyncTarget, _: &SchemaRef) -> Result<Hashes> {
         let dir = table_dir(&self.root, &target.table);
+        let key = target.key.clone();
         blocking(move || match KeywordIndex::open(&dir) {
+            // Under another key none of its rows is one of those to come.
+            Ok(Some(index)) if index.target.key != key => Ok(Hashes::default()),
             Ok(Some(index)) => index.hashes(),
             Ok(None) => Ok(Hashes::default()),
             Err(_) if open(&dir)?.is_some() => Ok(Hashes::default()),
@@ -240,10 +242,11 @@ impl KeywordsChange {
         work: impl FnOnce(&mut IndexWriter) -> Result<(), crate::fault::Cause> + Send + 'static,
     ) -> Result<()> {
         let (dir, start, writer) = (self.dir.clone(), self.start, self.writer.take());
+        let key = self.target.key.clone();
         let writer = blocking(move || {
             let mut writer = match writer {
                 Some(writer) => writer,
-                None => create(&dir, start)?,
+                None => create(&dir, start, &key)?,
             };
             work(&mut writer).map_err(|e| Error::sink(SinkKind::Keywords, "writing", dir, e))?;
             Ok(writer)
@@ -254,29 +257,36 @@ impl KeywordsChange {
     }
 }
 
-/// Opens the index for writing, creating it when it is not there or not readable.
-fn create(dir: &Path, start: Start) -> Result<IndexWriter> {
+/// Opens the index for writing, creating it when it is not there or not readable. What is to go of one that is readable goes with the
+/// commit, so that its readers have it until then.
+fn create(dir: &Path, start: Start, key: &str) -> Result<IndexWriter> {
     let fail = |e: tantivy::TantivyError| Error::sink(SinkKind::Keywords, "opening", dir, e);
-    let index = match open(dir)? {
-        Some(index)
-            if start == Start::Existing
-                && matches!(KeywordIndex::open(dir), Ok(Some(standing)) if standing.is_of_today) =>
-        {
-            index
-        }
-        _ => {
-            match std::fs::remove_dir_all(dir) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("removing", dir, e)),
-                _ => {}
-            }
-            std::fs::create_dir_all(dir).map_err(|e| Error::io("creating", dir, e))?;
-            let index = Index::create_in_dir(dir, schema().0).map_err(fail)?;
-            index.tokenizers().register(GRAM, NgramTokenizer::new(1, 2, false).map_err(fail)?);
-            index
-        }
-    };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MAX_THREADS);
-    index.writer_with_num_threads(threads, threads * THREAD_MEMORY_BYTES).map_err(fail)
+    let writer = |index: &Index| index.writer_with_num_threads(threads, threads * THREAD_MEMORY_BYTES).map_err(fail);
+    if let Some(index) = open(dir)?
+        && let Ok(Some(standing)) = KeywordIndex::open(dir)
+        && standing.is_of_today
+        && (start == Start::Existing || is_whole(&index))
+    {
+        let writer = writer(&index)?;
+        if start == Start::Anew || standing.target.key != key {
+            writer.delete_all_documents().map_err(fail)?;
+        }
+        return Ok(writer);
+    }
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("removing", dir, e)),
+        _ => {}
+    }
+    std::fs::create_dir_all(dir).map_err(|e| Error::io("creating", dir, e))?;
+    let index = Index::create_in_dir(dir, schema().0).map_err(fail)?;
+    index.tokenizers().register(GRAM, NgramTokenizer::new(1, 2, false).map_err(fail)?);
+    writer(&index)
+}
+
+/// Whether its files are those that were written. Reads all of them.
+fn is_whole(index: &Index) -> bool {
+    index.validate_checksum().is_ok_and(|damaged| damaged.is_empty())
 }
 
 /// A document as the index takes it.

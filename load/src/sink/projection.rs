@@ -40,6 +40,15 @@ impl SyncTarget {
     }
 }
 
+impl SinkKind {
+    /// Whether what was written for one target is right for the other: what each column is to this sink is the same. It is what
+    /// moves the shape of a cursor too, so that a sync makes right what is not.
+    pub(crate) fn takes_alike(self, one: &SyncTarget, other: &SyncTarget) -> bool {
+        let text = |target| (member(self).roles)(target, &Schema::empty()).ok().map(|roles| roles.text);
+        text(one).is_some_and(|one| text(other) == Some(one))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -22,7 +22,8 @@ use rows::RowHash;
 pub(crate) mod cell;
 pub(crate) mod layout;
 
-use layout::{HASH, SqliteLayout, exists, quote};
+use cell::{HASH, quote};
+use layout::{SqliteLayout, exists};
 
 pub(super) const MEMBER: Member = Member {
     place: SinkPlace::Folder(|dir| Arc::new(Sqlite::new(path(dir)))),

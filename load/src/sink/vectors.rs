@@ -28,7 +28,7 @@ use super::{
 use crate::error::{Error, Result, blocking};
 use crate::fault::Cause;
 use crate::keys::Hashes;
-use crate::target::{Cursor, SyncTarget};
+use crate::target::{Cursor, SyncTarget, VectorColumn};
 use rows::{RowHash, Value};
 
 mod change;
@@ -45,7 +45,7 @@ pub(super) const MEMBER: Member = Member {
         Some(vector) => Ok(Roles {
             columns: vec![vector.column.clone()],
             required: Some(vector.column.clone()),
-            text: format!("key={} vector={} model={}", target.key, vector.column, vector.model),
+            text: text(target, vector),
         }),
         None => Err(target.config(
             "expected a vector column for the vectors sink, found none".into(),
@@ -65,6 +65,12 @@ impl Vectors {
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
+}
+
+/// What the columns of a target are to this sink. A search asks an index what its rows are about.
+fn text(target: &SyncTarget, vector: &VectorColumn) -> String {
+    let about = target.entity.as_ref().map(|entity| format!(" entity={entity:?}")).unwrap_or_default();
+    format!("key={} vector={} model={}{about}", target.key, vector.column, vector.model)
 }
 
 fn new_index(dimension: usize) -> Result<Index, Cause> {
@@ -100,16 +106,18 @@ impl Sink for Vectors {
         let (dir, target) = (table_dir(&self.root, &target.table), target.clone());
         blocking(move || {
             let Some(manifest) = Manifest::read(&dir)? else { return Ok(false) };
-            Ok(manifest.target.roles() == target.roles() && manifest.is_proved(&dir)?)
+            Ok(SinkKind::Vectors.takes_alike(&manifest.target, &target) && manifest.is_proved(&dir)?)
         })
         .await
     }
 
     async fn hashes(&self, target: &SyncTarget, _: &SchemaRef) -> Result<Hashes> {
-        let dir = table_dir(&self.root, &target.table);
+        let (dir, target) = (table_dir(&self.root, &target.table), target.clone());
         blocking(move || {
             let mut hashes = Hashes::default();
-            if let Some(manifest) = Manifest::read(&dir)? {
+            // A change for other roles goes on with none of its rows.
+            let alike = |it: &Manifest| SinkKind::Vectors.takes_alike(&it.target, &target);
+            if let Some(manifest) = Manifest::read(&dir)?.filter(alike) {
                 manifest.each_row(&dir, |_, _, key, hash| hashes.push(key, hash))?;
             }
             Ok(hashes)

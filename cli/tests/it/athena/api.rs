@@ -79,7 +79,7 @@ fn serve(mut stream: &TcpStream, queries: &Queries, endpoint: &str) -> Option<()
         };
         match name.to_lowercase().as_str() {
             "content-length" => length = value.trim().parse().ok()?,
-            "x-amz-target" => operation = value.trim().trim_start_matches("AmazonAthena.").to_owned(),
+            "x-amz-target" => value.trim().trim_start_matches("AmazonAthena.").clone_into(&mut operation),
             _ => {}
         }
     }
@@ -129,10 +129,11 @@ fn answered(operation: &str, request: &Value, queries: &Queries, endpoint: &str)
 
 fn execution(id: &str, query: &Query) -> Value {
     let kind = if is_ddl(query) { "DDL" } else { "DML" };
+    let ran = u64::try_from(query.ran.as_millis()).unwrap_or(u64::MAX);
     json!({ "QueryExecution": {
         "QueryExecutionId": id, "Query": query.statement, "StatementType": kind,
         "Status": { "State": query.state, "StateChangeReason": query.reason },
-        "Statistics": { "DataScannedInBytes": query.scanned, "EngineExecutionTimeInMillis": query.ran.as_millis() as u64 },
+        "Statistics": { "DataScannedInBytes": query.scanned, "EngineExecutionTimeInMillis": ran },
     } })
 }
 

@@ -92,16 +92,21 @@ fn stopped(project: &Project, api: &AthenaApi, trino: &services::Trino) {
         project.command(&["sql", "--athena", long]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while !api.states().contains(&"RUNNING") {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        a_moment();
     }
     let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let output = child.wait_with_output().unwrap();
     assert!(text(&output).contains("interrupted: the query was stopped in Athena"), "{}", text(&output));
     while !api.states().contains(&"CANCELLED") {
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        a_moment();
     }
     let running = "select count(*) from system.runtime.queries where state = 'RUNNING' and query like '%a.n + b.n%' \
                    and query not like '%runtime%'";
     assert_eq!(ask(trino, running).rows[0][0], json!(0), "the engine works for nobody");
+}
+
+#[expect(clippy::disallowed_methods, reason = "another process is waited for")]
+fn a_moment() {
+    std::thread::sleep(std::time::Duration::from_millis(50));
 }

@@ -12,6 +12,7 @@ use super::connect::{MysqlSession, SHORT, within};
 use super::sql::{self, HASH};
 use super::state::MysqlState;
 use crate::fault::SinkFault;
+use crate::kind::SinkKind;
 use crate::target::SyncTarget;
 use rows::{Kind, content_hash};
 
@@ -201,9 +202,10 @@ impl MysqlLayout {
             ));
         }
         let anew = MysqlPlan::Create { swap: true };
-        let roles = |it: &SyncTarget| (it.key.clone(), it.entity.clone());
-        let same_roles =
-            state.as_ref().and_then(|it| it.target.as_ref()).is_some_and(|it| roles(it) == roles(&self.target));
+        let same_roles = state
+            .as_ref()
+            .and_then(|it| it.target.as_ref())
+            .is_some_and(|it| SinkKind::Mysql.takes_alike(it, &self.target));
         let fits = |there: &MysqlColumn| there.name == HASH || self.columns.contains(there);
         if !same_roles || !ours || !held.iter().all(fits) {
             return Ok(MysqlTable { plan: anew, state });

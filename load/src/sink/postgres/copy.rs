@@ -18,7 +18,7 @@ use rows::RowHash;
 
 /// How long the server may take none of our bytes.
 const STALL: Duration = Duration::from_mins(5);
-/// PostgresRows parts that wait to be sent: enough that neither side waits for the other.
+/// Encoded parts that wait to be sent: enough that neither side waits for the other.
 const QUEUE: usize = 4;
 /// The largest message that is sent at once (bytes).
 const CHUNK: usize = 256 << 10;

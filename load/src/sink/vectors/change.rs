@@ -11,7 +11,7 @@ use super::files::{Manifest, Segment, fail, index_file, newest_generation, sync_
 use super::{new_index, vector, vector_column};
 use crate::error::{Error, Result, blocking};
 use crate::fault::Cause;
-use crate::sink::{Apply, Rows, Start, counted};
+use crate::sink::{Apply, Rows, SinkKind, Start, counted};
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 
@@ -78,7 +78,7 @@ impl SegmentState {
         };
         let generation = standing.as_ref().map_or(0, |it| it.generation).max(newest_generation(&dir));
         // Another embedder: the sync sends every row again, and nothing old may stay beside them.
-        let before = standing.filter(|it| it.target.roles() == target.roles());
+        let before = standing.filter(|it| SinkKind::Vectors.takes_alike(&it.target, &target));
         let mut rows = HashMap::new();
         let mut dead = Vec::new();
         if let Some(before) = &before {

@@ -55,7 +55,7 @@ pub(super) async fn every_type(server: &services::Mysql) {
         );
         server.sql(&url, &query).replace(": ", ":").replace("\", \"", "\",\"")
     };
-    let first = rows::hex("망원 '\" \\ \t\n\r\0 \\N 😀".as_bytes()).to_uppercase();
+    let first = hex::encode("망원 '\" \\ \t\n\r\0 \\N 😀".as_bytes()).to_uppercase();
     // The client prints a backslash twice.
     let shown = r#"["\\"a\\"\\n","\\\\"]"#;
     assert_eq!(
