@@ -370,6 +370,6 @@ pub(crate) struct Search {
     #[arg(long)]
     pub keyword: bool,
     /// How many answers; if not given, all of them for --keyword, else the `limit` of `search`
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub limit: Option<usize>,
 }

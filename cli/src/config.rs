@@ -324,7 +324,7 @@ impl Config {
                     &table.to_string(),
                     format!("expected a section `[{kind}]` for the sink `{kind}` of `{table}`, found none"),
                     &format!(
-                        "add `[{kind}]` with `url = \"env:NAME\"`, where NAME holds `{kind}://user:password@host/database`"
+                        "add `[{kind}]` with `url = \"env:NAME\"`, where NAME holds `{kind}://host/database`, the user and the password before the host"
                     ),
                 );
             }
@@ -439,7 +439,7 @@ key = "file:.onggi/identity.key"
         assert!(Config::parse("onggi.toml", &with("url = \"env:DB\"")).is_ok());
         assert!(error(&with("url = \"env:DB\"\npool = 1")).contains("expected a pool of 2 to 64"));
         let mysql = sync.replace("postgres", "mysql");
-        assert!(error(&format!("{GOOD}\n{mysql}")).contains("NAME holds `mysql://user:password@host/database`"));
+        assert!(error(&format!("{GOOD}\n{mysql}")).contains("NAME holds `mysql://host/database`, the user"));
         let few = error(&format!("{GOOD}\n{mysql}\n[mysql]\nurl = \"env:DB\"\npool = 2\n"));
         assert!(few.contains("expected a pool of 3 to 64"), "{few}");
         let pasted = error(&with("url = \"postgres://u:s3cr3t@h/db\""));

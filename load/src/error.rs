@@ -71,7 +71,8 @@ impl Error {
             Self::Lake(source) => source.hint(),
             Self::Config { hint, .. } => hint.clone(),
             Self::Data { table, .. } => Some(format!(
-                "add a check to the model of `{table}` (`not_null`, `unique`), so that such rows are never published"
+                "add a check to the model of `{table}` (`not_null`, `unique`, of a text key `length(…, 1, 1024)` too), so that such rows are \
+                 never published"
             )),
             Self::Sink { source, .. } => source.hint().map(str::to_owned),
             Self::Io { path, .. } => {
@@ -82,11 +83,12 @@ impl Error {
             }
             Self::OtherLake { .. } => Some(
                 "give this lake a place of its own (another schema or database); if the table is to follow this lake from now on, \
-                 `onggi reconcile --repair --adopt` makes it do so"
+                 `onggi reconcile --repair --adopt` makes it do so, with `--allow-deletes` where many rows go"
                     .into(),
             ),
             Self::TooManyDeletes { table, .. } => Some(format!(
-                "look at `{table}`: if so many rows are right to go, `onggi run --allow-deletes` lets them; \
+                "look at `{table}`: if so many rows are right to go, `onggi run --allow-deletes` lets them, and beside \
+                 `onggi reconcile --repair` the same word does; \
                  `max_deleted` in its [sync] section is the share that always may"
             )),
             Self::EmptyQuery { .. } => Some("give a word, or a part of one".into()),

@@ -20,6 +20,7 @@ const BASE: &str = "
 project = { name = \"r\", timezone = \"UTC\", sources = \"s\", models = \"m\" }
 identity = { key = \"env:K\" }
 postgres = { url = \"env:K\" }
+mysql = { url = \"env:K\" }
 athena = {}
 hosts.any = { url = \"http://127.0.0.1:1\" }
 llm.prices.any = { input = 1.0 }

@@ -86,7 +86,10 @@ pub(crate) async fn retry(global: &Global, args: &Retry) -> anyhow::Result<Exit>
         return Ok(Exit::Done);
     }
     answers::told(&answers);
-    tell(&keys, args, dt, today);
+    // Who asked for answers got some: that no key is meant beside them is no news.
+    if answers.is_empty() || !keys.is_empty() {
+        tell(&keys, args, dt, today);
+    }
     Ok(Exit::Done)
 }
 

@@ -93,7 +93,7 @@ fn what_cannot_be_published_is_told_and_the_rest_is_published() {
 
     // Another project of the same account, with the same names and one of its own, a view, and a table of another program.
     let other = self::project(aws, "shared_");
-    other.replace("onggi.toml", "name = \"menu\"", "name = \"other\"");
+    other.replace("onggi.toml", "name = \"test\"", "name = \"other\"");
     let model =
         |name: &str, sql: &str| std::fs::write(other.folder.join(format!("sql/marts/{name}.sql")), sql).unwrap();
     model("own", "-- materialize: table\nselect 1 as n");
@@ -120,7 +120,7 @@ fn what_cannot_be_published_is_told_and_the_rest_is_published() {
     for part in [
         "error: table staging.visits, column `seen_at`: Athena does not read timestamp without time zone",
         "hint: write `arrow_cast(seen_at, 'Timestamp(Microsecond, Some(\"UTC\"))') as seen_at` in the model",
-        "error: table marts.menu: `shared_marts.menu` in Glue belongs to the project `menu`",
+        "error: table marts.menu: `shared_marts.menu` in Glue belongs to the project `test`",
         "left out      marts.seen is a view",
         "unchanged 1 · removed 0 · columns refused 1 · names taken 4",
     ] {

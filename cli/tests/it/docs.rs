@@ -277,7 +277,10 @@ fn the_columns_of_the_houses_own_tables_are_those_of_their_page() {
     }
     // Without a name in their heading: what every raw table has, then what every table of summaries has.
     assert_eq!(of("")[..7], extract::source::ENVELOPE);
-    assert_eq!(of("")[7..], ["summary_key", "embedding_key", "model", "summary", "embedding"]);
+    assert_eq!(
+        of("")[7..],
+        ["summary_key", "embedding_key", "model", "texts_used", "texts_given", "summary", "embedding"]
+    );
 }
 
 #[test]

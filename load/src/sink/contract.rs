@@ -309,6 +309,32 @@ async fn two_tables_stay_apart(case: &Case) {
     assert_eq!(case.sink().targets().await.unwrap(), [name("marts.others"), name("marts.places")]);
 }
 
+/// A commit of tantivy writes the deletions of a segment under a name that the next commit after a kill has too.
+#[tokio::test]
+async fn what_a_killed_commit_left_is_in_nobodys_way() {
+    let case = Case::new(SinkKind::Keywords, FOLDER);
+    // So many that their segment is not merged for one row that goes.
+    let many: Vec<Place> = (0..300).map(|n| place(&format!("p{n}"), "국밥집", "국밥", &[], "따뜻하다")).collect();
+    case.apply(&many, &[], 1).await;
+    let folder = case.path().join("keywords").join(case.target.table.to_string());
+    let files = || -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+        let paths = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().path());
+        paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    };
+    let before = files();
+    case.apply(&[], &["p7"], 2).await;
+    let expected = case.state().await;
+    // As it was before the commit, but for the files that it had written by then and the list of them.
+    for (path, bytes) in before.iter().filter(|(path, _)| !path.ends_with(".managed.json")) {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let is_left =
+        |path: &&std::path::PathBuf| !before.contains_key(*path) && path.extension().is_some_and(|it| it == "del");
+    assert!(files().keys().any(|path| is_left(&path)), "{:?}", files().keys());
+    case.apply(&[], &["p7"], 2).await;
+    assert_eq!(case.state().await, expected);
+}
+
 /// Every file of the sink is overwritten, one after another; each time it is seen, and a change that starts anew fills it again.
 async fn a_damaged_file_is_built_again(kind: SinkKind) {
     let files = |case: &Case| -> Vec<std::path::PathBuf> {

@@ -269,6 +269,8 @@ fn create(dir: &Path, start: Start, key: &str) -> Result<IndexWriter> {
         && (start == Start::Existing || is_whole(&index))
     {
         let writer = writer(&index)?;
+        // A kill leaves files that no commit names, and the next commit may want their names.
+        let _ = writer.garbage_collect_files().wait().map_err(fail)?;
         if start == Start::Anew || standing.target.key != key {
             writer.delete_all_documents().map_err(fail)?;
         }

@@ -7,7 +7,7 @@
 //!
 //! A summary is one call where the texts fit into one prompt; else one call for each group of them and calls over the answers,
 //! level by level. An answer that fails its checks is asked for once more with the reason, then set aside. A group whose answer is set
-//! aside is left out, and the summary says so ([`Summarised`]).
+//! aside is left out, and the summary says so (`Summarised`).
 
 use std::time::Duration;
 

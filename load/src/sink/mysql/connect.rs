@@ -101,7 +101,7 @@ impl fmt::Debug for MysqlSession {
 }
 
 impl MysqlSession {
-    /// The connection underneath; an error after [`Session::end`] or [`Session::park`] took it.
+    /// The connection underneath; an error after [`MysqlSession::end`] or [`MysqlSession::park`] took it.
     pub(super) fn get(&mut self) -> Result<&mut Conn, SinkFault> {
         let connection = self.connection.as_mut().map(|(connection, _)| connection);
         connection.ok_or_else(|| SinkFault::passing("the connection is closed", "run again"))

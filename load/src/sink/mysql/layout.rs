@@ -161,7 +161,7 @@ impl MysqlLayout {
         format!("{}{}", self.aside_prefix(what), &build[..16.min(build.len())])
     }
 
-    /// What all names of [`Layout::aside`] begin with, whatever the build.
+    /// What all names of [`MysqlLayout::aside`] begin with, whatever the build.
     pub(super) fn aside_prefix(&self, what: &str) -> String {
         format!("_onggi_{what}_{}_", &content_hash([self.table.as_bytes()])[..12])
     }

@@ -72,7 +72,7 @@ impl fmt::Debug for PostgresSession {
 }
 
 impl PostgresSession {
-    /// The connection underneath; an error after [`Session::end`] or [`Session::park`] took it.
+    /// The connection underneath; an error after [`PostgresSession::end`] or [`PostgresSession::park`] took it.
     pub(super) fn get(&mut self) -> Result<&mut PgConnection, SinkFault> {
         self.connection.as_mut().ok_or_else(|| SinkFault::passing("the connection is closed", "run again"))
     }

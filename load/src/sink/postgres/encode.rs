@@ -52,7 +52,7 @@ pub(super) fn footer() -> Bytes {
     Bytes::from_static(&[0xff, 0xff])
 }
 
-/// Encodes rows in the order of [`Layout::sent`].
+/// Encodes rows in the order of [`PostgresLayout::sent`].
 pub(super) fn encode(layout: &PostgresLayout, rows: &Rows) -> Result<PostgresRows, Cause> {
     let mut fields = Vec::with_capacity(layout.columns.len() + 2);
     let mut arrays: Vec<ArrayRef> = Vec::with_capacity(layout.columns.len() + 2);
