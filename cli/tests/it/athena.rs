@@ -1,8 +1,6 @@
 //! `onggi catalog publish` and `onggi sql --athena` as a person types them, against an AWS double.
 
-mod api;
 mod doctor;
-mod trino;
 
 use std::process::{Child, Output, Stdio};
 
