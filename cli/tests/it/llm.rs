@@ -323,7 +323,13 @@ fn killed_at_every_point_nothing_is_lost_and_only_what_was_under_way_is_paid_aga
         assert_eq!(project.number(distinct), 0, "{point}: an answer is there twice");
         let stats = service.stats();
         if interactive {
-            assert!(twice.len() as u64 <= sent, "{point}: {sent} sent, {twice:?}");
+            // Until the first reply is kept all that was sent may be lost, then one less, and nothing once all are kept.
+            let lost = match point.split('.').nth(1) {
+                Some("call") => sent,
+                Some("reply") => sent - u64::from(*point == "llm.reply.after"),
+                _ => 0,
+            };
+            assert!(twice.len() as u64 <= lost, "{point}: {sent} sent, {twice:?}");
         } else {
             assert!(twice.is_empty(), "{point}: {twice:?}");
             assert_eq!(stats.payments(), 18, "{point}");
