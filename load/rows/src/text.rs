@@ -25,7 +25,7 @@ const MIN_SENTENCE_CHARS: usize = 6;
 /// Splits text into sentences: at line ends, at closing punctuation, and after the endings that Korean sentences close with.
 ///
 /// ```
-/// assert_eq!(load::text::sentences("국물이 진해요 고기도 많고요. 3.5점!"), ["국물이 진해요", "고기도 많고요.", "3.5점!"]);
+/// assert_eq!(rows::text::sentences("국물이 진해요 고기도 많고요. 3.5점!"), ["국물이 진해요", "고기도 많고요.", "3.5점!"]);
 /// ```
 pub fn sentences(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
