@@ -7,10 +7,9 @@
 //! A hand does not wait until what it fetched has landed: it hands that over as a [`FetchedMessage`], with the lease, and takes the
 //! next message.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use catalog::{CommitInfo, ObjectPath, failpoint, path};
+use catalog::{CommitInfo, failpoint};
 
 use super::context::WorkerContext;
 use super::failure::TaskFailure;
@@ -243,26 +242,15 @@ impl Job<'_> {
     ) -> Result<Option<TaskFailure>, TaskFailure> {
         let (pool, task, lake) = (self.pool, &self.message.task, &self.pool.ctx.lake);
         let lake_error = |error: Error| pool.failure_of(self.message, error);
-        let prefix = path::staged_day(&task.source, task.dt);
-        let listed = if wanted.is_empty() {
-            Vec::new()
-        } else {
-            lake.objects().list(&prefix).await.map_err(|e| lake_error(e.into()))?
-        };
-        let listed: HashSet<ObjectPath> = listed.into_iter().collect();
         let attempt = pool.attempt(self.message, 0);
         // Each try begins elsewhere, so that keys which fail don't keep others from being asked for.
         let turn = (self.message.receive_count.saturating_sub(1) as usize * MOST_FAILED_IN_ROW) % wanted.len().max(1);
         let (mut records, mut failed_in_row) = (0, 0);
         for (index, key) in wanted[turn..].iter().chain(&wanted[..turn]).enumerate() {
-            let place = stage::place(&task.source, task.dt, key);
-            let staged = if listed.contains(&place) {
-                stage::read(lake, task, key, &self.open.schema, self.open.ledger.definition())
-                    .await
-                    .map_err(lake_error)?
-            } else {
-                None
-            };
+            // Asked for by name: a listing would cost what all other tasks of the day have staged.
+            let staged = stage::read(lake, task, key, &self.open.schema, self.open.ledger.definition())
+                .await
+                .map_err(lake_error)?;
             let asked = match staged {
                 Some(staged) => Asked::Fetched(Box::new(staged)),
                 None => self.ask_one(key, records, progress).await.map_err(lake_error)?,
