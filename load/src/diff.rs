@@ -12,6 +12,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::keys::Hashes;
+use crate::sums::Sums;
 use rows::RowHash;
 
 /// What to do with a row of the table.
@@ -35,6 +36,8 @@ pub struct Diff {
     seen: Vec<bool>,
     places: HashMap<Fingerprint, usize, BuildHasherDefault<First>>,
     fingerprints: SipHasher13,
+    /// Both sides in sums, where they were added up: of a part in which they agree no key is looked up.
+    sums: Option<Sums>,
     upserted: u64,
     unchanged: u64,
 }
@@ -91,23 +94,37 @@ impl Diff {
 
     /// The same, for a table of about so many rows.
     pub fn expecting(held: Hashes, rows: usize) -> Self {
-        let mut diff = Self {
-            seen: vec![false; held.len()],
-            places: HashMap::with_capacity_and_hasher(rows.max(held.len()), BuildHasherDefault::default()),
-            fingerprints: SipHasher13::new_with_keys(rand::random(), rand::random()),
-            held,
-            upserted: 0,
-            unchanged: 0,
-        };
-        for (place, (key, _)) in diff.held.iter().enumerate() {
-            let fingerprint = fingerprint(&diff.fingerprints, key);
-            diff.places.insert(fingerprint, place);
+        Self::of(held, rows, None)
+    }
+
+    /// Against what the sink holds, when both sides were added up: only where their sums differ is a row looked at.
+    pub(crate) fn where_differs(held: Hashes, sums: Sums) -> Self {
+        Self::of(held, 0, Some(sums))
+    }
+
+    fn of(held: Hashes, rows: usize, sums: Option<Sums>) -> Self {
+        let is_same = |key: &str| sums.as_ref().is_some_and(|sums| sums.agree_on(key));
+        let seen: Vec<bool> = held.iter().map(|(key, _)| is_same(key)).collect();
+        let left = seen.iter().filter(|seen| !**seen).count();
+        let fingerprints = SipHasher13::new_with_keys(rand::random(), rand::random());
+        let mut places = HashMap::with_capacity_and_hasher(rows.max(left), BuildHasherDefault::default());
+        for (place, (key, _)) in held.iter().enumerate().filter(|(place, _)| !seen[*place]) {
+            places.insert(fingerprint(&fingerprints, key), place);
         }
-        diff
+        Self { held, seen, places, fingerprints, sums, upserted: 0, unchanged: 0 }
+    }
+
+    /// Whether nothing differs, which sums alone can tell: then no row has to be seen.
+    pub(crate) fn is_same(&self) -> bool {
+        self.sums.as_ref().is_some_and(Sums::agree)
     }
 
     /// One row of the table.
     pub fn see(&mut self, key: &str, hash: RowHash) -> Change {
+        if self.sums.as_ref().is_some_and(|sums| sums.agree_on(key)) {
+            self.unchanged += 1;
+            return Change::Unchanged;
+        }
         match self.places.entry(fingerprint(&self.fingerprints, key)) {
             Entry::Vacant(free) => {
                 free.insert(NEW);
@@ -130,8 +147,11 @@ impl Diff {
         }
     }
 
-    /// The whole table has been seen.
+    /// The whole table has been seen, or nothing differs.
     pub fn finish(self) -> Difference {
+        if self.is_same() {
+            return Difference { upserted: 0, unchanged: self.held.len() as u64, deleted: Vec::new() };
+        }
         let gone = self.seen.iter().enumerate().filter(|(_, seen)| !**seen);
         let mut deleted: Vec<String> = gone.map(|(place, _)| self.held.key(place).to_owned()).collect();
         deleted.sort_unstable();
@@ -162,7 +182,22 @@ mod tests {
 
     /// Applies the difference the way a sink does.
     fn apply(held: &Rows, table: &Rows) -> (Rows, Difference) {
-        let mut diff = Diff::new(held.clone().into_iter().collect());
+        applied(held, table, Diff::new(held.clone().into_iter().collect()))
+    }
+
+    /// The same, after both sides were added up.
+    fn apply_where_differs(held: &Rows, table: &Rows) -> (Rows, Difference) {
+        let mut sums = Sums::new();
+        for (key, hash) in held {
+            sums.there(key, *hash);
+        }
+        for (key, hash) in table {
+            sums.mart(key, *hash);
+        }
+        applied(held, table, Diff::where_differs(held.clone().into_iter().collect(), sums))
+    }
+
+    fn applied(held: &Rows, table: &Rows, mut diff: Diff) -> (Rows, Difference) {
         let mut now = held.clone();
         for (key, hash) in table {
             if matches!(diff.see(key, *hash), Change::New | Change::Changed) {
@@ -185,6 +220,12 @@ mod tests {
             let (same, second) = apply(&now, &table);
             prop_assert_eq!(same, now);
             prop_assert_eq!((second.upserted, second.deleted.len()), (0, 0));
+        }
+
+        #[test]
+        fn adding_up_first_changes_no_difference(held in rows(), table in rows()) {
+            prop_assert_eq!(apply_where_differs(&held, &table), apply(&held, &table));
+            prop_assert_eq!(apply_where_differs(&held, &held).1.unchanged, held.len() as u64);
         }
 
         #[test]

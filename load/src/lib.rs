@@ -22,6 +22,7 @@ mod reconcile;
 pub mod search;
 mod serving;
 pub mod sink;
+mod sums;
 mod sync;
 pub mod target;
 #[cfg(test)]

@@ -3,33 +3,28 @@
 //! What is compared is **what lies there**: every cell is read back and hashed, and held against what the sink would keep of the mart's
 //! row ([`Sink::contents`], [`Sink::stored`]). The hash that stands beside a row is part of it and proves nothing by itself.
 //!
-//! Memory does not grow with the table. A first pass adds up each side in buckets by key: sums of 128-bit hashes whose key is chance
-//! (the multiset hash `MSet-Add-Hash` of Clarke et al., 2003), so that rows in any order give the same sum and rows that
-//! differ another one. Where all sums agree, that was all. A second pass reads the buckets that differ, as many at a time as are to be
-//! held, and names the keys.
+//! Memory does not grow with the table. A first pass adds up each side (see [`Sums`]). Where all sums agree, that was all. A second pass
+//! reads the buckets that differ, as many at a time as are to be held, and names the keys.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hasher as _;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use catalog::{Lake, Snapshot, TableName};
 use futures::{StreamExt, TryStreamExt as _};
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::error::{Error, Result, blocking};
 use crate::kind::SinkKind;
 use crate::serving::Serving;
 use crate::sink::Sink;
 use crate::sink::projection::SinkProjection;
+use crate::sums::Sums;
 use crate::sync::{Rules, SyncProgress, SyncScope, Synced, Syncing, hashed, project};
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 
 /// How many keys of a kind are named.
 pub const NAMED: usize = 5;
-/// Buckets of a first pass; a power of two.
-const BUCKETS: usize = 1 << 16;
 /// How many rows a second pass holds at a time.
 const HELD: u64 = 250_000;
 
@@ -198,7 +193,7 @@ impl Comparing<'_> {
         self.mart(&mut |key, hash| sums.mart(key, hash)).await?;
         self.there(&mut |key, hash| sums.there(key, hash)).await?;
         let rows = sums.rows();
-        for group in sums.differing() {
+        for group in sums.differing(HELD) {
             let mut held: BTreeMap<String, RowHash> = BTreeMap::new();
             let mut twice = Vec::new();
             self.there(&mut |key, hash| {
@@ -255,112 +250,9 @@ impl Comparing<'_> {
     }
 }
 
-/// Both sides, added up.
-struct Sums {
-    hasher: SipHasher13,
-    buckets: Vec<Bucket>,
-}
-
-/// What the mart has of a bucket more than the sink, and how much each has.
-#[derive(Debug, Clone, Copy, Default)]
-struct Bucket {
-    sum: u128,
-    mart: u64,
-    there: u64,
-}
-
-impl Sums {
-    fn new() -> Self {
-        let hasher = SipHasher13::new_with_keys(rand::random(), rand::random());
-        Self { hasher, buckets: vec![Bucket::default(); BUCKETS] }
-    }
-
-    fn bucket(&self, key: &str) -> usize {
-        let mut hasher = self.hasher;
-        hasher.write(key.as_bytes());
-        usize::try_from(hasher.finish128().h1 % BUCKETS as u64).unwrap_or_default()
-    }
-
-    fn of(&self, key: &str, hash: RowHash) -> u128 {
-        let mut hasher = self.hasher;
-        hasher.write(&hash.0);
-        hasher.write(key.as_bytes());
-        hasher.finish128().as_u128()
-    }
-
-    fn mart(&mut self, key: &str, hash: RowHash) {
-        let (at, sum) = (self.bucket(key), self.of(key, hash));
-        let bucket = &mut self.buckets[at];
-        bucket.sum = bucket.sum.wrapping_add(sum);
-        bucket.mart += 1;
-    }
-
-    fn there(&mut self, key: &str, hash: RowHash) {
-        let (at, sum) = (self.bucket(key), self.of(key, hash));
-        let bucket = &mut self.buckets[at];
-        bucket.sum = bucket.sum.wrapping_sub(sum);
-        bucket.there += 1;
-    }
-
-    /// How many rows the mart has.
-    fn rows(&self) -> u64 {
-        self.buckets.iter().map(|bucket| bucket.mart).sum()
-    }
-
-    /// The buckets that differ, in groups that can be held.
-    fn differing(&self) -> Vec<BTreeSet<usize>> {
-        let mut groups = Vec::new();
-        let (mut group, mut rows) = (BTreeSet::new(), 0);
-        for (at, bucket) in self.buckets.iter().enumerate() {
-            if bucket.sum == 0 && bucket.mart == bucket.there {
-                continue;
-            }
-            if rows + bucket.there > HELD && !group.is_empty() {
-                groups.push(std::mem::take(&mut group));
-                rows = 0;
-            }
-            rows += bucket.there;
-            group.insert(at);
-        }
-        groups.extend((!group.is_empty()).then_some(group));
-        groups
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hash(n: u8) -> RowHash {
-        RowHash([n; 16])
-    }
-
-    #[test]
-    fn sums_agree_for_the_same_rows_in_any_order_and_for_no_others() {
-        let rows: Vec<(String, RowHash)> =
-            (0..1_000).map(|i| (format!("k{i}"), hash(u8::try_from(i % 7).unwrap()))).collect();
-        let differing = |there: &[(String, RowHash)]| {
-            let mut sums = Sums::new();
-            for (key, hash) in &rows {
-                sums.mart(key, *hash);
-            }
-            for (key, hash) in there.iter().rev() {
-                sums.there(key, *hash);
-            }
-            assert_eq!(sums.rows(), 1_000);
-            sums.differing().iter().map(BTreeSet::len).sum::<usize>()
-        };
-        assert_eq!(differing(&rows), 0);
-        let mut changed = rows.clone();
-        changed[500].1 = hash(9);
-        assert_eq!(differing(&changed), 1);
-        // Two rows that swapped their contents.
-        let mut swapped = rows.clone();
-        (swapped[0].1, swapped[1].1) = (rows[1].1, rows[0].1);
-        assert_eq!(differing(&swapped), 2);
-        assert_eq!(differing(&rows[1..]), 1);
-        assert_eq!(differing(&[rows.clone(), rows[..1].to_vec()].concat()), 1, "a row that lies there twice");
-    }
 
     #[test]
     fn the_first_keys_are_named_and_all_are_counted() {

@@ -1,17 +1,18 @@
 //! Makes every sink of a target equal to its mart.
 //!
 //! Order of events: compare cursors with the newest version (nothing to do: nothing is read) → lock the serving folder or the table of
-//! the database, look again → read the mart **once**, hash each row as each sink sees it, and hand each sink only the rows that differ →
-//! find the keys that are gone, and stop where they are more than may go at once, before anything of any sink is visible → let each sink
-//! make all of that visible together with its cursor. A kill between two sinks leaves the first done and the second as
-//! it was; the next sync does the second. What passes by itself (a deadlock, a server that restarts) is tried again, from the cursors on:
-//! whatever became visible is not done twice. Memory holds a few batches and one hash per key, however large the mart.
+//! the database, look again → read the mart, hash each row as each sink sees it, and add both sides up (see `sums`) → where the sums of
+//! any sink differ, read it once more, and hand each sink only the rows that differ → find the keys that are gone, and stop where they
+//! are more than may go at once, before anything of any sink is visible → let each sink make all of that visible together with its
+//! cursor. A kill between two sinks leaves the first done and the second as it was; the next sync does the second. What passes by itself
+//! (a deadlock, a server that restarts) is tried again, from the cursors on: whatever became visible is not done twice. Memory holds a
+//! few batches and one hash per key, however large the mart.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use catalog::simulation::sleep;
 use catalog::{Lake, Snapshot, Version, failpoint};
-use futures::{StreamExt, TryStreamExt as _};
+use futures::{Stream, StreamExt, TryStreamExt as _};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use crate::kind::SinkKind;
 use crate::serving::Serving;
 use crate::sink::projection::SinkProjection;
 use crate::sink::{Apply, Rows, Sink, Start};
+use crate::sums::Sums;
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
 
@@ -218,31 +220,90 @@ impl Syncing<'_> {
 
         let total = snapshot.row_count()?;
         let expected = usize::try_from(total).unwrap_or(0);
-        let mut works = Vec::with_capacity(behind.len());
+        let mut begun = Vec::with_capacity(behind.len());
         let mut comparisons = Vec::with_capacity(behind.len());
         for Behind { sink, projection, there, goal } in behind {
             let part: SchemaRef = Arc::new(project(&schema, &projection.columns));
             let (held, start) = self.held(sink.as_ref(), &part).await?;
             // A table that is made anew holds nothing, and yet its readers lose what the new one has not.
             let before = (held.len() as u64).max(there.map_or(0, |there| there.rows));
-            let diff = Diff::expecting(held, expected);
             let apply = sink.begin(target, &part, start).await?;
             let contents = (self.scope == SyncScope::All).then(|| Arc::clone(&sink));
-            works.push(Work { kind: sink.kind(), columns: projection.columns.clone(), diff, apply, goal, before });
+            begun.push((sink.kind(), held, apply, goal, before));
             comparisons.push(Comparison { projection, contents });
         }
         let columns: Vec<&str> = schema
             .fields()
             .iter()
             .map(|f| f.name().as_str())
-            .filter(|name| works.iter().any(|work| work.columns.iter().any(|c| c == name)))
+            .filter(|name| comparisons.iter().any(|it| it.projection.columns.iter().any(|c| c == name)))
             .collect();
         let comparisons: Arc<[Comparison]> = comparisons.into();
         let hashing = |batch| hash(batch, Arc::clone(&comparisons), target);
-        // While a batch is written, the next ones are read and hashed.
-        let mut stream = snapshot.scan(Some(&columns)).await?.map(hashing).buffered(AHEAD);
-        let mut ready: Vec<Option<Rows>> = works.iter().map(|_| None).collect();
+        let pass = async || Ok::<_, Error>(snapshot.scan(Some(&columns)).await?.map(hashing).buffered(AHEAD));
+
+        // Most rows of most days are there already. Sums find the parts that differ, in memory that does not grow; only those are looked
+        // up key by key. A sink that holds nothing needs no sums.
+        let mut sums: Vec<Option<Sums>> =
+            begun.iter().map(|(_, held, ..)| (!held.is_empty()).then(Sums::new)).collect();
+        let passes = if sums.iter().any(Option::is_some) { 2 } else { 1 };
         let mut done = 0;
+        if passes == 2 {
+            let mut stream = pass().await?;
+            while let Some((count, rows)) = stream.try_next().await? {
+                for (sums, rows) in sums.iter_mut().zip(&rows) {
+                    if let Some(sums) = sums {
+                        rows.each(|key, hash| sums.mart(key, hash));
+                    }
+                }
+                done += count;
+                progress(SyncProgress::Rows { done: done / passes, total });
+            }
+        }
+        let mut works: Vec<Work> = begun
+            .into_iter()
+            .zip(sums)
+            .map(|((kind, held, apply, goal, before), sums)| {
+                let diff = match sums {
+                    Some(mut sums) => {
+                        held.iter().for_each(|(key, hash)| sums.there(key, hash));
+                        Diff::where_differs(held, sums)
+                    }
+                    None => Diff::expecting(held, expected),
+                };
+                Work { kind, diff, apply, goal, before }
+            })
+            .collect();
+        if !works.iter().all(|work| work.diff.is_same()) {
+            // While a batch is written, the next ones are read and hashed.
+            self.write(&mut works, pass().await?, (done, passes, total)).await?;
+        }
+
+        let ended: Vec<Ended> = works.into_iter().map(Work::end).collect();
+        for work in &ended {
+            self.may_delete(work)?;
+        }
+        let mut synced = up_to_date(snapshot.version());
+        for work in ended {
+            let done = work.commit().await?;
+            progress(SyncProgress::Committed(done.sink));
+            synced.upserted += done.upserted;
+            synced.deleted += done.deleted;
+            synced.unchanged += done.unchanged;
+            synced.sinks.push(done);
+        }
+        Ok(synced)
+    }
+
+    /// Reads the mart and hands each sink the rows that it has not. So many rows were read in the passes before, of so many passes.
+    async fn write(
+        &self,
+        works: &mut [Work],
+        mut stream: impl Stream<Item = Result<(u64, Vec<Comparable>)>> + Unpin,
+        (mut done, passes, total): (u64, u64, u64),
+    ) -> Result<()> {
+        let target = self.target;
+        let mut ready: Vec<Option<Rows>> = works.iter().map(|_| None).collect();
         loop {
             let (mut diffs, mut applies): (Vec<_>, Vec<_>) =
                 works.iter_mut().map(|work| (&mut work.diff, &mut work.apply)).unzip();
@@ -265,23 +326,9 @@ impl Syncing<'_> {
             let Some((count, rows)) = read? else { break };
             ready = rows.into_iter().map(|rows| (!rows.keys.is_empty()).then_some(rows)).collect();
             done += count;
-            progress(SyncProgress::Rows { done, total });
+            (self.progress)(SyncProgress::Rows { done: done / passes, total });
         }
-
-        let ended: Vec<Ended> = works.into_iter().map(Work::end).collect();
-        for work in &ended {
-            self.may_delete(work)?;
-        }
-        let mut synced = up_to_date(snapshot.version());
-        for work in ended {
-            let done = work.commit().await?;
-            progress(SyncProgress::Committed(done.sink));
-            synced.upserted += done.upserted;
-            synced.deleted += done.deleted;
-            synced.unchanged += done.unchanged;
-            synced.sinks.push(done);
-        }
-        Ok(synced)
+        Ok(())
     }
 
     /// What a sink has, to be compared with the mart.
@@ -360,10 +407,17 @@ struct Comparable {
     contents: Option<Vec<RowHash>>,
 }
 
+impl Comparable {
+    /// Calls `each` with every key and what its row is compared by.
+    fn each(&self, mut each: impl FnMut(&str, RowHash)) {
+        let hashes = self.contents.as_ref().unwrap_or(&self.rows.hashes);
+        self.rows.keys.iter().zip(hashes).for_each(|(key, hash)| each(key, *hash));
+    }
+}
+
 /// One sink's part of a sync.
 struct Work {
     kind: SinkKind,
-    columns: Vec<String>,
     diff: Diff,
     apply: Box<dyn Apply>,
     goal: Cursor,
