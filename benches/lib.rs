@@ -13,6 +13,8 @@ pub use lake::put;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 /// The machine, in one line: what a number is worth nothing without.
 pub fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -60,4 +62,15 @@ pub fn python() -> Option<PathBuf> {
 pub fn between(marks: &[(u64, Duration)], from: u64, to: u64) -> Option<Duration> {
     let at = |number: u64| marks.iter().find(|(reviews, _)| *reviews >= number).map(|(_, at)| *at);
     at(to)?.checked_sub(at(from)?)
+}
+
+/// CPU seconds of this process so far, from `/proc/self/stat` (user and system, in ticks of 10 ms).
+///
+/// # Errors
+/// If the file can't be read.
+pub fn cpu() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat.rsplit_once(')').context("no such file")?.1.split_ascii_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|field| field.parse::<f64>().ok()).context("no such field");
+    Ok((ticks(11)? + ticks(12)?) / 100.0)
 }

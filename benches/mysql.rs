@@ -76,10 +76,10 @@ async fn run(server: &Server, bodies: &[String]) -> anyhow::Result<()> {
         theirs.push(load(server, &url, columns, &file));
     }
     std::fs::remove_file(&file)?;
-    let same = |table: &str| {
-        server
-            .sql(&url, &format!("select count(*), sum(crc32(concat_ws('|', {columns}, hex(_row_hash)))) from {table}"))
-    };
+    let texts = columns.split(", ").map(|column| format!("cast({column} as char) collate utf8mb4_bin"));
+    let row = texts.chain(["hex(_row_hash)".to_owned()]).collect::<Vec<_>>().join(", ");
+    let same =
+        |table: &str| server.sql(&url, &format!("select count(*), sum(crc32(concat_ws('|', {row}))) from {table}"));
     ensure!(same("reviews") == same("peer"), "both sides hold the same rows");
     let (ours, theirs) = (median(ours), median(theirs));
     println!("   | first load of 1,000,000 rows | seconds | rows/s | beside `load data` |");
@@ -93,7 +93,7 @@ async fn run(server: &Server, bodies: &[String]) -> anyhow::Result<()> {
     let (synced, seconds) = sync().await?;
     ensure!(synced.is_up_to_date());
     line("nothing changed", &synced, seconds);
-    ensure!(seconds < 0.5, "nothing to do took {seconds:.2}s");
+    ensure!(seconds <= 0.2, "nothing to do took {seconds:.2}s");
     put(&lake, &table, rows(bodies, 0)?, 2).await?;
     let (synced, seconds) = sync().await?;
     ensure!((synced.upserted, synced.deleted, synced.unchanged) == (0, 0, ROWS as u64), "{synced:?}");

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
-use benches::headline;
+use benches::{cpu, headline};
 use catalog::{Date, Lake, Timestamp};
 use extract::fetch::{Fetch, FetchFlow, FetchRequest, FetchSettings, Fetchers, Response, USER_AGENT};
 use extract::identity::IdentityKey;
@@ -109,12 +109,4 @@ async fn day(tasks: u32, jobs: usize) -> anyhow::Result<(f64, f64, u64)> {
     ensure!(extracted.landed == u64::from(tasks), "expected {tasks} rows, found {}", extracted.landed);
     let commits = lake.table(source.table()).await?.snapshot().await?.version();
     Ok((used, wall, commits))
-}
-
-/// CPU seconds of this process so far, from `/proc/self/stat` (user and system, in ticks of 10 ms).
-fn cpu() -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat.rsplit_once(')').context("no such file")?.1.split_ascii_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|field| field.parse::<f64>().ok()).context("no such field");
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
 }
