@@ -60,8 +60,12 @@ pub(crate) async fn keys(
     let batches = answer.collect().await.with_context(asking)?;
     let (mut keys, mut nulls) = (Vec::new(), 0);
     for batch in &batches {
-        let values = text(batch, 0)?;
-        let since = if batch.num_columns() > 1 { Some(text(batch, 1)?) } else { None };
+        let Some(values) = text(batch, transform::KEY)? else {
+            let message =
+                format!("expected a column `{}` in the keys of `{}`, found none", transform::KEY, source.name());
+            return Err(Failure::usage(message, "name what the source is asked by: `select place_id as key`").into());
+        };
+        let since = text(batch, transform::SINCE)?;
         nulls += values.null_count() as u64;
         for row in (0..batch.num_rows()).filter(|row| !values.is_null(*row)) {
             let mut key = Key::new(values.as_string::<i32>().value(row));
@@ -80,6 +84,8 @@ pub(crate) async fn keys(
     Ok(SourceKeys { keys, nulls })
 }
 
-fn text(batch: &RecordBatch, column: usize) -> anyhow::Result<ArrayRef> {
-    Ok(arrow::compute::cast(batch.column(column), &DataType::Utf8)?)
+/// A column as text, if there is one of this name.
+fn text(batch: &RecordBatch, column: &str) -> anyhow::Result<Option<ArrayRef>> {
+    let column = batch.column_by_name(column);
+    Ok(column.map(|column| arrow::compute::cast(column, &DataType::Utf8)).transpose()?)
 }

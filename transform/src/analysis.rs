@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use catalog::{Diagnostic, TableName};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::{LogicalPlan, Volatility};
@@ -19,6 +19,11 @@ use crate::position::Position;
 use crate::session::Session;
 use crate::statement::Statement;
 use crate::verify::{place_of, plan_all};
+
+/// The column of a query that finds keys: what the source is asked by.
+pub const KEY: &str = "key";
+/// The column of the same that says how far back is asked, where there is one.
+pub const SINCE: &str = "since";
 
 /// What was found, for who asks the same again.
 static CHECKED: Memo<Arc<[Diagnostic]>> = Memo::new(32);
@@ -59,6 +64,11 @@ impl Models {
                 Diagnostic { file: query.path.clone(), line, column, message: wrong.message, hint: wrong.hint }
             }));
         }
+        found.extend(self.look_at(queries, schemas, |query, session| {
+            // What can't be planned is told above.
+            let plan = self.plan_analysis(query, session, schemas).ok().flatten();
+            plan.map(|plan| key_columns(&plan)).unwrap_or_default()
+        }));
         found
     }
 
@@ -182,6 +192,25 @@ fn of_the_moment(statement: &Statement, session: &Session) -> Vec<SqlProblem> {
     calls.chain(parts).collect()
 }
 
+/// What is wrong with the columns of a query that finds keys: they are taken by their names.
+fn key_columns(plan: &LogicalPlan) -> Vec<SqlProblem> {
+    let wrong = |message: String, hint: &str| vec![SqlProblem { message, place: None, hint: Some(hint.to_owned()) }];
+    let fields = plan.schema().fields();
+    if !fields.iter().any(|field| field.name() == KEY) {
+        let names: Vec<String> = fields.iter().map(|field| format!("`{}`", field.name())).collect();
+        let hint = "name what the source is asked by: `select place_id as key`";
+        return wrong(format!("expected a column `{KEY}`, found {}", names.join(", ")), hint);
+    }
+    match fields.iter().find(|field| field.name() == SINCE).map(|field| field.data_type()) {
+        None | Some(DataType::Null) => Vec::new(),
+        Some(kind) if kind.is_string() || matches!(kind, DataType::Timestamp(..) | DataType::Date32) => Vec::new(),
+        Some(kind) => wrong(
+            format!("expected `{SINCE}` to be a time, found {kind}"),
+            "it is compared with the times of the answers",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
@@ -220,7 +249,7 @@ mod tests {
         const FROM: &str = "from staging.reviews";
         let same = [
             format!("select review_id as key {FROM}"),
-            format!("select review_id as key, max(rating) as since {FROM} group by 1 order by 1 limit 10 offset 5"),
+            format!("select review_id as key, max('2026') as since {FROM} group by 1 order by 1 limit 10 offset 5"),
             format!(
                 "select key from (select review_id as key, row_number() over (order by rating) as n {FROM}) where n < 9"
             ),
@@ -231,6 +260,8 @@ mod tests {
             assert_eq!(found_by(Models::check_key_queries, &sql), [""; 0], "{sql}");
         }
         let other = [
+            (format!("select review_id as k, rating {FROM}"), "expected a column `key`, found `k`, `rating`"),
+            (format!("select review_id as key, 7 as since {FROM}"), "expected `since` to be a time, found Int64"),
             (format!("select review_id as key {FROM} where random() < 0.5"), "`random` answers differently"),
             (format!("select review_id as key {FROM} where now() > date '2026-01-01'"), "`now` answers differently"),
             (

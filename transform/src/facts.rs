@@ -82,7 +82,11 @@ impl<'a> Facts<'a> {
             let content = content_in(snapshot, reach, dt).map_err(Error::lake(format!("reading `{name}`")))?;
             let columns = takes_all_columns(model, &views).then(|| columns_hash(&snapshot.schema()));
             let version = snapshot.version();
-            record.parents.insert(name.clone(), ReadTable { version, content, columns, whole: reach.is_all() });
+            let whole = reach.is_all();
+            let asks = whole && record.has_day() && is_split(name);
+            let of_day = asks.then(|| content_in(snapshot, Reach::DAY, dt)).transpose();
+            let of_day = of_day.map_err(Error::lake(format!("reading `{name}`")))?;
+            record.parents.insert(name.clone(), ReadTable { version, content, columns, whole, of_day });
         }
         record.checked = checked(lake, models, model, pinned).await?;
         let LastFacts { table, mark, found } = last_build(lake, model, dt).await?;
@@ -246,11 +250,11 @@ pub(crate) fn decide(
     {
         return (Action::Keep, vec![Reason::NewerDay(stands)]);
     }
-    if rows_changed && (mark == now.mark() || Record::is_as_of_then(now.mark(), mark)) {
+    if rows_changed && (now.is_of(mark) || now.is_as_of_then(mark)) {
         let why = if *last == LastBuild::Lost { Reason::RecordLost } else { Reason::RowsChanged };
         return (Action::Build, vec![why]);
     }
-    if mark == now.mark() {
+    if now.is_of(mark) {
         let Some(last) = last.record() else { return (Action::Recheck, vec![Reason::RecordLost]) };
         let reasons = now.recheck_since(last);
         if reasons.is_empty() {
@@ -258,12 +262,7 @@ pub(crate) fn decide(
         }
         return (Action::Recheck, reasons);
     }
-    if when.dt < when.today
-        && !when.renew
-        && !now.stands_for_day
-        && now.dt.is_some()
-        && Record::is_as_of_then(now.mark(), mark)
-    {
+    if when.dt < when.today && !when.renew && !now.stands_for_day && now.dt.is_some() && now.is_as_of_then(mark) {
         let untried = last.record().is_some_and(|last| last.checks != now.checks);
         return if untried {
             (Action::Recheck, vec![Reason::ChecksChanged])

@@ -71,6 +71,7 @@ mod there;
 mod verify;
 mod window;
 
+pub use analysis::{KEY, SINCE};
 pub use build::{Builder, Outcome};
 pub use engine::{Answer, Engine, EngineOptions};
 pub use error::{CheckFailure, Error, Result, Seen};

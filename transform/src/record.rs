@@ -39,6 +39,10 @@ pub(crate) struct ReadTable {
     pub(crate) columns: Option<String>,
     /// Whether all of it is read, and not only days that the build's own day decides.
     pub(crate) whole: bool,
+    /// What it held of the build's own day, where all of it is read and it is split by day: rows of that very day that come late are
+    /// not what was known of others. An older program did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) of_day: Option<String>,
 }
 
 /// What went into the rows of one build: of a table, or of one day of it.
@@ -91,6 +95,20 @@ impl Record {
     /// all but the tables that are read whole, and its lower half of those: what a day holds of a table that goes on changing is
     /// what was known on that day. For a table that stands for a day, the day can be read from the mark instead.
     pub(crate) fn mark(&self) -> i64 {
+        self.marked(true)
+    }
+
+    /// The same as an older program made it, which did not ask for the own day of what is read whole.
+    fn former_mark(&self) -> i64 {
+        self.marked(false)
+    }
+
+    /// Whether a build with this mark made the rows that would be made now.
+    pub(crate) fn is_of(&self, mark: i64) -> bool {
+        mark == self.mark() || mark == self.former_mark()
+    }
+
+    fn marked(&self, with_own_day: bool) -> i64 {
         let mut own = PartsHash::new();
         own.part(self.format.to_string());
         own.part(&self.engine);
@@ -107,6 +125,9 @@ impl Record {
             let columns = read.columns.as_deref().unwrap_or_default();
             let hash = if read.whole { &mut whole } else { &mut own };
             hash.part(format!("table {name} {} {columns}", read.content));
+            if let Some(of_day) = read.of_day.as_ref().filter(|_| with_own_day) {
+                own.part(format!("day of {name} {of_day}"));
+            }
         }
         let (own, whole) = (bits(own, HALF_BITS), bits(whole, HALF_BITS));
         match self.dt.filter(|_| self.stands_for_day) {
@@ -120,9 +141,15 @@ impl Record {
         }
     }
 
-    /// Whether two builds of a day differ in nothing but tables that are read whole.
-    pub(crate) fn is_as_of_then(now: i64, then: i64) -> bool {
-        now != then && now >> HALF_BITS == then >> HALF_BITS
+    /// Whether a build of the day with this mark differs in nothing but what it read whole, and there in other days alone.
+    pub(crate) fn is_as_of_then(&self, mark: i64) -> bool {
+        let own = |mark: i64| mark >> HALF_BITS;
+        !self.is_of(mark) && [self.mark(), self.former_mark()].map(own).contains(&own(mark))
+    }
+
+    /// Whether it is of one day of a table among others.
+    pub(crate) fn has_day(&self) -> bool {
+        self.dt.is_some() && !self.stands_for_day
     }
 
     /// The day that a table stands for, by the mark of its last build.
@@ -352,7 +379,13 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        let read = |content: &str| ReadTable { version: 3, content: content.to_owned(), columns: None, whole: true };
+        let read = |content: &str| ReadTable {
+            version: 3,
+            content: content.to_owned(),
+            columns: None,
+            whole: true,
+            of_day: None,
+        };
         Record {
             format: FORMAT,
             engine: "e".into(),
@@ -406,13 +439,28 @@ mod tests {
             record.parents.values_mut().for_each(|read| read.whole = whole);
             let then = record.mark();
             record.parents.values_mut().for_each(change);
-            Record::is_as_of_then(record.mark(), then)
+            record.is_as_of_then(then)
         };
         assert!(by_day(|read| read.content.push('x'), true));
         assert!(!by_day(|read| read.content.push('x'), false));
-        assert!(!Record::is_as_of_then(before.mark(), before.mark()));
+        assert!(!before.is_as_of_then(before.mark()));
         let changed = Record { sql: "t".into(), ..record() };
-        assert!(!Record::is_as_of_then(changed.mark(), before.mark()));
+        assert!(!changed.is_as_of_then(before.mark()));
+        // Rows of its own day that come late are no matter of others, wherever else it reads.
+        let own = |of_day: Option<&str>, content: &str| {
+            let mut record = record();
+            for read in record.parents.values_mut() {
+                (read.of_day, read.content) = (of_day.map(str::to_owned), content.to_owned());
+            }
+            record
+        };
+        let then = own(Some("d"), "a");
+        assert!(own(Some("d"), "b").is_as_of_then(then.mark()));
+        assert!(!own(Some("e"), "b").is_as_of_then(then.mark()));
+        // What an older program built is told as it did.
+        let older = own(None, "a").mark();
+        assert!(own(Some("d"), "a").is_of(older));
+        assert!(own(Some("d"), "b").is_as_of_then(older) && !own(Some("d"), "b").is_of(older));
     }
 
     #[test]

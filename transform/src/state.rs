@@ -223,8 +223,8 @@ async fn days(
         // Which checks an older program's rows passed stands in its record alone.
         let tried = model.checks().is_empty()
             || of_rows.iter().any(|place| place.checks.as_ref().is_none_or(|passed| *passed == checks));
-        let as_then = *day < today && Record::is_as_of_then(now.mark(), then);
-        match (now.mark() == then || as_then, of_rows.first()) {
+        let as_then = *day < today && now.is_as_of_then(then);
+        match (now.is_of(then) || as_then, of_rows.first()) {
             (true, None) if rows_changed => {
                 stale.push((*day, Open::RowsChanged));
                 continue;
@@ -309,10 +309,11 @@ fn own_reasons(now: &Record, last: &LastBuild) -> Vec<Reason> {
     if own.is_empty() { all } else { own }
 }
 
-/// What each parent that is read by day holds, day by day.
+/// What each parent that is read by day, or whose own day counts, holds, day by day.
 fn by_day(facts: &Facts<'_>) -> Result<BTreeMap<TableName, BTreeMap<Date, String>>> {
-    let bounded = facts.reaches.iter().filter(|(_, reach)| !reach.is_all());
-    bounded
+    let counts = |name: &TableName| facts.record.parents.get(name).is_some_and(|read| read.of_day.is_some());
+    let asked = facts.reaches.iter().filter(|(name, reach)| !reach.is_all() || counts(name));
+    asked
         .filter_map(|(name, _)| facts.parents.get_key_value(name))
         .map(|(name, (_, snapshot))| {
             let days = snapshot.content_ids().map_err(Error::lake(format!("reading `{name}`")))?;
@@ -330,11 +331,15 @@ fn on(facts: &Facts<'_>, contents: &BTreeMap<TableName, BTreeMap<Date, String>>,
         else {
             continue;
         };
-        read.content = match (*reach, days.get(&day)) {
-            (Reach::DAY, Some(content)) => content.clone(),
-            (Reach::DAY, None) => snapshot.content_id(Some(day)).map_err(Error::lake(format!("reading `{name}`")))?,
-            (reach, _) => content_of_days(days, reach, day),
+        let of_day = || match days.get(&day) {
+            Some(content) => Ok(content.clone()),
+            None => snapshot.content_id(Some(day)).map_err(Error::lake(format!("reading `{name}`"))),
         };
+        match *reach {
+            Reach::ALL => read.of_day = Some(of_day()?),
+            Reach::DAY => read.content = of_day()?,
+            reach => read.content = content_of_days(days, reach, day),
+        }
     }
     Ok(record)
 }

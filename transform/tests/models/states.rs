@@ -223,6 +223,31 @@ async fn a_day_that_is_over_stays_as_it_was_known() {
     assert_eq!(standing(&house, &before).await, "");
 }
 
+/// Rows of a day that come late belong into that day, also where the query reads other days of the same table.
+#[tokio::test]
+async fn late_rows_of_a_day_make_it_stale_whatever_else_it_reads() {
+    let house = House::new("late").await;
+    let since = "-- materialize: partition
+-- key: id
+\
+                 select $dt as dt, t.id, t.n - y.n as more from raw.things t \
+                 left join raw.things y on y.id = t.id and y.dt = t.dt - interval '1 day' where t.dt = $dt";
+    let project = models(&[("x/marts/since.sql", since)]);
+    for (dt, n) in [("2026-09-29", 1), ("2026-09-30", 2), (DAY, 3)] {
+        house.things(dt, &[("a", n, "2026-10-01T00:00:00Z")]).await;
+        house.build_all(&project, dt).await;
+    }
+    assert_eq!(standing(&house, &project).await, "marts.since as of then 2026-09-29..2026-09-30");
+    house.things("2026-09-30", &[("b", 7, "2026-10-01T00:00:00Z")]).await;
+    let said = standing(&house, &project).await;
+    // Today is made of what is known now in any case.
+    assert!(said.starts_with("marts.since stale 2026-09-30..2026-10-01 (raw.things changed)"), "{said}");
+    let built = house.build_on(&project, "marts.since", "2026-09-30", (DAY, false)).await.unwrap();
+    assert!(matches!(built, Outcome::Built { .. }), "{built:?}");
+    let rows = house.rows(&project, "select dt, id, more from marts.since").await;
+    assert_eq!(rows, ["2026-09-29 | a | ", "2026-09-30 | a | 1", "2026-09-30 | b | ", "2026-10-01 | a | 1"]);
+}
+
 /// A check is tried on every day: a day whose rows have not passed it is open until they do, however its rows came to be there.
 #[tokio::test]
 async fn a_new_check_opens_the_days_that_it_was_not_tried_on() {

@@ -59,14 +59,29 @@ pub(super) fn meant(line: &str) -> Option<(String, String)> {
     if colon && let Some(meant) = nearest(&word, SETTINGS) {
         return Some((format!("unknown setting `{word}`"), format!("did you mean `{meant}:`?")));
     }
-    let rest = rest.strip_prefix([':', '=']).unwrap_or(rest).trim_start();
-    let (next, _) = first_word(rest);
+    let rest = rest.strip_prefix([':', '=', ';']).unwrap_or(rest).trim_start();
+    let (next, next_colon) = first_word(rest);
+    // The setting of two words, written as people speak.
+    let two = format!("{word}_{next}");
+    if next_colon && let Some(meant) = nearest(&two, SETTINGS.into_iter().filter(|it| it.contains('_'))) {
+        return Some((format!("unknown setting `{word} {next}`"), format!("did you mean `{meant}:`?")));
+    }
     let says_check = CHECKS.contains(&next.as_str()) && rest[next.len()..].trim_start().starts_with('(');
     let says_kind = MATERIALIZATIONS.contains(&next.as_str());
     if !colon
         && ((says_check && ["check", "set_aside"].contains(&word.as_str())) || (says_kind && word == "materialize"))
     {
         return Some((format!("expected `:` after `{word}`"), format!("write `-- {word}: {}`", rest.trim_end())));
+    }
+    // A check by itself: no prose has a name of one with its arguments and nothing beside it.
+    let line = line.trim_end();
+    let is_bare =
+        CHECKS.contains(&word.as_str()) && line[word.len()..].trim_start().starts_with('(') && line.ends_with(')');
+    if is_bare {
+        return Some((format!("`{word}(…)` stands without its setting"), format!("write `-- check: {line}`")));
+    }
+    if colon && CHECKS.contains(&word.as_str()) {
+        return Some((format!("unknown setting `{word}`"), format!("write `-- check: {word}(…)`")));
     }
     (colon && says_check)
         .then(|| (format!("unknown setting `{word}`"), format!("write `-- check: {}`", rest.trim_end())))

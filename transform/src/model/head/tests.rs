@@ -79,6 +79,10 @@ fn what_is_misspelt_is_said_with_its_place() {
             "/* words\n * key: a\n */ select 1",
             "m.sql:2:1: `key: a` stands where no setting is read (settings are lines of their own that begin with `--`, above the SQL)",
         ),
+        ("-- check; between(a, 5, 9)", "m.sql:1:4: expected `:` after `check` (write `-- check: between(a, 5, 9)`)"),
+        ("-- set aside: between(a, 0, 9)", "m.sql:1:4: unknown setting `set aside` (did you mean `set_aside:`?)"),
+        ("-- not_null(id)", "m.sql:1:4: `not_null(…)` stands without its setting (write `-- check: not_null(id)`)"),
+        ("-- unique: genre", "m.sql:1:4: unknown setting `unique` (write `-- check: unique(…)`)"),
         ("-- materialize: view\n-- materialize: table", "m.sql:2:4: `materialize` is said twice (keep one of them)"),
     ];
     for (text, expected) in cases {
@@ -89,8 +93,11 @@ fn what_is_misspelt_is_said_with_its_place() {
 #[test]
 fn prose_with_a_colon_is_prose() {
     let (head, problems) = read(
-        "-- Note: the page shows ten.\n-- 참고: 없음\nselect '-- check: unique(a)' -- check that it is unique (by day)",
+        "-- Note: the page shows ten.\n-- Check days: those of 2020.\n-- length(body) counts characters.\n-- 참고: 없음\nselect '-- check: unique(a)' -- check that it is unique (by day)",
     );
     assert_eq!(problems, Vec::<String>::new());
-    assert_eq!(head.description, "Note: the page shows ten.\n참고: 없음");
+    assert_eq!(
+        head.description,
+        "Note: the page shows ten.\nCheck days: those of 2020.\nlength(body) counts characters.\n참고: 없음"
+    );
 }
