@@ -198,10 +198,23 @@ pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool
             Found::Absent | Found::Wrong { .. } => {}
         }
     }
+    let hashed: Vec<&Pointer> = pointers_of(source, |field| field.kind == FieldType::Hash).collect();
+    // What stands where a person was expected may be one: a list of them, or a name alone. Of an object of which only some members
+    // stay nothing else does anyway.
+    let mut removed = Vec::new();
+    let stays = |pointer: &&Pointer| !rules.keep.iter().any(|(object, _)| pointer.lies_below(object));
+    for pointer in hashed.iter().copied().chain(&rules.names).filter(stays) {
+        pointer.remove_misfits(item, &mut |misfit| {
+            said(&misfit, &mut names);
+            is_changed = true;
+        });
+    }
+    for pointer in rules.drop.iter().filter(stays) {
+        pointer.remove_misfits(item, &mut |misfit| removed.push(misfit));
+    }
     names.retain(|name| names_somebody(name));
     // Beside its hash an id in clear would undo it, for all that its owner wrote.
     let mut ids = Vec::new();
-    let hashed: Vec<&Pointer> = pointers_of(source, |field| field.kind == FieldType::Hash).collect();
     for pointer in &hashed {
         pointer.each_mut(item, &mut |id| {
             said(id, &mut ids);
@@ -220,7 +233,6 @@ pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool
             exempt.push(pointer);
         }
     }
-    let mut removed = Vec::new();
     for (pointer, kept) in &rules.keep {
         pointer.each_mut(item, &mut |object| match object {
             Json::Object(members) => {
@@ -238,6 +250,9 @@ pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool
     }
     for pointer in &rules.drop {
         pointer.remove(item, &mut |gone| removed.push(gone));
+    }
+    for pointer in hashed.iter().copied().chain(&rules.names) {
+        remove_unknown_beside(pointer, item, source, &mut removed);
     }
     is_changed |= !removed.is_empty();
     // Who says where names stand knows that the rest of what is removed is none.
@@ -280,6 +295,35 @@ fn remove_unknown(item: &mut Json, source: &Source) -> bool {
     let before = members.len();
     members.retain(|(name, _)| known.contains(name.as_str()) || name.as_str() == "__typename");
     members.len() < before
+}
+
+/// Removes what no rule and no field of the source speaks of in the objects that hold what says who somebody is: they are persons.
+/// Of one that a field takes as a whole only what the rules name is removed.
+fn remove_unknown_beside(pointer: &Pointer, item: &mut Json, source: &Source, removed: &mut Vec<Json>) {
+    let Some(person) = pointer.parent() else { return };
+    let rules = source.scrub();
+    let mapped: Vec<&Pointer> = pointers_of(source, |_| true).chain(&rules.unmasked).collect();
+    if mapped.iter().any(|field| field.may_hold(&person)) {
+        return;
+    }
+    let kept = rules.keep.iter().filter(|(object, _)| object.may_hold(&person) && person.may_hold(object));
+    let known: HashSet<&str> = mapped
+        .into_iter()
+        .chain(&rules.drop)
+        .chain(&rules.names)
+        .chain(rules.keep.iter().map(|(object, _)| object))
+        .flat_map(|other| other.names_below(&person))
+        .chain(kept.flat_map(|(_, names)| names))
+        .map(String::as_str)
+        .collect();
+    person.each_mut(item, &mut |object| {
+        let Json::Object(members) = object else { return };
+        let (stays, gone) = std::mem::take(members)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(name, _)| known.contains(name.as_str()) || name.as_str() == "__typename");
+        *members = stays;
+        removed.extend(gone.into_iter().map(|(_, member)| member));
+    });
 }
 
 /// The names of members that the source file speaks of. They name nobody.

@@ -140,16 +140,21 @@ impl Http {
             _ => Err(Unreadable::Refused(format!("status {status}"))),
         };
         let why = match read {
-            Ok((text, count, _)) => return Ok(Some((text, count))),
-            Err(why) => why,
+            // A review may quote a block page; a list of them is none.
+            Ok((text, count, _)) if count > 0 => return Ok(Some((text, count))),
+            Ok((text, count, _)) => Ok((text, count)),
+            Err(why) => Err(why),
         };
         let host = Url::parse(url).map(|url| host_of(&url)).unwrap_or_default();
-        // Only now: a review may quote a block page, an answer is no block page.
         if let Some(phrase) = items::block_phrase(&recipe.blocked, &String::from_utf8_lossy(body)) {
             let evidence = format!("`{phrase}` with status {status}");
             self.politeness.report(url, &RequestOutcome::Blocked { evidence: evidence.clone() });
             return Err(HttpTrouble::End(FetchError::Blocked { host, evidence }));
         }
+        let why = match why {
+            Ok(nothing) => return Ok(Some(nothing)),
+            Err(why) => why,
+        };
         let wait = answer.header(RETRY_AFTER).and_then(|value| retry_after(value, self.politeness.now()));
         if kind.asks_for_patience(wait.is_some()) {
             self.politeness.report(url, &RequestOutcome::TooMany { retry_after: wait });

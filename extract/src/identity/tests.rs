@@ -165,6 +165,41 @@ fn an_author_of_another_shape_leaks_nothing() {
     }
 }
 
+/// A member that takes another shape holds the same persons: what a rule can't reach any more is not kept.
+#[test]
+fn a_person_of_another_shape_is_not_kept() {
+    let source = Source::parse(
+        "x.toml",
+        "name = \"x\"\nfetch = \"http\"\nevery = \"1d\"\n[keys]\nlist = [\"a\"]\n[http]\nurl = \"https://a.example/{key}\"\n\
+         [items]\npath = \"/items\"\nkey = \"id\"\n[fields]\nid = { path = \"/id\", type = \"id\" }\n\
+         uid = { path = \"/user/id\", type = \"hash\" }\nlevel = { path = \"/user/level\", type = \"int64\" }\n\
+         body = { path = \"/body\", type = \"string\" }\n\
+         [identity]\ndrop = [\"/user/pic\", \"/friends/*/pic\"]\nnames = [\"/user/nick\"]\n",
+    )
+    .unwrap();
+    let user = json!({ "nick": "ZorbaCanary", "id": "uid-canary-55123", "pic": "https://pic.example/p1", "level": 3 });
+    let plain = scrubbed(&json!({ "id": "1", "user": user, "body": "thanks" }), &source);
+    assert_eq!(plain.get("user").unwrap().get("level").unwrap().to_string(), "3");
+    for user in [
+        json!([user]),
+        json!({ "v": user }),
+        json!({ "level": 3, "v": [user] }),
+        json!("ZorbaCanary"),
+        json!([["ZorbaCanary", "uid-canary-55123"]]),
+    ] {
+        for (more, friends) in [("by ZorbaCanary", json!(null)), ("", json!({ "pic": "https://pic.example/p1" }))] {
+            let item = json!({ "id": "1", "user": user, "body": format!("thanks {more}"), "friends": friends });
+            let text = scrubbed(&item, &source).to_string();
+            let is_looked_for = user.get("v").is_none();
+            for canary in ["uid-canary", "pic.example"] {
+                assert!(!text.contains(canary), "{item}: {text}");
+            }
+            assert!(!text.contains("Zorba") || !is_looked_for, "{item}: {text}");
+            assert!(text.contains("thanks"), "{text}");
+        }
+    }
+}
+
 #[test]
 fn the_name_of_an_item_is_never_masked() {
     let item = json!({"id": "010-1234-5678", "reviewId": "01012345678", "body": "01012345678"});

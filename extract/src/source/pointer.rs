@@ -8,7 +8,10 @@
 
 use std::fmt;
 
-use crate::json::{Cut, Json, cut, is_null};
+use crate::json::{Cut, Json, Text, cut, is_null};
+
+/// What takes the place of a value that stands where an object was expected.
+const REMOVED: &str = "[removed]";
 
 /// A parsed pointer.
 #[derive(Clone, PartialEq, Eq)]
@@ -198,6 +201,36 @@ impl Pointer {
         });
     }
 
+    /// Removes what stands on the way to its places and can't have any: a text or a list where an object is expected. What it holds
+    /// may be what the places below it would have held. Another text takes its place, since it is no object still.
+    pub(crate) fn remove_misfits(&self, value: &mut Json, removed: &mut dyn FnMut(Json)) {
+        remove_misfits(&self.steps, value, removed);
+    }
+
+    /// The place of the objects that have what it names as a member, unless that is the whole value.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        let (last, before) = self.steps.split_last()?;
+        let is_member = matches!(last, Step::Member(_)) && !before.is_empty();
+        is_member.then(|| Self { text: self.text.clone(), steps: before.to_vec() })
+    }
+
+    /// The names of members that it goes through right below the places of another; none if it may not go there.
+    pub(crate) fn names_below(&self, other: &Self) -> &[String] {
+        match self.steps.get(other.steps.len()) {
+            Some(Step::Member(names)) if other.may_hold(self) => names,
+            _ => &[],
+        }
+    }
+
+    /// Whether a place of another may be one of its own, or lie below one.
+    pub(crate) fn may_hold(&self, other: &Self) -> bool {
+        let may_be = |steps: (&Step, &Step)| match steps {
+            (Step::Member(one), Step::Member(two)) => one.iter().any(|name| two.contains(name)),
+            (Step::Each, _) | (_, Step::Each) => true,
+        };
+        self.steps.len() <= other.steps.len() && self.steps.iter().zip(&other.steps).all(may_be)
+    }
+
     /// Whether something is at a place that the pointer names, be it null.
     pub(crate) fn is_in(&self, value: &Json) -> bool {
         is_in(&self.steps, value)
@@ -249,6 +282,37 @@ fn each_mut(steps: &[Step], value: &mut Json, change: &mut dyn FnMut(&mut Json))
             }
         }
         _ => {}
+    }
+}
+
+fn remove_misfits(steps: &[Step], value: &mut Json, removed: &mut dyn FnMut(Json)) {
+    let Some((step, rest)) = steps.split_first() else { return };
+    match (step, value) {
+        (_, Json::Null) => {}
+        (Step::Each, Json::List(elements)) => {
+            for element in elements {
+                remove_misfits(rest, element, removed);
+            }
+        }
+        (Step::Member(names), Json::Object(members)) => {
+            for (_, member) in members.iter_mut().filter(|(name, _)| names.iter().any(|known| known == name.as_str())) {
+                remove_misfits(rest, member, removed);
+            }
+        }
+        (Step::Member(names), Json::List(elements)) if names.iter().any(|name| name.parse::<usize>().is_ok()) => {
+            for name in names {
+                if let Some(element) = name.parse::<usize>().ok().and_then(|index| elements.get_mut(index)) {
+                    remove_misfits(rest, element, removed);
+                }
+            }
+        }
+        // Whoever maps it says that it is not what was expected.
+        (_, other) => {
+            let misfit = std::mem::replace(other, Json::Text(Text::new(REMOVED)));
+            if misfit.as_str() != Some(REMOVED) {
+                removed(misfit);
+            }
+        }
     }
 }
 

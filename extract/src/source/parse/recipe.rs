@@ -77,7 +77,12 @@ fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>, secrets: &Secrets)
             r.problem(&value_at, format!("expected the value of `{name}`, found where one is kept"), Some(hint));
             continue;
         }
-        if matches!(lower.as_str(), "cookie" | "authorization" | "proxy-authorization") && !has_secret {
+        if FRAMING_HEADERS.contains(&lower.as_str()) {
+            let message = format!("expected a header that a source may set, found `{name}`");
+            r.problem(&at, message, Some("how a request is sent is for the program to say".to_owned()));
+            continue;
+        }
+        if SECRET_HEADERS.contains(&lower.as_str()) && !has_secret {
             let hint = format!("write `{name} = \"{{secret:KEY}}\"` and `KEY = \"env:NAME\"` under [secrets]");
             let message = format!("expected `{name}` to refer to a secret: credentials do not belong in a source file");
             r.problem(&value_at, message, Some(hint));
@@ -139,24 +144,46 @@ fn address(r: &mut Reader<'_>, section: &mut Section<'_>, example: &str, secrets
 }
 
 /// What a parameter of an address is called that nobody else may know.
-const SECRET_PARAMETERS: [&str; 9] = [
-    "apikey",
-    "api_key",
-    "api-key",
+const SECRET_PARAMETERS: [&str; 22] = [
     "access_token",
+    "api-key",
+    "api_key",
+    "apikey",
+    "auth",
+    "auth_token",
     "client_secret",
-    "servicekey",
-    "service_key",
-    "subscription-key",
+    "jwt",
+    "passwd",
     "password",
+    "pwd",
+    "secret",
+    "service_key",
+    "servicekey",
+    "session",
+    "session_id",
+    "sessionid",
+    "sig",
+    "signature",
+    "subscription-key",
+    "token",
+    "x-api-key",
 ];
+/// The same of a header.
+const SECRET_HEADERS: [&str; 6] =
+    ["api-key", "authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"];
+/// Headers that say how a request is sent, which only the sender knows.
+const FRAMING_HEADERS: [&str; 7] =
+    ["connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"];
+/// How keys of a service begin that calls its parameter by a name that is anybody's.
+const KEY_BEGINNING: &str = "AIza";
 
 /// Credentials in an address would stand beside every row.
 fn no_credentials(r: &mut Reader<'_>, at: &std::ops::Range<usize>, template: &UrlTemplate) {
     let query = template.as_str().split_once('?').map_or("", |(_, query)| query);
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         let is_literal = !value.is_empty() && !value.contains('{');
-        if is_literal && SECRET_PARAMETERS.contains(&name.to_ascii_lowercase().as_str()) {
+        let says_secret = SECRET_PARAMETERS.contains(&name.to_ascii_lowercase().as_str());
+        if is_literal && (says_secret || value.starts_with(KEY_BEGINNING)) {
             // The value itself is not repeated.
             let hint = format!("write `{name}={{secret:KEY}}` and `KEY = \"env:NAME\"` under [secrets]");
             let message = format!("expected `{name}` to refer to a secret: credentials do not belong in a source file");
