@@ -4,6 +4,7 @@
 //! (`env:NAME`, `file:PATH`); the value they point at has no printable form.
 
 mod athena;
+mod crawl;
 #[cfg(test)]
 mod documented;
 mod enrich;
@@ -27,6 +28,7 @@ use crate::exit::{Failure, Problems};
 use crate::toml_error;
 
 use athena::AthenaSection;
+pub(crate) use crawl::{CrawlSection, HostSection};
 pub(crate) use enrich::EnrichSection;
 pub(crate) use lake::{AwsSection, LakeSection};
 pub(crate) use llm::{LlmSection, Provider};
@@ -106,36 +108,6 @@ pub(crate) struct ProjectSection {
 pub(crate) struct IdentitySection {
     /// Where the key of the identity hash is: `env:NAME` or `file:PATH`. It never lies in the lake.
     pub key: SecretRef,
-}
-
-/// `[crawl]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct CrawlSection {
-    /// The browser; found on the PATH if not given.
-    pub chromium: Option<PathBuf>,
-    /// Tasks fetched at the same time.
-    pub jobs: u16,
-    /// What the crawler calls itself; add a way to reach you.
-    pub user_agent: Option<String>,
-    /// Memory that the browser's processes may hold together: 1024, and 512 for each job, if not given.
-    pub browser_mib: Option<u64>,
-}
-
-impl Default for CrawlSection {
-    fn default() -> Self {
-        Self { chromium: None, jobs: 2, user_agent: None, browser_mib: None }
-    }
-}
-
-/// `[hosts."…"]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HostSection {
-    /// Where to go instead, such as `http://127.0.0.1:8917`.
-    pub url: url::Url,
-    /// Requests a second; the source's own rate if not given.
-    pub rate: Option<f64>,
 }
 
 /// `[sync."marts.…"]`
@@ -261,27 +233,15 @@ impl Config {
                 "the names are those of the IANA time zone database",
             );
         }
-        if !(1..=64).contains(&self.crawl.jobs) {
-            problem("jobs", format!("expected 1 to 64 jobs, found {}", self.crawl.jobs), "2 suits a small machine");
-        }
-        if let Some(mib) = self.crawl.browser_mib.filter(|mib| !(512..=1 << 20).contains(mib)) {
-            problem(
-                "browser_mib",
-                format!("expected 512 to 1048576 MiB for the browser, found {mib}"),
-                "a browser with one page holds some 300 MiB; leave it out for 1024 and 512 for each job",
-            );
-        }
         for (key, message, hint) in self.lake.problems().into_iter().chain(self.queue.problems()) {
             problem(key, message, hint);
         }
-        for (host, section) in &self.hosts {
-            if let Some(rate) = section.rate.filter(|rate| extract::source::Rate::per_second(*rate).is_none()) {
-                problem(
-                    host,
-                    format!("expected a rate of one request a day or more for `{host}`, found {rate:e} a second"),
-                    "leave it out to keep the source's own",
-                );
-            }
+        let crawled = self.crawl.problems().into_iter().map(|(key, message, hint)| (key.to_owned(), message, hint));
+        let hosts = self.hosts.iter().flat_map(|(host, section)| {
+            section.problems(host).into_iter().map(|(message, hint)| (host.clone(), message, hint))
+        });
+        for (key, message, hint) in crawled.chain(hosts) {
+            problem(&key, message, hint);
         }
         if !SOME_MEMORY.contains(&self.limits.memory_mib) {
             problem(

@@ -102,8 +102,11 @@ impl SyncTarget {
         (&self.key, &self.texts, &self.title, &self.entity, &self.vector)
     }
 
-    /// Whether the table has what the target names.
-    pub(crate) fn check(&self, schema: &Schema) -> Result<()> {
+    /// Whether a table of these columns has what the target names.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the first that it has not, or has as another type.
+    pub fn check(&self, schema: &Schema) -> Result<()> {
         self.column(schema, &self.key, "an integer or text", |k| matches!(k, Kind::Text | Kind::Int))?;
         for name in &self.texts {
             self.column(schema, name, "text or a list of text", |k| {

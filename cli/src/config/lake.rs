@@ -15,6 +15,9 @@ pub(crate) struct AwsSection {
     pub profile: Option<String>,
 }
 
+/// What addresses of lakes begin with.
+const LAKE_SCHEMES: [&str; 3] = ["s3", "file", "memory"];
+
 /// `[lake]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -69,6 +72,21 @@ impl LakeSection {
                 problems.push(("endpoint", message, hint));
             }
         }
+        if let Some((scheme, rest)) = self.uri.split_once(':')
+            && scheme.len() > 1
+            && scheme.chars().all(|letter| letter.is_ascii_alphanumeric())
+            && !(LAKE_SCHEMES.contains(&scheme) && rest.starts_with("//"))
+        {
+            let message = format!("expected a folder or an address such as `s3://bucket/prefix`, found `{}`", self.uri);
+            problems.push(("uri", message, "a lake lies in a folder or in a bucket of S3"));
+        }
+        if self.uri.trim().is_empty() {
+            problems.push((
+                "uri",
+                "expected a folder or an address, found nothing".to_owned(),
+                "`lake` is the default",
+            ));
+        }
         if !(1..=1024).contains(&self.requests) {
             let message = format!("expected 1 to 1024 requests at the same time, found {}", self.requests);
             problems.push(("requests", message, "32 suits one machine"));
@@ -84,6 +102,17 @@ mod tests {
     fn parse(sections: &str) -> anyhow::Result<Config> {
         let rest = "[project]\nname = \"r\"\ntimezone = \"UTC\"\nsources = \"s\"\nmodels = \"m\"\n[identity]\nkey = \"env:K\"\n";
         Config::parse("onggi.toml", &format!("{rest}{sections}"))
+    }
+
+    #[test]
+    fn what_is_neither_a_folder_nor_a_bucket_is_named() {
+        let lake = |uri: &str| parse(&format!("[lake]\nuri = \"{uri}\"\n")).map(drop);
+        for fine in ["lake", "../lake", "C:/lake", "s3://bucket/prefix", "file:///lake", "memory://x"] {
+            lake(fine).unwrap();
+        }
+        for bad in ["", " ", "http://x/y", "s3:/x", "s3:x", "gs://bucket"] {
+            assert!(lake(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

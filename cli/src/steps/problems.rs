@@ -1,10 +1,10 @@
 //! What is wrong with the steps of a project, as far as its files say: before anything is asked or built.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use arrow::datatypes::SchemaRef;
-use catalog::{Diagnostic, TableName};
+use catalog::{Diagnostic, Layer, TableName};
 use extract::Source;
 use extract::source::Keys;
 use transform::{Graph, ModelFile};
@@ -18,6 +18,8 @@ use crate::toml_error;
 /// columns of the tables that no model makes.
 pub(crate) fn problems(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<Diagnostic> {
     let mut found = sections(project, schemas);
+    found.extend(columns(project, schemas));
+    found.extend(hosts(project));
     found.extend(searched(project, schemas));
     found.extend(key_queries(project, schemas));
     // What cannot be read has no place in the order.
@@ -60,6 +62,71 @@ fn sections(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<
         }
     }
     found
+}
+
+/// What `[enrich]` and `[sync]` say of columns, where those are known before anything is built.
+fn columns(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<Diagnostic> {
+    let file = project.file.display().to_string();
+    let text = std::fs::read_to_string(&project.file).unwrap_or_default();
+    let made = project.models.schemas(&|name| schemas.get(name).cloned());
+    let known = |table: &TableName| made.get(table).or_else(|| schemas.get(table));
+    let mut found = Vec::new();
+    let mut report = |section: &TableName, message: String, hint: Option<String>| {
+        // The first name of the message is that of a column.
+        let named = message.split('`').nth(1).unwrap_or_default();
+        let (line, column) = in_section(&text, section, &format!("\"{named}\""));
+        found.push(Diagnostic { file: file.clone(), line, column, message: format!("`{section}`: {message}"), hint });
+    };
+    for enrichment in enrichments(project) {
+        if matches!(enrichment.into.layer(), Layer::Raw | Layer::Ops) {
+            let message = format!("an enrichment can't make `{}`", enrichment.into);
+            let hint = "raw tables are written by sources and ops tables by runs; use `staging` or `marts`".to_owned();
+            report(&enrichment.into, message, Some(hint));
+        }
+        if let Some(schema) = known(&enrichment.from)
+            && let Err(enrich::Error::Config { message, hint, .. }) = enrichment.check(schema)
+        {
+            report(&enrichment.into, message, hint);
+        }
+    }
+    for target in targets(project) {
+        if let Some(schema) = known(&target.table)
+            && let Err(load::Error::Config { message, hint, .. }) = target.check(schema)
+        {
+            report(&target.table, message, hint);
+        }
+    }
+    found
+}
+
+/// What `[hosts]` names: hosts that some source speaks of. A misspelt one would send its requests to the site itself.
+fn hosts(project: &Project) -> Vec<Diagnostic> {
+    let folder = project.folder.join(&project.config.project.sources);
+    let sources = project::files(&folder, "toml").unwrap_or_default();
+    if sources.is_empty() {
+        return Vec::new();
+    }
+    let text = std::fs::read_to_string(&project.file).unwrap_or_default();
+    let is_spoken_of = |host: &str| {
+        let above = host.match_indices('.').map(|(at, _)| format!("*{}", &host[at..]));
+        let names: Vec<String> = std::iter::once(host.to_owned()).chain(above).collect();
+        sources.iter().any(|(_, source)| names.iter().any(|name| source.to_lowercase().contains(&name.to_lowercase())))
+    };
+    let unknown = project.config.hosts.keys().filter(|host| !is_spoken_of(host));
+    unknown
+        .map(|host| {
+            let (line, column) = toml_error::find(&text, &format!("\"{host}\""));
+            let asked: BTreeSet<String> = project.sources.iter().map(Source::host).collect();
+            let asked = asked.into_iter().map(|host| format!("`{host}`")).collect::<Vec<_>>().join(", ");
+            Diagnostic {
+                file: project.file.display().to_string(),
+                line,
+                column,
+                message: format!("expected a host that a source asks, found `{host}`"),
+                hint: Some(format!("the sources ask {asked}")),
+            }
+        })
+        .collect()
 }
 
 /// What `[search]` names: columns that its tables have.

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::Schema;
 use catalog::{
     CommitInfo, Committed, Date, Lake, RunId, Scope, Snapshot, Table, TableName, TableSpec, Timestamp, Txn, TxnRule,
     Version, WriteOptions, failpoint,
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::llm::{AnswerKind, Llm, Model, Prompt};
 use rows::read;
 use rows::text::nfc;
-use rows::{Value, content_hash, fingerprint};
+use rows::{Kind, Value, content_hash, fingerprint};
 
 mod again;
 mod answers;
@@ -71,6 +72,31 @@ pub struct Enrichment {
 }
 
 impl Enrichment {
+    /// Whether a table of these columns has what the enrichment reads.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the first column that it has not, or has as another type.
+    pub fn check(&self, schema: &Schema) -> Result<()> {
+        let wrong = |message: String| Error::Config {
+            table: self.from.clone(),
+            message,
+            hint: Some(format!("name another column in the enrichment of `{}`", self.into)),
+        };
+        for column in [&self.key, &self.texts] {
+            if schema.field_with_name(column).is_err() {
+                return Err(wrong(format!("expected a column `{column}`, found none")));
+            }
+        }
+        let kind = schema.field_with_name(&self.texts).map(|field| Kind::of(field.data_type()));
+        match kind {
+            Ok(Kind::List(item)) if *item == Kind::Text => Ok(()),
+            Ok(Kind::Text) | Err(_) => Ok(()),
+            Ok(kind) => {
+                Err(wrong(format!("expected column `{}` to be text or a list of text, found {kind}", self.texts)))
+            }
+        }
+    }
+
     /// The table written, as models that read it can expect it.
     pub fn table_spec(&self) -> TableSpec {
         TableSpec {
@@ -226,15 +252,7 @@ fn content_key(kind: AnswerKind, model: &Model, dimension: usize, said: &[String
 async fn rows(enrichment: &Enrichment, from: &Snapshot, llm: &dyn Llm) -> Result<Vec<Row>> {
     let said = said(enrichment, llm);
     let table = &enrichment.from;
-    for column in [&enrichment.key, &enrichment.texts] {
-        if from.schema().field_with_name(column).is_err() {
-            return Err(Error::Config {
-                table: table.clone(),
-                message: format!("expected a column `{column}`, found none"),
-                hint: Some(format!("name another column in the enrichment of `{}`", enrichment.into)),
-            });
-        }
-    }
+    enrichment.check(&from.schema())?;
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     let mut stream = from.scan(Some(&[&enrichment.key, &enrichment.texts])).await?;
     while let Some(batch) = stream.next().await {
