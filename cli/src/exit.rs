@@ -74,6 +74,13 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
         if cause.downcast_ref::<athena::Error>().is_some_and(athena::Error::is_configuration) {
             return Exit::Usage;
         }
+        // What was asked is no question.
+        if matches!(cause.downcast_ref(), Some(transform::Error::NotAQuery { .. }))
+            || matches!(cause.downcast_ref(), Some(athena::Error::NotAQuery { .. }))
+            || matches!(cause.downcast_ref(), Some(load::Error::EmptyQuery { .. }))
+        {
+            return Exit::Usage;
+        }
         if let Some(catalog::Error::OtherProject { .. } | catalog::Error::UnsupportedLake { .. }) = lake_error(cause) {
             return Exit::Usage;
         }

@@ -1,6 +1,8 @@
 //! `onggi catalog publish` and `onggi sql --athena` as a person types them, against an AWS double.
 
+mod api;
 mod doctor;
+mod trino;
 
 use std::process::{Child, Output, Stdio};
 
@@ -143,7 +145,7 @@ fn wrong_places_are_told_with_a_way_out() {
             assert!(text(&output).contains(part), "`{part}` is not in\n{}", text(&output));
         }
     };
-    says(&project, &["sql", "--athena", "drop table marts.menu"], 1, &["expected a query, found `drop`"]);
+    says(&project, &["sql", "--athena", "drop table marts.menu"], 2, &["expected a query, found `drop`"]);
     says(&project, &["sql", "--format", "parquet", "select 1"], 2, &["--output rows.parquet"]);
     says(&project, &["sql", "--json", "--format", "csv", "select 1"], 2, &["contradict"]);
     project.replace("onggi.toml", "location = \"s3://jar/lake\"\n", "");

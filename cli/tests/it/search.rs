@@ -77,6 +77,11 @@ fn what_a_search_says_is_the_projects() {
     let output = project.onggi(&["search", "storm"]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("have 8 numbers, that of a question has 256"), "{}", text(&output));
+    for (question, more) in [("", None), (" ", Some("--keyword")), ("?!", None)] {
+        let asked: Vec<&str> = ["search", question].into_iter().chain(more).collect();
+        let output = project.onggi(&asked);
+        assert_eq!(output.status.code(), Some(2), "nothing is asked by `{question}`: {}", text(&output));
+    }
     // With no section: every table that can be searched, the rows by their titles, and no word of anybody's trade.
     let plain = said(&project.onggi(&["search", "--keyword", "rain"]));
     assert!(plain.starts_with("3 rows have `rain`\n"), "{plain}");

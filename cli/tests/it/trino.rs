@@ -11,13 +11,13 @@ use services::{TRINO_CATALOG, Trino};
 use crate::support::{self, Project, Site};
 
 /// A question's columns with their types, and its rows.
-struct Answer {
+pub(crate) struct Answer {
     columns: Vec<(String, String)>,
-    rows: Vec<Vec<Value>>,
+    pub(crate) rows: Vec<Vec<Value>>,
 }
 
 /// Asks as its own clients do: one request with the statement, then one for each part of the answer.
-fn ask(trino: &Trino, statement: &str) -> Answer {
+pub(crate) fn ask(trino: &Trino, statement: &str) -> Answer {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -40,7 +40,7 @@ fn ask(trino: &Trino, statement: &str) -> Answer {
 }
 
 /// The tables of a lake, as the folders stand there: a new one is read without being named here.
-fn tables(project: &Project) -> Vec<(String, String)> {
+pub(crate) fn tables(project: &Project) -> Vec<(String, String)> {
     let names = |folder: &std::path::Path| {
         let entries = std::fs::read_dir(folder).unwrap();
         let mut names: Vec<String> = entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
