@@ -1,8 +1,8 @@
 //! Years in minutes: random histories of a whole project against an oracle that knows what is true.
 //!
 //! A history is a month of a small shop's site that is crawled every day: two sources, one of them split by what the other
-//! found, a chain of models below them, and sinks that follow two of these. Sites go down, block and change; people edit files
-//! and break them; runs are killed, doubled and made for other days; parts of the lake are lost, and files and rows of sinks
+//! found, a chain of models below them, sinks that follow two of these, and a model of language that is paid for what it says of
+//! a third. Sites go down, block and change; so does the service of the model; people edit files and break them; runs are killed, doubled and made for other days; parts of the lake are lost, and files and rows of sinks
 //! are others; clocks are wrong. After each run the laws are held against the lake (`laws.rs`) and its sinks (`follow.rs`), and
 //! at the end one healthy run must reach the truth. Sinks that need a server are not played.
 //!
@@ -33,6 +33,7 @@ mod others;
 mod perform;
 mod sabotage;
 mod served;
+mod service;
 mod serving;
 mod sinks;
 mod site;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::served::Served;
+use super::service::TOKEN;
 
 /// The day zone of the project.
 pub(super) const ZONE: &str = "Asia/Seoul";
@@ -15,7 +16,7 @@ pub(super) const OTHER: &str = "other";
 pub(super) const NOTES: [&str; 2] = ["n1", "n2"];
 
 /// A project, as far as it changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a thing that is in the files or not")]
 pub(super) struct Files {
     /// The keys of the source that is split by a list.
@@ -44,6 +45,10 @@ pub(super) struct Files {
     pub view_bound: i64,
     /// What is served.
     pub served: Served,
+    /// What the model may cost in a day.
+    pub budget: Option<f64>,
+    /// What the model is told of the texts.
+    pub told: u8,
 }
 
 impl Default for Files {
@@ -62,6 +67,8 @@ impl Default for Files {
             item_bound: 1_000_000,
             view_bound: 1_000_000,
             served: Served::default(),
+            budget: None,
+            told: 0,
         }
     }
 }
@@ -78,8 +85,9 @@ impl Files {
     }
 
     /// Writes them.
-    pub(super) fn write(&self, folder: &Path, site: &str) {
-        common(folder, site, &self.served.text());
+    pub(super) fn write(&self, folder: &Path, site: &str, model: &str) {
+        put(folder, "model.key", "test-key".to_owned());
+        common(folder, site, &(self.served.text() + &self.summarised(model)));
         let areas: Vec<String> = self.areas.iter().map(|area| format!("\"{area}\"")).collect();
         put(
             folder,
@@ -139,7 +147,25 @@ impl Files {
         )
     }
 
-    fn models(&self) -> [(&'static str, String); 9] {
+    /// What the model is told, in words.
+    pub(super) fn told_as(&self) -> String {
+        format!("goods of shelf plan {}", self.told)
+    }
+
+    /// The sections of the model and of what it summarises.
+    fn summarised(&self, model: &str) -> String {
+        let budget = self.budget.map_or_else(String::new, |budget| format!("budget = {budget:?}\n"));
+        let price = TOKEN * 1e6;
+        format!(
+            "[llm]\nprovider = \"openai\"\nurl = \"{model}\"\nkey = \"file:model.key\"\nsummary_model = \"writes\"\n\
+             embedding_model = \"places\"\ndimensions = 8\noutput_tokens = 200\n{budget}\
+             [llm.prices.\"writes\"]\ninput = {price:?}\noutput = {price:?}\n[llm.prices.\"places\"]\ninput = {price:?}\n\
+             [enrich.\"marts.said\"]\nfrom = \"marts.words\"\nkey = \"shelf\"\ntexts = \"texts\"\nsubject = \"{}\"\n",
+            self.told_as()
+        )
+    }
+
+    fn models(&self) -> [(&'static str, String); 10] {
         let name = if self.names_upper { "upper(name)" } else { "name" };
         let twice = if self.daily_doubled { " * 2" } else { "" };
         let (daily, of_day, by) = if self.daily_whole {
@@ -199,6 +225,13 @@ impl Files {
             ),
             ("marts/top", "-- materialize: table\nselect max(items) as most from marts.cheap\n".to_owned()),
             ("marts/goods", self.served.goods_sql()),
+            (
+                "marts/words",
+                "-- materialize: table\n-- key: shelf\n\
+                 select shelf, array_agg(item || ' is ' || name || ' at ' || coalesce(price, 0) order by item) as texts\n\
+                 from staging.items where shelf is not null group by shelf\n"
+                    .to_owned(),
+            ),
         ]
     }
 }

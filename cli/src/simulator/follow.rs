@@ -1,5 +1,7 @@
 //! The laws about sinks: each is as its mart, or somebody says that it is not.
 
+use std::collections::BTreeSet;
+
 use catalog::run::StepStatus;
 use load::SinkKind;
 
@@ -117,7 +119,12 @@ pub(super) fn differs(world: &World, kind: SinkKind, table: &'static str, after:
     if !is_laid_out || !after.has(table) {
         return Some("its key is another one, or there is no mart".to_owned());
     }
-    let must = lines(kind, after.rows(table), key, served);
+    let rows = after.rows(table);
+    let keys: BTreeSet<String> = rows.iter().filter_map(|row| row.get(key)).map(ToString::to_string).collect();
+    if keys.len() < rows.len() {
+        return Some("its mart has a key twice, which no sink can".to_owned());
+    }
+    let must = lines(kind, rows, key, served);
     (*is != must).then(|| difference(is, &must))
 }
 

@@ -8,6 +8,10 @@ use super::tally::Tally;
 /// What was found, and the steps that showed it.
 const FOUND: &[(&str, &str)] = &[
     (
+        "a mart whose rows another program had doubled was taken for one that a sink equals",
+        "run today 1; another program adds rows to a built table 1852274617260073566; run today 2",
+    ),
+    (
         "a worker filed what a site showed under the day of a run that was killed days before",
         "run today 1; the next day comes 1; run killed 15; the next day comes 2; the next day comes 3; \
          run whose tasks a worker does 1",

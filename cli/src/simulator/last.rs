@@ -6,6 +6,7 @@ use super::how::How;
 use super::operation::{Operation, is_odd, run};
 use super::perform::perform;
 use super::served::COPIES;
+use super::service::Trouble;
 use super::serving;
 use super::site::Condition;
 use super::truth;
@@ -22,10 +23,12 @@ pub(super) static AT_LAST: Operation = run("a healthy run at last", 0, |world, _
             }
         }
     }
+    world.service.turn(Trouble::None);
     world.edit(|files| {
         (files.price_is_float, files.name_is_hash) = (false, false);
         (files.item_bound, files.view_bound) = (1_000_000, 1_000_000);
         files.served.copies = COPIES;
+        files.budget = None;
     });
     world.damage.restore();
     world.quiet = None;

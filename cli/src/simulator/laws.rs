@@ -14,6 +14,7 @@ use super::bodies;
 use super::files::SHELVES_EVERY;
 use super::follow;
 use super::how::Ran;
+use super::service;
 use super::site::List;
 use super::tables::{Row, Tables, is_set_aside, item, number, text, time};
 use super::truth;
@@ -58,6 +59,14 @@ pub(super) enum Law {
     SinkToldTrue,
     /// A sync that would remove too much stops.
     SyncStops,
+    /// Nothing is paid for twice, but for answers that were lost.
+    PaidOnce,
+    /// A day costs no more than its budget.
+    BudgetHolds,
+    /// A summary that was shown is followed by another one, or stays.
+    LastGoodStays,
+    /// After a run that is done every summary is of the texts as they are.
+    SaidOfNow,
     /// Nothing panics.
     NothingPanics,
 }
@@ -83,6 +92,10 @@ impl Law {
             Self::SinkAsMart => "a sink is as its mart",
             Self::SinkToldTrue => "what is said of a sink is true",
             Self::SyncStops => "a sync that would remove too much stops, and no other",
+            Self::PaidOnce => "nothing is paid for twice",
+            Self::BudgetHolds => "a day costs no more than its budget",
+            Self::LastGoodStays => "the last good summary stays",
+            Self::SaidOfNow => "a summary is of the texts as they are",
             Self::NothingPanics => "nothing panics",
         }
     }
@@ -131,6 +144,7 @@ pub(super) fn always(world: &World, seen: &Seen<'_>) -> Result<(), Broken> {
         nothing_twice(table, seen.after)?;
     }
     follow::always(world, seen.after)?;
+    service::always(world, seen.before, seen.after)?;
     bodies::by_the_rules(world, seen.after)
 }
 
@@ -150,6 +164,7 @@ pub(super) fn after_run(world: &World, ran: &Ran, seen: &Seen<'_>, is_stale_run:
         truth::nothing_stale(world, ran, seen)?;
     }
     follow::after_run(world, ran, seen.after)?;
+    service::after_run(world, ran, seen.after)?;
     if today && seen.healthy && !was_refused_today(world) && !ran.is_done() && !follow::excuse(world, ran) {
         return Err(Broken::new(Law::HealthyIsDone, trouble(ran)));
     }
@@ -242,8 +257,18 @@ fn quiet_does_nothing(world: &World, ran: &Ran, seen: &Seen<'_>) -> Result<(), B
     }
     let asked = world.site.state().asked;
     let Some(report) = &ran.report else { return Ok(()) };
-    if report.fetched != 0 || report.built != 0 || report.synced != 0 || asked != 0 {
-        let how = format!("a second run asked for {asked} lists: {}\n{}", report.line(), ran.told.join("\n"));
+    let (asked_of_model, was_aside) = (world.service.asked(), world.service.is_aside);
+    if report.fetched != 0
+        || report.built != 0
+        || report.synced != 0
+        || asked != 0
+        || (asked_of_model != 0 && !was_aside)
+    {
+        let how = format!(
+            "a second run asked for {asked} lists and {asked_of_model} answers: {}\n{}",
+            report.line(),
+            ran.told.join("\n")
+        );
         return Err(Broken::new(Law::NothingTwice, how));
     }
     Ok(())

@@ -18,6 +18,7 @@ use super::laws::{Broken, is_mapped};
 use super::others;
 use super::perform::perform;
 use super::served::COPIES;
+use super::service::{SPOKEN, Trouble};
 use super::serving;
 use super::site::Condition;
 use super::tables::{BESIDE, READ};
@@ -261,6 +262,23 @@ pub(super) static OPERATIONS: &[Operation] = &[
         serving::lake_below(world, Some(&from))
     }),
     change("the lake is made anew below its sinks", 1, |world, _| serving::lake_below(world, None)),
+    // The model.
+    change("the model is away", 1, |world, _| turn(world, Trouble::Down)),
+    change("the model is busy", 1, |world, draw| turn(world, Trouble::Busy(1 + draw.below(20)))),
+    change("the model fails", 1, |world, draw| turn(world, Trouble::Fails(1 + draw.below(20)))),
+    change("a front of the model gives up", 1, |world, draw| turn(world, Trouble::TimesOut(1 + draw.below(6)))),
+    change("answers of the model are lost", 1, |world, draw| turn(world, Trouble::Loses(1 + draw.below(6)))),
+    change("answers of the model break off", 1, |world, draw| turn(world, Trouble::Breaks(1 + draw.below(6)))),
+    change("answers of the model are odd", 1, |world, draw| turn(world, Trouble::Odd(1 + draw.below(8)))),
+    change("the model is well", 7, |world, _| turn(world, Trouble::None)),
+    change("the model may cost little, or anything", 3, |world, draw| {
+        let budget = [None, None, Some(1.0), Some(3.0)][usize::try_from(draw.below(4)).unwrap()];
+        touch(world, |files| files.budget = budget)
+    }),
+    change("the model is told something else", 1, |world, draw| {
+        let told = u8::try_from(draw.below(3)).unwrap();
+        touch(world, |files| files.told = told)
+    }),
     // The lake.
     change("`_onggi` is lost", 1, |world, _| lose(world, "_onggi")),
     change("the plans are lost", 1, |world, _| lose(world, "_onggi/plans")),
@@ -362,7 +380,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
 ];
 
 /// The folders of tables that are built.
-pub(super) const BUILT: [&str; 8] = [
+pub(super) const BUILT: [&str; 10] = [
     "staging/shelves",
     "staging/items",
     "marts/daily",
@@ -371,6 +389,8 @@ pub(super) const BUILT: [&str; 8] = [
     "marts/cheap",
     "marts/top",
     "marts/goods",
+    "marts/words",
+    "marts/said",
 ];
 
 /// Whether an item is none that can be mapped: without a key, or with a price that is no number.
@@ -426,10 +446,18 @@ fn touch(world: &mut World, edit: impl FnOnce(&mut super::files::Files)) -> Resu
     world.edit(edit);
     let changed = before != world.files;
     if changed {
-        before.write(&world.folder().join("older"), world.site.url());
+        before.write(&world.folder().join("older"), world.site.url(), world.service.url());
         world.quiet = None;
     }
     Ok(changed)
+}
+
+/// Another trouble of the model, or none.
+#[expect(clippy::unnecessary_wraps, reason = "operations have one form")]
+fn turn(world: &mut World, trouble: Trouble) -> Result<bool, Broken> {
+    world.service.turn(trouble);
+    world.write_files();
+    Ok(true)
 }
 
 /// Edits what is served, if that changes anything.
@@ -465,7 +493,13 @@ pub(super) fn lose(world: &mut World, path: &str) -> Result<bool, Broken> {
     if path == "marts/asof" {
         world.asof = None;
     }
-    if let Some(table) = READ.iter().find(|table| table.replace('.', "/") == path && !table.starts_with("raw.")) {
+    // What is known of answers and costs lies there.
+    if ["", "_onggi", "_onggi/state"].contains(&path) {
+        world.service.disturb();
+    }
+    if let Some(table) =
+        READ.iter().chain(&SPOKEN).find(|table| table.replace('.', "/") == path && !table.starts_with("raw."))
+    {
         world.tables.forget(table);
     }
     Ok(was_there)
@@ -477,6 +511,7 @@ fn strike(world: &mut World, draw: &mut Draw, part: Part) -> Result<bool, Broken
     let lake = world.in_lake("");
     let struck = world.damage.strike(&lake, part, draw).is_some();
     if struck {
+        world.service.disturb();
         world.quiet = None;
         world.tables.read_again();
     }

@@ -4,6 +4,7 @@ use super::bodies;
 use super::follow;
 use super::how::{End, How, Ran};
 use super::laws::{self, Broken, Law, Seen};
+use super::service;
 use super::truth;
 use super::verbs::looked_again;
 use super::world::World;
@@ -44,6 +45,9 @@ pub(super) fn perform(world: &mut World, how: &How) -> Result<bool, Broken> {
                 if was_stopped && ran.is_done() {
                     return Err(Broken::new(Law::ExitCodeTrue, "exit 0 of a run that was told to stop"));
                 }
+            }
+            for ran in &ran {
+                service::remember(world, ran, &after);
             }
             if how.stale || !how.select.is_empty() {
                 // It says nothing about today's keys.

@@ -55,6 +55,16 @@ static CASES: &[Case] = &[
         it.quiet = true;
         it.world.site.state().asked = 1;
     }),
+    case(Law::LastGoodStays, "a summary is gone", |it| {
+        it.after.edit("marts.said", |rows| drop(rows[0].remove("summary")));
+    }),
+    case(Law::SaidOfNow, "texts are others, and their summary is not", |it| {
+        it.after.edit("marts.words", |rows| drop(rows[0].insert("texts".to_owned(), json!(["others"]))));
+    }),
+    case(Law::SaidOfNow, "a shelf has no summary", |it| {
+        it.before.edit("marts.said", Vec::clear);
+        it.after.edit("marts.said", |rows| drop(rows.pop()));
+    }),
     case(Law::NothingStale, "a sum is another one", |it| {
         it.after.edit("marts.totals", |rows| drop(rows[0].insert("total".to_owned(), json!(-1))));
     }),
@@ -151,6 +161,14 @@ fn laws_are_broken() {
     for (what, (law, broken)) in found {
         assert_eq!(broken, Some(law), "{what}");
     }
+
+    it.world.service.bound(Some(0.01));
+    assert_eq!(verdict(&it).unwrap_err().law, Law::BudgetHolds);
+    it.world.service.bound(None);
+    it.world.service.pay_again();
+    assert_eq!(verdict(&it).unwrap_err().law, Law::PaidOnce);
+    it.world.service.disturb();
+    verdict(&it).unwrap();
 
     it.after.edit("marts.cheap", Vec::clear);
     assert_eq!(truth::reached(&it.world, &it.after).unwrap_err().law, Law::ReachesTruth);

@@ -166,6 +166,11 @@ impl Site {
         if self.state().condition == Condition::Down { &self.shut } else { &self.open }
     }
 
+    /// Where nobody listens.
+    pub(super) fn closed(&self) -> &str {
+        &self.shut
+    }
+
     /// What it holds.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

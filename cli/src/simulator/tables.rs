@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use transform::{Engine, Models};
 
 use super::served::SERVED;
+use super::service::SPOKEN;
 
 /// A row: its columns that have a value.
 pub(super) type Row = Map<String, Value>;
@@ -32,8 +33,8 @@ pub(super) const READ: [&str; 10] = [
     "marts.goods",
 ];
 
-/// Those that are read beside them: nobody's data, and another project's.
-pub(super) const BESIDE: [&str; 3] = ["ops.unreadable", "raw.notes", "marts.notes"];
+/// Those that are read beside them: nobody's data, another project's, and what a model says of the first.
+pub(super) const BESIDE: [&str; 5] = ["ops.unreadable", "raw.notes", "marts.notes", SPOKEN[0], SPOKEN[1]];
 
 /// What stood in a table's log: names, sizes and times of its files.
 type Log = Vec<(String, u64, Option<SystemTime>)>;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::world::World;
 
 /// The states that are told apart, in the order of the table's columns.
-pub(super) const STATES: [&str; 10] = [
+pub(super) const STATES: [&str; 12] = [
     "all well",
     "site sick",
     "check fails",
@@ -16,6 +16,8 @@ pub(super) const STATES: [&str; 10] = [
     "day open",
     "sink touched",
     "sink orphaned",
+    "model sick",
+    "budget set",
 ];
 
 /// Counts of many histories.

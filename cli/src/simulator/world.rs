@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use super::damage::Damage;
 use super::files::{Files, NOTES, ZONE};
 use super::how::{End, How, Ran, once};
+use super::service::{Service, Trouble};
 use super::sinks::Sinks;
 use super::site::Site;
 use super::tables::Tables;
@@ -23,6 +24,9 @@ use super::verbs::work;
 use crate::args::Global;
 use crate::verb::check;
 use crate::{lake_state, wire};
+
+/// No more processes than that ask at the same time.
+const MOST_HOSTS: u64 = 2;
 
 /// No run of this small project needs as much of its own time, and the machine's slowness is no part of it.
 const PATIENCE: Duration = Duration::from_hours(6);
@@ -63,6 +67,8 @@ pub(super) struct World {
     pub damage: Damage,
     /// What lies in the sinks.
     pub sinks: Sinks,
+    /// Who summarises.
+    pub service: Service,
     /// What workers of the last run failed of.
     pub said: Arc<Mutex<Vec<String>>>,
     /// The last runs that ended by themselves.
@@ -80,6 +86,7 @@ impl World {
         let start: Timestamp = "2026-10-01T03:00:00+09:00".parse().unwrap();
         simulation::enter(start);
         let site = Arc::new(Site::new(day_of(start)));
+        let closed = format!("{}/v1", site.closed());
         let mut world = Self {
             keeps,
             site,
@@ -98,6 +105,7 @@ impl World {
             spent: (0, 0),
             damage: Damage::default(),
             sinks: Sinks::default(),
+            service: Service::new(&closed),
             said: Arc::default(),
             ran: Vec::new(),
             named: BTreeSet::new(),
@@ -128,7 +136,7 @@ impl World {
 
     /// Writes the project's files as they are meant to be.
     pub(super) fn write_files(&self) {
-        self.files.write(self.folder(), self.site.url());
+        self.files.write(self.folder(), self.site.url(), self.service.url());
     }
 
     /// Edits the project's files.
@@ -215,7 +223,8 @@ impl World {
         let state = self.site.state();
         // How many odd records are too many is the program's to say.
         let is_odd = state.lists.values().flatten().any(super::operation::is_odd);
-        state.condition.is_well() && !is_odd && self.files.are_fine()
+        let is_told = self.service.trouble == Trouble::None && !self.service.is_aside && self.files.budget.is_none();
+        state.condition.is_well() && !is_odd && is_told && self.files.are_fine()
     }
 
     /// Whether a file of a table is damaged.
@@ -237,6 +246,8 @@ impl World {
             self.is_open,
             !self.sinks.touched.is_empty(),
             !self.sinks.orphans.is_empty(),
+            self.service.trouble != Trouble::None,
+            self.files.budget.is_some(),
         ];
         STATES.into_iter().zip(states).filter(|(_, is)| *is).map(|(state, _)| state).collect()
     }
@@ -254,11 +265,13 @@ impl World {
         self.damage.moment(self.now());
         self.said.lock().unwrap().clear();
         self.sinks.begin();
+        self.service.begin(self.today(), self.files.budget);
         simulation::live(Life { death: how.death, patience: Some(PATIENCE) });
         let (born, runtime) = (simulation::elapsed(), runtime());
         let hosts = if how.hosts.is_empty() { vec![None] } else { how.hosts.clone() };
         let ended = runtime.block_on(async {
             self.site.serve();
+            self.service.serve();
             let runs = hosts.into_iter().enumerate().map(|(number, host)| {
                 let (folder, told) = (self.folder().to_owned(), told.clone());
                 async move {
@@ -293,6 +306,8 @@ impl World {
         if ended.is_some() {
             self.written = simulation::written();
         }
+        let broke_off = (ended.is_none() || told.is_cancelled()).then(|| how.jobs.max(1) as u64 * MOST_HOSTS);
+        self.service.end(broke_off);
         self.runs += 1;
         self.spent.0 += begun.elapsed().as_millis();
         match ended {

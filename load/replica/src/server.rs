@@ -36,11 +36,18 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How many request bodies are kept to be looked at.
 const KEPT: usize = 5_000;
 
-/// A running replica. It ends when it is stopped or dropped.
+/// A replica: what it was asked and paid stays with it, whoever serves it. It ends when it is stopped or dropped.
 #[derive(Debug)]
 pub struct LlmReplica {
     shared: Arc<Shared>,
+    listener: std::net::TcpListener,
     url: String,
+    serving: Option<Serving>,
+}
+
+/// The task that answers.
+#[derive(Debug)]
+struct Serving {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -50,14 +57,38 @@ impl LlmReplica {
     ///
     /// # Errors
     /// If the port can't be listened on.
+    #[expect(clippy::unused_async, reason = "who awaits it is in a runtime, which it needs")]
     pub async fn start(options: LlmReplicaOptions) -> Result<Self> {
+        let mut replica = Self::bind(&options)?;
+        replica.serve()?;
+        Ok(replica)
+    }
+
+    /// Takes its port; nobody is answered before [`LlmReplica::serve`].
+    ///
+    /// # Errors
+    /// If the port can't be listened on.
+    pub fn bind(options: &LlmReplicaOptions) -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let listen = |source| Error::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let listener = std::net::TcpListener::bind(address).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
         let url = format!("http://{}/v1", listener.local_addr().map_err(listen)?);
-        let shared = Arc::new(Shared { key: options.key.clone(), state: Mutex::new(State::new(&options)) });
+        let shared = Arc::new(Shared { key: options.key.clone(), state: Mutex::new(State::new(options)) });
+        Ok(Self { shared, listener, url, serving: None })
+    }
+
+    /// Answers within the runtime that this is called in, as long as that lives.
+    ///
+    /// # Errors
+    /// If the port can't be listened on there.
+    pub fn serve(&mut self) -> Result<()> {
+        let listener = self.listener.try_clone().and_then(TcpListener::from_std).map_err(|source| {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            Error::Listen { address, source }
+        })?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let app = router(Arc::clone(&shared));
+        let app = router(Arc::clone(&self.shared));
         let task = tokio::spawn(async move {
             let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
             let serve = axum::serve(listener, app).with_graceful_shutdown(async {
@@ -65,7 +96,8 @@ impl LlmReplica {
             });
             let _ = serve.await;
         });
-        Ok(Self { shared, url, stop, task })
+        self.serving = Some(Serving { stop, task });
+        Ok(())
     }
 
     /// Its base URL: `http://127.0.0.1:<port>/v1`.
@@ -104,9 +136,10 @@ impl LlmReplica {
 
     /// Stops listening; answers under way get half a second.
     pub async fn stop(self) {
-        drop(self.stop);
-        let abort = self.task.abort_handle();
-        if tokio::time::timeout(PATIENCE, self.task).await.is_err() {
+        let Some(Serving { stop, task }) = self.serving else { return };
+        drop(stop);
+        let abort = task.abort_handle();
+        if tokio::time::timeout(PATIENCE, task).await.is_err() {
             abort.abort();
         }
     }
@@ -174,7 +207,9 @@ async fn call(
     }
     let flight = InFlight::new(shared);
     let delay = shared.lock().delay();
-    tokio::time::sleep(delay).await;
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     if shared.lock().hits(|s| &mut s.too_long) {
         return problem(
             StatusCode::BAD_REQUEST,

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use catalog::failpoint;
+use catalog::simulation::sleep;
 
 use super::journal::Journal;
 use super::lease::EnrichLease;
@@ -110,7 +111,7 @@ impl EntityGateway<'_> {
                     if losses == LOSSES {
                         return self.give_up(&call, &loss).map(Some);
                     }
-                    tokio::time::sleep(openai.pause_after(losses, loss.wait)).await;
+                    sleep(openai.pause_after(losses, loss.wait)).await;
                 }
                 Err(Unanswered::Stopped) => return Ok(None),
                 Err(Unanswered::Failed(error)) => return Err(error),

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::run::RunStatus;
+use catalog::simulation::{Instant, sleep};
 use catalog::{Lake, ObjectPath, PutNew, RunId, TableName, Timestamp, path};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use super::Context;
 use crate::error::{Error, Result};
@@ -131,7 +131,7 @@ impl EnrichLease {
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                () = tokio::time::sleep(self.times.renewed_every) => {}
+                () = sleep(self.times.renewed_every) => {}
             }
             let renewal = self.renew_if_possible();
             tokio::pin!(renewal);
@@ -237,7 +237,7 @@ async fn watched(
         if mark.run != context.run && state.is_some_and(|it| it.status != RunStatus::Running) {
             return Ok(None);
         }
-        tokio::time::sleep(times.looked_every).await;
+        sleep(times.looked_every).await;
     }
     Ok(None)
 }

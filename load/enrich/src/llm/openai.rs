@@ -292,7 +292,7 @@ impl CallGateway for DirectGateway<'_> {
                     if losses == LOSSES || loss.unreadable {
                         return Err(Error::Model { model: call.model, message: loss.reason, retryable: true });
                     }
-                    tokio::time::sleep(self.0.pause_after(losses, loss.wait)).await;
+                    catalog::simulation::sleep(self.0.pause_after(losses, loss.wait)).await;
                 }
                 Err(Unanswered::Stopped) => break,
             }

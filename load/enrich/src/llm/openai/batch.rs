@@ -304,7 +304,7 @@ impl OpenAi {
             if failures >= TRIES {
                 return Err(self.failed(model, answer));
             }
-            tokio::time::sleep(wait.unwrap_or_else(|| self.pause(failures))).await;
+            catalog::simulation::sleep(wait.unwrap_or_else(|| self.pause(failures))).await;
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_openai::error::WrappedError;
 use bytes::Bytes;
+use catalog::simulation::from_outside;
 use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
@@ -129,6 +130,10 @@ impl Http {
     }
 
     async fn send(&self, request: RequestBuilder) -> HttpAnswer {
+        from_outside(self.answer(request)).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> HttpAnswer {
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => return unsent(&error),

@@ -7,7 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use catalog::simulation::{Instant, sleep};
 
 /// What part of a minute's worth a bucket holds.
 const HOLDS: f64 = 1.0 / 12.0;
@@ -52,7 +52,7 @@ impl Limiter {
     pub(super) async fn admit(&self, tokens: f64) {
         let _first = self.line.lock().await;
         while let Err(wait) = self.take(tokens, Instant::now()) {
-            tokio::time::sleep(wait).await;
+            sleep(wait).await;
         }
     }
 
@@ -145,7 +145,7 @@ mod tests {
         while now < from + span {
             match limiter.take(tokens, now) {
                 Ok(()) => count += 1,
-                Err(wait) => now += wait,
+                Err(wait) => now = now + wait,
             }
         }
         count

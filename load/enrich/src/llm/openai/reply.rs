@@ -97,6 +97,9 @@ fn embeddings(call: &Call, dimension: usize, body: &[u8]) -> Result<Reply, Strin
         if vector.iter().any(|number| !number.is_finite()) {
             return Err("expected finite numbers, found one that is not".to_owned());
         }
+        if vector.iter().all(|number| *number == 0.0) {
+            return Err("expected vectors with a direction, found one of zeros".to_owned());
+        }
         // A served order is not an asked order: the index says whose vector it is.
         let place = vectors
             .get_mut(item.index)
@@ -179,6 +182,7 @@ mod tests {
             (json!([{ "index": 0, "embedding": good }, { "index": 1, "embedding": [1.0] }]), "one of 1"),
             (json!([{ "index": 0, "embedding": good }, { "index": 1, "embedding": [1.0, null] }]), "null"),
             (json!([{ "index": 0, "embedding": good }, { "index": 1, "embedding": nan }]), "finite"),
+            (json!([{ "index": 0, "embedding": good }, { "index": 1, "embedding": [0.0, 0.0] }]), "direction"),
             (json!([{ "index": 0, "embedding": good }, { "index": 1, "embedding": "AAA" }]), "base64"),
             (json!([{ "index": 0, "embedding": good }, { "index": 1, "embedding": "AAAAAAA=" }]), "4 bytes"),
         ] {

@@ -95,7 +95,7 @@ impl OpenAi {
                 let (model, message) = (call.model.clone(), format!("{message}; tried {failures} times"));
                 return Err(Unanswered::Failed(self.silent(model, message)));
             }
-            tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
+            catalog::simulation::sleep(wait.min(LONGEST_PAUSE)).await;
         }
     }
 
