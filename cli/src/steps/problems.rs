@@ -107,11 +107,7 @@ fn hosts(project: &Project) -> Vec<Diagnostic> {
         return Vec::new();
     }
     let text = std::fs::read_to_string(&project.file).unwrap_or_default();
-    let is_spoken_of = |host: &str| {
-        let above = host.match_indices('.').map(|(at, _)| format!("*{}", &host[at..]));
-        let names: Vec<String> = std::iter::once(host.to_owned()).chain(above).collect();
-        sources.iter().any(|(_, source)| names.iter().any(|name| source.to_lowercase().contains(&name.to_lowercase())))
-    };
+    let is_spoken_of = |host: &str| sources.iter().any(|(_, source)| speaks_of(source, host));
     let unknown = project.config.hosts.keys().filter(|host| !is_spoken_of(host));
     unknown
         .map(|host| {
@@ -123,10 +119,21 @@ fn hosts(project: &Project) -> Vec<Diagnostic> {
                 line,
                 column,
                 message: format!("expected a host that a source asks, found `{host}`"),
-                hint: Some(format!("the sources ask {asked}")),
+                hint: Some(format!("the sources ask {asked}; a section that none of them needs any more can go")),
             }
         })
         .collect()
+}
+
+/// Whether a text names this host, or all below one that it lies below. A part of another name is none.
+fn speaks_of(text: &str, host: &str) -> bool {
+    let (text, host) = (text.to_lowercase(), host.to_lowercase());
+    let above = host.match_indices('.').map(|(at, _)| format!("*{}", &host[at..]));
+    let goes_on = |letter: Option<char>| letter.is_some_and(|it| it.is_alphanumeric() || it == '-' || it == '.');
+    std::iter::once(host.clone()).chain(above).any(|name| {
+        text.match_indices(&name)
+            .any(|(at, _)| !goes_on(text[..at].chars().next_back()) && !goes_on(text[at + name.len()..].chars().next()))
+    })
 }
 
 /// What `[search]` names: columns that its tables have.

@@ -156,3 +156,20 @@ fn the_order_is_that_of_a_run() {
     let order: Vec<String> = steps::plan(&project, &[]).unwrap().iter().map(|placed| placed.step.id()).collect();
     assert_eq!(order, ["rows", "staging.rows"]);
 }
+
+#[test]
+fn a_part_of_a_name_is_no_host() {
+    let text = "url = \"https://Films.example/list\"\nhosts = [\"*.img.example\"]";
+    for (host, is) in [
+        ("films.example", true),
+        ("FILMS.example", true),
+        ("a.img.example", true),
+        ("ilms.example", false),
+        ("films.exampl", false),
+        ("film.example", false),
+        ("img.example", false),
+        ("a.example", false),
+    ] {
+        assert_eq!(speaks_of(text, host), is, "{host}");
+    }
+}
