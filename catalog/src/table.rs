@@ -51,22 +51,10 @@ pub struct Table {
 }
 
 impl Table {
-    pub(crate) async fn open(lake: &Lake, name: &TableName) -> Result<Self> {
-        let snapshot = Snapshot::newest(lake, name).await?;
-        Ok(Self::of(lake, &snapshot))
-    }
-
-    /// See [`Lake::find`].
-    pub(crate) async fn find(lake: &Lake, name: &TableName) -> Result<Option<Self>> {
-        if lake.cache().newest(name).is_none() && !lake.has_log(name).await? {
-            return Ok(None);
-        }
-        Self::open(lake, name).await.map(Some)
-    }
-
-    pub(crate) fn of(lake: &Lake, snapshot: &Snapshot) -> Self {
+    /// The one that this is a version of, opened as of it: nothing is read again.
+    pub fn of(snapshot: &Snapshot) -> Self {
         Self {
-            lake: lake.clone(),
+            lake: snapshot.head().lake().clone(),
             name: snapshot.table().clone(),
             schema: snapshot.stored_schema(),
             partitioned: snapshot.is_partitioned(),

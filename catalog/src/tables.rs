@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::name::TableName;
-use crate::table::{Table, TableSpec, create};
+use crate::table::{Snapshot, Table, TableSpec, create};
 
 impl Lake {
     /// Makes the table unless it is there, and gives it the columns it does not have yet, nullable. A column that is no
@@ -20,6 +20,19 @@ impl Lake {
 
     /// The table, if there is one.
     pub async fn find(&self, name: &TableName) -> Result<Option<Table>> {
-        Table::find(self, name).await
+        Ok(self.newest(name).await?.as_ref().map(Table::of))
+    }
+
+    /// The newest version of the table, if there is one: one look, for who only reads.
+    pub async fn newest(&self, name: &TableName) -> Result<Option<Snapshot>> {
+        if self.cache().newest(name).is_none() && !self.has_log(name).await? {
+            return Ok(None);
+        }
+        Snapshot::newest(self, name).await.map(Some)
+    }
+
+    /// [`Lake::newest`], or [`Error::NoSuchTable`].
+    pub async fn snapshot(&self, name: &TableName) -> Result<Snapshot> {
+        self.newest(name).await?.ok_or_else(|| Error::NoSuchTable(name.clone()))
     }
 }

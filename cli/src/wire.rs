@@ -159,7 +159,7 @@ pub(crate) async fn identity_fits(project: &Project, lake: &Lake) -> anyhow::Res
 /// Whether anything ever came from a source: tables alone, of runs that fetched nothing, hold no ids.
 async fn has_records(lake: &Lake) -> anyhow::Result<bool> {
     for name in lake.tables().await?.into_iter().filter(|name| name.layer() == Layer::Raw) {
-        if lake.table(&name).await?.snapshot().await?.row_count()? > 0 {
+        if lake.snapshot(&name).await?.row_count()? > 0 {
             return Ok(true);
         }
     }

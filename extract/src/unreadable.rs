@@ -136,8 +136,7 @@ fn app_id(source: &SourceName) -> String {
 }
 
 async fn read(lake: &Lake, source: &SourceName, since: Date) -> Result<Stored, Error> {
-    let Some(table) = lake.find(&upkeep::unreadable_table()?).await? else { return Ok(Stored::default()) };
-    let snapshot = table.snapshot().await?;
+    let Some(snapshot) = lake.newest(&upkeep::unreadable_table()?).await? else { return Ok(Stored::default()) };
     let mut stored = Stored { mark: snapshot.txn(&app_id(source)).await?, ..Stored::default() };
     let mut batches = snapshot.scan_where(&["dt", "key", "reason"], since, &[("source", source.as_str())]).await?;
     let failed = |error| catalog::Error::reading(snapshot.table(), error);

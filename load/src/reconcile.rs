@@ -107,7 +107,7 @@ pub async fn repair(
 /// # Errors
 /// If the lake or a sink can't be read, or the table follows another lake.
 pub async fn compare(lake: &Lake, target: &SyncTarget, serving: &Serving) -> Result<Vec<Compared>> {
-    let snapshot = lake.table(&target.table).await?.snapshot().await?;
+    let snapshot = lake.snapshot(&target.table).await?;
     let lake_id = lake.find_id().await?.unwrap_or_default();
     let mut found = Vec::new();
     for kind in SinkKind::ALL.into_iter().filter(|kind| target.sinks.contains(kind)) {

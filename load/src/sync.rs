@@ -190,7 +190,7 @@ impl Syncing<'_> {
 
     async fn once(&self) -> Result<Synced> {
         let Self { lake, target, serving, progress, .. } = *self;
-        let snapshot = lake.table(&target.table).await?.snapshot().await?;
+        let snapshot = lake.snapshot(&target.table).await?;
         if self.behind(&snapshot).await?.is_empty() {
             return Ok(up_to_date(snapshot.version()));
         }
@@ -211,7 +211,7 @@ impl Syncing<'_> {
     /// The sync itself, with every sink of the target held.
     async fn locked(&self) -> Result<Synced> {
         let Self { lake, target, progress, .. } = *self;
-        let snapshot = lake.table(&target.table).await?.snapshot().await?;
+        let snapshot = lake.snapshot(&target.table).await?;
         let schema = snapshot.schema();
         let behind = self.behind(&snapshot).await?;
         if behind.is_empty() {

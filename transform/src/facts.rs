@@ -209,10 +209,10 @@ async fn last_build(lake: &Lake, model: &Model, dt: Date) -> Result<LastFacts> {
         let bytes = lake.objects().get(&view_record_path(model)).await.map_err(about())?;
         return Ok(LastFacts { table: None, mark: None, found: found(LastBuild::parse(bytes.as_deref())) });
     }
-    let Some(table) = lake.find(model.name()).await.map_err(Error::lake(format!("opening `{}`", model.name())))? else {
+    let Some(snapshot) = lake.newest(model.name()).await.map_err(about())? else {
         return Ok(LastFacts { table: None, mark: None, found: found(LastBuild::Lost) });
     };
-    let snapshot = table.snapshot().await.map_err(about())?;
+    let table = Table::of(&snapshot);
     let mark = snapshot.txn(&app_id(model, dt)).await.map_err(about())?;
     let found = match mark {
         Some(mark) => {

@@ -185,10 +185,7 @@ async fn days(
     found: &mut TableState,
 ) -> Result<()> {
     let about = || Error::lake(format!("reading `{}`", model.name()));
-    let snapshot = match lake.find(model.name()).await.map_err(about())? {
-        Some(table) => Some(table.snapshot().await.map_err(about())?),
-        None => None,
-    };
+    let snapshot = lake.newest(model.name()).await.map_err(about())?;
     let (mut with_rows, mut files, mut no_files) = (BTreeSet::new(), BTreeMap::new(), String::new());
     if let Some(snapshot) = &snapshot {
         with_rows.extend(snapshot.days().await.map_err(about())?);

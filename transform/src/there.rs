@@ -8,12 +8,11 @@ use crate::model::Models;
 /// The table and its newest snapshot, if it is there. A model's table that was made and never filled is not: its first build did
 /// not come to its end, so its rows are not none but unknown.
 pub(crate) async fn built(lake: &Lake, models: &Models, name: &TableName) -> Result<Option<(Table, Snapshot)>> {
-    let Some(table) = lake.find(name).await.map_err(Error::lake(format!("opening `{name}`")))? else { return Ok(None) };
     let reading = || Error::lake(format!("reading `{name}`"));
-    let snapshot = table.snapshot().await.map_err(reading())?;
+    let Some(snapshot) = lake.newest(name).await.map_err(reading())? else { return Ok(None) };
     let unfilled =
         models.get(name).is_some() && snapshot.version() == 0 && snapshot.file_count().map_err(reading())? == 0;
-    Ok((!unfilled).then_some((table, snapshot)))
+    Ok((!unfilled).then(|| (Table::of(&snapshot), snapshot)))
 }
 
 /// Whether a table is there: that of a model once it has been built.

@@ -41,7 +41,7 @@ pub(crate) async fn create(lake: &Lake, spec: &TableSpec) -> Result<Table> {
     check(spec, &declared.schema)?;
     let mut broken = 0;
     for _ in 0..ATTEMPTS {
-        let Some(table) = Table::find(lake, name).await? else {
+        let Some(table) = lake.find(name).await? else {
             fit(name, declared.schema.fields())?;
             match create_new(lake, spec, &declared.schema).await {
                 Ok(()) => continue,

@@ -35,13 +35,12 @@ pub(super) async fn free(work: &mut UpkeepWork<'_>) {
 
 /// The days of the table that are older than what is kept, and how many rows each has.
 async fn find(lake: &Lake, upkeep: &Upkeep) -> Result<Option<(Table, Vec<(Date, u64)>)>> {
-    let Some(table) = lake.find(&unreadable_table()?).await? else { return Ok(None) };
-    let snapshot = table.snapshot().await?;
+    let Some(snapshot) = lake.newest(&unreadable_table()?).await? else { return Ok(None) };
     // A day of any time zone that touches the time kept is kept.
     let first = upkeep.cutoff().to_zoned(TimeZone::UTC).date().yesterday().unwrap_or(Date::MIN);
     let days = snapshot.days().await?.into_iter().filter(|day| *day < first);
     let days = days.map(|day| Ok((day, snapshot.rows_of(day)?))).collect::<Result<Vec<_>>>()?;
-    Ok(Some((table, days)))
+    Ok(Some((Table::of(&snapshot), days)))
 }
 
 async fn empty(table: &Table, day: Date, upkeep: &Upkeep) -> Result<()> {

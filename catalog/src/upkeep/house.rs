@@ -89,9 +89,9 @@ async fn build_records(lake: &Lake, upkeep: &Upkeep) -> Result<Vec<ObjectEntry>>
         let (Ok(model), Ok(fingerprint)) = (model.parse::<TableName>(), u64::from_str_radix(fingerprint, 16)) else {
             continue;
         };
-        let replaced = match lake.find(&model).await? {
-            Some(table) => {
-                let mark = table.snapshot().await?.txn(&format!("build/{model}/{day}")).await?;
+        let replaced = match lake.newest(&model).await? {
+            Some(snapshot) => {
+                let mark = snapshot.txn(&format!("build/{model}/{day}")).await?;
                 // No mark says nothing of the record.
                 mark.is_some_and(|mark| mark.cast_unsigned() != fingerprint)
             }
@@ -131,6 +131,6 @@ async fn run_events(lake: &Lake, upkeep: &Upkeep) -> Result<Vec<ObjectEntry>> {
 }
 
 async fn is_recorded(lake: &Lake, run: &RunId) -> Result<bool> {
-    let Some(runs) = lake.find(&TableName::new(Layer::Ops, "runs")?).await? else { return Ok(false) };
-    Ok(runs.snapshot().await?.txn(&run::record_mark(run)).await?.is_some())
+    let Some(runs) = lake.newest(&TableName::new(Layer::Ops, "runs")?).await? else { return Ok(false) };
+    Ok(runs.txn(&run::record_mark(run)).await?.is_some())
 }

@@ -152,11 +152,8 @@ impl Tables {
 async fn rows(lake: &Lake, engine: &Engine, none: &Models, name: &str) -> anyhow::Result<(Vec<Row>, Option<String>)> {
     let answer = engine.query(lake, none, &format!("select * from {name}")).await;
     let rows = in_json(&answer.with_context(|| format!("reading {name}"))?.collect().await?)?;
-    let content = if SERVED.contains(&name) {
-        Some(lake.table(&name.parse()?).await?.snapshot().await?.content_id(None)?)
-    } else {
-        None
-    };
+    let content =
+        if SERVED.contains(&name) { Some(lake.snapshot(&name.parse()?).await?.content_id(None)?) } else { None };
     Ok((rows, content))
 }
 

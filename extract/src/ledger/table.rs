@@ -72,8 +72,7 @@ pub(super) async fn read(
     since: Date,
     app_id: &str,
 ) -> Result<StoredOutcomes, Error> {
-    let Some(table) = lake.find(&super::name()?).await? else { return Ok(StoredOutcomes::default()) };
-    let snapshot = table.snapshot().await?;
+    let Some(snapshot) = lake.newest(&super::name()?).await? else { return Ok(StoredOutcomes::default()) };
     let Some(copied) = snapshot.txn(app_id).await? else { return Ok(StoredOutcomes::default()) };
     let equal = [("source", source.as_str()), ("table_id", table_id)];
     let mut batches = snapshot.scan_where(&columns_of(&snapshot), since, &equal).await?;
@@ -91,8 +90,7 @@ pub(super) async fn read_former(
     source: &SourceName,
     present: Option<&str>,
 ) -> Result<Vec<KeyOutcome>, Error> {
-    let Some(table) = lake.find(&super::name()?).await? else { return Ok(Vec::new()) };
-    let snapshot = table.snapshot().await?;
+    let Some(snapshot) = lake.newest(&super::name()?).await? else { return Ok(Vec::new()) };
     let columns = columns_of(&snapshot);
     let mut batches = snapshot.scan_where(&columns, Date::MIN, &[("source", source.as_str())]).await?;
     let mut outcomes = Vec::new();
