@@ -40,6 +40,7 @@ mod contents;
 mod doctor;
 mod fault;
 mod layout;
+mod lines;
 mod patience;
 mod rights;
 mod sql;

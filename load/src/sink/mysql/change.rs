@@ -13,10 +13,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Mysql;
+use super::column::MysqlColumn;
 use super::connect::{MysqlSession, SHORT};
 use super::layout::{MysqlLayout, MysqlPlan, MysqlTable};
+use super::lines::{self, LineFeed};
 use super::patience::{beside_readers, patiently};
-use super::write::{MysqlRows, encode, write};
+use super::write::{MysqlRows, encode, insert};
 use super::{rights, sql, state};
 use crate::error::{Error, Result, blocking};
 use crate::fault::{Cause, SinkFault};
@@ -51,17 +53,43 @@ enum MysqlOpen {
 }
 
 /// Rows that are being sent, beside which the next ones are made ready. Dropping it cuts the connection.
-struct Writing(JoinHandle<Result<MysqlSession, SinkFault>>);
+struct Writing {
+    task: JoinHandle<Result<MysqlSession, SinkFault>>,
+    /// Where more rows go, if the statement is one that takes a file.
+    feed: Option<LineFeed>,
+}
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
 impl Writing {
+    fn begin(mut session: MysqlSession, table: String, columns: Vec<MysqlColumn>, rows: MysqlRows) -> Self {
+        match rows {
+            MysqlRows::Lines(lines) => {
+                let (feed, file) = lines::begin(lines);
+                let task = tokio::spawn(async move {
+                    lines::load(&mut session, &sql::load(&table, &columns), file).await?;
+                    Ok(session)
+                });
+                Self { task, feed: Some(feed) }
+            }
+            MysqlRows::Cells(rows) => {
+                let task = tokio::spawn(async move {
+                    insert(&mut session, &table, &columns, rows).await?;
+                    Ok(session)
+                });
+                Self { task, feed: None }
+            }
+        }
+    }
+
     async fn end(mut self) -> Result<MysqlSession, SinkFault> {
-        match (&mut self.0).await {
+        // The end of its file.
+        self.feed = None;
+        match (&mut self.task).await {
             Ok(done) => done,
             Err(_) => Err(SinkFault::passing("the task that writes was stopped", "run again")),
         }
@@ -150,17 +178,26 @@ impl MysqlChange {
     }
 
     /// Sends encoded rows, no faster than allowed.
-    async fn send(&mut self, encoded: MysqlRows, rows: u64) -> Result<(), SinkFault> {
+    async fn send(&mut self, mut encoded: MysqlRows, rows: u64) -> Result<(), SinkFault> {
         self.hold_back().await;
+        encoded = match (&mut self.open, encoded) {
+            (MysqlOpen::Writing(Writing { feed: Some(feed), .. }), MysqlRows::Lines(lines)) => {
+                match feed.send(lines).await {
+                    Ok(()) => {
+                        self.written += rows;
+                        return Ok(());
+                    }
+                    Err(back) => MysqlRows::Lines(back),
+                }
+            }
+            (_, encoded) => encoded,
+        };
         let mut session = self.take().await?;
         self.make(&mut session).await?;
         let table = if self.creates().is_some() { self.fresh() } else { sql::STAGE.to_owned() };
         let columns = self.layout.sent();
         self.written += rows;
-        self.open = MysqlOpen::Writing(Writing(tokio::spawn(async move {
-            write(&mut session, &table, &columns, encoded).await?;
-            Ok(session)
-        })));
+        self.open = MysqlOpen::Writing(Writing::begin(session, table, columns, encoded));
         Ok(())
     }
 
@@ -191,7 +228,7 @@ async fn add_columns(
     sink: &Mysql,
     session: &mut MysqlSession,
     layout: &MysqlLayout,
-    add: &[super::column::MysqlColumn],
+    add: &[MysqlColumn],
 ) -> Result<(), SinkFault> {
     // What it says where it can't: for this table, for this column, or not once more.
     const NOT_AT_ONCE: [&str; 4] = ["1845", "1846", "4092", "4158"];

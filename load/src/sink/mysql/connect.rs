@@ -283,11 +283,16 @@ pub(super) async fn within<T>(
 ) -> Result<T, SinkFault> {
     match tokio::time::timeout(limit, what).await {
         Ok(done) => done.map_err(SinkFault::from),
-        Err(_) => Err(SinkFault::passing(
-            format!("the server did not answer within {}s", limit.as_secs()),
-            "look at what it is busy with (`show full processlist`)",
-        )),
+        Err(_) => Err(silent(limit)),
     }
+}
+
+/// What is said of a server that says nothing.
+pub(super) fn silent(limit: Duration) -> SinkFault {
+    SinkFault::passing(
+        format!("the server did not answer within {}s", limit.as_secs()),
+        "look at what it is busy with (`show full processlist`)",
+    )
 }
 
 #[cfg(test)]
