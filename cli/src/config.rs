@@ -261,7 +261,7 @@ impl Config {
             problem(key, message, hint);
         }
         for (key, message, hint) in self.enrich.values().flat_map(EnrichSection::problems) {
-            problem(key, message, &hint);
+            problem(&key, message, &hint);
         }
         for (table, sync) in &self.sync {
             if sync.sinks.is_empty() {

@@ -26,7 +26,7 @@ hosts.any = { url = \"http://127.0.0.1:1\" }
 llm.prices.any = { input = 1.0 }
 sync.\"marts.any\" = { key = \"k\", sinks = [\"sqlite\"], vector = \"v\" }
 search.targets.\"marts.any\" = {}
-enrich.\"staging.any\" = { from = \"marts.any\", key = \"k\", texts = \"t\", script = { name = \"Latin\" } }
+enrich.\"staging.any\" = { from = \"marts.any\", key = \"k\", texts = \"t\", script = { name = \"Latin\" }, fields.any = { type = \"text\" } }
 ";
 
 fn parsed(table: &Table) -> Result<Config, String> {

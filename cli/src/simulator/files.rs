@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::served::Served;
 use super::service::TOKEN;
 
@@ -152,6 +154,25 @@ impl Files {
         format!("goods of shelf plan {}", self.told)
     }
 
+    /// What the model is to write beside a summary: nothing, a word or a number.
+    fn fields(&self) -> &'static str {
+        match self.told {
+            0 => "",
+            1 => "fields.tone = { type = \"text\", values = [\"mild\", \"strong\"], required = true }\n",
+            _ => "fields.tone = { type = \"integer\", min = 1, max = 5, required = true }\n",
+        }
+    }
+
+    /// Whether this is what a row of the summaries says in the field, as it is asked for now.
+    pub(super) fn is_tone(&self, tone: Option<&Value>) -> bool {
+        match (self.told, tone) {
+            (0, tone) => tone.is_none(),
+            (1, Some(Value::String(tone))) => ["mild", "strong"].contains(&tone.as_str()),
+            (1, _) => false,
+            (_, tone) => tone.and_then(Value::as_i64).is_some_and(|tone| (1..=5).contains(&tone)),
+        }
+    }
+
     /// The sections of the model and of what it summarises.
     fn summarised(&self, model: &str) -> String {
         let budget = self.budget.map_or_else(String::new, |budget| format!("budget = {budget:?}\n"));
@@ -160,8 +181,9 @@ impl Files {
             "[llm]\nprovider = \"openai\"\nurl = \"{model}\"\nkey = \"file:model.key\"\nsummary_model = \"writes\"\n\
              embedding_model = \"places\"\ndimensions = 8\noutput_tokens = 200\n{budget}\
              [llm.prices.\"writes\"]\ninput = {price:?}\noutput = {price:?}\n[llm.prices.\"places\"]\ninput = {price:?}\n\
-             [enrich.\"marts.said\"]\nfrom = \"marts.words\"\nkey = \"shelf\"\ntexts = \"texts\"\nsubject = \"{}\"\n",
-            self.told_as()
+             [enrich.\"marts.said\"]\nfrom = \"marts.words\"\nkey = \"shelf\"\ntexts = \"texts\"\nsubject = \"{}\"\n{}",
+            self.told_as(),
+            self.fields()
         )
     }
 

@@ -65,6 +65,9 @@ static CASES: &[Case] = &[
         it.before.edit("marts.said", Vec::clear);
         it.after.edit("marts.said", |rows| drop(rows.pop()));
     }),
+    case(Law::SaidOfNow, "a field is shown that nobody asks for", |it| {
+        it.after.edit("marts.said", |rows| drop(rows[0].insert("tone".to_owned(), json!("mild"))));
+    }),
     case(Law::NothingStale, "a sum is another one", |it| {
         it.after.edit("marts.totals", |rows| drop(rows[0].insert("total".to_owned(), json!(-1))));
     }),

@@ -254,6 +254,9 @@ pub(super) fn after_run(world: &World, ran: &Ran, after: &Tables) -> Result<(), 
         if summary.is_empty() || shown[shelf].get("embedding").is_none_or(Value::is_null) {
             return stale(format!("exit 0, and shelf {shelf} has no summary or no vector"));
         }
+        if !world.files.is_tone(shown[shelf].get("tone")) {
+            return stale(format!("shelf {shelf} has another field than is asked for: {:?}", shown[shelf].get("tone")));
+        }
         let texts = texts(world, row);
         if let Some((other, _)) = world.service.said.iter().find(|(of, it)| *it == summary && **of != texts) {
             return stale(format!("shelf {shelf} has the summary of other texts: {other} and {texts}"));

@@ -57,6 +57,17 @@ language = \"English\"
 instructions = \"Say what people felt.\"
 script = { name = \"Latin\", share = 0.9 }
 
+[enrich.\"staging.film_summaries\".fields.mood]
+type = \"text\"
+description = \"how the film feels\"
+values = [\"calm\", \"loud\", \"sad\"]
+required = true
+
+[enrich.\"staging.film_summaries\".fields.stars]
+type = \"integer\"
+min = 1
+max = 5
+
 [sync.\"marts.films\"]
 key = \"film\"
 sinks = [\"sqlite\", \"keywords\", \"vectors\"]
@@ -79,16 +90,21 @@ fn films_go_from_their_site_to_summaries_and_search() {
     );
     project.put(
         "sql/marts/films.sql",
-        "-- materialize: table\n-- key: film\nselect id as film, name, said as plot, summary, embedding from raw.films \
+        "-- materialize: table\n-- key: film\nselect id as film, name, said as plot, summary, mood, stars, embedding from raw.films \
          left join staging.film_summaries on id = film where _error is null and about = ''\n",
     );
     let report = project.run(0);
     assert_eq!((&report["summarised"], &report["embedded"]), (&Value::from(2), &Value::from(2)), "{report}");
-    let told = || project.sql("select film, name, summary, embedding is null as blank from marts.films order by film");
+    let told = || {
+        project
+            .sql("select film, name, summary, mood, stars, embedding is null as blank from marts.films order by film")
+    };
     let first = told();
     assert_eq!((&first[0]["name"], &first[1]["summary"]), (&"The Lighthouse Keeper".into(), &Value::Null));
     let summary = first[0]["summary"].as_str().unwrap();
     assert!(summary.is_ascii() && !first[0]["blank"].as_bool().unwrap(), "{summary}");
+    assert!(["calm", "loud", "sad"].contains(&first[0]["mood"].as_str().unwrap()), "{first:?}");
+    assert!((1..=5).contains(&first[0]["stars"].as_i64().unwrap()) && first[1]["stars"].is_null(), "{first:?}");
     let word = summary.split(' ').find(|it| it.len() > 6).unwrap();
     for command in
         [&["search", word][..], &["search", "--keyword", word], &["status"], &["plan"], &["reconcile"], &["doctor"]]

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::Schema;
+use catalog::schema::SchemaDifference;
 use catalog::{
     CommitInfo, Committed, Date, Lake, RunId, Scope, Snapshot, Table, TableName, TableSpec, Timestamp, Txn, TxnRule,
     Version, WriteOptions, failpoint,
@@ -59,7 +60,8 @@ const TRIES: u32 = 5;
 /// Which texts become summaries, and where they go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrichment {
-    /// The table written: key, `summary`, `summary_key`, `embedding`, `embedding_key`, `model`, `texts_used`, `texts_given`.
+    /// The table written: key, `summary`, `summary_key`, `embedding`, `embedding_key`, `model`, `texts_used`, `texts_given`, and the
+    /// prompt's fields.
     pub into: TableName,
     /// The table read.
     pub from: TableName,
@@ -101,7 +103,7 @@ impl Enrichment {
     pub fn table_spec(&self) -> TableSpec {
         TableSpec {
             name: self.into.clone(),
-            schema: published::schema(&self.key),
+            schema: published::schema(&self.key, &self.prompt.fields),
             partitioned: false,
             stats_columns: vec![self.key.clone()],
         }
@@ -144,8 +146,13 @@ impl Row {
 
 /// Brings the result table up to its input. See the module for the order of events.
 pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context: &Context<'_>) -> Result<Enriched> {
-    let into = lake.create(&enrichment.table_spec()).await?;
-    let from = lake.table(&enrichment.from).await?.snapshot().await?;
+    let spec = enrichment.table_spec();
+    // A table whose fields are others now is written in its new shape with the next rows; until then it stays as it is.
+    let into = match lake.find(&enrichment.into).await? {
+        Some(into) if is_other(&into, &spec)? => into,
+        _ => lake.create(&spec).await?,
+    };
+    let from = lake.snapshot(&enrichment.from).await?;
     let app_id = format!("enrich/{}", enrichment.into);
     let print = fingerprint_of(enrichment, &from, llm);
     let before = into.snapshot().await?;
@@ -171,7 +178,7 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
     }
 
     let mut rows = rows(enrichment, &from, llm).await?;
-    let mut was = Published::read(&before, &enrichment.key).await?;
+    let mut was = Published::read(&before, enrichment).await?;
     let mut answers = Answers::new(Cache::open(lake).await?, std::mem::take(&mut was.known), context);
 
     let wanted =
@@ -200,13 +207,14 @@ pub async fn enrich(lake: &Lake, enrichment: &Enrichment, llm: &dyn Llm, context
     let embeddings = answers.all(AnswerKind::Embedding, wanted, llm).await?;
 
     let shown: Vec<_> = rows.iter().map(|row| was.next(row, &answers.known, llm)).collect();
-    let batch = published::batch(&shown, &answers.known, &enrichment.key, llm)?;
+    let batch = published::batch(&shown, &answers.known, enrichment, llm)?;
     let info = CommitInfo {
         run: context.run.clone(),
         now: context.now,
         lineage: vec![(enrichment.from.clone(), from.version())],
     };
-    let version = replace(&into, &batch, Txn { app_id, version: print, rule: TxnRule::Equal }, &info).await?;
+    let txn = Txn { app_id, version: print, rule: TxnRule::Equal };
+    let version = replace((&into, &spec), &batch, txn, &info).await?;
     Ok(Enriched {
         summarised: summaries.asked,
         embedded: embeddings.asked,
@@ -226,7 +234,9 @@ fn fingerprint_of(enrichment: &Enrichment, from: &Snapshot, llm: &dyn Llm) -> i6
         format!("{:?}", llm.summariser()),
         format!("{:?} {}", llm.embedder(), llm.dimension()),
     ];
-    let parts = parts.into_iter().chain(said(enrichment, llm)).collect::<Vec<_>>();
+    // Also of a model that is told nothing the table has the columns.
+    let columns = enrichment.prompt.fields.iter().map(|field| format!("{} {}", field.name, field.data_type()));
+    let parts = parts.into_iter().chain(said(enrichment, llm)).chain(columns).collect::<Vec<_>>();
     fingerprint(parts.iter().map(String::as_bytes))
 }
 
@@ -286,10 +296,26 @@ async fn rows(enrichment: &Enrichment, from: &Snapshot, llm: &dyn Llm) -> Result
     Ok(rows.into_values().collect())
 }
 
+/// Whether the table has columns that are not declared any more, or are of another type now.
+fn is_other(into: &Table, spec: &TableSpec) -> Result<bool> {
+    let is_other = |it: &SchemaDifference| it.is_breaking() || matches!(it, SchemaDifference::Gone { .. });
+    Ok(into.differences(spec)?.iter().any(is_other))
+}
+
 /// Replaces the whole table, again when another writer was faster.
-async fn replace(into: &Table, batch: &RecordBatch, txn: Txn, info: &CommitInfo) -> Result<Version> {
+async fn replace(
+    (into, spec): (&Table, &TableSpec),
+    batch: &RecordBatch,
+    txn: Txn,
+    info: &CommitInfo,
+) -> Result<Version> {
     for _ in 0..TRIES {
-        let written = into.write(vec![read::stream(batch.clone())], &WriteOptions::default()).await?;
+        let (rows, options) = (vec![read::stream(batch.clone())], WriteOptions::default());
+        let written = if is_other(into, spec)? {
+            into.write_reshaped(spec, rows, &options).await?
+        } else {
+            into.write(rows, &options).await?
+        };
         failpoint!("load.enrich.before");
         let committed = written.replace(Scope::All, txn.clone(), info).await?;
         failpoint!("load.enrich.after");

@@ -28,6 +28,6 @@ pub use enrichment::{
 };
 pub use error::{Error, Result};
 pub use llm::{
-    AnswerKind, Embedding, Llm, Mode, Model, Prompt, Refusal, RefusalKind, Script, Summary, local::Local,
-    openai::OpenAi,
+    AnswerKind, Embedding, FieldKind, Length, Llm, Mode, Model, OutputField, Prompt, Range, Refusal, RefusalKind,
+    Script, Summary, TextRule, local::Local, openai::OpenAi,
 };

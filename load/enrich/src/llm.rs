@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use crate::error::Result;
 
 mod call;
+mod field;
 pub mod hash_embedding;
 pub mod lexrank;
 pub mod local;
@@ -23,8 +24,9 @@ pub(crate) mod scripted;
 pub mod tokens;
 
 pub(crate) use call::Summarised;
-pub use call::{AnswerKind, Call, CallGateway, Content, Endpoint, Mode, Reply, Usage, Verdict};
-pub use prompt::{Prompt, Script};
+pub use call::{AnswerKind, Call, CallGateway, Content, Endpoint, Mode, Reply, Usage, Verdict, Written};
+pub use field::{FieldKind, FieldValues, OutputField, Range, TextRule};
+pub use prompt::{Length, Prompt, Script};
 pub use refusal::{Refusal, RefusalKind};
 
 /// A model as a part of a content key: change any field and every answer is asked for again.

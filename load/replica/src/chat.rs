@@ -36,7 +36,7 @@ pub(crate) fn answer(state: &mut State, body: &Value) -> Made {
     let key = format!("chat:{}", tokens::hash(&[model, &prompt]));
     let input_tokens = tokens::count(&prompt) + 4 * body["messages"].as_array().map_or(0, |it| it.len() as u64);
     let summary = summary(&prompt);
-    let plain = json!({ "summary": summary }).to_string();
+    let plain = said(&summary, &body["response_format"]["json_schema"]["schema"]).to_string();
     let is_cut = state.hits(|s| &mut s.length);
     let (content, refusal, odd) = match () {
         () if is_cut => (Some(String::new()), None, true),
@@ -94,6 +94,31 @@ fn messages(body: &Value) -> String {
         })
         .collect();
     texts.join("\n\u{1}\n")
+}
+
+/// The summary, and a value of each other member that the schema asks for: a function of the summary and of the member's name.
+fn said(summary: &str, schema: &Value) -> Value {
+    let mut said = json!({ "summary": summary });
+    let members = schema["properties"].as_object().into_iter().flatten().filter(|(name, _)| *name != "summary");
+    for (name, schema) in members {
+        let schema = schema["anyOf"].get(0).unwrap_or(schema);
+        said[name] = value(schema, tokens::number(&[summary, name]));
+    }
+    said
+}
+
+fn value(schema: &Value, number: u64) -> Value {
+    match schema["type"].as_str() {
+        Some("string") => match schema["enum"].as_array() {
+            Some(values) => values[usize::try_from(number % values.len() as u64).unwrap_or(0)].clone(),
+            None => format!("word {}", number % 100).into(),
+        },
+        Some("array") => json!([value(&schema["items"], number), value(&schema["items"], tokens::mix(number))]),
+        Some("integer") => (1 + number % 5).into(),
+        Some("number") => json!((number % 100) as f64 / 100.0),
+        Some("boolean") => number.is_multiple_of(2).into(),
+        _ => Value::Null,
+    }
 }
 
 fn summary(prompt: &str) -> String {

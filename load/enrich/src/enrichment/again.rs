@@ -44,12 +44,12 @@ async fn asked_again(
     context: &Context<'_>,
 ) -> Result<Vec<Reasked>> {
     let (Some(openai), Some(from), Some(into)) =
-        (llm.paid(), lake.find(&enrichment.from).await?, lake.find(&enrichment.into).await?)
+        (llm.paid(), lake.newest(&enrichment.from).await?, lake.newest(&enrichment.into).await?)
     else {
         return Ok(Vec::new());
     };
-    let mut rows = super::rows(enrichment, &from.snapshot().await?, llm).await?;
-    let mut known = Published::read(&into.snapshot().await?, &enrichment.key).await?.known;
+    let mut rows = super::rows(enrichment, &from, llm).await?;
+    let mut known = Published::read(&into, enrichment).await?.known;
     let cache = Cache::open(lake).await?;
     let mut reasked = Vec::new();
     for kind in [AnswerKind::Summary, AnswerKind::Embedding] {

@@ -23,7 +23,7 @@ use futures::StreamExt;
 use super::aside::Aside;
 use super::{AnswerKind, Context, TRIES};
 use crate::error::{Error, Result};
-use crate::llm::{Refusal, RefusalKind};
+use crate::llm::{FieldValues, Refusal, RefusalKind};
 use rows::read;
 use rows::{Value, content_hash};
 
@@ -38,6 +38,8 @@ pub(super) struct Basis {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Answer {
     pub(super) text: Option<String>,
+    /// What was written beside the text.
+    pub(super) fields: Option<FieldValues>,
     pub(super) vector: Option<Arc<[f32]>>,
     /// Unknown for answers from before it was kept.
     pub(super) basis: Option<Basis>,
@@ -96,6 +98,7 @@ fn schema() -> SchemaRef {
         Field::new("tries", DataType::Int64, true),
         Field::new("texts_used", DataType::Int64, true),
         Field::new("texts_given", DataType::Int64, true),
+        Field::new("fields", DataType::Utf8, true),
         Field::new("text", DataType::Utf8, true),
         Field::new("vector", read::vector_type(), true),
         Field::new("dt", DataType::Date32, true),
@@ -209,7 +212,7 @@ impl Cache {
     ) -> Result<Vec<ResultRow>> {
         let name = self.table.name();
         // A lake of an earlier release has not all of them.
-        let later = ["reason", "refusal", "tries", "texts_used", "texts_given"];
+        let later = ["reason", "refusal", "tries", "texts_used", "texts_given", "fields"];
         columns.extend(later.into_iter().filter(|column| snapshot.schema().field_with_name(column).is_ok()));
         let mut rows = Vec::new();
         let mut stream = snapshot.scan_days(&columns, days).await?;
@@ -280,6 +283,7 @@ impl Cache {
             number(&|row| Some(u64::from(row.said.aside()?.1))),
             number(&|row| answer(row).basis.map(|it| it.used)),
             number(&|row| answer(row).basis.map(|it| it.given)),
+            text(&|row| answer(row).fields.map(|fields| serde_json::Value::Object(fields).to_string())),
             text(&|row| answer(row).text),
             Arc::new(vectors.finish()),
             Arc::new(Date32Array::from(vec![catalog::days_since_epoch(context.dt); count])),
@@ -331,6 +335,8 @@ impl ResultRow {
             self.at = Timestamp::from_nanosecond(at).ok();
         }
         self.answer.text = text(batch, "text", row, table)?;
+        let fields = text(batch, "fields", row, table)?;
+        self.answer.fields = fields.and_then(|fields| serde_json::from_str(&fields).ok());
         if batch.column_by_name("vector").is_some()
             && let Value::Vector(vector) = read::value(batch, "vector", row, table)?
         {

@@ -133,11 +133,10 @@ async fn looked(
     llm: &dyn Llm,
     context: &Context<'_>,
 ) -> Result<Option<Estimate>> {
-    let (Some(openai), Some(from)) = (llm.paid(), lake.find(&enrichment.from).await?) else { return Ok(None) };
-    let from = from.snapshot().await?;
+    let (Some(openai), Some(from)) = (llm.paid(), lake.newest(&enrichment.from).await?) else { return Ok(None) };
     let mut rows = super::rows(enrichment, &from, llm).await?;
-    let known = match lake.find(&enrichment.into).await? {
-        Some(into) => Published::read(&into.snapshot().await?, &enrichment.key).await?.known,
+    let known = match lake.newest(&enrichment.into).await? {
+        Some(into) => Published::read(&into, enrichment).await?.known,
         None => HashMap::new(),
     };
     let mut looked = Looked { cache: Cache::find(lake).await?, openai, context, known, aside: HashMap::new() };
@@ -161,7 +160,7 @@ async fn looked(
                 summaries.usage += openai.expect(&row.texts, &enrichment.prompt);
             }
             match summarised.map(|it| it.verdict) {
-                Some(Verdict::Text(written)) => text = Some(written),
+                Some(Verdict::Written(written)) => text = Some(written.summary),
                 None if text.is_none() => texts.push(None),
                 Some(Verdict::SetAside(_)) | None => {}
             }
@@ -172,12 +171,14 @@ async fn looked(
         }
     }
     looked.remember(rows.iter().filter_map(|row| row.embedding_key.as_ref()), AnswerKind::Embedding).await?;
-    let mut inputs: Vec<u64> = texts.iter().filter(|it| it.is_none()).map(|_| OpenAi::expect_embedding(None)).collect();
+    let prompt = &enrichment.prompt;
+    let mut inputs: Vec<u64> =
+        texts.iter().filter(|it| it.is_none()).map(|_| OpenAi::expect_embedding(None, prompt)).collect();
     let mut seen = HashSet::new();
     for (row, text) in rows.iter().filter(|row| row.embedding_key.is_some()).zip(texts.iter().flatten()) {
         let Some(key) = row.embedding_key.as_ref().filter(|key| seen.insert((*key).clone())) else { continue };
         if looked.is_due(key, AnswerKind::Embedding) && !covered.contains(key) && !journal.knows(key) {
-            inputs.push(OpenAi::expect_embedding(Some(text)));
+            inputs.push(OpenAi::expect_embedding(Some(text), prompt));
         }
     }
     let usage = Usage {

@@ -86,7 +86,7 @@ pub(super) async fn enrich(job: &Job<'_>) -> Result<Enriched> {
     let costs = Costs::open(lake).await?;
     let journal = Journal::open(lake, &enrichment.into, &context.run, context.dt).await?;
     journal.begin(&costs).await?;
-    let mut published = Published::read(job.before, &enrichment.key).await?;
+    let mut published = Published::read(job.before, enrichment).await?;
     let mut work = Work {
         job,
         cache: Cache::open(lake).await?,

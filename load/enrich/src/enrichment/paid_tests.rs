@@ -3,6 +3,7 @@
 mod aside;
 mod batches;
 mod budgets;
+mod fields;
 mod leases;
 mod parts;
 mod pieces;
@@ -18,6 +19,7 @@ use futures::TryStreamExt;
 use llm_replica::{Fault, LlmReplica, LlmReplicaOptions, Switches};
 
 use super::*;
+use crate::llm::RefusalKind;
 use crate::llm::openai::{OpenAi, Settings};
 use crate::llm::prices::Price;
 use crate::testing::{World, context_of, lists, name, now};
@@ -92,6 +94,11 @@ async fn go_after(world: &World, settings: Settings, id: &str, hours: i64) -> Re
 async fn batches(world: &World, table: &str) -> Vec<RecordBatch> {
     let snapshot = world.lake.table(&name(table)).await.unwrap().snapshot().await.unwrap();
     snapshot.scan(None).await.unwrap().try_collect().await.unwrap()
+}
+
+/// What was set aside, by the reason.
+fn kinds(done: &Enriched) -> Vec<(RefusalKind, u64)> {
+    done.set_aside.iter().map(|(kind, count)| (*kind, *count)).collect()
 }
 
 /// (entities, those with a summary, those with a vector) of the result table.

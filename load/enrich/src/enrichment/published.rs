@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Builder, Int64Array, ListBuilder, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use catalog::Snapshot;
+use catalog::{Snapshot, TableName};
 use futures::StreamExt;
 
-use super::Row;
 use super::cache::{Answer, Basis, number, text};
+use super::{Enrichment, Row};
 use crate::error::{Error, Result};
-use crate::llm::Llm;
+use crate::llm::{FieldValues, Llm, OutputField};
 use rows::Value;
 use rows::read;
 
@@ -37,12 +37,16 @@ pub(super) struct Published {
 
 impl Published {
     /// Reads it.
-    pub(super) async fn read(snapshot: &Snapshot, key: &str) -> Result<Self> {
-        let table = snapshot.table();
+    pub(super) async fn read(snapshot: &Snapshot, enrichment: &Enrichment) -> Result<Self> {
+        let (table, key) = (snapshot.table(), enrichment.key.as_str());
+        let is_there = |column: &&str| snapshot.schema().field_with_name(column).is_ok();
         let mut columns = vec![key, "summary_key", "embedding_key", "model", "summary", "embedding"];
         // A lake of an earlier release has not all of them.
         let later = ["texts_used", "texts_given"];
-        columns.extend(later.into_iter().filter(|column| snapshot.schema().field_with_name(column).is_ok()));
+        columns.extend(later.into_iter().filter(is_there));
+        // One that was added is not there before the first answers with it are.
+        let fields: Vec<&str> = enrichment.prompt.fields.iter().map(|it| it.name.as_str()).filter(is_there).collect();
+        columns.extend(&fields);
         let mut read = Self::default();
         let mut stream = snapshot.scan(Some(&columns)).await?;
         while let Some(batch) = stream.next().await {
@@ -57,7 +61,8 @@ impl Published {
                     (text(&batch, "summary_key", row, table)?, text(&batch, "summary", row, table)?)
                 {
                     let basis = used.zip(given).map(|(used, given)| Basis { used, given });
-                    read.known.insert(key.clone(), Answer { text: Some(text), basis, ..Answer::default() });
+                    let fields = values(&batch, &fields, row, table)?;
+                    read.known.insert(key.clone(), Answer { text: Some(text), fields, basis, ..Answer::default() });
                     shown.summary_key = Some(key);
                 }
                 if let (Some(key), Value::Vector(vector)) =
@@ -108,22 +113,42 @@ fn models(shown: &Shown) -> (Option<String>, Option<String>) {
     (parts.map(|it| it.0.to_owned()), parts.map(|it| it.1.to_owned()))
 }
 
+/// What a row says in these fields, if there are any.
+fn values(batch: &RecordBatch, fields: &[&str], row: usize, table: &TableName) -> Result<Option<FieldValues>> {
+    let mut values = FieldValues::new();
+    for field in fields {
+        match read::value(batch, field, row, table)? {
+            Value::Null => {}
+            value => drop(values.insert((*field).to_owned(), value.to_json())),
+        }
+    }
+    Ok((!fields.is_empty()).then_some(values))
+}
+
 /// The schema of a result table: the key first, the long things last.
-pub(super) fn schema(key: &str) -> SchemaRef {
-    Arc::new(Schema::new(vec![
+pub(super) fn schema(key: &str, fields: &[OutputField]) -> SchemaRef {
+    let mut columns = vec![
         Field::new(key, DataType::Utf8, true),
         Field::new("summary_key", DataType::Utf8, true),
         Field::new("embedding_key", DataType::Utf8, true),
         Field::new("model", DataType::Utf8, true),
         Field::new("texts_used", DataType::Int64, true),
         Field::new("texts_given", DataType::Int64, true),
-        Field::new("summary", DataType::Utf8, true),
-        Field::new("embedding", read::vector_type(), true),
-    ]))
+    ];
+    columns.extend(fields.iter().map(|field| Field::new(&field.name, field.data_type(), true)));
+    columns.push(Field::new("summary", DataType::Utf8, true));
+    columns.push(Field::new("embedding", read::vector_type(), true));
+    Arc::new(Schema::new(columns))
 }
 
 /// The rows of a result table.
-pub(super) fn batch(rows: &[Shown], known: &HashMap<String, Answer>, key: &str, llm: &dyn Llm) -> Result<RecordBatch> {
+pub(super) fn batch(
+    rows: &[Shown],
+    known: &HashMap<String, Answer>,
+    enrichment: &Enrichment,
+    llm: &dyn Llm,
+) -> Result<RecordBatch> {
+    let (key, fields) = (&enrichment.key, &enrichment.prompt.fields);
     let answer = |key: &Option<String>| key.as_ref().and_then(|key| known.get(key));
     let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(read::vector_item());
     for row in rows {
@@ -142,17 +167,19 @@ pub(super) fn batch(rows: &[Shown], known: &HashMap<String, Answer>, key: &str, 
         let counts = rows.iter().map(|row| each(row).map(|it| i64::try_from(it).unwrap_or(i64::MAX)));
         Arc::new(counts.collect::<Int64Array>())
     };
-    let columns: Vec<ArrayRef> = vec![
+    let mut columns: Vec<ArrayRef> = vec![
         texts(&|row| Some(row.entity.clone())),
         texts(&|row| row.summary_key.clone()),
         texts(&|row| row.embedding_key.clone()),
         texts(&|row| row.model.clone()),
         counts(&|row| answer(&row.summary_key)?.basis.map(|it| it.used)),
         counts(&|row| answer(&row.summary_key).and_then(|it| it.basis.map(|it| it.given)).or(row.given)),
-        texts(&|row| answer(&row.summary_key)?.text.clone()),
-        Arc::new(vectors.finish()),
     ];
-    RecordBatch::try_new(schema(key), columns).map_err(|e| Error::Model {
+    let said = |row: &Shown| answer(&row.summary_key).and_then(|it| it.fields.as_ref());
+    columns.extend(fields.iter().map(|field| field.column(rows.iter().map(said))));
+    columns.push(texts(&|row| answer(&row.summary_key)?.text.clone()));
+    columns.push(Arc::new(vectors.finish()));
+    RecordBatch::try_new(schema(key, fields), columns).map_err(|e| Error::Model {
         model: format!("{} {}", llm.summariser().id(), llm.embedder().id()),
         message: e.to_string(),
         retryable: false,

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::field::FieldValues;
 use super::refusal::Refusal;
 use crate::error::Result;
 
@@ -131,10 +132,29 @@ pub struct Reply {
 /// How the asking for a summary ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// A summary that passed every check.
-    Text(String),
+    /// An answer that passed every check.
+    Written(Written),
     /// There is none, and why; it is asked for again after a while.
     SetAside(Refusal),
+}
+
+/// What a model wrote about an entity, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The summary.
+    pub summary: String,
+    /// The other fields; none where the project asks for no others.
+    pub fields: Option<FieldValues>,
+}
+
+impl Written {
+    /// One line that says all of it: what an answer to a part is for those that are made from parts.
+    pub(crate) fn line(&self) -> String {
+        match self.fields.as_ref().filter(|fields| !fields.is_empty()) {
+            Some(fields) => format!("{} {}", self.summary, Value::Object(fields.clone())),
+            None => self.summary.clone(),
+        }
+    }
 }
 
 /// A summary with what it rests on.

@@ -18,7 +18,7 @@ use super::prices::{Budget, Price, Prices};
 use super::tokens::Calibration;
 use super::{
     Call, CallGateway, Content, Embedding, Llm, Mode, Model, Prompt, Refusal, RefusalKind, Summarised, Summary, Usage,
-    Verdict,
+    Verdict, Written,
 };
 use crate::error::{Error, Result};
 use crate::llm::AnswerKind;
@@ -196,7 +196,7 @@ impl OpenAi {
                 return Ok(Some(Summarised { verdict, given, used: 0, left_out, parts }));
             };
             if groups.len() == 1 {
-                let verdict = self.checked((role, prompt), &grouping::texts(first), gateway).await?;
+                let verdict = self.checked((role, prompt), (&grouping::texts(first), true), gateway).await?;
                 let used = grouping::weight(first);
                 return Ok(verdict.map(|(_, verdict)| Summarised { verdict, given, used, left_out, parts }));
             }
@@ -205,7 +205,8 @@ impl OpenAi {
             let mut pieces = Vec::with_capacity(answers.len());
             for (group, (key, verdict)) in groups.iter().zip(answers) {
                 match verdict {
-                    Verdict::Text(text) => {
+                    Verdict::Written(written) => {
+                        let text = written.line();
                         pieces.push(Piece { text: text.clone(), weight: grouping::weight(group) });
                         parts.push((key, text));
                     }
@@ -229,7 +230,7 @@ impl OpenAi {
     ) -> Result<Option<Vec<(String, Verdict)>>> {
         let texts: Vec<Vec<String>> = groups.iter().map(|group| grouping::texts(group)).collect();
         // All groups are handed in at once: in batch mode they travel together.
-        let calls: Vec<_> = texts.iter().map(|texts| self.checked(asked, texts, gateway).boxed()).collect();
+        let calls: Vec<_> = texts.iter().map(|texts| self.checked(asked, (texts, false), gateway).boxed()).collect();
         let answers = futures::future::join_all(calls).await;
         answers.into_iter().collect::<Result<Option<Vec<_>>>>()
     }
@@ -238,24 +239,25 @@ impl OpenAi {
     async fn checked(
         &self,
         asked: (Role, &Prompt),
-        texts: &[String],
+        (texts, is_last): (&[String], bool),
         gateway: &dyn CallGateway,
     ) -> Result<Option<(String, Verdict)>> {
         let call = self.chat(asked, texts, None);
         let key = call.key.clone();
-        if let Some(text) = gateway.part(&key) {
-            return Ok(Some((key, Verdict::Text(text))));
+        // Of a part all is said by its line, fields and all; the fields of a last answer are asked for.
+        if let Some(summary) = gateway.part(&key).filter(|_| !is_last || asked.1.fields.is_empty()) {
+            return Ok(Some((key, Verdict::Written(Written { summary, fields: None }))));
         }
         let Some(content) = gateway.ask(call).await? else { return Ok(None) };
         let (answer, refusal) = match judge(content, asked.1) {
-            Ok(text) => return Ok(Some((key, Verdict::Text(text)))),
+            Ok(written) => return Ok(Some((key, Verdict::Written(written)))),
             Err((_, refusal)) if !refusal.kind.can_be_repaired() => return Ok(Some((key, Verdict::SetAside(refusal)))),
             Err(refused) => refused,
         };
         let again = self.chat(asked, texts, Some((&answer, &refusal.reason)));
         let Some(content) = gateway.ask(again).await? else { return Ok(None) };
         let verdict = match judge(content, asked.1) {
-            Ok(text) => Verdict::Text(text),
+            Ok(written) => Verdict::Written(written),
             Err((_, refusal)) => Verdict::SetAside(refusal),
         };
         Ok(Some((key, verdict)))
@@ -263,10 +265,10 @@ impl OpenAi {
 }
 
 /// A summary, or the answer that is none and the reason.
-fn judge(content: Content, prompt: &Prompt) -> Result<String, (String, Refusal)> {
+fn judge(content: Content, prompt: &Prompt) -> Result<Written, (String, Refusal)> {
     let unusable = |reason: String| Refusal::new(RefusalKind::Unusable, reason);
     match content {
-        Content::Text(text) => check::summary(&text, prompt).map_err(|reason| (text, unusable(reason))),
+        Content::Text(text) => check::written(&text, prompt).map_err(|reason| (text, unusable(reason))),
         Content::Refused(refusal) => Err((String::new(), refusal)),
         Content::Vectors(_) => Err((String::new(), unusable("expected a text, found vectors".to_owned()))),
     }
@@ -318,7 +320,7 @@ impl Llm for OpenAi {
     async fn summarise(&self, texts: &[String]) -> Result<Summary> {
         let model = self.summariser.id();
         match self.summary(texts, &Prompt::default(), &DirectGateway(self)).await?.map(|it| it.verdict) {
-            Some(Verdict::Text(text)) => Ok(Summary { text, model }),
+            Some(Verdict::Written(written)) => Ok(Summary { text: written.summary, model }),
             Some(Verdict::SetAside(refusal)) => Err(Error::Model { model, message: refusal.reason, retryable: false }),
             None => Err(Error::Model { model, message: "no answer".to_owned(), retryable: true }),
         }

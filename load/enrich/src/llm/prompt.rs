@@ -5,6 +5,7 @@
 
 use regex::Regex;
 
+use super::field::OutputField;
 use crate::error::{Error, Result};
 
 /// The hash of the words that summaries were asked for in before they were data of the project.
@@ -22,8 +23,27 @@ pub struct Prompt {
     pub language: Option<String>,
     /// What a summary is to say.
     pub instructions: Option<String>,
-    /// The script that an answer must be written in.
+    /// The script that a summary must be written in.
     pub script: Option<Script>,
+    /// How long a summary is.
+    pub length: Length,
+    /// What else is written, in the same answer.
+    pub fields: Vec<OutputField>,
+}
+
+/// How many characters a summary has, at least and at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length {
+    /// At least: fewer say nothing.
+    pub shortest: usize,
+    /// At most: what a list of answers can show.
+    pub longest: usize,
+}
+
+impl Default for Length {
+    fn default() -> Self {
+        Self { shortest: 15, longest: 500 }
+    }
 }
 
 impl Prompt {
@@ -31,14 +51,21 @@ impl Prompt {
     ///
     /// A project that says nothing adds nothing: its answers are those that were asked for before anything could be said.
     pub(crate) fn key_parts(&self) -> Vec<String> {
-        let Self { subject, language, instructions, script } = self;
+        let Self { subject, language, instructions, script, length, fields } = self;
         if *self == Self::default() {
             return Vec::new();
         }
         let script = script.as_ref().map(|it| format!("{} {}", it.name, it.share));
-        let said = [("subject", subject), ("language", language), ("instructions", instructions), ("script", &script)];
-        let parts: Vec<String> =
-            said.into_iter().filter_map(|(name, said)| Some(format!("{name}={}", said.as_ref()?))).collect();
+        let length = (*length != Length::default()).then(|| format!("{} to {}", length.shortest, length.longest));
+        let said = [
+            ("subject", subject),
+            ("language", language),
+            ("instructions", instructions),
+            ("script", &script),
+            ("length", &length),
+        ];
+        let said = said.into_iter().filter_map(|(name, said)| Some(format!("{name}={}", said.as_ref()?)));
+        let parts: Vec<String> = said.chain(fields.iter().map(OutputField::key_part)).collect();
         if rows::content_hash(parts.iter().map(String::as_bytes)) == FIRST_WORDS { Vec::new() } else { parts }
     }
 }
@@ -94,6 +121,7 @@ impl Eq for Script {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::llm::FieldKind;
 
     #[test]
     fn a_script_is_a_share_of_the_letters() {
@@ -129,6 +157,7 @@ mod tests {
             language: Some(language.into()),
             instructions: Some(instructions.into()),
             script: Script::new("Hangul", 0.5).ok(),
+            ..Prompt::default()
         };
         assert!(first.key_parts().is_empty());
         for project in [include_str!("../../../../onggi.toml"), include_str!("../../../../onggi.cloud.toml")] {
@@ -143,6 +172,12 @@ mod tests {
     #[test]
     fn whatever_is_said_is_part_of_the_key() {
         let said = |text: &str| Some(text.to_owned());
+        let flag = |name: &str| OutputField {
+            name: name.to_owned(),
+            description: None,
+            required: false,
+            kind: FieldKind::Boolean,
+        };
         let prompts = [
             Prompt::default(),
             Prompt { subject: said("films"), ..Prompt::default() },
@@ -151,6 +186,10 @@ mod tests {
             Prompt { script: Script::new("Latin", 0.5).ok(), ..Prompt::default() },
             Prompt { script: Script::new("Latin", 0.6).ok(), ..Prompt::default() },
             Prompt { script: Script::new("Greek", 0.5).ok(), ..Prompt::default() },
+            Prompt { length: Length { shortest: 15, longest: 600 }, ..Prompt::default() },
+            Prompt { length: Length { shortest: 20, longest: 500 }, ..Prompt::default() },
+            Prompt { fields: vec![flag("open")], ..Prompt::default() },
+            Prompt { fields: vec![flag("open"), flag("late")], ..Prompt::default() },
         ];
         let keys: std::collections::HashSet<_> = prompts.iter().map(Prompt::key_parts).collect();
         assert_eq!(keys.len(), prompts.len());

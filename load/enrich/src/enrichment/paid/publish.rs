@@ -39,11 +39,12 @@ impl Work<'_> {
         let is_whole = lacks.missing == 0 && self.done.set_aside.is_empty();
         let print = if is_whole { self.job.print } else { partial_print(self.job.print, &shown, &self.known) };
         if self.job.before.txn(&self.job.app_id).await? != Some(print) {
-            let batch = published::batch(&shown, &self.known, &enrichment.key, llm)?;
+            let batch = published::batch(&shown, &self.known, enrichment, llm)?;
             let lineage = vec![(enrichment.from.clone(), self.job.from.version())];
             let info = CommitInfo { run: context.run.clone(), now: context.now, lineage };
             let txn = Txn { app_id: self.job.app_id.clone(), version: print, rule: TxnRule::Equal };
-            self.done.outcome = Outcome::Built(replace(self.job.into, &batch, txn, &info).await?);
+            self.done.outcome =
+                Outcome::Built(replace((self.job.into, &enrichment.table_spec()), &batch, txn, &info).await?);
         }
         if lacks.missing == 0 {
             self.journal.clear().await?;

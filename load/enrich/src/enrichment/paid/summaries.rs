@@ -11,7 +11,7 @@ use crate::enrichment::cache::{Answer, AnswerRow, Basis, RowContent};
 use crate::enrichment::gateway::{EntityGateway, Shared};
 use crate::enrichment::{Progress, Row};
 use crate::error::{Error, Result};
-use crate::llm::{AnswerKind, Refusal, RefusalKind, Summarised, Verdict};
+use crate::llm::{AnswerKind, Refusal, RefusalKind, Summarised, Verdict, Written};
 
 impl Work<'_> {
     /// Asks for every summary that is due. One that fails for reasons of its own is set aside; one that fails for everybody's ends
@@ -102,10 +102,10 @@ impl Work<'_> {
             })
             .collect();
         let refusal = match verdict {
-            Verdict::Text(text) => {
+            Verdict::Written(Written { summary, fields }) => {
                 self.done.summarised += 1;
                 let basis = Some(Basis { used: rests_on, given });
-                let answer = Answer { text: Some(text), basis, ..Answer::default() };
+                let answer = Answer { text: Some(summary), fields, basis, ..Answer::default() };
                 self.known.insert(key.to_owned(), answer.clone());
                 let (key, said) = (key.to_owned(), RowContent::Answer(answer));
                 rows.push(AnswerRow { kind: AnswerKind::Summary, key, entity: entity.clone(), said });

@@ -4,7 +4,7 @@ use catalog::Timestamp;
 use llm_replica::{Fault, Switches};
 
 use super::*;
-use crate::llm::{Mode, RefusalKind, Script};
+use crate::llm::{Mode, Script};
 
 /// What a place shows: its summary, the first number of its vector, how many texts the summary rests on, and of how many.
 type Row = (Option<String>, bool, Option<i64>, Option<i64>);
@@ -44,10 +44,6 @@ async fn reasons(world: &World) -> Vec<(String, i64)> {
     }
     reasons.sort();
     reasons
-}
-
-fn kinds(done: &Enriched) -> Vec<(RefusalKind, u64)> {
-    done.set_aside.iter().map(|(kind, count)| (*kind, *count)).collect()
 }
 
 /// The switch that a case throws, and what it is set aside for.
@@ -187,6 +183,7 @@ async fn what_the_project_says_shapes_the_key_and_what_it_never_said_costs_nothi
         language: said("Korean, in the polite style"),
         instructions: said("Say what people praise, what they criticise, for whom and when the place suits."),
         script: Script::new("Hangul", 0.5).ok(),
+        ..Prompt::default()
     };
     let films = Prompt { subject: said("reviews of one film"), ..Prompt::default() };
     let mut asked = Vec::new();

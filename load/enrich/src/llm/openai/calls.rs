@@ -3,9 +3,9 @@
 use async_openai::types::embeddings::{CreateEmbeddingRequest, EmbeddingInput, EncodingFormat};
 
 use super::prompt::Role;
-use super::{LEVELS, OpenAi, check, grouping, prompt};
+use super::{LEVELS, OpenAi, grouping, prompt};
 use crate::llm::AnswerKind;
-use crate::llm::{Call, Endpoint, Mode, Prompt, Usage, tokens};
+use crate::llm::{Call, Endpoint, Mode, OutputField, Prompt, Usage, tokens};
 use rows::content_hash;
 use rows::text::nfc;
 
@@ -126,7 +126,7 @@ impl OpenAi {
             usage += Usage { calls: 1, input_tokens: input, output_tokens: u64::from(self.output_tokens) };
         }
         let frame = prompt::request(&self.summary_model, (Role::Parts, prompt), &[], self.output_tokens, None).1;
-        let longest = check::LONGEST_TOKENS + tokens::MESSAGE + prompt::MARKS_TOKENS;
+        let longest = longest_answer(prompt) + tokens::MESSAGE + prompt::MARKS_TOKENS;
         let mut answers = groups.len() as u64;
         for _ in 0..LEVELS {
             if answers <= 1 {
@@ -141,7 +141,17 @@ impl OpenAi {
     }
 
     /// What the embedding of a summary that is not written yet needs at most.
-    pub(crate) fn expect_embedding(text: Option<&str>) -> u64 {
-        text.map_or(check::LONGEST_TOKENS, tokens::estimate).min(INPUT_TOKENS)
+    pub(crate) fn expect_embedding(text: Option<&str>, prompt: &Prompt) -> u64 {
+        text.map_or(longest_summary(prompt), tokens::estimate).min(INPUT_TOKENS)
     }
+}
+
+/// Tokens of the longest summary, by the rule for letters of any script.
+fn longest_summary(prompt: &Prompt) -> u64 {
+    2 * prompt.length.longest as u64
+}
+
+/// … with the other fields behind it, as an answer to a part is given to the next level.
+fn longest_answer(prompt: &Prompt) -> u64 {
+    longest_summary(prompt) + prompt.fields.iter().map(OutputField::longest_tokens).sum::<u64>()
 }

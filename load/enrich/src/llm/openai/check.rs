@@ -5,42 +5,57 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::llm::Prompt;
+use crate::llm::{FieldValues, Length, Prompt, Written};
 use rows::text::nfc;
 
-/// Characters of the shortest summary that says anything.
-pub(super) const SHORTEST: usize = 15;
-/// Characters of the longest that a list of answers can show.
-pub(super) const LONGEST: usize = 500;
-/// Tokens of the longest, by the rule for letters of any script.
-pub(super) const LONGEST_TOKENS: u64 = 2 * LONGEST as u64;
 /// The longest answer that is looked at.
 const LONGEST_ANSWER: usize = 20_000;
 
-/// The summary in an answer, or why there is none that can be shown. The project says in which script it has to be.
-pub(super) fn summary(answer: &str, prompt: &Prompt) -> Result<String, String> {
+/// What an answer says, or why there is none that can be shown. The project says which fields it has to have, and how they must be.
+pub(super) fn written(answer: &str, prompt: &Prompt) -> Result<Written, String> {
     if answer.len() > LONGEST_ANSWER {
         return Err(format!("expected a short JSON object, found {} bytes", answer.len()));
     }
     let value: Value =
         serde_json::from_str(unfenced(answer)).map_err(|_| "expected a JSON object, found none".to_owned())?;
     let object = value.as_object().ok_or("expected a JSON object, found another value")?;
-    let text = match (object.get("summary"), object.len()) {
-        (Some(Value::String(text)), 1) => nfc(text.trim()),
-        (Some(Value::String(_)), _) => return Err("expected the field `summary` alone, found more".to_owned()),
-        _ => return Err("expected a text in the field `summary`, found none".to_owned()),
+    let Some(Value::String(summary)) = object.get("summary") else {
+        return Err("expected a text in the field `summary`, found none".to_owned());
     };
-    let length = text.chars().count();
-    if !(SHORTEST..=LONGEST).contains(&length) {
-        return Err(format!("expected {SHORTEST} to {LONGEST} characters, found {length}"));
+    let is_asked = |name: &String| name == "summary" || prompt.fields.iter().any(|field| field.name == *name);
+    if !object.keys().all(is_asked) {
+        let others: Vec<&str> = prompt.fields.iter().map(|field| field.name.as_str()).collect();
+        if others.is_empty() {
+            return Err("expected the field `summary` alone, found more".to_owned());
+        }
+        return Err(format!("expected the fields `summary`, `{}` alone, found more", others.join("`, `")));
     }
-    if let Some(found) = forbidden(&text) {
+    let summary = nfc(summary.trim());
+    let (length, Length { shortest, longest }) = (summary.chars().count(), prompt.length);
+    if !(shortest..=longest).contains(&length) {
+        return Err(format!("expected {shortest} to {longest} characters, found {length}"));
+    }
+    if let Some(found) = forbidden(&summary) {
         return Err(format!("expected plain sentences, found {found}"));
     }
-    if let Some(script) = prompt.script.as_ref().filter(|script| !script.suits(&text)) {
+    if let Some(script) = prompt.script.as_ref().filter(|script| !script.suits(&summary)) {
         return Err(format!("expected sentences in the script {}, found another", script.name()));
     }
-    Ok(text)
+    let mut fields = FieldValues::new();
+    for field in &prompt.fields {
+        if let Some(value) = field.fits(object.get(&field.name))? {
+            if let Some(found) = texts(&value).find_map(forbidden) {
+                return Err(format!("expected plain words in `{}`, found {found}", field.name));
+            }
+            fields.insert(field.name.clone(), value);
+        }
+    }
+    Ok(Written { summary, fields: (!prompt.fields.is_empty()).then_some(fields) })
+}
+
+/// The texts of a field's value.
+fn texts(value: &Value) -> impl Iterator<Item = &str> {
+    value.as_str().into_iter().chain(value.as_array().into_iter().flatten().filter_map(Value::as_str))
 }
 
 /// An answer without the fence that some models put around JSON; the text inside is what was asked for.
@@ -76,17 +91,19 @@ fn forbidden(text: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::llm::Script;
+    use crate::llm::{FieldKind, OutputField, Range, Script, TextRule};
+    use serde_json::json;
 
     const GOOD: &str = "국물이 진하고 양이 넉넉하다는 평이 많으며, 주말에는 기다려야 합니다.";
 
     /// The check of a project that wants Korean sentences.
     fn korean(answer: &str) -> Result<String, String> {
-        summary(answer, &Prompt { script: Script::new("Hangul", 0.5).ok(), ..Prompt::default() })
+        let prompt = Prompt { script: Script::new("Hangul", 0.5).ok(), ..Prompt::default() };
+        written(answer, &prompt).map(|written| written.summary)
     }
 
     fn any(answer: &str) -> Result<String, String> {
-        summary(answer, &Prompt::default())
+        written(answer, &Prompt::default()).map(|written| written.summary)
     }
 
     fn wrap(text: &str) -> String {
@@ -144,6 +161,45 @@ mod tests {
     }
 
     #[test]
+    fn fields_are_those_that_are_asked_for_and_their_words_are_plain() {
+        let field = |name: &str, required: bool, kind: FieldKind| OutputField {
+            name: name.to_owned(),
+            description: None,
+            required,
+            kind,
+        };
+        let any = TextRule { values: Vec::new(), longest: 60 };
+        let prompt = Prompt {
+            fields: vec![
+                field("dishes", false, FieldKind::List(any)),
+                field("stars", true, FieldKind::Integer(Range { min: Some(1), max: Some(5) })),
+            ],
+            length: Length { shortest: 4, longest: 100 },
+            ..Prompt::default()
+        };
+        let told = |fields: Value| {
+            let mut answer = json!({ "summary": GOOD });
+            answer.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            written(&answer.to_string(), &prompt)
+        };
+        let whole = told(json!({ "dishes": ["국밥"], "stars": 4 })).unwrap();
+        assert_eq!(whole.line(), format!("{GOOD} {{\"dishes\":[\"국밥\"],\"stars\":4}}"));
+        assert_eq!(told(json!({ "stars": 4 })).unwrap().fields.unwrap().len(), 1, "what is not told is absent");
+        for (fields, reason) in [
+            (json!({ "dishes": ["국밥"] }), "`stars`, which an answer always has"),
+            (json!({ "stars": 9 }), "from 1 to 5"),
+            (json!({ "stars": 4, "mood": "good" }), "the fields `summary`, `dishes`, `stars` alone"),
+            (json!({ "stars": 4, "dishes": ["<b>국밥</b>"] }), "plain words in `dishes`, found markup"),
+            (json!({ "stars": 4, "dishes": ["call 010-1234-5678"] }), "a phone number"),
+            (json!({ "stars": 4, "summary": "글" }), "expected 4 to 100 characters, found 1"),
+        ] {
+            let found = told(fields.clone()).unwrap_err();
+            assert!(found.contains(reason), "{fields}: {found}");
+        }
+        assert_eq!(written(&wrap(GOOD), &Prompt::default()).unwrap().fields, None);
+    }
+
+    #[test]
     fn every_rule_is_a_rule() {
         assert!(
             forbidden("<b>").is_some()
@@ -160,7 +216,7 @@ mod tests {
                 proptest::prop_assert!(!text.contains('<'));
             }
             if let Ok(text) = any(&wrap(&answer)) {
-                proptest::prop_assert!(!text.contains(['<', '>', '`']) && text.chars().count() <= LONGEST);
+                proptest::prop_assert!(!text.contains(['<', '>', '`']) && text.chars().count() <= 500);
             }
         }
     }

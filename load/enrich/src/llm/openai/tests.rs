@@ -61,7 +61,7 @@ async fn too_many_reviews_are_summarised_in_levels() {
     let texts: Vec<String> = reviews(300).iter().map(|text| format!("후기 {text}")).collect();
     let gateway = Remembering { openai: &openai, asked: Mutex::default() };
     let summarised = openai.summary(&texts, &Prompt::default(), &gateway).await.unwrap().unwrap();
-    assert!(matches!(summarised.verdict, Verdict::Text(_)), "{summarised:?}");
+    assert!(matches!(summarised.verdict, Verdict::Written(_)), "{summarised:?}");
     assert_eq!((summarised.used, summarised.given, summarised.left_out), (300, 300, None));
     let asked = gateway.asked.into_inner().unwrap();
     assert_eq!(summarised.parts.len() + 1, asked.len(), "every answer but the last is a part");
