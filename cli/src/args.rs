@@ -14,7 +14,7 @@ use crate::template::Template;
 
 /// What is logged unless asked otherwise: our own warnings. Libraries warn of what we resolve ourselves, such as a lost
 /// race for a table's creation.
-const LOG: &str = "off,onggi=warn,athena=warn,catalog=warn,extract=warn,transform=warn,load=warn";
+const LOG: &str = "off,onggi=warn,athena=warn,catalog=warn,enrich=warn,extract=warn,load=warn,rows=warn,transform=warn";
 
 /// A daily lakehouse in one binary: crawl, land, model, summarise, sync and search.
 #[derive(Debug, Parser)]
@@ -59,7 +59,7 @@ pub(crate) struct Global {
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// What to log on standard error, such as `info` or `extract=debug`
-    #[arg(long, global = true, value_name = "FILTER", default_value = LOG, env = "ONGGI_LOG", hide_default_value = true)]
+    #[arg(long, global = true, value_name = "FILTER", default_value = LOG, env = "ONGGI_LOG", hide_default_value = true, value_parser = crate::log_filter)]
     pub log: String,
 }
 

@@ -33,7 +33,7 @@ use std::process::ExitCode;
 use args::{CatalogVerb, Cli, Verb};
 use clap::Parser;
 use exit::Exit;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -102,7 +102,27 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
 
 /// Whose log lines are shown, whatever the filter asks for. Libraries log what they send and get, at some level each: request headers
 /// with tokens in them, raw frames with people in them, connection options with passwords. No filter may bring those into a log.
-const OURS: [&str; 7] = ["onggi", "athena", "catalog", "extract", "load", "replica", "transform"];
+const OURS: [&str; 9] = ["onggi", "athena", "catalog", "enrich", "extract", "load", "replica", "rows", "transform"];
+
+/// A filter of our own log lines: levels, and levels of one of our crates or of a part of one.
+///
+/// # Errors
+/// Words for what is none: a filter that is misspelt would show nothing, and nobody would know.
+fn log_filter(text: &str) -> Result<String, String> {
+    for directive in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        let (target, level) =
+            directive.split_once('=').map_or((None, directive), |(target, level)| (Some(target), level));
+        let is_ours = |target: &str| target.split("::").next().is_some_and(|root| OURS.contains(&root));
+        let is_level = level.parse::<LevelFilter>().is_ok();
+        if !(target.is_none_or(is_ours) && is_level || target.is_none() && is_ours(level)) {
+            let ours = OURS.join(", ");
+            return Err(format!(
+                "expected a level (error, warn, info, debug, trace, off), or one of {ours} with `=` and a level"
+            ));
+        }
+    }
+    Ok(text.to_owned())
+}
 
 /// Log lines go to standard error, beside progress, so that standard output stays data.
 fn start_log(filter: &str) {

@@ -27,6 +27,22 @@ pub(crate) struct Project {
     pub analyses: Vec<ModelFile>,
 }
 
+/// A folder by an address of its own: no store knows `..`. What is there is resolved, and what is not stands below it.
+fn plain(folder: &Path) -> String {
+    let mut missing = Vec::new();
+    for there in folder.ancestors() {
+        if let Ok(found) = there.canonicalize() {
+            return missing.iter().rev().fold(found, |path, name| path.join(name)).display().to_string();
+        }
+        match there.file_name() {
+            Some(name) => missing.push(name.to_owned()),
+            // A step up from what is not there: it is said as it was given.
+            None => break,
+        }
+    }
+    folder.display().to_string()
+}
+
 impl Project {
     /// Reads the project that the command line names.
     ///
@@ -91,9 +107,10 @@ impl Project {
     /// Where the lake is: `given` on the command line, else what the configuration says, relative to the project.
     pub(crate) fn lake_uri(&self, given: Option<&str>) -> String {
         match given {
-            Some(uri) => uri.to_owned(),
+            Some(uri) if uri.contains("://") => uri.to_owned(),
+            Some(uri) => plain(Path::new(uri)),
             None if self.config.lake.uri.contains("://") => self.config.lake.uri.clone(),
-            None => self.folder.join(&self.config.lake.uri).display().to_string(),
+            None => plain(&self.folder.join(&self.config.lake.uri)),
         }
     }
 }

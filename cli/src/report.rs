@@ -81,7 +81,9 @@ impl RunReport {
             // Summaries that are set aside are no records: `fetched` = `landed` + `set_aside` holds for what was fetched.
             let records = counts.contains_key("fetched");
             for (name, count) in counts.iter().filter(|(name, _)| records || *name != "set_aside") {
-                *totals.entry(name).or_default() += count;
+                // A site may say of itself whatever a number can hold.
+                let total = totals.entry(name).or_default();
+                *total = total.saturating_add(*count);
             }
         }
         let total = |name: &str| totals.get(name).copied().unwrap_or(0);
@@ -151,6 +153,10 @@ mod tests {
         let dt = "2026-10-01".parse().unwrap();
         let report = RunReport::new(run, dt, Status::Done, [&first, &second].into_iter(), 1.23456);
         assert_eq!((report.fetched, report.landed, report.set_aside), (20_051, 20_000, 50));
+        let most = BTreeMap::from([("fetched".to_owned(), i64::MAX)]);
+        let run: RunId = "r2".parse().unwrap();
+        let of_two = RunReport::new(run, dt, Status::Done, [&most, &most].into_iter(), 1.0);
+        assert_eq!(of_two.fetched, i64::MAX, "two sites that say of themselves as much as a number can hold");
         assert_eq!(report.line(), "fetched 20,051 · set aside 50 · built 0 · embedded 0 · synced 0");
         let json = serde_json::to_string(&report).unwrap();
         assert!(json.ends_with(r#""synced":0,"seconds":1.235}"#), "{json}");

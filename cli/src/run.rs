@@ -12,7 +12,7 @@ pub(crate) mod extraction;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::enrich::{Enrichment, Llm};
 use anyhow::Context;
@@ -203,7 +203,7 @@ impl<'a> Runner<'a> {
         };
         // Whoever listens for a signal once takes it for the whole process, which under test is the tests'.
         if !cfg!(test) {
-            tokio::spawn(cancel_on_signal(cancel.clone(), Arc::clone(&request.progress), stopping));
+            cancel_on_signal(cancel.clone(), Arc::clone(&request.progress), stopping);
         }
         Ok(Self {
             request,
@@ -392,8 +392,27 @@ async fn or_stopped(cancel: &Cancel, step: impl Future<Output = anyhow::Result<E
     }
 }
 
-/// Ctrl-C and SIGTERM hand back what is under way; a second one ends the process at once, as a kill would.
-pub(crate) async fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>, stopping: &'static str) {
+/// How long the threads that work may be deaf to a signal: a statement of some kinds holds them for hours.
+const DEAF: Duration = Duration::from_secs(2);
+
+/// Ctrl-C and SIGTERM hand back what is under way; a second one ends the process at once, as a kill would, and so does the first one
+/// where nobody is left to hear it. Listens on a thread of its own, which no work can hold.
+///
+/// # Panics
+/// Outside a runtime.
+pub(crate) fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>, stopping: &'static str) {
+    let working = tokio::runtime::Handle::current();
+    let listen = move || {
+        if let Ok(listening) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            listening.block_on(listen(cancel, &progress, stopping, &working));
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("signals".to_owned()).spawn(listen) {
+        tracing::warn!(%error, "no thread to listen for signals: they end the process at once");
+    }
+}
+
+async fn listen(cancel: Cancel, progress: &Progress, stopping: &'static str, working: &tokio::runtime::Handle) {
     let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
     let Ok(mut interrupt) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()) else { return };
     let mut told = async || {
@@ -402,10 +421,14 @@ pub(crate) async fn cancel_on_signal(cancel: Cancel, progress: Arc<Progress>, st
             _ = terminate.recv() => TERMINATED,
         }
     };
-    told().await;
+    let first = told().await;
     progress.line(stopping);
     cancel.cancel();
-    let code = told().await;
+    let heard = tokio::time::timeout(DEAF, working.spawn(async {}));
+    let code = tokio::select! {
+        code = told() => code,
+        Err(_) = heard => first,
+    };
     #[expect(clippy::disallowed_methods, reason = "who asks twice waits for nothing, and cli owns the exit codes")]
     std::process::exit(code);
 }

@@ -60,6 +60,11 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
         today: clock::today(&jiff::tz::TimeZone::get("Asia/Seoul")?),
         ..ReplicaOptions::default()
     };
+    // Its configuration is written anew: it has to be one that the demo wrote.
+    if args.dir.join(config::FILE).exists() && !args.dir.join(MARK).exists() {
+        let message = format!("expected a folder that the demo made, found a project in `{}`", args.dir.display());
+        return Err(Failure::usage(message, "name another folder with `--dir`").into());
+    }
     let site = start(options).await?;
     if !args.dir.join(config::FILE).exists() {
         template::write(&args.dir, Template::Reviews, NAME)?;

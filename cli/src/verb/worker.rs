@@ -33,7 +33,7 @@ pub(crate) async fn worker(global: &Global, args: &Worker) -> anyhow::Result<Exi
     let jobs = usize::from(args.jobs.unwrap_or(project.config.crawl.jobs));
     let cancel = Cancel::new();
     let stopping = "stopping: what is under way is handed back";
-    tokio::spawn(cancel_on_signal(cancel.clone(), Arc::clone(&progress), stopping));
+    cancel_on_signal(cancel.clone(), Arc::clone(&progress), stopping);
     let id = RunId::at(clock::now());
     let hands = wire::Hands {
         id: id.clone(),

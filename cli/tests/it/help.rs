@@ -164,6 +164,63 @@ fn a_signal_ends_a_step_in_its_middle() {
     }
 }
 
+/// A join that gives no thread back until it ends: nobody who works hears a signal.
+#[test]
+fn a_signal_ends_what_hears_none_and_a_second_one_ends_it_at_once() {
+    let deaf = "-- materialize: table\nselect count(*) as n from unnest(range(1, 4000000)) as a(n) \
+         cross join unnest(range(1, 4000000)) as b(n) where a.n % 7 = b.n % 11 and a.n * b.n % 13 = 5\n";
+    for signals in [1, 2] {
+        let temp = tempfile::tempdir().unwrap();
+        let project = empty(&temp.path().join("one"));
+        std::fs::create_dir(project.folder.join("sql/marts")).unwrap();
+        std::fs::write(project.folder.join("sql/marts/deaf.sql"), deaf).unwrap();
+        let mut run = project.command(&["run"]);
+        let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while !has_begun(&project) {
+            assert_eq!(child.try_wait().unwrap(), None, "it ended before the step began");
+            std::thread::yield_now();
+        }
+        for _ in 0..signals {
+            let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+            assert!(sent.success());
+        }
+        let output = child.wait_with_output().unwrap();
+        // Stopped where it still heard it, else ended.
+        assert!(matches!(output.status.code(), Some(1 | 130)), "{:?} {}", output.status, text(&output));
+        assert!(project.onggi(&["status"]).status.success());
+    }
+}
+
+#[test]
+fn a_project_and_a_lake_may_be_named_from_beside() {
+    let temp = tempfile::tempdir().unwrap();
+    empty(&temp.path().join("one"));
+    std::fs::create_dir(temp.path().join("two")).unwrap();
+    let beside = Project::at(temp.path().join("two/../one"));
+    let run = beside.onggi(&["run"]);
+    assert!(run.status.success(), "{}", text(&run));
+    assert!(text(&run).contains("/one/lake"), "{}", text(&run));
+    let lake = temp.path().join("two/../one/lake").display().to_string();
+    let asked = beside.onggi(&["sql", "--lake", &lake, "select count(*) from ops.runs"]);
+    assert!(asked.status.success(), "{}", text(&asked));
+    let made = temp.path().join("two/../three/lake").display().to_string();
+    let other = beside.onggi(&["run", "--lake", &made]);
+    assert!(other.status.success() && temp.path().join("three/lake").is_dir(), "{}", text(&other));
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_refused() {
+    for filter in ["garbage=x=y", "extact=debug", "extract=loud", "info,nobody"] {
+        let output = Project::unpointed().onggi(&["--log", filter, "check"]);
+        assert_eq!(output.status.code(), Some(2), "{filter}: {}", text(&output));
+        assert!(text(&output).contains("expected a level"), "{}", text(&output));
+    }
+    for filter in ["info", "extract=debug", "warn,enrich=trace", "off", "load::sink=info", ""] {
+        let output = Project::unpointed().onggi(&["--log", filter, "check"]);
+        assert_eq!(output.status.code(), Some(0), "{filter}: {}", text(&output));
+    }
+}
+
 /// A project with nothing in it.
 fn empty(folder: &Path) -> Project {
     let project = Project::at(folder.to_owned());
