@@ -17,9 +17,20 @@ pub(crate) fn diagnostic(file: &str, text: &str, error: &toml::de::Error) -> Dia
     Diagnostic { file: file.to_owned(), line, column, message, hint }
 }
 
-/// Where `needle` first stands in the text, as line and column; the start of the file if it doesn't.
+/// Where `needle` first stands in the text, as line and column: as a word of a line that is no comment, else anywhere, else what is
+/// behind its last point; the start of the file if none of them does.
 pub(crate) fn find(text: &str, needle: &str) -> (usize, usize) {
-    position(text, text.find(needle).unwrap_or(0))
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let word = |needle: &str| {
+        let is_word = |at: &usize| {
+            let (before, behind) = (&text[..*at], &text[at + needle.len()..]);
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            !line.trim_start().starts_with('#') && !before.ends_with(is_part) && !behind.starts_with(is_part)
+        };
+        text.match_indices(needle).map(|(at, _)| at).find(is_word)
+    };
+    let last = || needle.rsplit_once('.').and_then(|(_, last)| word(last));
+    position(text, word(needle).or_else(|| text.find(needle)).or_else(last).unwrap_or(0))
 }
 
 /// The line and column of an offset.
@@ -46,4 +57,19 @@ fn closest(found: &str, expected: &[String]) -> Option<String> {
         .filter(|(distance, _)| *distance <= 3)
         .min()
         .map(|(_, name)| format!("did you mean `{name}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_where_it_stands_and_not_where_it_is_spoken_of() {
+        let text = "# model and fields.price\n[project]\nmodels = \"sql\"\n[enrich.x.fields.price]\ntype = 1\n[a]\nmodel = 2\n";
+        for (needle, line) in
+            [("model", 7), ("models", 3), ("fields.price", 4), ("any.type", 5), ("spoken", 1), ("nobody", 1)]
+        {
+            assert_eq!(find(text, needle).0, line, "{needle}");
+        }
+    }
 }

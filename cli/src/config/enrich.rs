@@ -117,7 +117,7 @@ impl EnrichSection {
         }
         for (name, section) in &self.fields {
             for (message, hint) in section.problems(name, &self.key) {
-                problem(name, message, hint);
+                problem(&format!("fields.{name}"), message, hint);
             }
         }
         problems
@@ -172,19 +172,19 @@ mod tests {
             ("summary = { shortest = 0 }", "summary"),
             ("summary = { shortest = 60, longest = 50 }", "summary"),
             ("summary = { longest = 5000 }", "summary"),
-            ("fields.Mood = { type = \"text\" }", "Mood"),
-            ("fields.summary = { type = \"text\" }", "summary"),
-            ("fields.film_id = { type = \"text\" }", "film_id"),
-            ("fields.mood = { type = \"text\", description = \" \" }", "mood"),
-            ("fields.mood = { type = \"text\", values = [] }", "mood"),
-            ("fields.mood = { type = \"text\", values = [\"a\", \"a\"] }", "mood"),
-            ("fields.mood = { type = \"text\", values = [\" a\"] }", "mood"),
-            ("fields.mood = { type = \"text\", longest = 0 }", "mood"),
-            ("fields.mood = { type = \"text\", min = 1 }", "mood"),
-            ("fields.stars = { type = \"integer\", values = [\"a\"] }", "stars"),
-            ("fields.stars = { type = \"integer\", min = 0.5 }", "stars"),
-            ("fields.stars = { type = \"number\", min = 2, max = 1 }", "stars"),
-            ("fields.stars = { type = \"number\", min = nan }", "stars"),
+            ("fields.Mood = { type = \"text\" }", "fields.Mood"),
+            ("fields.summary = { type = \"text\" }", "fields.summary"),
+            ("fields.film_id = { type = \"text\" }", "fields.film_id"),
+            ("fields.mood = { type = \"text\", description = \" \" }", "fields.mood"),
+            ("fields.mood = { type = \"text\", values = [] }", "fields.mood"),
+            ("fields.mood = { type = \"text\", values = [\"a\", \"a\"] }", "fields.mood"),
+            ("fields.mood = { type = \"text\", values = [\" a\"] }", "fields.mood"),
+            ("fields.mood = { type = \"text\", longest = 0 }", "fields.mood"),
+            ("fields.mood = { type = \"text\", min = 1 }", "fields.mood"),
+            ("fields.stars = { type = \"integer\", values = [\"a\"] }", "fields.stars"),
+            ("fields.stars = { type = \"integer\", min = 0.5 }", "fields.stars"),
+            ("fields.stars = { type = \"number\", min = 2, max = 1 }", "fields.stars"),
+            ("fields.stars = { type = \"number\", min = nan }", "fields.stars"),
         ] {
             let problems = section(line).problems();
             assert_eq!((problems[0].0.as_str(), problems.len()), (name, 1), "{line}");
