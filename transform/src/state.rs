@@ -161,7 +161,9 @@ async fn compare_given(lake: &Lake, schema: &SchemaRef, found: &mut TableState) 
     let spec =
         TableSpec { name: name.clone(), schema: SchemaRef::clone(schema), partitioned, stats_columns: Vec::new() };
     let differences = table.differences(&spec).map_err(about())?;
-    found.refused = differences.iter().any(SchemaDifference::is_breaking);
+    let breaks = differences.iter().any(SchemaDifference::is_breaking);
+    // To what sources brought rows are only added; every other table is written whole by whoever makes it.
+    (found.refused, found.reshaped) = (breaks && name.layer() == Layer::Raw, breaks && name.layer() != Layer::Raw);
     found.differences = differences.iter().map(ToString::to_string).collect();
     Ok(())
 }

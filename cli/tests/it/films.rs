@@ -131,4 +131,12 @@ fn films_go_from_their_site_to_summaries_and_search() {
     let report = project.run(0);
     assert_eq!((&report["summarised"], service.stats().calls), (&Value::from(0), asked), "{report}");
     assert_eq!(told(), first);
+    // A field of another type: the check says that a run changes the table, and the run does.
+    project.replace("onggi.toml", "type = \"integer\"\nmin = 1\nmax = 5\n", "type = \"number\"\n");
+    let check = project.onggi(&["check"]);
+    assert!(check.status.success() && text(&check).contains("`stars` was int64 and is float64"), "{}", text(&check));
+    project.run(0);
+    assert!(told()[0]["stars"].is_f64(), "{:?}", told());
+    let check = text(&project.onggi(&["check"]));
+    assert!(!check.contains("not as the project says"), "{check}");
 }
