@@ -80,8 +80,9 @@ const SILENT = {
   }),
 };
 
-const tryAll = (hosts) => {
+// `from` is the place of the first of the hosts among all that the test has.
+const tryAll = (hosts, from) => {
   for (const ways of [WAYS, SILENT]) for (const [name, way] of Object.entries(ways)) {
-    try { way(hosts.map((h) => `http://${h}/way/${name}`), hosts.map((h, at) => `/to/${name}/${at}`), hosts); } catch (e) {}
+    try { way(hosts.map((h) => `http://${h}/way/${name}`), hosts.map((h, at) => `/to/${name}/${from + at}`), hosts); } catch (e) {}
   }
 };
