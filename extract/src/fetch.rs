@@ -104,9 +104,14 @@ impl Response {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum FetchFlow {
-    /// There may be more. So many different items came since the last document: what a site sends twice counts once, so
-    /// that its total can be compared.
-    Continue(u64),
+    /// There is more, or nobody knows.
+    Continue {
+        /// So many different items came since the last document: what a site sends twice counts once, so that its total can be
+        /// compared.
+        items: u64,
+        /// Whether what came looks like the end: the next request only makes sure.
+        looks_ended: bool,
+    },
     /// It is enough.
     Stop,
 }

@@ -9,10 +9,12 @@
 //! are told by their place in the list (`harvest/pages.rs`). The same name with other content is not the same item twice: both
 //! land. What came twice never counts towards the site's total.
 //!
-//! When to stop is decided here, from what came and not from how it was asked for: at the total of a plain list, at
-//! responses in a row with nothing new (sites go on answering with empty pages, or with the last one again; a page that had
-//! to be opened again begins with what is known, so "new" means new since its document), at a bound of the source, and,
-//! for a key with a watermark, at a response that is older as a whole.
+//! When to stop is decided here, from what came: at the total of a plain list, at responses in a row with nothing new (sites
+//! go on answering with empty pages, or with the last one again; a page that had to be opened again begins with what is known,
+//! so "new" means new since its document), at a bound of the source, and, for a key with a watermark, at a response that is
+//! older as a whole. A page that is shorter than others is no end of a plain list: sites take out what they hide after they have
+//! cut their pages, and give fewer items than they are asked for. Neither is a total that is reached by a full page, since
+//! some sites state that of the page: one more request makes sure.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,14 +29,15 @@ use crate::fetch::{Body, Fetch, FetchFlow, FetchRequest, Response};
 use crate::identity::{self, IdentityKey, UnfitRules};
 use crate::items::{self, Page, Unreadable};
 use crate::record::{self, Columns, Record, Row};
-use crate::source::{Recipe, Source};
+use crate::source::{HttpRecipe, Recipe, Source};
 use crate::task::Key;
 
 mod pages;
 
 use pages::{ItemMark, ItemName, Pages};
 
-/// So many responses in a row without anything new are the end, whatever the site's total says …
+/// So many responses in a row without anything new are the end, whatever the site's total says; of a plain list whose total
+/// says no more one is enough …
 const IDLE_RESPONSES: u32 = 2;
 
 /// … but a page that asks for what it has once more has not said so while its total is not reached.
@@ -156,6 +159,10 @@ struct Basket<'a> {
     restated: u64,
     requests: u64,
     idle: u32,
+    /// Whether the site is told how many items a page of a plain list is to have.
+    is_sized: bool,
+    /// Items of its longest page so far.
+    longest: u64,
     total: Option<u64>,
     /// Stop at a response of which everything is older.
     older_than: Option<Timestamp>,
@@ -164,6 +171,17 @@ struct Basket<'a> {
     cut: Option<String>,
     failure: Option<FetchError>,
     unreadable: Vec<KeptBody>,
+}
+
+/// How full a page is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Filling {
+    /// It has as many items as it was asked for, or as the longest before it.
+    Full,
+    /// It has fewer.
+    Short,
+    /// The first of a list whose pages are of a length that nobody asked for.
+    Unknown,
 }
 
 /// Where an item's rows are, and in which pass it was seen last. Nearly all have one.
@@ -191,6 +209,8 @@ impl<'a> Basket<'a> {
             restated: 0,
             requests: 0,
             idle: 0,
+            is_sized: matches!(source.recipe(), Recipe::Http(recipe) if recipe.is_sized()),
+            longest: 0,
             total: None,
             older_than: older_than(source, key),
             is_part: false,
@@ -225,7 +245,7 @@ impl<'a> Basket<'a> {
         let fetched_at = (self.envelope.now)();
         let url: Arc<str> = self.source.secrets().redact(&response.url).into();
         let before = self.in_pass;
-        let is_empty = page.items.is_empty();
+        let count = page.items.len() as u64;
         let mut records = Vec::new();
         let (mut bytes, mut reached) = (0, None);
         for item in page.items {
@@ -240,7 +260,7 @@ impl<'a> Basket<'a> {
         }
         let marks: Vec<ItemMark<'_>> = records.iter().map(mark).collect();
         let names = self.pages.name(&marks, self.has_more());
-        let (mut newest, mut ordered) = (None, !is_empty);
+        let (mut newest, mut ordered) = (None, count > 0);
         for (name, record) in names.into_iter().zip(records) {
             if let Some(bound) = self.full() {
                 self.cut = Some(bound);
@@ -260,19 +280,46 @@ impl<'a> Basket<'a> {
             self.is_part = true;
             return FetchFlow::Stop;
         }
-        let found = self.by_name.len() as u64;
-        let is_plain = matches!(self.source.recipe(), Recipe::Http(_));
-        // A total that was passed is no total: the list goes on to its end.
-        let all = is_plain && self.total == Some(found);
-        let most_idle = if is_plain || !self.has_more() { IDLE_RESPONSES } else { IDLE_RESPONSES_OF_A_PAGE };
-        if all || self.idle >= most_idle {
+        let (most_idle, looks_ended) = match self.source.recipe() {
+            Recipe::Http(recipe) => {
+                let filling = self.filling(recipe, count);
+                let ends = match filling {
+                    Filling::Short => self.all_came() || (recipe.short_page_ends && !self.has_more()),
+                    Filling::Unknown => self.all_came() && recipe.short_page_ends,
+                    Filling::Full => false,
+                };
+                if ends {
+                    return FetchFlow::Stop;
+                }
+                (if self.has_more() { IDLE_RESPONSES } else { 1 }, !self.has_more() && filling == Filling::Short)
+            }
+            Recipe::Browser(_) => (if self.has_more() { IDLE_RESPONSES_OF_A_PAGE } else { IDLE_RESPONSES }, false),
+        };
+        if self.idle >= most_idle {
             return FetchFlow::Stop;
         }
         if let Some(bound) = self.spent() {
             self.cut = Some(bound);
             return FetchFlow::Stop;
         }
-        FetchFlow::Continue(self.in_pass)
+        FetchFlow::Continue { items: self.in_pass, looks_ended }
+    }
+
+    /// How full a page of a plain list is that has so many items.
+    fn filling(&mut self, recipe: &HttpRecipe, count: u64) -> Filling {
+        let longest = self.longest;
+        self.longest = longest.max(count);
+        let is_first = self.requests == 1;
+        match if self.is_sized { recipe.page_size } else { longest } {
+            _ if !self.is_sized && is_first => Filling::Unknown,
+            full if count < full => Filling::Short,
+            _ => Filling::Full,
+        }
+    }
+
+    /// Whether the site's total has come. One that was passed is no total: the list goes on to its end.
+    fn all_came(&self) -> bool {
+        self.total == Some(self.by_name.len() as u64)
     }
 
     /// Whether the site counts more items than it has shown since its document.

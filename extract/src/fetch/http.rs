@@ -58,7 +58,12 @@ struct PageRequest<'a> {
     place: Place<'a>,
     /// As it is shown.
     url: String,
+    /// Whether the pages before look like the end.
+    only_makes_sure: bool,
 }
+
+/// How services say that there is no such page.
+const NO_SUCH_PAGE: [u16; 3] = [400, 416, 422];
 
 impl Http {
     /// Makes a client. One that can't be made is reported with the first request.
@@ -67,8 +72,8 @@ impl Http {
         Self { politeness, client }
     }
 
-    /// An answer and how many items it holds; none if its status says that there is nothing.
-    async fn answer(&self, page: &PageRequest<'_>) -> Result<Option<(String, usize)>, FetchError> {
+    /// An answer; none if it says that there is nothing.
+    async fn answer(&self, page: &PageRequest<'_>) -> Result<Option<String>, FetchError> {
         let url = &page.url;
         let mut retry = 0;
         loop {
@@ -100,7 +105,7 @@ impl Http {
         }
     }
 
-    async fn once(&self, page: &PageRequest<'_>) -> Result<Option<(String, usize)>, HttpTrouble> {
+    async fn once(&self, page: &PageRequest<'_>) -> Result<Option<String>, HttpTrouble> {
         let (recipe, url) = (page.recipe, &page.url);
         let transient = |reason: String| HttpTrouble::Again(FetchError::Transient { url: url.clone(), reason });
         self.politeness.admit(page.source, url).await.map_err(HttpTrouble::End)?;
@@ -121,7 +126,7 @@ impl Http {
         self.judge(page, &answer)
     }
 
-    fn judge(&self, page: &PageRequest<'_>, answer: &Answer) -> Result<Option<(String, usize)>, HttpTrouble> {
+    fn judge(&self, page: &PageRequest<'_>, answer: &Answer) -> Result<Option<String>, HttpTrouble> {
         let (recipe, url, status, body) = (page.recipe, &page.url, answer.status.as_u16(), &answer.body);
         let kind = StatusKind::of(status);
         let transient = |reason: String| HttpTrouble::Again(FetchError::Transient { url: url.clone(), reason });
@@ -141,8 +146,8 @@ impl Http {
         };
         let why = match read {
             // A review may quote a block page; a list of them is none.
-            Ok((text, count, _)) if count > 0 => return Ok(Some((text, count))),
-            Ok((text, count, _)) => Ok((text, count)),
+            Ok((text, count, _)) if count > 0 => return Ok(Some(text)),
+            Ok((text, ..)) => Ok(text),
             Err(why) => Err(why),
         };
         let host = Url::parse(url).map(|url| host_of(&url)).unwrap_or_default();
@@ -179,6 +184,7 @@ impl Http {
             }
             // What stands in between may have kept a part: the next answer may be whole.
             StatusKind::Part => return Err(HttpTrouble::Again(unreadable(told(""), body))),
+            StatusKind::Other if page.only_makes_sure && NO_SUCH_PAGE.contains(&status) => return Ok(None),
             StatusKind::Other => {
                 let to = answer.header(LOCATION).filter(|_| answer.status.is_redirection());
                 let to = to.map(|to| redirect(page.source, url, to)).unwrap_or_default();
@@ -199,7 +205,7 @@ impl Http {
     }
 
     fn request(&self, page: &PageRequest<'_>) -> Result<reqwest::RequestBuilder, HttpTrouble> {
-        let PageRequest { source, recipe, place, url } = page;
+        let PageRequest { source, recipe, place, url, .. } = page;
         let permanent = |reason: String| HttpTrouble::End(FetchError::Permanent { url: url.clone(), reason });
         let client = self.client.as_ref().map_err(|error| permanent(error.clone()))?;
         let secrets = source.secrets();
@@ -279,8 +285,7 @@ impl Fetch for Http {
         };
         // Where every page is the same request, one is all.
         let pages = if recipe.is_paged() { recipe.max_pages } else { 1 };
-        let (mut came, mut most) = (0, 0);
-        let mut may_have_more = false;
+        let mut only_makes_sure = false;
         for page in 0..pages {
             let place = Place {
                 key: &request.key.value,
@@ -288,25 +293,21 @@ impl Fetch for Http {
                 start: 1 + page * recipe.page_size,
                 size: recipe.page_size,
             };
-            let page = PageRequest { source: request.source, recipe, url: recipe.url.render(&place), place };
-            let Some((answer, count)) = self.answer(&page).await? else {
+            let url = recipe.url.render(&place);
+            let page = PageRequest { source: request.source, recipe, url, place, only_makes_sure };
+            let Some(answer) = self.answer(&page).await? else {
                 // Where there is nothing, there is nothing behind it either.
                 let _ = on(Response::nothing(page.url));
                 return Ok(());
             };
-            // A page that is shorter than it could be is the last one.
-            let is_full = count >= most && !(recipe.is_sized() && (count as u64) < recipe.page_size);
-            most = most.max(count);
             match on(Response::text(page.url, answer)) {
                 FetchFlow::Stop => return Ok(()),
-                FetchFlow::Continue(items) => {
-                    may_have_more = items > came && is_full;
-                    came = items;
-                }
+                FetchFlow::Continue { looks_ended, .. } => only_makes_sure = looks_ended,
             }
         }
-        if recipe.is_paged() && may_have_more {
-            return Err(FetchError::Cut { why: format!("it has more than {pages} pages, [http] max_pages") });
+        if recipe.is_paged() {
+            let may = if only_makes_sure { "may have" } else { "has" };
+            return Err(FetchError::Cut { why: format!("it {may} more than {pages} pages, [http] max_pages") });
         }
         Ok(())
     }

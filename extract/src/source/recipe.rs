@@ -80,6 +80,8 @@ pub struct HttpRecipe {
     pub first_page: u64,
     /// Pages per key at most: the end of a site that never says "no more".
     pub max_pages: u64,
+    /// Whether a page that is shorter than it was asked to be, or than the longest before it, is the last.
+    pub short_page_ends: bool,
     /// How long one answer may take.
     pub timeout: Duration,
     /// How big one answer may be, decompressed.

@@ -145,7 +145,7 @@ impl<'a> Visit<'a> {
         self.politeness.report(&self.url, &RequestOutcome::Answered);
         match on(Response::document(self.url.clone(), html)) {
             FetchFlow::Stop => return Ok(Ok(())),
-            FetchFlow::Continue(items) => seen.items = items,
+            FetchFlow::Continue { items, .. } => seen.items = items,
         }
         match &self.recipe.more {
             More::Nothing => self.listen(tab, seen, on).await.map(Ok),

@@ -93,3 +93,70 @@ async fn what_is_gone_later_ends_a_list_only_where_its_total_does_not_say_more()
         assert_eq!((found.ending, found.fetched > 1), (expected, true), "{page}");
     }
 }
+
+/// Hands over pages and tells how many were asked for; behind the last one it answers what it is told to.
+struct Paged(Vec<Vec<u32>>, Option<u64>);
+
+#[async_trait]
+impl Fetch for Paged {
+    async fn fetch(
+        &self,
+        _: &FetchRequest<'_>,
+        on: &mut (dyn FnMut(Response) -> FetchFlow + Send),
+    ) -> Result<(), FetchError> {
+        let mut pages = self.0.iter();
+        loop {
+            let items: Vec<Value> = pages.next().into_iter().flatten().map(|id| json!({"id": id})).collect();
+            let page = json!({"list": items, "total": self.1}).to_string();
+            if on(text(&page)) == FetchFlow::Stop {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn neither_a_short_page_nor_a_total_of_a_page_ends_a_list() {
+    let of = async |sized: bool, ends: bool, sizes: &[u32], total: Option<u64>| {
+        let mut next = 0;
+        let pages = sizes.iter().map(|size| ((next..next + size).collect(), next += size).0).collect();
+        let more = if sized { "size=3&" } else { "" };
+        let text = format!(
+            "name = \"rows\"\nfetch = \"http\"\nevery = \"1d\"\nkeys.list = [\"a\"]\n[http]\n\
+             url = \"https://a.example/l?{}p={{page}}\"\npage_size = 3\nshort_page_ends = {ends}\n\
+             [items]\npath = \"/list\"\ntotal = \"/total\"\nkey = \"id\"\n[fields]\nid = {{ path = \"/id\", type = \"id\" }}\n",
+            more.replace('3', "{size}")
+        );
+        let source = Source::parse("rows.toml", &text).unwrap();
+        let envelope =
+            Envelope { task: "t".to_owned(), dt: jiff::civil::date(2026, 10, 1), now: || Timestamp::UNIX_EPOCH };
+        let identity = IdentityKey::from_bytes(b"k9#fJ2-vQ8xLw3!zTn").unwrap();
+        let found =
+            harvest(&Paged(pages, total), &source, &Key::new("a"), &envelope, &identity, &|_| {}).await.unwrap();
+        assert_eq!(found.ending, Ending::Whole);
+        (found.fetched, found.requests, found.short)
+    };
+    // Whether the request says a size of 3, whether short pages end, the pages, the total: records, requests, and what is missing.
+    for (sized, ends, sizes, total, expected) in [
+        // What a site takes out of its pages, and a site that gives fewer than it is asked for.
+        (true, false, &[3, 2, 3, 1][..], None, (9, 5, 0)),
+        (true, false, &[2, 2, 2, 2], None, (8, 5, 0)),
+        (false, false, &[3, 2, 3, 1], None, (9, 5, 0)),
+        (true, true, &[3, 2, 3, 1], None, (5, 2, 0)),
+        (false, true, &[3, 2, 3, 1], None, (5, 2, 0)),
+        // A total is the end, but not where a full page reaches it: that may be the page's own.
+        (true, false, &[3, 2], Some(5), (5, 2, 0)),
+        (true, false, &[3, 3], Some(6), (6, 3, 0)),
+        (true, false, &[3, 3, 3], Some(3), (9, 4, 0)),
+        (false, false, &[3, 3, 1], Some(3), (7, 4, 0)),
+        (true, false, &[2], Some(2), (2, 1, 0)),
+        (false, false, &[2], Some(2), (2, 2, 0)),
+        (false, true, &[2], Some(2), (2, 1, 0)),
+        // One that says more is asked again behind a short and behind an empty page.
+        (true, true, &[3, 1, 3], Some(7), (7, 4, 0)),
+        (true, false, &[3, 0, 3, 1], Some(7), (7, 4, 0)),
+        (true, false, &[3, 0, 0, 1], Some(7), (3, 3, 4)),
+    ] {
+        assert_eq!(of(sized, ends, sizes, total).await, expected, "{sized} {ends} {sizes:?} {total:?}");
+    }
+}

@@ -116,6 +116,7 @@ fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>, secrets: &Secrets)
     let page_size = section.integer(r, "page_size", 1..=10_000).unwrap_or(50);
     let first_page = section.integer(r, "first_page", 0..=1).unwrap_or(1);
     let max_pages = section.integer(r, "max_pages", 1..=100_000).unwrap_or(1_000);
+    let short_page_ends = section.boolean(r, "short_page_ends").unwrap_or(false);
     let timeout = section.parsed(r, "timeout", duration).unwrap_or(Duration::from_secs(20));
     let max_body_bytes = section.integer(r, "max_body_bytes", 1..=1 << 30).unwrap_or(MAX_BODY_BYTES);
     let blocked = phrases(r, section);
@@ -127,6 +128,7 @@ fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>, secrets: &Secrets)
         page_size: page_size.unsigned_abs(),
         first_page: first_page.unsigned_abs(),
         max_pages: max_pages.unsigned_abs(),
+        short_page_ends,
         timeout,
         max_body_bytes: usize::try_from(max_body_bytes).ok()?,
         blocked,

@@ -269,7 +269,7 @@ impl Visit<'_> {
         self.politeness.report(&self.url, &RequestOutcome::Answered);
         match on(answer) {
             FetchFlow::Stop => ControlFlow::Break(()),
-            FetchFlow::Continue(items) => {
+            FetchFlow::Continue { items, .. } => {
                 seen.items = items;
                 ControlFlow::Continue(())
             }
