@@ -15,7 +15,7 @@ use super::encode::{PostgresRows, encode};
 use super::extension::{self, KeywordIndexKind};
 use super::layout::{LONG, PostgresLayout, PostgresPlan, PostgresTable};
 use super::rights;
-use super::sql::{self, Name};
+use super::sql::{self, Column, Name};
 use super::state::{self, SHORT};
 use crate::error::{Error, Result, blocking};
 use crate::fault::{Cause, SinkFault};
@@ -144,7 +144,7 @@ impl PostgresChange {
             self.standing.dimension = self.dimension;
             sql::create_table(&self.goal(), &columns, self.layout.key(), self.layout.has_texts())
         } else {
-            sql::create_stage(&self.layout.table)
+            sql::create_stage(&self.layout.columns, self.layout.key(), self.layout.has_texts())
         };
         within(SHORT, sqlx::raw_sql(statement).execute(connection)).await?;
         self.made = true;
@@ -184,11 +184,18 @@ impl PostgresChange {
         self.staged += rows;
         self.written += rows;
         let slice = self.sink.rows_per_second.map_or(SLICE, |rate| u64::from(rate).min(SLICE));
-        if self.creates().is_none() && self.staged >= slice {
+        if self.creates().is_none() && self.staged >= slice && !self.may_get_first_vectors() {
             let session = self.settle().await?;
             self.open = PostgresOpen::Idle(session);
         }
         Ok(())
+    }
+
+    /// Whether the table stands without a vector, and none has come so far. Until one does or the change ends nothing is written to the
+    /// table: what gives its column a length must not find a lock of ours.
+    fn may_get_first_vectors(&self) -> bool {
+        let vectors = self.layout.target.vector.is_some() && self.layout.vectors.is_some();
+        vectors && self.standing.dimension.is_none() && self.dimension.is_none()
     }
 
     /// Waits until the rate allows more.
@@ -213,9 +220,11 @@ impl PostgresChange {
                 && let Some(n) = self.dimension
                 && let Some(column) = self.layout.vector_column(n)
             {
-                within(LONG, sqlx::raw_sql(sql::alter_type(table, &column)).execute(&mut *connection)).await?;
+                give_length(&self.sink, table, &column).await?;
                 self.standing.dimension = Some(n);
-                self.index_vectors(connection, table, &self.layout.index_name("vector")).await?;
+                if let PostgresPlan::Keep { index, .. } = &mut self.standing.plan {
+                    index.push("vector");
+                }
             }
             let merge = sql::merge(table, &self.layout.sent(), self.layout.key());
             within(LONG, sqlx::raw_sql(merge).execute(&mut *connection)).await?;
@@ -262,6 +271,23 @@ async fn add_columns(connection: &mut PgConnection, sink: &Postgres, layout: &Po
         within(SHORT, sqlx::raw_sql(sql::add_column(&layout.table, column)).execute(&mut *connection)).await?;
     }
     state::run(connection, "commit").await
+}
+
+/// Gives a column of vectors, in which there are none, the length of those that are about to come: in a transaction of its own, which is
+/// over before they are written. The column is made again, which touches no row; to alter its type would write all of them.
+async fn give_length(sink: &Postgres, table: &Name, column: &Column) -> Result<(), SinkFault> {
+    let mut session = sink.door.open().await?;
+    let connection = session.get()?;
+    state::run(connection, "begin").await?;
+    let carried = rights::of_column(connection, table, &column.name).await?;
+    exclusively(connection, table).await?;
+    for statement in [sql::drop_column(table, &column.name), sql::add_column(table, column)].into_iter().chain(carried)
+    {
+        within(SHORT, sqlx::raw_sql(statement).execute(&mut *connection)).await?;
+    }
+    state::run(connection, "commit").await?;
+    session.end().await;
+    Ok(())
 }
 
 /// Keeps everybody from the table until the open transaction ends. Who waits for such a lock holds up all who come after: so it waits no

@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 
 use super::connect::within;
 use super::layout::PostgresLayout;
-use super::sql::{self, Name};
+use super::sql::{self, Name, Sql};
 use super::state::SHORT;
 use crate::fault::SinkFault;
 
@@ -47,17 +47,8 @@ const CARRIED: &str = "
             case when a.is_grantable then ' with grant option' else '' end)
         from pg_class c cross join lateral aclexplode(c.relacl) a left join pg_roles r on r.oid = a.grantee
         where c.oid = it.oid and a.grantee <> c.relowner and (a.grantee = 0 or r.rolname is not null)
-    union all select 4, format('grant %s (%I) on %I.%I to %s%s', a.privilege_type, t.attname, $1, $3,
-            case when a.grantee = 0 then 'public' else format('%I', r.rolname) end,
-            case when a.is_grantable then ' with grant option' else '' end)
-        from pg_attribute t cross join lateral aclexplode(t.attacl) a left join pg_roles r on r.oid = a.grantee
-        where t.attrelid = it.oid and t.attnum > 0 and not t.attisdropped and t.attname = any ($4)
-          and (a.grantee = 0 or r.rolname is not null)
     union all select 5, format('comment on table %I.%I is %L', $1, $3, d.description)
         from pg_description d where d.objoid = it.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0
-    union all select 6, format('comment on column %I.%I.%I is %L', $1, $3, t.attname, d.description)
-        from pg_description d join pg_attribute t on t.attrelid = d.objoid and t.attnum = d.objsubid
-        where d.objoid = it.oid and d.classoid = 'pg_class'::regclass and d.objsubid > 0 and t.attname = any ($4)
     union all select 7, format('create policy %I on %I.%I as %s for %s to %s%s%s', p.polname, $1, $3,
             case when p.polpermissive then 'permissive' else 'restrictive' end,
             case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all' end,
@@ -69,8 +60,19 @@ const CARRIED: &str = "
     union all select 8, format('alter table %I.%I enable row level security', $1, $3)
         from pg_class where oid = it.oid and relrowsecurity
     union all select 9, format('alter table %I.%I force row level security', $1, $3)
-        from pg_class where oid = it.oid and relforcerowsecurity
-    order by 1";
+        from pg_class where oid = it.oid and relforcerowsecurity";
+
+/// The same for its columns (`$4`).
+const CARRIED_COLUMNS: &str = "
+    select 4, format('grant %s (%I) on %I.%I to %s%s', a.privilege_type, t.attname, $1, $3,
+            case when a.grantee = 0 then 'public' else format('%I', r.rolname) end,
+            case when a.is_grantable then ' with grant option' else '' end)
+        from pg_attribute t cross join lateral aclexplode(t.attacl) a left join pg_roles r on r.oid = a.grantee
+        where t.attrelid = it.oid and t.attnum > 0 and not t.attisdropped and t.attname = any ($4)
+          and (a.grantee = 0 or r.rolname is not null)
+    union all select 6, format('comment on column %I.%I.%I is %L', $1, $3, t.attname, d.description)
+        from pg_description d join pg_attribute t on t.attrelid = d.objoid and t.attnum = d.objsubid
+        where d.objoid = it.oid and d.classoid = 'pg_class'::regclass and d.objsubid > 0 and t.attname = any ($4)";
 
 /// Other people's indexes: name, and the statement that makes the same one of the new table under another name.
 const INDEXES: &str = "
@@ -118,13 +120,9 @@ pub(super) async fn carry(
     new: &Name,
 ) -> Result<Vec<(Name, String)>, SinkFault> {
     let old = &layout.table;
-    let columns: Vec<String> = layout.sent();
-    let query = sqlx::query(sql::by_server(about(CARRIED)));
-    let query = query.bind(&old.schema).bind(&old.name).bind(&new.name).bind(&columns);
-    for row in &within(SHORT, query.fetch_all(&mut *connection)).await? {
-        // A part of a statement that is null (`using` of a policy without one) is empty in `format`.
-        let statement: String = row.try_get(1)?;
-        within(SHORT, sqlx::raw_sql(sql::by_server(statement)).execute(&mut *connection)).await?;
+    let asked = format!("{CARRIED} union all {CARRIED_COLUMNS} order by 1");
+    for statement in statements(connection, &asked, old, new, &layout.sent()).await? {
+        within(SHORT, sqlx::raw_sql(statement).execute(&mut *connection)).await?;
     }
     let ours: Vec<String> = ["key", "entity", "text", "vector"].map(|of| layout.index_name(of)).to_vec();
     let query = sqlx::query(sql::by_server(about(INDEXES)));
@@ -144,4 +142,28 @@ pub(super) async fn carry(
         renamed.push((new.beside(fresh), name));
     }
     Ok(renamed)
+}
+
+/// What gives a column, when it has been made again, the rights and the comment that it has.
+pub(super) async fn of_column(
+    connection: &mut PgConnection,
+    table: &Name,
+    column: &str,
+) -> Result<Vec<Sql>, SinkFault> {
+    statements(connection, CARRIED_COLUMNS, table, table, &[column.to_owned()]).await
+}
+
+/// The statements that such a query finds, about one table and another.
+async fn statements(
+    connection: &mut PgConnection,
+    asked: &str,
+    old: &Name,
+    new: &Name,
+    columns: &[String],
+) -> Result<Vec<Sql>, SinkFault> {
+    let query = sqlx::query(sql::by_server(about(asked)));
+    let query = query.bind(&old.schema).bind(&old.name).bind(&new.name).bind(columns);
+    let rows = within(SHORT, query.fetch_all(connection)).await?;
+    // A part of a statement that is null (`using` of a policy without one) is empty in `format`.
+    rows.iter().map(|row| Ok(sql::by_server(row.try_get(1)?))).collect()
 }

@@ -190,6 +190,11 @@ pub(super) fn update_state(schema: &str) -> Sql {
 }
 
 pub(super) fn create_table(table: &Name, columns: &[Column], key: &str, texts: bool) -> Sql {
+    Sql(format!("create table {table} ({})", definition(columns, key, texts)))
+}
+
+/// The columns of a table as `create table` has them.
+fn definition(columns: &[Column], key: &str, texts: bool) -> String {
     let mut parts: Vec<String> = columns
         .iter()
         .map(|column| {
@@ -203,7 +208,7 @@ pub(super) fn create_table(table: &Name, columns: &[Column], key: &str, texts: b
     if texts {
         parts.push(format!("{TEXT} text"));
     }
-    Sql(format!("create table {table} ({})", parts.join(", ")))
+    parts.join(", ")
 }
 
 pub(super) fn add_column(table: &Name, column: &Column) -> Sql {
@@ -214,13 +219,19 @@ pub(super) fn alter_type(table: &Name, column: &Column) -> Sql {
     Sql(format!("alter table {table} alter column {} type {}", quote(&column.name), column.is))
 }
 
+/// Takes a column away that is made again with its length.
+pub(super) fn drop_column(table: &Name, column: &str) -> Sql {
+    Sql(format!("alter table {table} drop column {}", quote(column)))
+}
+
 /// Rows into a table that this transaction made: nobody else sees it, so its rows can be frozen as they are written.
 pub(super) fn copy_new(table: &Name, columns: &[String]) -> Sql {
     Sql(format!("copy {table} ({}) from stdin with (format binary, freeze)", list(columns)))
 }
 
-pub(super) fn create_stage(table: &Name) -> Sql {
-    Sql(format!("create temporary table _onggi_stage (like {table}) on commit drop"))
+/// Not `like` the table: who makes one like another holds a lock on that one until the transaction ends.
+pub(super) fn create_stage(columns: &[Column], key: &str, texts: bool) -> Sql {
+    Sql(format!("create temporary table _onggi_stage ({}) on commit drop", definition(columns, key, texts)))
 }
 
 pub(super) fn copy_stage(columns: &[String]) -> Sql {

@@ -42,13 +42,7 @@ impl PostgresChange {
         let (table, swap) = (self.goal(), self.creates() == Some(true));
         let layout = Arc::clone(&self.layout);
         let name = |of: &str| if swap { layout.index_name(&format!("new_{of}")) } else { layout.index_name(of) };
-        // The server's own setting where that is larger.
-        state::run(
-            connection,
-            "select set_config('maintenance_work_mem', '262144kB', true)
-             where (select setting::bigint from pg_settings where name = 'maintenance_work_mem') < 262144",
-        )
-        .await?;
+        give_memory(connection).await?;
         build(connection, sql::add_key(&table, &name("key"), layout.key()), LONG).await?;
         if let Some(entity) = &layout.target.entity {
             build(connection, sql::index(&table, &name("entity"), &entity.column), LONG).await?;
@@ -113,9 +107,12 @@ impl PostgresChange {
         Ok(())
     }
 
-    /// Makes the indexes of a table that stands and has lost them.
+    /// Makes the indexes of a table that stands and has lost them, or got its first vectors. Writers wait for it, readers don't.
     async fn follow_indexes(&self, connection: &mut PgConnection) -> Result<(), SinkFault> {
         let PostgresPlan::Keep { index, .. } = &self.standing.plan else { return Ok(()) };
+        if !index.is_empty() {
+            give_memory(connection).await?;
+        }
         for of in index {
             let (table, name) = (&self.layout.table, self.layout.index_name(of));
             match (*of, &self.layout.target.entity) {
@@ -205,4 +202,11 @@ impl PostgresChange {
         session.end().await;
         Ok(states.iter().any(|state| state.change == self.id))
     }
+}
+
+/// Memory for the building of indexes in this transaction: the server's own setting where that is larger.
+async fn give_memory(connection: &mut PgConnection) -> Result<(), SinkFault> {
+    let enough = "select set_config('maintenance_work_mem', '262144kB', true)
+        where (select setting::bigint from pg_settings where name = 'maintenance_work_mem') < 262144";
+    state::run(connection, enough).await
 }

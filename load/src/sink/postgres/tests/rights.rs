@@ -1,10 +1,10 @@
 //! Whose a table is, and what people gave it: lakes, rights, policies, comments, indexes, and readers who don't wait.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::reconcile::{compare, repair};
+use crate::reconcile::{Compared, compare, repair};
 use crate::testing::places;
 
 #[tokio::test]
@@ -139,24 +139,79 @@ async fn readers_do_not_wait_while_a_column_is_added_and_rows_are_loaded() {
     // The table is made again, as it is where a model gets a column that it never had.
     let world = world.without("marts.places").await;
     world.put("marts.places", wider).await;
-    let (ended, asked) = (AtomicBool::new(false), std::sync::atomic::AtomicUsize::new(0));
-    let target = place_sync();
+    let (synced, asked) =
+        read_while(server, &url, "400", sync(&world.lake, &place_sync(), &slow, &Rules::default(), &|_| {})).await;
+    assert_eq!(synced.upserted, 400);
+    assert!(asked > 2, "{asked} questions while it was loaded");
+}
+
+/// Asks for the number of places again and again until the sync has ended; also how often it was asked.
+async fn read_while(
+    server: &services::Postgres,
+    url: &str,
+    rows: &str,
+    synced: impl Future<Output = crate::Result<Synced>>,
+) -> (Synced, usize) {
+    let (ended, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let load = async {
-        let done = sync(&world.lake, &target, &slow, &Rules::default(), &|_| {}).await;
+        let done = synced.await;
         ended.store(true, Ordering::SeqCst);
         done.unwrap()
     };
     let read = async {
         while !ended.load(Ordering::SeqCst) {
             // Far less than the load takes, and more than any statement on a busy machine.
-            let told = server.psql(&url, "set lock_timeout = '2s'; select count(*) from onggi.places");
-            assert!(told.ends_with("400\n"), "{told}");
+            let told = server.psql(url, "set lock_timeout = '2s'; select count(*) from onggi.places");
+            assert!(told.ends_with(&format!("{rows}\n")), "{told}");
             asked.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     let (synced, ()) = tokio::join!(load, read);
-    assert_eq!(synced.upserted, 400);
-    assert!(asked.load(Ordering::SeqCst) > 2, "{asked:?} questions while it was loaded");
-    assert_eq!(server.psql(&url, "select count(phone) from onggi.places"), "400\n");
+    (synced, asked.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn readers_do_not_wait_while_a_standing_table_gets_its_first_vectors() {
+    let Some(server) = services::postgres() else { return };
+    let (world, url) = (World::new().await, server.database());
+    let without: Vec<Place> = many(600, 4.0).into_iter().map(|place| Place { summary: None, ..place }).collect();
+    world.put("marts.places", places(&without)).await;
+    go(&world, &url, &place_sync()).await;
+    server.psql(
+        &url,
+        "do $$ begin create role onggi_reader; exception when duplicate_object then null; end $$;
+         grant select (place_id, embedding) on onggi.places to onggi_reader;
+         comment on column onggi.places.embedding is 'what it''s near to'",
+    );
+    let state = "select a.attacl, col_description(a.attrelid, a.attnum) from pg_attribute a
+        where attrelid = 'onggi.places'::regclass and attname = 'embedding'";
+    let (before, kind) = (
+        server.psql(&url, state),
+        "select format_type(atttypid, atttypmod) from pg_attribute
+        where attrelid = 'onggi.places'::regclass and attname = 'embedding'",
+    );
+    assert!(before.contains("onggi_reader") && before.contains("near to"), "{before}");
+    assert_eq!(server.psql(&url, kind), "halfvec\n");
+    // Of the rows that change, the first slices have no vector either.
+    let changed = |(at, place): (usize, Place)| match at {
+        0..150 => Place { rating: 3.0, ..place },
+        150..400 => Place { summary: Some(format!("{at}번째 집")), ..place },
+        _ => place,
+    };
+    world.put("marts.places", places(&without.into_iter().enumerate().map(changed).collect::<Vec<_>>())).await;
+    let slow = PostgresOptions { rows_per_second: Some(100), ..options(&url) };
+    let slow = world.serving().with(Arc::new(Postgres::new(&slow).unwrap()));
+    let (synced, asked) =
+        read_while(server, &url, "600", sync(&world.lake, &place_sync(), &slow, &Rules::default(), &|_| {})).await;
+    assert_eq!((synced.upserted, synced.unchanged), (400, 200));
+    assert!(asked > 2, "{asked} questions while it was loaded");
+    assert_eq!((server.psql(&url, kind), server.psql(&url, state)), ("halfvec(256)\n".to_owned(), before));
+    let count = "select count(*) filter (where rating = 3), count(embedding) from onggi.places";
+    assert_eq!(server.psql(&url, count), "150|250\n");
+    let index = "select count(*) from pg_indexes where indexname = 'places_vector'";
+    assert_eq!(server.psql(&url, index), "1\n");
+    assert!(go(&world, &url, &place_sync()).await.is_up_to_date());
+    let compared = compare(&world.lake, &place_sync(), &serving(&world, &url)).await.unwrap();
+    assert!(compared.iter().all(Compared::is_equal), "{compared:?}");
 }
