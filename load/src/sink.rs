@@ -16,6 +16,7 @@ use catalog::TableName;
 use futures::stream::BoxStream;
 
 use crate::error::{Error, Result};
+use crate::fault::SinkFault;
 use crate::keys::{Hashes, Keys};
 use crate::kind::SinkKind;
 use crate::target::{Cursor, SyncTarget};
@@ -47,6 +48,8 @@ pub(crate) const fn member(kind: SinkKind) -> &'static Member {
 pub(crate) struct Member {
     /// Where it is.
     pub(crate) place: SinkPlace,
+    /// Why it can't have a table of these columns, if it can't: known before it is asked.
+    pub(crate) refused: fn(&SyncTarget, &SchemaRef) -> Option<SinkFault>,
     /// What it takes of a target whose columns are there.
     pub(crate) roles: fn(&SyncTarget, &Schema) -> Result<Roles>,
 }

@@ -36,6 +36,7 @@ use index::KeywordIndex;
 
 pub(super) const MEMBER: Member = Member {
     place: SinkPlace::Folder(|dir| Arc::new(Keywords::new(super::keywords_dir(dir)))),
+    refused: |_, _| None,
     roles: |target, _| {
         let (key, texts, title, entity) = (&target.key, &target.texts, &target.title, &target.entity);
         let columns = texts.iter().chain(title).cloned().chain(entity.iter().map(|it| it.column.clone())).collect();

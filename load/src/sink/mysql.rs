@@ -54,6 +54,7 @@ use layout::{MysqlLayout, MysqlPlan};
 
 pub(super) const MEMBER: Member = Member {
     place: SinkPlace::Server("mysql"),
+    refused: layout::refused,
     // What texts and vectors are to a search is nothing to this one.
     roles: |target, schema| Ok(Roles::whole(schema, format!("key={} entity={:?}", target.key, target.entity))),
 };

@@ -47,6 +47,7 @@ use state::SHORT;
 
 pub(super) const MEMBER: Member = Member {
     place: SinkPlace::Server("postgres"),
+    refused: layout::refused,
     roles: |target, schema| {
         let vector = target.vector.as_ref().map(|it| (&it.column, &it.model));
         let (key, texts, title, entity) = (&target.key, &target.texts, &target.title, &target.entity);

@@ -27,6 +27,7 @@ use layout::{SqliteLayout, exists};
 
 pub(super) const MEMBER: Member = Member {
     place: SinkPlace::Folder(|dir| Arc::new(Sqlite::new(path(dir)))),
+    refused: |_, _| None,
     roles: |target, schema| Ok(Roles::whole(schema, format!("key={}", target.key))),
 };
 

@@ -41,6 +41,7 @@ use index::VectorIndex;
 
 pub(super) const MEMBER: Member = Member {
     place: SinkPlace::Folder(|dir| Arc::new(Vectors::new(super::vectors_dir(dir)))),
+    refused: |_, _| None,
     roles: |target, _| match &target.vector {
         Some(vector) => Ok(Roles {
             columns: vec![vector.column.clone()],

@@ -18,7 +18,7 @@ use super::connect::{MysqlSession, SHORT};
 use super::layout::{MysqlLayout, MysqlPlan, MysqlTable};
 use super::lines::{self, LineFeed};
 use super::patience::{beside_readers, patiently};
-use super::write::{MysqlRows, encode, insert};
+use super::write::{MISFIT, MysqlRows, encode, insert};
 use super::{rights, sql, state};
 use crate::error::{Error, Result, blocking};
 use crate::fault::{Cause, SinkFault};
@@ -255,8 +255,7 @@ impl Apply for MysqlChange {
             let length = part.keys.len() as u64;
             let (columns, takes_files) = (self.layout.sent(), self.takes_files);
             let encoded = blocking(move || Ok(encode(&columns, &part, takes_files))).await?;
-            let encoded =
-                encoded.map_err(|e: Cause| SinkFault::new(e.to_string(), "correct the model, and check its column"));
+            let encoded = encoded.map_err(|e: Cause| SinkFault::new(e.to_string(), MISFIT));
             let sent = match encoded {
                 Ok(encoded) => self.send(encoded, length).await,
                 Err(fault) => Err(fault),

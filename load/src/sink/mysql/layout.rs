@@ -81,6 +81,11 @@ pub(super) struct MysqlLayout {
     pub(super) columns: Vec<MysqlColumn>,
 }
 
+/// Why a table of these columns can't be in any database, if it can't.
+pub(crate) fn refused(target: &SyncTarget, fields: &SchemaRef) -> Option<SinkFault> {
+    MysqlLayout::new(target, fields).err()
+}
+
 /// What must happen before rows can be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum MysqlPlan {

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::connect::{MysqlSession, silent, within};
+use super::write::{MISFIT, kept};
 use crate::fault::SinkFault;
 
 /// How long a statement waits for more lines.
@@ -92,12 +93,12 @@ pub(super) async fn load(session: &mut MysqlSession, statement: &str, file: Line
     watched(connection.query_drop(statement), &parts).await?;
     let (written, count) = (connection.affected_rows(), rows.load(Ordering::Relaxed));
     // A row of a client's file that does not fit is changed or left out with a warning, whatever the mode.
-    if connection.get_warnings() == 0 && written == count {
-        return Ok(());
+    if connection.get_warnings() == 0 {
+        return kept(count, written);
     }
     Err(SinkFault::new(
         format!("expected {count} rows to be kept as they are, found {written}: {}", warnings(connection).await?),
-        "correct the model, and check its column",
+        MISFIT,
     ))
 }
 

@@ -17,6 +17,9 @@ const MAX_CELLS: usize = u16::MAX as usize;
 const MAX_ROWS: usize = 500;
 const MAX_BYTES: usize = 4 << 20;
 
+/// What to do about a row that is not kept as it is.
+pub(super) const MISFIT: &str = "correct the model, and check its column";
+
 /// Rows on their way.
 pub(super) enum MysqlRows {
     /// Lines of a file.
@@ -66,6 +69,17 @@ async fn send(
     rows: Vec<Vec<Value>>,
 ) -> Result<(), SinkFault> {
     let statement = sql::insert(table, columns, rows.len());
+    let expected = rows.len() as u64;
     let cells: Vec<Value> = rows.into_iter().flatten().collect();
-    within(STALL, session.get()?.exec_drop(statement, cells)).await
+    let connection = session.get()?;
+    within(STALL, connection.exec_drop(statement, cells)).await?;
+    kept(expected, connection.affected_rows())
+}
+
+/// Holds a statement to the rows that it was given.
+pub(super) fn kept(expected: u64, found: u64) -> Result<(), SinkFault> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(SinkFault::new(format!("expected {expected} rows to be kept as they are, found {found}"), MISFIT))
 }

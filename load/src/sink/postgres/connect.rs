@@ -1,6 +1,7 @@
 //! Getting to the server: the URL, TLS, a bounded number of connections, and what each of them is told first.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -123,6 +124,12 @@ impl PostgresPool {
         // To libpq, `require` with a CA means `verify-ca`. The TLS library below has two providers compiled in and could not choose there.
         let names_ca =
             parsed.query_pairs().any(|(key, _)| matches!(key.as_ref(), "sslrootcert" | "ssl-root-cert" | "ssl-ca"));
+        // Where nothing is said of it, a server that is not this machine must prove who it is.
+        let says_mode = parsed.query_pairs().any(|(key, _)| matches!(key.as_ref(), "sslmode" | "ssl-mode"));
+        let is_here = options.get_socket().is_some() || is_this_machine(options.get_host());
+        if !says_mode && !is_here && std::env::var_os("PGSSLMODE").is_none() {
+            options = options.ssl_mode(PgSslMode::VerifyFull);
+        }
         let mode = options.get_ssl_mode();
         if matches!(mode, PgSslMode::VerifyCa) || (names_ca && matches!(mode, PgSslMode::Require)) {
             return Err(SinkFault::new(
@@ -211,6 +218,12 @@ pub(super) async fn within<T>(
     }
 }
 
+/// Whether a host is this machine: by address, by its usual name, or as the folder of a socket.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.starts_with('/') || host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,5 +245,22 @@ mod tests {
         let door = PostgresPool::new("postgres://u:canary@db.example:6000/serving", 4).unwrap();
         assert_eq!(format!("{door:?}"), "db.example:6000/serving");
         assert!(PostgresPool::new("postgres://u:p@h/db", 1).is_err());
+    }
+
+    #[test]
+    fn a_server_elsewhere_proves_who_it_is_unless_something_else_is_said() {
+        for (rest, mode) in [
+            ("db.example/serving", PgSslMode::VerifyFull),
+            ("10.0.0.5/serving", PgSslMode::VerifyFull),
+            ("db.example/serving?sslmode=prefer", PgSslMode::Prefer),
+            ("db.example/serving?sslmode=disable", PgSslMode::Disable),
+            ("localhost/serving", PgSslMode::Prefer),
+            ("127.0.0.1:5433/serving", PgSslMode::Prefer),
+            ("[::1]/serving", PgSslMode::Prefer),
+            ("%2Fvar%2Frun%2Fpostgresql/serving", PgSslMode::Prefer),
+        ] {
+            let pool = PostgresPool::new(&format!("postgres://u:p@{rest}"), 2).unwrap();
+            assert_eq!(format!("{:?}", pool.options.get_ssl_mode()), format!("{mode:?}"), "{rest}");
+        }
     }
 }

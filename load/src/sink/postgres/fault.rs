@@ -8,7 +8,7 @@ use crate::fault::SinkFault;
 
 /// What to do when the server is not proved to be the one that is meant.
 const TLS: &str = "`sslrootcert=FILE` names the CA that signed the server's certificate, and the host of `[postgres] url` must be in it; \
-     `sslmode=require` encrypts and trusts anybody";
+     `sslmode=require` encrypts and trusts anybody, `sslmode=disable` sends all in clear";
 
 /// By `SQLSTATE`: what to do, and whether trying again may help.
 fn advice(code: &str) -> (Option<&'static str>, bool) {

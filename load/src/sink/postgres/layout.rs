@@ -92,6 +92,11 @@ pub(super) struct PostgresLayout {
     pub(super) vectors: Option<String>,
 }
 
+/// Why a table of these columns can't be in any database, if it can't.
+pub(crate) fn refused(target: &SyncTarget, fields: &SchemaRef) -> Option<SinkFault> {
+    PostgresLayout::new("", target, fields, None).err()
+}
+
 /// What must happen before rows can be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PostgresPlan {
