@@ -58,7 +58,9 @@ fn set_aside(enriched: &Enriched) -> Option<String> {
             .join(", "),
     };
     let again = enriched.asked_again_at.map_or_else(String::new, |at| format!("asked for again from {at:.0} on, "));
-    Some(format!("{whole} set aside ({why}): {again}at once after `onggi retry --set-aside`"))
+    let said =
+        enriched.set_aside_for.as_ref().map_or_else(String::new, |reason| format!(", the first since: {reason}"));
+    Some(format!("{whole} set aside ({why}{said}): {again}at once after `onggi retry --set-aside`"))
 }
 
 /// Why it is not complete, and what to do.
@@ -126,6 +128,7 @@ mod tests {
             embedded: 3,
             reused: 0,
             set_aside: [(RefusalKind::Length, 2)].into(),
+            set_aside_for: None,
             asked_again_at: Some("2026-10-01T04:00:00Z".parse().unwrap()),
             spent: Spent::default(),
             wait: None,
@@ -139,6 +142,9 @@ mod tests {
         let told = ended(&enriched);
         assert_eq!(told.status, Some(StepStatus::Partial), "although the table has no new version");
         assert!(told.text.contains("hint: raise `output_tokens` in [llm]"), "{}", told.text);
+        enriched.set_aside_for = Some("it has 3 words".to_owned());
+        assert!(set_aside(&enriched).unwrap().contains("`output_tokens`, the first since: it has 3 words)"));
+        enriched.set_aside_for = None;
         enriched.set_aside.insert(RefusalKind::Unusable, 1);
         assert!(
             set_aside(&enriched)

@@ -79,6 +79,8 @@ pub struct Enriched {
     /// Answers that are set aside, in this run or before, by the kind of reason: what the entity had before is shown, the lake has
     /// the reasons, and each is asked for again.
     pub set_aside: BTreeMap<RefusalKind, u64>,
+    /// The first of their reasons in words, by the order of the entities. It may quote what a service or a model said.
+    pub set_aside_for: Option<String>,
     /// When the first of them is asked for again.
     pub asked_again_at: Option<Timestamp>,
     /// What the answers of this run used and cost.
@@ -101,6 +103,7 @@ impl Enriched {
             embedded: 0,
             reused: 0,
             set_aside: BTreeMap::new(),
+            set_aside_for: None,
             asked_again_at: None,
             spent: Spent::default(),
             wait: None,

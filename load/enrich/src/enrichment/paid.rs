@@ -77,6 +77,8 @@ struct Work<'a> {
     needed: u64,
     answered: u64,
     out_of_budget: bool,
+    /// What batches under way cost at most.
+    promised: f64,
 }
 
 /// See the module for the order of events.
@@ -100,6 +102,7 @@ pub(super) async fn enrich(job: &Job<'_>) -> Result<Enriched> {
         needed: 0,
         answered: 0,
         out_of_budget: false,
+        promised: 0.0,
     };
     // Batches under way are paid for: their answers are waited for also where the mode is another one now.
     let mut batches = Batches::open(lake, &enrichment.into, context).await?;
@@ -117,7 +120,8 @@ impl Work<'_> {
         let complaint = batches.collect(openai, &self.journal).await?;
         // Whatever the day has cost is counted before anything is asked: by runs before this one, and by those that died.
         self.journal.count(&self.costs, self.job.context).await?;
-        self.add_up(batches).await?;
+        self.promised = batches.promised();
+        self.add_up().await?;
         let asking = Asking { covered: batches.covered(), ..Asking::default() };
         let keys: Vec<String> = rows.iter().filter_map(|row| row.summary_key.clone()).collect();
         self.remember(&keys, AnswerKind::Summary).await?;
@@ -139,12 +143,13 @@ impl Work<'_> {
         complaint.map_or(Ok(()), Err)
     }
 
-    /// What others have spent of the day's budget, and what batches under way will.
-    async fn add_up(&self, batches: &Batches) -> Result<()> {
+    /// What others have spent of the day's budget, and what batches under way will. Others spend while we do: so it is added up again
+    /// with each commit of our own, and two runs at a time pass the budget by what each spends between two of them, at most.
+    async fn add_up(&self) -> Result<()> {
         if self.job.openai.budget().limit().is_some() {
             let Context { run, today, .. } = self.job.context;
             let spent = self.costs.spent_by_others(*today, run).await?;
-            self.job.openai.budget().add_up(spent, self.job.enrichment.into.to_string().as_str(), batches.promised());
+            self.job.openai.budget().add_up(spent, self.job.enrichment.into.to_string().as_str(), self.promised);
         }
         Ok(())
     }
@@ -194,7 +199,11 @@ impl Work<'_> {
     /// Gathers once it is worth a commit: what waits for one is held in memory.
     async fn gather_many(&mut self) -> Result<()> {
         let waiting: usize = self.finals.iter().map(|it| it.rows.len()).sum();
-        if waiting >= GATHER { self.gather().await } else { Ok(()) }
+        if waiting < GATHER {
+            return Ok(());
+        }
+        self.gather().await?;
+        self.add_up().await
     }
 
     /// Costs first, answers second, and only then the objects that both came from.

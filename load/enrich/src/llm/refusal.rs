@@ -25,7 +25,7 @@ pub enum RefusalKind {
     Lost,
     /// Sent several times, and what came back makes no sense.
     Unreadable,
-    /// The service failed the request in several batches.
+    /// The service refused the request in a batch, or failed it in several.
     Failed,
     /// There is an answer, and it rests on some of the texts alone: the others were refused.
     Partial,
@@ -80,7 +80,7 @@ impl RefusalKind {
             Self::Unusable => "failed a check",
             Self::Lost => "lost on the way",
             Self::Unreadable => "could not be read",
-            Self::Failed => "failed in several batches",
+            Self::Failed => "refused by the service, or failed in several batches",
             Self::Partial => "rests on a part of the texts",
             Self::Unknown => "set aside earlier",
         }
@@ -95,6 +95,7 @@ impl RefusalKind {
             Self::Unusable => {
                 Some("look at `reason` in ops.llm_results, and at the checks of the table's [enrich] section")
             }
+            Self::Failed => Some("correct in [llm] or [enrich] what the service names"),
             _ => None,
         }
     }

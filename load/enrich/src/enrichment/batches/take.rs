@@ -10,7 +10,7 @@ use crate::enrichment::Spent;
 use crate::enrichment::journal::{Journal, Kept};
 use crate::error::Result;
 use crate::llm::openai::OpenAi;
-use crate::llm::openai::batch::{Answered, Told};
+use crate::llm::openai::batch::{self, Answered, Told};
 use crate::llm::{AnswerKind, Content, Mode, Refusal, RefusalKind};
 use rows::content_hash;
 
@@ -70,13 +70,15 @@ impl Batches {
         Ok(Over { status: told.status.clone(), answered, missing })
     }
 
-    /// A request that failed for its own reason in several batches is not sent again in this run: its text is set aside. How often it
-    /// failed is counted anew from then on.
+    /// A request that the service refused, or that failed for its own reason in several batches, is not sent again in this run: its
+    /// text is set aside. How often it failed is counted anew from then on.
     pub(super) async fn give_up(&mut self, openai: &OpenAi, journal: &Journal) -> Result<()> {
         let hopeless = |(key, (times, reason)): (&String, &(u32, Option<String>))| {
             let reason = reason.as_deref().filter(|it| *it != "batch_expired")?;
-            let said = format!("the service failed it in {times} batches: {reason}");
-            (*times >= FAILURES && !journal.knows(key)).then(|| (key.clone(), said))
+            let batches = if *times == 1 { "a batch".to_owned() } else { format!("{times} batches") };
+            let said = format!("the service failed it in {batches}: {reason}");
+            let is_over = *times >= FAILURES || batch::is_refused(reason);
+            (is_over && !journal.knows(key)).then(|| (key.clone(), said))
         };
         let hopeless: Vec<(String, String)> = self.failures.iter().filter_map(hopeless).collect();
         if hopeless.is_empty() {

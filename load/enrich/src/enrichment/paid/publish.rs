@@ -19,6 +19,7 @@ struct Lacks {
     /// Entities with an answer that was not to be had yet.
     missing: u64,
     set_aside: BTreeMap<RefusalKind, u64>,
+    why: Option<String>,
     first: Option<Timestamp>,
 }
 
@@ -29,7 +30,8 @@ impl Work<'_> {
         let lacks = self.lacks(rows);
         self.done.spent = self.journal.spent();
         self.done.wait = (lacks.missing > 0).then(|| self.waits_for(batches));
-        (self.done.set_aside, self.done.asked_again_at) = (lacks.set_aside, lacks.first);
+        (self.done.set_aside, self.done.set_aside_for, self.done.asked_again_at) =
+            (lacks.set_aside, lacks.why, lacks.first);
         if !self.job.lease.confirm().await? {
             // Another run took over: what was answered is kept, and it is for that run to show it.
             self.done.wait = Some(Wait::AnotherRun { run: self.job.lease.holder().await? });
@@ -64,6 +66,7 @@ impl Work<'_> {
                     // One that is due and was not answered in this run waits for what the others wait for.
                     Some(aside) if !aside.is_due(self.job.context.now) => {
                         *lacks.set_aside.entry(aside.refusal.kind).or_default() += 1;
+                        lacks.why.get_or_insert_with(|| aside.refusal.reason.clone());
                         let at = aside.due_at();
                         lacks.first = Some(lacks.first.map_or(at, |first| first.min(at)));
                     }

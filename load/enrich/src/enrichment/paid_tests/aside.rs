@@ -217,6 +217,7 @@ async fn a_text_that_no_service_embeds_is_set_aside_alone() {
         replica.set_switches(switches.clone());
         go(&world, settings(&replica), "r1").await.unwrap();
         replica.set_switches(Switches { refuses: Some(word.clone()), ..switches });
+        let batches = replica.stats().batches;
         let other = Settings { mode, embedding_model: "embed-2".into(), prices: BTreeMap::new(), ..settings(&replica) };
         let mut done = go(&world, other.clone(), "r2").await.unwrap();
         for run in 3..12 {
@@ -230,6 +231,9 @@ async fn a_text_that_no_service_embeds_is_set_aside_alone() {
         let reasons = reasons(&world).await;
         let kind = if mode == Mode::Batch { "failed" } else { "filtered" };
         assert_eq!(reasons, [(kind.to_owned(), 1)], "{mode:?}");
+        let sent = replica.stats().batches - batches;
+        assert_eq!(sent, u64::from(mode == Mode::Batch), "what is refused once is refused in any batch");
+        assert!(done.set_aside_for.as_ref().is_some_and(|why| why.contains("filter")), "{done:?}");
         let requests = replica.stats().requests;
         let calm = go(&world, other.clone(), "r20").await.unwrap();
         assert!(matches!(calm.outcome, Outcome::Unchanged(_)) && calm.aside() == 1, "{mode:?}: {calm:?}");

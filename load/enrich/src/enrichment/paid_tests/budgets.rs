@@ -1,8 +1,11 @@
 //! A budget is of a day, whoever spends it.
 
+use catalog::CommitInfo;
 use llm_replica::Switches;
 
 use super::*;
+use crate::costs::{CostRow, Costs, Days};
+use crate::llm::{Mode, Usage};
 
 /// What the replica would bill.
 fn billed(replica: &LlmReplica) -> f64 {
@@ -53,4 +56,33 @@ async fn work_on_another_day_spends_the_money_of_today() {
         assert!(matches!(done.wait, Some(Wait::Budget { .. })), "{done:?}");
     }
     assert!(billed(&replica) <= 0.12, "four days that are over cost {}", billed(&replica));
+}
+
+#[tokio::test]
+async fn what_another_run_spends_meanwhile_counts() {
+    let (world, replica) = (world(1_300).await, replica(Switches::default()).await);
+    let rich = Settings { budget: Some(10_000.0), ..settings(&replica) };
+    let ours = go(&world, rich, "ours");
+    // As soon as there is a commit of ours, another run has spent what the day has.
+    let others = async {
+        while world.lake.find(&name("ops.llm_results")).await.unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let row = CostRow {
+            model: "m".into(),
+            kind: AnswerKind::Summary,
+            mode: Mode::Interactive,
+            usage: Usage::default(),
+            cost: Some(10_000.0),
+        };
+        let today = context(&"x".parse().unwrap()).today;
+        let info = CommitInfo { run: "theirs".parse().unwrap(), now: now(), lineage: Vec::new() };
+        let days = Days { dt: today, spent_on: today };
+        let costs = Costs::open(&world.lake).await.unwrap();
+        costs.add(&info.run, "other", days, 1, &[row], &info).await.unwrap();
+    };
+    let (done, ()) = Box::pin(futures::future::join(ours, others)).await;
+    let done = done.unwrap();
+    assert!(matches!(done.wait, Some(Wait::Budget { answered, of, .. }) if answered < of), "{done:?}");
+    assert!(shown(&world).await.1 > 0, "what is answered is published");
 }

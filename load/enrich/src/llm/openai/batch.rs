@@ -25,6 +25,8 @@ const PAGES: usize = 1_000;
 const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(24);
 /// The longest line of an answer file: one answer, or one vector of 8,192 numbers in decimals.
 const LONGEST_LINE: usize = 4 << 20;
+/// What a reason begins with that is a status and what was said with it.
+const STATUS: &str = "status ";
 /// The status of what is not there.
 const GONE: u16 = 404;
 /// Times that a request which costs nothing is repeated.
@@ -130,6 +132,13 @@ pub(crate) struct Answered {
     pub(crate) key: String,
     /// The reply, or why there is none.
     pub(crate) outcome: Result<Reply, String>,
+}
+
+/// Whether a request that has no reply for this reason would be answered the same way in another batch.
+pub(crate) fn is_refused(reason: &str) -> bool {
+    let status = reason.strip_prefix(STATUS).and_then(|rest| rest.split(':').next()?.parse::<u16>().ok());
+    // A wait that was too long, a conflict, and too many requests pass by themselves.
+    status.is_some_and(|status| (400..500).contains(&status) && !matches!(status, 408 | 409 | 425 | 429))
 }
 
 /// One line of a request file.
@@ -243,7 +252,7 @@ impl OpenAi {
             (Some(response), _) if response.status_code == 200 => self.line_reply(&line.custom_id, &response.body),
             (Some(response), _) => {
                 let said = response.body.pointer("/error/message").and_then(Value::as_str).unwrap_or("no reason given");
-                Err(format!("status {}: {}", response.status_code, self.http.without_key(said)))
+                Err(format!("{STATUS}{}: {}", response.status_code, self.http.without_key(said)))
             }
             (None, Some(error)) => Err(error.code.or(error.message).unwrap_or_else(|| "no reason given".to_owned())),
             (None, None) => Err("neither an answer nor an error".to_owned()),
