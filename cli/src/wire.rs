@@ -6,7 +6,8 @@ mod queue;
 mod search;
 mod servers;
 
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 
 use catalog::{Lake, Layer, TableName, without_user};
 use extract::fetch::{FetchSettings, Fetchers, USER_AGENT};
@@ -115,9 +116,27 @@ pub(crate) fn local_house(project: &Project, lake: &Lake) -> PathBuf {
 /// # Errors
 /// If it cannot start.
 pub(crate) fn engine(project: &Project) -> anyhow::Result<Engine> {
-    let mut options = EngineOptions::new(std::env::temp_dir().join("onggi-spill"));
+    let mut options = EngineOptions::new(spill_folder(&std::env::temp_dir())?);
     options.memory_bytes = project.config.limits.memory_mib << 20;
     Ok(Engine::new(&options)?)
+}
+
+/// Where queries spill: a folder of this user below the temporary one. What spills is rows of the lake, so nobody else reads it, and no
+/// folder is taken that somebody else has put there.
+fn spill_folder(temporary: &Path) -> anyhow::Result<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    let folder = temporary.join(format!("onggi-spill-{user}"));
+    // Where nothing can be written, queries go without.
+    let _ = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+    if let Ok(found) = std::fs::symlink_metadata(&folder)
+        && (!found.is_dir() || found.uid() != user || found.mode() & 0o077 != 0)
+    {
+        let message = format!("expected `{}` to be a folder that only this user reads", folder.display());
+        return Err(
+            Failure::failed(message, "remove it, or name another folder for temporary files in `TMPDIR`").into()
+        );
+    }
+    Ok(folder)
 }
 
 /// The identity key. One that a file reference points at is made if it is missing *and* the lake has no records yet: a key

@@ -15,7 +15,7 @@ use serde::Serialize;
 /// What browsers call the profiles that we give them.
 const PROFILE: &str = "onggi-chromium-";
 
-/// Where statements spill what does not fit into memory, one folder each.
+/// What the folders begin with where statements spill what does not fit into memory, one folder each: one of each user.
 const SPILL: &str = "onggi-spill";
 
 /// What a browser keeps in its profile while it runs: a link to `<host>-<pid>`.
@@ -45,7 +45,8 @@ pub(super) fn free(temporary: &Path, now: Timestamp, dry_run: bool) -> FreedFold
             remove(&entry.path(), bytes);
         }
     }
-    for entry in folders(&temporary.join(SPILL)) {
+    let spills = folders(temporary).filter(|entry| entry.file_name().to_string_lossy().starts_with(SPILL));
+    for entry in spills.flat_map(|spill| folders(&spill.path()).collect::<Vec<_>>()) {
         let (bytes, youngest) = measure(&entry.path());
         if is_older(youngest, KEEP, now) {
             remove(&entry.path(), bytes);
@@ -128,8 +129,8 @@ mod tests {
             ("onggi-chromium-young", None, 0),
             ("onggi-chromium-running", Some(format!("{host}-{me}")), 2),
             ("onggi-chromium-elsewhere", Some(format!("elsewhere-{}", ended.id())), 2),
-            ("onggi-spill/datafusion-old", None, 8),
-            ("onggi-spill/datafusion-young", None, 2),
+            ("onggi-spill-1000/datafusion-old", None, 8),
+            ("onggi-spill-1000/datafusion-young", None, 2),
             ("org.chromium.theirs", None, 9),
         ] {
             let folder = dir.path().join(name);
