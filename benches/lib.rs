@@ -7,6 +7,7 @@
 
 mod lake;
 pub mod mart;
+pub mod reader;
 
 pub use lake::put;
 

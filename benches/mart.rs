@@ -11,13 +11,22 @@ use arrow::datatypes::{DataType, Field};
 use load::Synced;
 use replica::{Replica, ReplicaOptions};
 
+use crate::reader::Waits;
+
 /// Rows of the mart.
 pub const ROWS: usize = 1_000_000;
 const BATCH: usize = 8_192;
 
+/// Prints the head of the rows of syncs.
+pub fn head() {
+    println!("   | sync | rows written | deleted | seconds | answers to a reader | longest wait (ms) |");
+    println!("   |---|---:|---:|---:|---:|---:|");
+}
+
 /// Prints the row of a sync.
-pub fn line(what: &str, synced: &Synced, seconds: f64) {
-    println!("   | {what} | {} | {} | {seconds:.3} |", synced.upserted, synced.deleted);
+pub fn line(what: &str, synced: &Synced, seconds: f64, waits: Waits) {
+    let (written, deleted, longest) = (synced.upserted, synced.deleted, waits.longest.as_secs_f64() * 1e3);
+    println!("   | {what} | {written} | {deleted} | {seconds:.3} | {} | {longest:.0} |", waits.answers);
 }
 
 /// The middle one.

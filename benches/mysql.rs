@@ -1,7 +1,8 @@
 //! A mart of 1,000,000 rows into MySQL and into MariaDB: the first load beside `load data local infile` of the same rows from a ready
-//! file, then a sync with nothing to do, one of the same rows at a new version, and one where 1 % changed.
+//! file, then a sync with nothing to do, one of the same rows at a new version, one where 1 % changed, and one that makes the table anew;
+//! beside each somebody reads, and waits for 100 ms at most.
 //!
-//! Both sides make the table with its key, fill it and analyse it. Ours reads the lake, compares, encodes and counts while it does so; the
+//! Both sides make the table with its key, fill it and analyse it. Ours reads the lake, compares and encodes while it does so; the
 //! client's file is ready, in the order of the lake and of the key, hashes included.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
@@ -11,10 +12,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::ensure;
-use benches::mart::{ROWS, bodies, line, median, rows};
+use benches::mart::{ROWS, bodies, head, line, median, rows};
+use benches::reader::{Reader, Waits};
 use benches::{headline, put};
 use catalog::{Lake, TableName};
-use load::{Mysql, MysqlOptions, Rules, Serving, SinkKind, SyncTarget, Synced};
+use load::{Entity, Mysql, MysqlOptions, Rules, Serving, SinkKind, SyncTarget, Synced};
 use services::Mysql as Server;
 
 /// Each side this often, in turn; the median counts.
@@ -42,7 +44,7 @@ async fn run(server: &Server, bodies: &[String]) -> anyhow::Result<()> {
     let url = server.database();
     let options = MysqlOptions { url: url.clone(), pool: 4, rows_per_second: None, project: "bench".into() };
     let serving = Serving::new(dir.path().join("serving")).with(Arc::new(Mysql::new(&options)?));
-    let target = SyncTarget {
+    let plain = SyncTarget {
         table: table.clone(),
         key: "review_id".into(),
         sinks: vec![SinkKind::Mysql],
@@ -51,10 +53,19 @@ async fn run(server: &Server, bodies: &[String]) -> anyhow::Result<()> {
         entity: None,
         vector: None,
     };
-    let sync = async || -> anyhow::Result<(Synced, f64)> {
+    let sync_of = async |target: &SyncTarget| -> anyhow::Result<(Synced, f64)> {
         let began = Instant::now();
-        let synced = load::sync(&lake, &target, &serving, &Rules::default(), &|_| {}).await?;
+        let synced = load::sync(&lake, target, &serving, &Rules::default(), &|_| {}).await?;
         Ok((synced, began.elapsed().as_secs_f64()))
+    };
+    let sync = async || sync_of(&plain).await;
+    // The same beside somebody who reads a row of it.
+    let read_while = async |target: &SyncTarget| -> anyhow::Result<(Synced, f64, Waits)> {
+        let mut client = server.client(&url);
+        client.arg("--unbuffered");
+        let reader = Reader::start(client, "select rating from reviews where review_id = '000000000000'")?;
+        let (synced, seconds) = sync_of(target).await?;
+        Ok((synced, seconds, reader.end()?))
     };
 
     // The file of the peer comes from a sync, so that both write the same rows.
@@ -88,20 +99,29 @@ async fn run(server: &Server, bodies: &[String]) -> anyhow::Result<()> {
         println!("   | {what}, {name} | {seconds:.2} | {:.0} | {:.2} |", ROWS as f64 / seconds, theirs / seconds);
     }
 
-    println!("   | sync | rows written | deleted | seconds |");
-    println!("   |---|---:|---:|---:|");
+    head();
     let (synced, seconds) = sync().await?;
     ensure!(synced.is_up_to_date());
-    line("nothing changed", &synced, seconds);
+    line("nothing changed", &synced, seconds, Waits::default());
     ensure!(seconds <= 0.2, "nothing to do took {seconds:.2}s");
     put(&lake, &table, rows(bodies, 0)?, 2).await?;
-    let (synced, seconds) = sync().await?;
+    let (synced, seconds, waits) = read_while(&plain).await?;
     ensure!((synced.upserted, synced.deleted, synced.unchanged) == (0, 0, ROWS as u64), "{synced:?}");
-    line("the same rows at a new version", &synced, seconds);
+    line("the same rows at a new version", &synced, seconds, waits);
     put(&lake, &table, rows(bodies, 1)?, 3).await?;
-    let (synced, seconds) = sync().await?;
+    let (synced, seconds, waits) = read_while(&plain).await?;
     ensure!((synced.upserted, synced.deleted) == (ROWS as u64 / 100, 0), "{synced:?}");
-    line("1 % changed", &synced, seconds);
+    line("1 % changed", &synced, seconds, waits);
+    let mut longest = waits.longest;
+    let about = SyncTarget {
+        entity: Some(Entity { column: "place_id".into(), table: "marts.places".parse()? }),
+        ..plain.clone()
+    };
+    let (synced, seconds, waits) = read_while(&about).await?;
+    ensure!(synced.upserted == ROWS as u64, "{synced:?}");
+    line("made anew, with the index of entities", &synced, seconds, waits);
+    longest = longest.max(waits.longest);
+    ensure!(longest.as_millis() <= 100, "a reader waited for {longest:?}");
     ensure!(theirs / ours >= 0.8, "the first load is at {:.2} of the rate of `load data`", theirs / ours);
     Ok(())
 }

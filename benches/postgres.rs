@@ -1,5 +1,6 @@
 //! A mart of 1,000,000 rows into PostgreSQL: the first load beside `psql \copy` of the same rows from a ready file, then a sync with
-//! nothing to do, one of the same rows at a new version, and one where 1 % changed.
+//! nothing to do, one of the same rows at a new version, one where 1 % changed, one that makes the table anew with texts and another
+//! index, and one that brings the first vectors to a table of as many rows; beside each somebody reads, and waits for 100 ms at most.
 //!
 //! Both sides do the same: a transaction that makes the table, fills it (frozen, as nobody sees it yet), gives it its primary key and
 //! analyses it. Ours reads the lake, compares and encodes while it does so; psql's file is ready, in the order of the lake, hashes included.
@@ -11,15 +12,20 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::ensure;
-use benches::mart::{ROWS, bodies, line, median, rows};
+use anyhow::{Context as _, ensure};
+use arrow::array::{ArrayRef, Float32Builder, ListBuilder, RecordBatch, StringArray};
+use benches::mart::{self, ROWS, bodies, head, line, median};
+use benches::reader::{Reader, Waits};
 use benches::{headline, put};
 use catalog::{Lake, TableName};
-use load::{Postgres, PostgresOptions, Rules, Serving, SinkKind, SyncTarget, Synced};
+use load::{Entity, Postgres, PostgresOptions, Rules, Serving, SinkKind, SyncTarget, Synced, VectorColumn};
 use services::Postgres as Server;
 
 /// Each side this often, in turn; the median counts.
 const ROUNDS: usize = 3;
+/// How many rows get a vector where none had one, and of how many numbers.
+const FIRST_VECTORS: usize = 10_000;
+const DIMENSION: usize = 64;
 
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -33,7 +39,7 @@ async fn run() -> anyhow::Result<()> {
     let lake = Lake::open(&dir.path().join("lake").display().to_string(), "bench").await?;
     let table: TableName = "marts.reviews".parse()?;
     let bodies = bodies().await?;
-    put(&lake, &table, rows(&bodies, 0)?, 1).await?;
+    put(&lake, &table, mart::rows(&bodies, 0)?, 1).await?;
 
     let url = server.database();
     let serving = Serving::new(dir.path().join("serving")).with(Arc::new(Postgres::new(&PostgresOptions {
@@ -43,7 +49,7 @@ async fn run() -> anyhow::Result<()> {
         rows_per_second: None,
         project: "bench".into(),
     })?));
-    let target = SyncTarget {
+    let plain = SyncTarget {
         table: table.clone(),
         key: "review_id".into(),
         sinks: vec![SinkKind::Postgres],
@@ -52,10 +58,19 @@ async fn run() -> anyhow::Result<()> {
         entity: None,
         vector: None,
     };
-    let sync = async || -> anyhow::Result<(Synced, f64)> {
+    let sync_of = async |target: &SyncTarget| -> anyhow::Result<(Synced, f64)> {
         let began = Instant::now();
-        let synced = load::sync(&lake, &target, &serving, &Rules::default(), &|_| {}).await?;
+        let synced = load::sync(&lake, target, &serving, &Rules::default(), &|_| {}).await?;
         Ok((synced, began.elapsed().as_secs_f64()))
+    };
+    let sync = async || sync_of(&plain).await;
+    // The same beside somebody who reads a row of it.
+    let read_while = async |target: &SyncTarget, question: &str| -> anyhow::Result<(Synced, f64, Waits)> {
+        let mut client = Command::new(server.bin().join("psql"));
+        client.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", &url]);
+        let reader = Reader::start(client, question)?;
+        let (synced, seconds) = sync_of(target).await?;
+        Ok((synced, seconds, reader.end()?))
     };
 
     // The files of the peer come from a sync, so that both write the same rows.
@@ -97,25 +112,76 @@ async fn run() -> anyhow::Result<()> {
         );
     }
 
-    println!("   | sync | rows written | deleted | seconds |");
-    println!("   |---|---:|---:|---:|");
+    head();
+    let question = "select rating from onggi.reviews where review_id = '000000000000'";
     let (synced, seconds) = sync().await?;
     ensure!(synced.is_up_to_date());
-    line("nothing changed", &synced, seconds);
+    line("nothing changed", &synced, seconds, Waits::default());
     ensure!(seconds <= 0.2, "nothing to do took {seconds:.2}s");
-    put(&lake, &table, rows(&bodies, 0)?, 2).await?;
-    let (synced, seconds) = sync().await?;
+    put(&lake, &table, mart::rows(&bodies, 0)?, 2).await?;
+    let (synced, seconds, waits) = read_while(&plain, question).await?;
     ensure!((synced.upserted, synced.deleted, synced.unchanged) == (0, 0, ROWS as u64), "{synced:?}");
-    line("the same rows at a new version", &synced, seconds);
-    put(&lake, &table, rows(&bodies, 1)?, 3).await?;
-    let (synced, seconds) = sync().await?;
+    line("the same rows at a new version", &synced, seconds, waits);
+    put(&lake, &table, mart::rows(&bodies, 1)?, 3).await?;
+    let (synced, seconds, waits) = read_while(&plain, question).await?;
     ensure!((synced.upserted, synced.deleted) == (ROWS as u64 / 100, 0), "{synced:?}");
-    line("1 % changed", &synced, seconds);
+    line("1 % changed", &synced, seconds, waits);
     let written = server.psql(&url, "select count(*) from onggi.reviews group by xmin::text order by 1 limit 1");
     ensure!(written.trim() == (ROWS / 100).to_string(), "the server says {written} rows were written");
+    let mut longest = waits.longest;
+    let searched = SyncTarget {
+        texts: vec!["body".into(), "keywords".into()],
+        entity: Some(Entity { column: "place_id".into(), table: "marts.places".parse()? }),
+        ..plain.clone()
+    };
+    let (synced, seconds, waits) = read_while(&searched, question).await?;
+    ensure!(synced.upserted == ROWS as u64, "{synced:?}");
+    line("made anew, with texts and the index of entities", &synced, seconds, waits);
+    longest = longest.max(waits.longest);
+
+    let near = SyncTarget {
+        table: "marts.near".parse()?,
+        key: "id".into(),
+        vector: Some(VectorColumn { column: "embedding".into(), model: "bench".into() }),
+        ..plain.clone()
+    };
+    put(&lake, &near.table, vectors(0)?, 1).await?;
+    sync_of(&near).await?;
+    put(&lake, &near.table, vectors(FIRST_VECTORS)?, 2).await?;
+    let (synced, seconds, waits) = read_while(&near, "select id from onggi.near where id = '000000000000'").await?;
+    ensure!(synced.upserted == FIRST_VECTORS as u64, "{synced:?}");
+    let made = server.psql(&url, "select count(embedding) from onggi.near");
+    ensure!(made.trim() == FIRST_VECTORS.to_string(), "{made}");
+    line(
+        &format!("the first {FIRST_VECTORS} vectors of {DIMENSION} numbers, with their index"),
+        &synced,
+        seconds,
+        waits,
+    );
+    longest = longest.max(waits.longest);
     // A file in the server's own binary format is the roof: nothing is left to be parsed, compared or encoded.
     ensure!(binary / ours >= 0.8, "the first load is at {:.2} of psql's rate", binary / ours);
+    ensure!(longest.as_millis() <= 100, "a reader waited for {longest:?}");
     Ok(())
+}
+
+/// A mart of 1,000,000 rows of which the first so many have vectors.
+fn vectors(first: usize) -> anyhow::Result<Vec<RecordBatch>> {
+    let part = |from: usize| {
+        let ids = (from..from + 10_000).map(|i| Some(format!("{i:012}")));
+        let mut vectors = ListBuilder::new(Float32Builder::new()).with_field(rows::read::vector_item());
+        for i in from..from + 10_000 {
+            if i < first {
+                vectors.append_value((0..DIMENSION).map(|at| Some(((i * 31 + at * 17) % 101) as f32 - 50.5)));
+            } else {
+                vectors.append_null();
+            }
+        }
+        let columns: [(&str, ArrayRef, bool); 2] =
+            [("id", Arc::new(ids.collect::<StringArray>()), true), ("embedding", Arc::new(vectors.finish()), true)];
+        RecordBatch::try_from_iter_with_nullable(columns).context("a batch of vectors")
+    };
+    (0..ROWS).step_by(10_000).map(part).collect()
 }
 
 /// What psql takes for the same, from a ready file.
