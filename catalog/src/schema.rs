@@ -96,14 +96,16 @@ pub(crate) fn describe(data_type: &DataType) -> String {
 pub(crate) struct Align {
     table: TableName,
     to: SchemaRef,
+    /// Whether each row must say to which day it belongs.
+    by_day: bool,
 }
 
 /// Rows per piece: small enough that no piece's strings can overflow what an array holds.
 const PIECE: usize = 8 * 1024;
 
 impl Align {
-    pub(crate) fn new(table: TableName, to: SchemaRef) -> Self {
-        Self { table, to }
+    pub(crate) fn new(table: TableName, to: SchemaRef, by_day: bool) -> Self {
+        Self { table, to, by_day }
     }
 
     pub(crate) fn table(&self) -> &TableName {
@@ -131,15 +133,16 @@ impl Align {
 
     fn column(&self, field: &Field, batch: &RecordBatch) -> Result<ArrayRef> {
         let expected = || describe(field.data_type());
+        let is_day = self.by_day && field.name() == DT;
         let Some(column) = batch.column_by_name(field.name()) else {
-            return if field.is_nullable() && field.name() != DT {
+            return if field.is_nullable() && !is_day {
                 Ok(new_null_array(field.data_type(), batch.num_rows()))
             } else {
                 Err(self.mismatch(field.name(), expected(), "no such column".into()))
             };
         };
         let nulls = column.logical_null_count();
-        if nulls > 0 && (!field.is_nullable() || field.name() == DT) {
+        if nulls > 0 && (!field.is_nullable() || is_day) {
             return Err(self.mismatch(field.name(), "a value in every row".into(), format!("{nulls} nulls")));
         }
         if !fits(column.data_type(), field.data_type()) {

@@ -107,7 +107,16 @@ fn columns_that_no_table_may_have_are_named_with_what_to_write() {
 
 fn aligned(to: Vec<FieldRef>, columns: Vec<(&str, ArrayRef)>) -> Result<Vec<RecordBatch>> {
     let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap();
-    Align::new(table(), Arc::new(Schema::new(to))).apply(&batch)
+    Align::new(table(), Arc::new(Schema::new(to)), true).apply(&batch)
+}
+
+#[test]
+fn only_rows_of_a_table_that_is_split_must_say_their_day() {
+    let to = Arc::new(Schema::new(vec![field("id", DataType::Utf8, true), field("dt", DataType::Date32, true)]));
+    let ids: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+    let batch = RecordBatch::try_from_iter_with_nullable([("id", ids, true)]).unwrap();
+    assert!(Align::new(table(), Arc::clone(&to), true).apply(&batch).is_err());
+    assert_eq!(Align::new(table(), to, false).apply(&batch).unwrap()[0].column(1).null_count(), 1);
 }
 
 #[test]

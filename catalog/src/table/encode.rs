@@ -75,7 +75,7 @@ pub(crate) async fn encode_into(
 ) -> Result<Files> {
     let name = shape.table();
     let config = config(shape, options);
-    let align = Align::new(name.clone(), shape.stored_schema());
+    let align = Align::new(name.clone(), shape.stored_schema(), shape.is_partitioned());
     let encoders = options.encoders.max(1);
     let (to_encoders, batches) = mpsc::channel(encoders * 2);
     let work = Arc::new(EncodeWork {
