@@ -29,7 +29,7 @@ use crate::fetch::{Body, Fetch, FetchFlow, FetchRequest, Response};
 use crate::identity::{self, IdentityKey, UnfitRules};
 use crate::items::{self, Page, Unreadable};
 use crate::record::{self, Columns, Record, Row};
-use crate::source::{HttpRecipe, Recipe, Source};
+use crate::source::{HttpRecipe, Source};
 use crate::task::Key;
 
 mod pages;
@@ -209,7 +209,7 @@ impl<'a> Basket<'a> {
             restated: 0,
             requests: 0,
             idle: 0,
-            is_sized: matches!(source.recipe(), Recipe::Http(recipe) if recipe.is_sized()),
+            is_sized: source.recipe().plain().is_some_and(HttpRecipe::is_sized),
             longest: 0,
             total: None,
             older_than: older_than(source, key),
@@ -280,8 +280,8 @@ impl<'a> Basket<'a> {
             self.is_part = true;
             return FetchFlow::Stop;
         }
-        let (most_idle, looks_ended) = match self.source.recipe() {
-            Recipe::Http(recipe) => {
+        let (most_idle, looks_ended) = match self.source.recipe().plain() {
+            Some(recipe) => {
                 let filling = self.filling(recipe, count);
                 let ends = match filling {
                     Filling::Short => self.all_came() || (recipe.short_page_ends && !self.has_more()),
@@ -293,7 +293,7 @@ impl<'a> Basket<'a> {
                 }
                 (if self.has_more() { IDLE_RESPONSES } else { 1 }, !self.has_more() && filling == Filling::Short)
             }
-            Recipe::Browser(_) => (if self.has_more() { IDLE_RESPONSES_OF_A_PAGE } else { IDLE_RESPONSES }, false),
+            None => (if self.has_more() { IDLE_RESPONSES_OF_A_PAGE } else { IDLE_RESPONSES }, false),
         };
         if self.idle >= most_idle {
             return FetchFlow::Stop;
@@ -459,12 +459,10 @@ impl<'a> Basket<'a> {
 }
 
 fn read<'b>(source: &Source, body: &'b Body) -> Result<Page<'b>, Unreadable> {
-    match (body, source.recipe()) {
+    match (body, source.recipe().document()) {
         (Body::Answer(text), _) => items::in_answer(source, text),
-        (Body::Document(html) | Body::NextDocument(html), Recipe::Browser(recipe)) => {
-            recipe.document.as_ref().map_or_else(|| Ok(Page::default()), |document| items::in_document(document, html))
-        }
-        (Body::Document(_) | Body::NextDocument(_), Recipe::Http(_)) | (Body::Nothing, _) => Ok(Page::default()),
+        (Body::Document(html) | Body::NextDocument(html), Some(document)) => items::in_document(document, html),
+        (Body::Document(_) | Body::NextDocument(_), None) | (Body::Nothing, _) => Ok(Page::default()),
     }
 }
 

@@ -227,10 +227,15 @@ pub(crate) fn scrub(item: &mut Json, source: &Source, key: &IdentityKey) -> bool
     let persons = Persons::new(names.iter().cloned(), ids.iter().cloned());
     for pointer in pointers_of(source, |field| field.column == source.items().key) {
         if !hashed.contains(&pointer) {
+            // A list or an object is no name: what lies in it is as any other text.
+            let mut is_name = true;
             pointer.each_mut(item, &mut |id| {
-                is_changed |= persons.are_in(id) && hash_in_place(id, &scope, key);
+                is_name &= !matches!(id, Json::List(_) | Json::Object(_));
+                is_changed |= is_name && persons.are_in(id) && hash_in_place(id, &scope, key);
             });
-            exempt.push(pointer);
+            if is_name {
+                exempt.push(pointer);
+            }
         }
     }
     for (pointer, kept) in &rules.keep {

@@ -10,6 +10,8 @@
 //! that day or one of the six before. So what a sick site left open on a day is asked for on the next, be the source due or
 //! not, and a key that is new in a list is asked for at once.
 
+use std::cmp::Ordering;
+
 use catalog::{Date, SourceName, Timestamp};
 use jiff::SignedDuration;
 
@@ -41,10 +43,10 @@ pub enum Filing {
 /// A source that only knows the present is asked on the day itself. `today` is the day on which the run began, so that one
 /// that goes on past midnight stays on its day.
 pub fn filing(kind: FetchKind, dt: Date, today: Date) -> Filing {
-    match kind {
-        FetchKind::Http | FetchKind::Browser if dt < today => Filing::Past,
-        FetchKind::Http | FetchKind::Browser if dt > today => Filing::Future,
-        FetchKind::Http | FetchKind::Browser => Filing::Fits,
+    match dt.cmp(&today) {
+        Ordering::Less if kind.answers_the_present() => Filing::Past,
+        Ordering::Greater if kind.answers_the_present() => Filing::Future,
+        _ => Filing::Fits,
     }
 }
 
@@ -57,12 +59,8 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 /// Whether a key is asked for too late for what its source answers to be filed under the day that it was planned for. A run
 /// that was killed leaves tasks in the queue, and a worker may find them days later.
 pub fn is_late(kind: FetchKind, planned: Timestamp, now: Timestamp) -> bool {
-    match kind {
-        FetchKind::Http | FetchKind::Browser => {
-            let age = now.duration_since(planned);
-            age > LATEST || age < -AHEAD
-        }
-    }
+    let age = now.duration_since(planned);
+    kind.answers_the_present() && (age > LATEST || age < -AHEAD)
 }
 
 #[cfg(test)]

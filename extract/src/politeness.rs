@@ -20,7 +20,7 @@ use url::Url;
 use crate::egress::{Declared, Egress};
 use crate::error::FetchError;
 use crate::heartbeat::Heartbeat;
-use crate::source::{Rate, Recipe, Robots, Source, host_of};
+use crate::source::{Rate, Robots, Source, host_of};
 
 mod breaker;
 mod hosts;
@@ -201,10 +201,7 @@ impl Politeness {
 
     /// The hosts that a source, or the project, says are asked.
     pub(crate) fn declared(&self, source: &Source) -> Declared {
-        let answers: &[String] = match source.recipe() {
-            Recipe::Browser(recipe) => &recipe.response_hosts,
-            Recipe::Http(_) => &[],
-        };
+        let answers = source.recipe().answering_hosts();
         let own = [source.host()];
         let named = self.hosts.names().map(str::to_owned);
         Declared::new(

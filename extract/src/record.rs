@@ -333,7 +333,8 @@ fn convert(field: &Field, value: &Json) -> Result<Cell, String> {
             number.and_then(|text| finite(&text)).map_or_else(wrong, |number| Ok(Cell::Float(number)))
         }
         (FieldType::Timestamp, _, Some(text)) => match instant(text.trim(), field.zone.as_ref()) {
-            Some(at) => Ok(Cell::Time(at.as_microsecond())),
+            // As it is stored, in whole milliseconds: what came before is compared with what comes now.
+            Some(at) => Ok(Cell::Time(at.as_microsecond().div_euclid(1_000) * 1_000)),
             None if field.zone.is_none()
                 && offset(text.trim()).is_none()
                 && text.trim().parse::<DateTime>().is_ok() =>

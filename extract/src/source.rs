@@ -36,8 +36,8 @@ pub(crate) use percent::percent_encode_path;
 pub use pointer::Pointer;
 pub(crate) use pointer::{Found, FoundText};
 pub use recipe::{
-    BrowserRecipe, CacheRecipe, DocumentRecipe, HttpRecipe, Method, More, MoreRecipe, NextRecipe, Recipe, StatePlace,
-    StateRecipe,
+    BrowserRecipe, CacheRecipe, DocumentRecipe, FetchKind, HttpRecipe, Method, More, MoreRecipe, NextRecipe, Recipe,
+    StatePlace, StateRecipe,
 };
 pub use secret::Secrets;
 pub(crate) use template::host_of;
@@ -134,11 +134,7 @@ impl Source {
 
     /// The host it asks.
     pub fn host(&self) -> String {
-        let url = match &self.recipe {
-            Recipe::Http(recipe) => &recipe.url,
-            Recipe::Browser(recipe) => &recipe.url,
-        };
-        let url = url.render(&Place { key: "x", page: 1, start: 1, size: 1 });
+        let url = self.recipe.url().render(&Place { key: "x", page: 1, start: 1, size: 1 });
         url::Url::parse(&url).map(|url| host_of(&url)).unwrap_or_default()
     }
 
@@ -178,10 +174,7 @@ impl Source {
 
     /// Which fetcher reads it.
     pub fn fetch_kind(&self) -> FetchKind {
-        match self.recipe {
-            Recipe::Http(_) => FetchKind::Http,
-            Recipe::Browser(_) => FetchKind::Browser,
-        }
+        self.recipe.kind()
     }
 
     /// The pace the source asks of itself, per host. A host's own setting wins.
@@ -253,15 +246,6 @@ pub enum Keys {
     List(Vec<String>),
     /// A query over the lake with a column `key` and, for an incremental source, a column `since`.
     Query(String),
-}
-
-/// Which fetcher reads a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FetchKind {
-    /// Plain requests.
-    Http,
-    /// A headless browser.
-    Browser,
 }
 
 /// How often a host may be asked.

@@ -72,8 +72,8 @@ impl Http {
         Self { politeness, client }
     }
 
-    /// An answer; none if it says that there is nothing.
-    async fn answer(&self, page: &PageRequest<'_>) -> Result<Option<String>, FetchError> {
+    /// An answer and how many items it holds; none if its status says that there is nothing.
+    async fn answer(&self, page: &PageRequest<'_>) -> Result<Option<(String, u64)>, FetchError> {
         let url = &page.url;
         let mut retry = 0;
         loop {
@@ -105,7 +105,7 @@ impl Http {
         }
     }
 
-    async fn once(&self, page: &PageRequest<'_>) -> Result<Option<String>, HttpTrouble> {
+    async fn once(&self, page: &PageRequest<'_>) -> Result<Option<(String, u64)>, HttpTrouble> {
         let (recipe, url) = (page.recipe, &page.url);
         let transient = |reason: String| HttpTrouble::Again(FetchError::Transient { url: url.clone(), reason });
         self.politeness.admit(page.source, url).await.map_err(HttpTrouble::End)?;
@@ -126,7 +126,7 @@ impl Http {
         self.judge(page, &answer)
     }
 
-    fn judge(&self, page: &PageRequest<'_>, answer: &Answer) -> Result<Option<String>, HttpTrouble> {
+    fn judge(&self, page: &PageRequest<'_>, answer: &Answer) -> Result<Option<(String, u64)>, HttpTrouble> {
         let (recipe, url, status, body) = (page.recipe, &page.url, answer.status.as_u16(), &answer.body);
         let kind = StatusKind::of(status);
         let transient = |reason: String| HttpTrouble::Again(FetchError::Transient { url: url.clone(), reason });
@@ -146,8 +146,8 @@ impl Http {
         };
         let why = match read {
             // A review may quote a block page; a list of them is none.
-            Ok((text, count, _)) if count > 0 => return Ok(Some(text)),
-            Ok((text, ..)) => Ok(text),
+            Ok((text, count, _)) if count > 0 => return Ok(Some((text, count as u64))),
+            Ok((text, ..)) => Ok((text, 0)),
             Err(why) => Err(why),
         };
         let host = Url::parse(url).map(|url| host_of(&url)).unwrap_or_default();
@@ -286,20 +286,19 @@ impl Fetch for Http {
         // Where every page is the same request, one is all.
         let pages = if recipe.is_paged() { recipe.max_pages } else { 1 };
         let mut only_makes_sure = false;
+        // The place of the next page's first item goes by what came: who gives fewer than they are asked for have the rest there.
+        let mut start = 1;
         for page in 0..pages {
-            let place = Place {
-                key: &request.key.value,
-                page: recipe.first_page + page,
-                start: 1 + page * recipe.page_size,
-                size: recipe.page_size,
-            };
+            let place =
+                Place { key: &request.key.value, page: recipe.first_page + page, start, size: recipe.page_size };
             let url = recipe.url.render(&place);
             let page = PageRequest { source: request.source, recipe, url, place, only_makes_sure };
-            let Some(answer) = self.answer(&page).await? else {
+            let Some((answer, count)) = self.answer(&page).await? else {
                 // Where there is nothing, there is nothing behind it either.
                 let _ = on(Response::nothing(page.url));
                 return Ok(());
             };
+            start += if count == 0 { recipe.page_size } else { count };
             match on(Response::text(page.url, answer)) {
                 FetchFlow::Stop => return Ok(()),
                 FetchFlow::Continue { looks_ended, .. } => only_makes_sure = looks_ended,

@@ -210,6 +210,18 @@ fn the_name_of_an_item_is_never_masked() {
 }
 
 #[test]
+fn a_list_or_an_object_is_no_name_of_an_item() {
+    for id in [
+        json!(["kim@example.org", "010-1234-5678"]),
+        json!({"mail": "kim@example.org", "phone": "010-1234-5678"}),
+        json!([["010-1234-5678"], {"a": "kim@example.org"}]),
+    ] {
+        let text = scrubbed(&json!({"id": id}), &reviews()).to_string();
+        assert!(!text.contains("kim@") && !text.contains("1234"), "{text}");
+    }
+}
+
+#[test]
 fn who_is_named_in_another_text_is_named_nowhere() {
     let item = json!({
         "id": "r1", "author": {"id": "abc", "nickname": "밝은토끼45", "from": "NAVER"},

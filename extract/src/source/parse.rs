@@ -62,7 +62,7 @@ fn read(r: &mut Reader<'_>, tree: &DeTable<'_>) -> Option<Source> {
     if !top.has("fetch") {
         top.missing(r, "fetch", "\"http\"");
     }
-    let kind = top.word(r, "fetch", &[("http", FetchKind::Http), ("browser", FetchKind::Browser)]);
+    let kind = top.word(r, "fetch", &FetchKind::ALL.map(|kind| (kind.name(), kind)));
     let every_days = top.need_parsed(r, "every", "\"1d\"", days);
     let rate = top.parsed(r, "rate", Rate::parse).unwrap_or(Rate::DEFAULT);
     let max_receives = top.integer(r, "max_receives", 1..=100).unwrap_or(5);

@@ -4,6 +4,43 @@ use std::time::Duration;
 
 use super::{JsonTemplate, Place, Pointer, UrlTemplate};
 
+/// Which fetcher reads a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FetchKind {
+    /// Plain requests.
+    Http,
+    /// A headless browser.
+    Browser,
+}
+
+impl FetchKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Http, Self::Browser];
+
+    /// The word of a source file, and the name of its section.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Browser => "browser",
+        }
+    }
+
+    /// Whether what it answers is the present, whatever day is asked for.
+    pub const fn answers_the_present(self) -> bool {
+        match self {
+            Self::Http | Self::Browser => true,
+        }
+    }
+
+    /// Whether it needs a browser on the machine.
+    pub const fn needs_browser(self) -> bool {
+        match self {
+            Self::Http => false,
+            Self::Browser => true,
+        }
+    }
+}
+
 /// How a source is fetched.
 #[derive(Clone, Debug)]
 pub enum Recipe {
@@ -14,6 +51,46 @@ pub enum Recipe {
 }
 
 impl Recipe {
+    /// Which fetcher reads it.
+    pub(crate) fn kind(&self) -> FetchKind {
+        match self {
+            Self::Http(_) => FetchKind::Http,
+            Self::Browser(_) => FetchKind::Browser,
+        }
+    }
+
+    /// What is asked first.
+    pub(crate) fn url(&self) -> &UrlTemplate {
+        match self {
+            Self::Http(recipe) => &recipe.url,
+            Self::Browser(recipe) => &recipe.url,
+        }
+    }
+
+    /// Hosts beside that of its address whose answers are taken.
+    pub(crate) fn answering_hosts(&self) -> &[String] {
+        match self {
+            Self::Http(_) => &[],
+            Self::Browser(recipe) => &recipe.response_hosts,
+        }
+    }
+
+    /// Of plain requests, whose pages are asked for one after the other.
+    pub(crate) fn plain(&self) -> Option<&HttpRecipe> {
+        match self {
+            Self::Http(recipe) => Some(recipe),
+            Self::Browser(_) => None,
+        }
+    }
+
+    /// Where items lie in its documents, if they do.
+    pub(crate) fn document(&self) -> Option<&DocumentRecipe> {
+        match self {
+            Self::Http(_) => None,
+            Self::Browser(recipe) => recipe.document.as_ref(),
+        }
+    }
+
     /// Whether two keys are two requests.
     pub(crate) fn has_key(&self) -> bool {
         let other = Place { key: "y", ..FIRST };

@@ -66,7 +66,7 @@ impl Secrets {
     }
 
     /// The first that has no value.
-    pub(crate) fn missing(&self) -> Option<(&str, &str)> {
+    pub fn missing(&self) -> Option<(&str, &str)> {
         let (name, secret) = self.declared.iter().find(|(_, secret)| secret.value.is_none())?;
         Some((name.as_str(), secret.reference.as_str()))
     }

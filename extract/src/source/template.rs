@@ -150,9 +150,30 @@ impl JsonTemplate {
         serde_json::from_str(text).map(Self)
     }
 
+    /// A word in braces that is nearly one of those that are filled in, or a secret, for which there is no place here.
+    pub(crate) fn misspelt(&self) -> Option<String> {
+        misspelt(&self.0)
+    }
+
     /// The body for a place.
     pub fn render(&self, place: &Place<'_>) -> Value {
         render_json(&self.0, place)
+    }
+}
+
+fn misspelt(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => {
+            let words = text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(word, _)| word);
+            let is_odd = |word: &str| {
+                let nearest = NAMES.into_iter().map(|name| strsim::damerau_levenshtein(name, word)).min();
+                word.starts_with("secret:") || nearest == Some(1)
+            };
+            words.filter(|word| is_odd(word)).map(str::to_owned).next()
+        }
+        Value::Array(elements) => elements.iter().find_map(misspelt),
+        Value::Object(members) => members.values().find_map(misspelt),
+        _ => None,
     }
 }
 
@@ -219,6 +240,14 @@ mod tests {
         assert_eq!(template.render(&place("k")), "https://a.example/k?skip=100&take=50", "from 0");
         let body = JsonTemplate::parse(r#"{"skip": "{offset}", "of": "{key}/{offset}"}"#).unwrap();
         assert_eq!(body.render(&place("k")), json!({"skip": 100, "of": "k/100"}));
+        assert_eq!(body.misspelt(), None);
+        for (text, word) in [
+            (r#"{"q": ["p {pag}"]}"#, Some("pag")),
+            (r#"{"t": "{secret:K}"}"#, Some("secret:K")),
+            (r#"{"q": "query { places { id pages } } {p}"}"#, None),
+        ] {
+            assert_eq!(JsonTemplate::parse(text).unwrap().misspelt().as_deref(), word, "{text}");
+        }
     }
 
     #[test]

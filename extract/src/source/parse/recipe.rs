@@ -19,13 +19,11 @@ pub(super) fn recipe(
     kind: Option<FetchKind>,
     secrets: &Secrets,
 ) -> Option<Recipe> {
-    let mut http = top.section(r, "http", "http");
-    let mut browser = top.section(r, "browser", "browser");
-    let (wanted, other, name, other_name) = match kind? {
-        FetchKind::Http => (&http, &browser, "http", "browser"),
-        FetchKind::Browser => (&browser, &http, "browser", "http"),
-    };
-    if !wanted.is_there() {
+    let sections = FetchKind::ALL.map(|kind| (kind, top.section(r, kind.name(), kind.name())));
+    let (kind, name) = (kind?, kind?.name());
+    let (own, others): (Vec<_>, Vec<_>) = sections.into_iter().partition(|(of, _)| *of == kind);
+    let (_, mut section) = own.into_iter().next()?;
+    if !section.is_there() {
         r.problem(
             top.at(),
             format!("expected a section `[{name}]` because `fetch = \"{name}\"`, found none"),
@@ -33,26 +31,20 @@ pub(super) fn recipe(
         );
         return None;
     }
-    if other.is_there() {
+    if let Some((other, found)) = others.iter().find(|(_, other)| other.is_there()) {
         r.problem(
-            other.at(),
-            format!("a section `[{other_name}]` is of no use with `fetch = \"{name}\"`"),
+            found.at(),
+            format!("a section `[{}]` is of no use with `fetch = \"{name}\"`", other.name()),
             Some("remove it, or change `fetch`".to_owned()),
         );
         return None;
     }
-    match kind? {
-        FetchKind::Http => {
-            let recipe = http_recipe(r, &mut http, secrets);
-            http.finish(r);
-            recipe.map(Box::new).map(Recipe::Http)
-        }
-        FetchKind::Browser => {
-            let recipe = browser::recipe(r, &mut browser, secrets);
-            browser.finish(r);
-            recipe.map(Box::new).map(Recipe::Browser)
-        }
-    }
+    let recipe = match kind {
+        FetchKind::Http => http_recipe(r, &mut section, secrets).map(Box::new).map(Recipe::Http),
+        FetchKind::Browser => browser::recipe(r, &mut section, secrets).map(Box::new).map(Recipe::Browser),
+    };
+    section.finish(r);
+    recipe
 }
 
 fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>, secrets: &Secrets) -> Option<HttpRecipe> {
@@ -106,6 +98,14 @@ fn http_recipe(r: &mut Reader<'_>, section: &mut Section<'_>, secrets: &Secrets)
             .map_err(|error| r.problem(&at, format!("expected `body` to be JSON: {error}"), None))
             .ok()
     });
+    let odd = body.as_ref().and_then(JsonTemplate::misspelt);
+    if let (Some(word), Some((_, at))) = (odd, section.value("body")) {
+        r.problem(
+            &at,
+            format!("expected `{{key}}`, `{{page}}`, `{{start}}`, `{{offset}}` or `{{size}}`, found `{{{word}}}`"),
+            Some("braces of the text itself have a blank beside them, as in `{ pages }`; a secret has its place in a header".to_owned()),
+        );
+    }
     if body.is_some() && method == Method::Get {
         r.problem(
             section.at(),

@@ -318,3 +318,20 @@ async fn a_host_that_answers_nothing_is_asked_for_each_key_once() {
     }
     assert_eq!(site.replica.stats().graphql, 3 * 4 + 17, "three keys with all their tries, then it is the host");
 }
+
+#[tokio::test]
+async fn a_site_that_gives_fewer_than_it_is_asked_for_is_asked_for_what_follows() {
+    let (base, asked) = egress::site(|path| {
+        let offset = path.split("o=").nth(1).and_then(|rest| rest.split('&').next()?.parse::<usize>().ok()).unwrap();
+        let list: Vec<_> = (offset..7.min(offset + 2)).map(|id| serde_json::json!({"id": id.to_string()})).collect();
+        egress::plain("200 OK", "", &serde_json::json!({"list": list}).to_string())
+    })
+    .await;
+    let source = egress::source_of(
+        "fetch = \"http\"\nrobots = { ignore = \"test\" }\n[http]\n\
+         url = \"https://site.example/l?k={key}&o={offset}&n={size}\"\npage_size = 5",
+    );
+    let found = egress::harvested(&egress::fetchers_at(&base), &source.unwrap(), "a").await.unwrap();
+    assert_eq!((found.fetched, found.duplicates), (7, 0));
+    assert_eq!(asked.lock().unwrap().len(), 5, "the last one makes sure");
+}
