@@ -32,7 +32,7 @@ use crate::error::{Error, Result, Seen};
 use crate::facts::{Facts, OpenTables, When, referenced};
 use crate::guard::{of_numbers, of_one_day};
 use crate::merge::{self, Extent};
-use crate::model::{Materialization, Model, Models};
+use crate::model::{Model, Models};
 use crate::reason::{Action, Reason};
 use crate::record::{Record, app_id, day_of, record_path, view_record_path};
 use crate::session::{Options, Session};
@@ -116,7 +116,7 @@ impl Builder<'_> {
         catalog::failpoint!("transform.build.before");
         for _ in 0..ATTEMPTS {
             let facts = self.gather(model, &OpenTables::new()).await?;
-            if *model.materialization() == Materialization::View {
+            if !model.materialization().is_stored() {
                 return self.check_view(model, &facts).await;
             }
             let (action, why) = facts.decide(&self.when());
@@ -269,7 +269,7 @@ impl Builder<'_> {
                 tracing::info!(model = %model.name(), "making it anew, in another shape");
                 count.reset();
                 let days = snapshot.days().await.map_err(about())?;
-                let by_day = *model.materialization() == Materialization::Partition;
+                let by_day = model.materialization().is_by_day();
                 let days: BTreeSet<Date> = days.into_iter().filter(|_| by_day).chain([self.dt]).collect();
                 let streams = self.all_days(model, facts, &session, (&failure, &count), &days).await?;
                 return Ok((Place::Reshaped(table.clone(), spec), streams, Some(days)));
@@ -331,7 +331,7 @@ impl Builder<'_> {
         count: &Count,
     ) -> Result<LogicalPlan> {
         let planning = |error| Error::planning(&error);
-        let plan = if let Materialization::Latest { by, order } = model.materialization() {
+        let plan = if let Some((by, order)) = model.materialization().merges() {
             let mut extent = merge::extent(model, facts).await?;
             let mut fresh = session.plan(model.statement().on(&extent.days())).await.map_err(planning)?;
             if let (Extent::Added(_), Some((table, _))) = (&extent, &facts.table) {

@@ -71,10 +71,10 @@ pub(crate) fn bad_rows(check: &Check, table: &TableName, key: &[&str]) -> String
             )
         }
         Check::References { column, table: other_table, other } => {
-            let list = shown.iter().map(|name| format!("t.{}", quoted(name))).collect::<Vec<_>>().join(", ");
+            let list = shown.iter().map(|name| format!("_row.{}", quoted(name))).collect::<Vec<_>>().join(", ");
             let (column, other) = (quoted(column), quoted(other));
             format!(
-                "select {list} from {table} as t where t.{column} is not null and not exists (select 1 from {other_table} as o where o.{other} = t.{column})"
+                "select {list} from {table} as _row where _row.{column} is not null and not exists (select 1 from {other_table} as _other where _other.{other} = _row.{column})"
             )
         }
         _ => format!("select {} from {table} where {}", quoted_list(shown), condition(check).unwrap_or_default()),
@@ -84,10 +84,13 @@ pub(crate) fn bad_rows(check: &Check, table: &TableName, key: &[&str]) -> String
 /// Runs a model's checks over the table of its name in the session, and gives those that found something.
 pub(crate) async fn run(session: &Session, model: &Model) -> Result<Vec<CheckFailure>> {
     let (checks, key, table) = (model.checks(), model.key(), model.name());
+    // Of a table that is split by day a build makes one of them, or all in another shape: each is looked at by itself.
+    let by_day = model.materialization().is_by_day();
+    let checks: Vec<(Check, Check)> = checks.into_iter().map(|check| (of_each_day(&check, by_day), check)).collect();
     let what = format!("the checks of `{table}`");
     let mut counts: Vec<u64> = vec![0; checks.len()];
     let alone: Vec<(usize, String)> =
-        checks.iter().enumerate().filter_map(|(place, check)| Some((place, condition(check)?))).collect();
+        checks.iter().enumerate().filter_map(|(place, (check, _))| Some((place, condition(check)?))).collect();
     if !alone.is_empty() {
         let list = alone
             .iter()
@@ -99,18 +102,28 @@ pub(crate) async fn run(session: &Session, model: &Model) -> Result<Vec<CheckFai
             counts[*place] = first_number(&found, column)?;
         }
     }
-    for (place, check) in checks.iter().enumerate().filter(|(_, check)| condition(check).is_none()) {
+    for (place, (check, _)) in checks.iter().enumerate().filter(|(_, (check, _))| condition(check).is_none()) {
         let found = rows(session, &format!("select count(*) from ({})", bad_rows(check, table, &key)), &what).await?;
         counts[place] = first_number(&found, 0)?;
     }
     let mut failures = Vec::new();
-    for (check, count) in checks.iter().zip(counts).filter(|(_, count)| *count > 0) {
+    for ((check, said), count) in checks.iter().zip(counts).filter(|(_, count)| *count > 0) {
         let sql = bad_rows(check, table, &key);
         let found = rows(session, &format!("{sql}{} limit {SHOWN_ROWS}", order(check, &key)), &what).await?;
         let table = pretty_format_batches(&found).map_or_else(|error| error.to_string(), |table| table.to_string());
-        failures.push(CheckFailure { check: check.to_string(), sql, count, rows: table });
+        failures.push(CheckFailure { check: said.to_string(), sql, count, rows: table });
     }
     Ok(failures)
+}
+
+/// What no two rows of a day agree in, where a table is split by day.
+fn of_each_day(check: &Check, by_day: bool) -> Check {
+    match check {
+        Check::Unique(columns) if by_day && !columns.iter().any(|column| column == "dt") => {
+            Check::Unique(columns.iter().cloned().chain(["dt".to_owned()]).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 /// Bad rows are shown in order, so that the message is the same each time.
@@ -159,7 +172,7 @@ mod tests {
             ),
             (
                 Check::References { column: "p".into(), table: "staging.places".parse().unwrap(), other: "id".into() },
-                "select t.id, t.p from staging.reviews as t where t.p is not null and not exists (select 1 from staging.places as o where o.id = t.p)",
+                "select _row.id, _row.p from staging.reviews as _row where _row.p is not null and not exists (select 1 from staging.places as _other where _other.id = _row.p)",
             ),
         ];
         for (check, expected) in cases {

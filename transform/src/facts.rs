@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::engine::unknown_table;
 use crate::error::{Error, Result};
-use crate::model::{Check, Materialization, Model, Models};
+use crate::model::{Check, Model, Models};
 use crate::reach::{Reach, reaches};
 use crate::reason::{Action, Reason};
 use crate::record::{FoundRecord, LastBuild, ReadTable, Record, app_id, day_of, read_record, view_record_path};
@@ -205,7 +205,7 @@ struct LastFacts {
 async fn last_build(lake: &Lake, model: &Model, dt: Date) -> Result<LastFacts> {
     let about = || Error::lake(format!("reading `{}`", model.name()));
     let found = |last| FoundRecord { last, path: None, of_other_files: false };
-    if *model.materialization() == Materialization::View {
+    if !model.materialization().is_stored() {
         let bytes = lake.objects().get(&view_record_path(model)).await.map_err(about())?;
         return Ok(LastFacts { table: None, mark: None, found: found(LastBuild::parse(bytes.as_deref())) });
     }

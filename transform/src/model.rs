@@ -12,12 +12,13 @@ use catalog::{Diagnostic, Layer, PartsHash, TableName};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
+use crate::materialization::Materialization;
 use crate::nearest::nearest;
 use crate::position::Position;
 use crate::statement::Statement;
 
 pub(crate) use head::Head;
-pub use head::{CHECKS, Check, MATERIALIZATIONS, Materialization, SETTINGS};
+pub use head::{CHECKS, Check, SETTINGS};
 
 /// A model's file, as found: where it lies and what stands in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +74,8 @@ impl Model {
 
     /// The columns that name a row.
     pub fn key(&self) -> Vec<&str> {
-        match &self.materialize {
-            Materialization::Latest { by, .. } if self.head.key.is_empty() => by.iter().map(String::as_str).collect(),
+        match self.materialize.merges() {
+            Some((by, _)) if self.head.key.is_empty() => by.iter().map(String::as_str).collect(),
             _ => self.head.key.iter().map(|(column, _)| column.as_str()).collect(),
         }
     }
@@ -87,7 +88,7 @@ impl Model {
                 checks.push(check);
             }
         };
-        if let Materialization::Latest { by, .. } = &self.materialize {
+        if let Some((by, _)) = self.materialize.merges() {
             by.iter().cloned().map(Check::NotNull).for_each(&mut add);
         }
         self.head.checks.iter().map(|(check, _)| check.clone()).for_each(&mut add);
@@ -130,7 +131,7 @@ impl Model {
 
     /// Whether its table is one thing that stands for one day, the newest that it was built for.
     pub fn stands_for_day(&self) -> bool {
-        self.materialize == Materialization::Table && self.uses_dt()
+        self.materialize.is_replaced() && self.uses_dt()
     }
 
     pub(crate) fn statement(&self) -> &Statement {
@@ -262,7 +263,7 @@ impl Models {
         let (mut stored, mut views) = (BTreeSet::new(), BTreeSet::new());
         let mut waiting: Vec<TableName> = tables.into_iter().collect();
         while let Some(table) = waiting.pop() {
-            match self.get(&table).filter(|model| model.materialize == Materialization::View) {
+            match self.get(&table).filter(|model| !model.materialize.is_stored()) {
                 Some(view) => {
                     if views.insert(table) {
                         waiting.extend(view.parents.iter().cloned());
@@ -354,7 +355,7 @@ fn parse_model(file: ModelFile, problems: &mut Vec<Diagnostic>) -> Option<Model>
         let hint = "add `-- materialize: view`, `partition`, `table` or `latest by <key> order by <column>`";
         report(top, format!("`{name}` doesn't say how it is kept"), Some(hint));
     }
-    let materialize = materialize.unwrap_or(Materialization::View);
+    let materialize = materialize.unwrap_or_default();
     for (parameter, at) in statement.unknown_parameters() {
         report(at, format!("unknown parameter `{parameter}`"), Some("`$dt`, the day of the run, is the only one"));
     }
@@ -366,24 +367,15 @@ fn parse_model(file: ModelFile, problems: &mut Vec<Diagnostic>) -> Option<Model>
         );
     }
     let dt_at = statement.tables().next().map_or(top, |(_, at)| at);
-    match &materialize {
-        Materialization::View if statement.uses_dt() => {
-            report(
-                dt_at,
-                "a view can't use `$dt`".to_owned(),
-                Some("a view is read on any day; use `partition` or `table`"),
-            );
-        }
-        Materialization::Latest { .. } => {
-            if let Some(at) = statement.dt_beyond_equality() {
-                report(
-                    at,
-                    "expected `$dt` of a `latest` model only as `column = $dt`".to_owned(),
-                    Some("the rows of several days are merged at once"),
-                );
-            }
-        }
-        _ => {}
+    if !materialize.is_stored() && statement.uses_dt() {
+        let hint = "a view is read on any day; use `partition` or `table`";
+        report(dt_at, "a view can't use `$dt`".to_owned(), Some(hint));
+    }
+    if materialize.merges().is_some()
+        && let Some(at) = statement.dt_beyond_equality()
+    {
+        let hint = "the rows of several days are merged at once";
+        report(at, "expected `$dt` of a `latest` model only as `column = $dt`".to_owned(), Some(hint));
     }
     let mut parents = BTreeSet::new();
     for (table, at) in statement.tables() {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::facts::{Facts, OpenTables, When, referenced};
-use crate::model::{Materialization, Models};
+use crate::model::Models;
 use crate::reason::{Action, Reason};
 use crate::record::day_of;
 use crate::there::built;
@@ -43,7 +43,7 @@ pub async fn plan(
     let mut planned = Vec::new();
     for model in models.iter().filter(|model| names.contains(model.name())) {
         let (stored, _) = models.resolve(model.parents().iter().cloned());
-        let is_view = *model.materialization() == Materialization::View;
+        let is_view = !model.materialization().is_stored();
         let mut entry =
             Planned { model: model.name().clone(), dt: day_of(model, dt), action: Action::Keep, why: Vec::new() };
         if is_view && model.checks().is_empty() {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use catalog::{Date, Lake, ObjectPath, PartsHash, TableName, Version, date_of, days_since_epoch, path};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Materialization, Model};
+use crate::model::Model;
 use crate::reason::Reason;
 use crate::session;
 
@@ -76,7 +76,7 @@ impl Record {
         let called: BTreeSet<&str> = all().flat_map(|model| model.statement().calls()).collect();
         let ours = crate::functions().iter().filter(|function| called.contains(function.name));
         let stands_for_day = model.stands_for_day();
-        let daily = stands_for_day || *model.materialization() == Materialization::Partition;
+        let daily = stands_for_day || model.materialization().is_by_day();
         Self {
             format: FORMAT,
             engine: session::answers().to_owned(),
@@ -259,7 +259,7 @@ pub(crate) fn app_id(model: &Model, dt: Date) -> String {
 
 /// The day whose partition is built, for a model that is kept by day.
 pub(crate) fn day_of(model: &Model, dt: Date) -> Option<Date> {
-    (*model.materialization() == Materialization::Partition).then_some(dt)
+    (model.materialization().is_by_day()).then_some(dt)
 }
 
 fn label(model: &Model, dt: Date) -> String {

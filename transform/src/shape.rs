@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Schema};
 use catalog::schema::SchemaDifference;
 use catalog::{Table, TableSpec};
 
-use crate::model::{Materialization, Model};
+use crate::model::Model;
 
 /// A text longer than an id makes statistics large and prunes nothing: these endings are ids.
 const SHORT_TEXTS: [&str; 4] = ["_id", "_hash", "_key", "_type"];
@@ -38,7 +38,7 @@ pub(crate) fn spec(model: &Model, wanted: &Schema) -> TableSpec {
 
 /// Whether the table is split by day.
 pub(crate) fn is_partitioned(model: &Model) -> bool {
-    *model.materialization() == Materialization::Partition
+    model.materialization().is_by_day()
 }
 
 /// Whether the table can't take the model's rows without being made anew, all of it, in another shape.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::facts::{Facts, OpenTables, changes, content_of_days};
-use crate::model::{Materialization, Model, Models};
+use crate::model::{Model, Models};
 use crate::reach::Reach;
 use crate::reason::Reason;
 use crate::record::{LastBuild, Record, RecordPlace, app_id, parse_record_path};
@@ -101,8 +101,7 @@ pub async fn state(
 ) -> Result<LakeState> {
     let there: BTreeSet<TableName> =
         lake.tables().await.map_err(Error::lake("listing its tables"))?.into_iter().collect();
-    let is_stored =
-        |name: &TableName| models.get(name).is_some_and(|model| *model.materialization() != Materialization::View);
+    let is_stored = |name: &TableName| models.get(name).is_some_and(|model| model.materialization().is_stored());
     let orphans = there
         .iter()
         .filter(|name| matches!(name.layer(), Layer::Raw | Layer::Staging | Layer::Marts))
@@ -128,10 +127,7 @@ pub async fn state(
             compare_shape(lake, model, schema, &mut found).await?;
         }
         // What it reads is not there: nothing could be built, so nothing can be said of its days.
-        if !found.reshaped
-            && *model.materialization() == Materialization::Partition
-            && all_there(lake, models, &stored).await?
-        {
+        if !found.reshaped && model.materialization().is_by_day() && all_there(lake, models, &stored).await? {
             let records = records.remove(model.name()).unwrap_or_default();
             days(lake, models, model, (&records, today), &mut found).await?;
         }

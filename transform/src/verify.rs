@@ -20,7 +20,7 @@ use crate::explain::{SqlProblem, explain, meant, no_way};
 use crate::fault::{self, Meaning, lower};
 use crate::lint;
 use crate::memo::{self, Memo};
-use crate::model::{Check, Materialization, Model, Models};
+use crate::model::{Check, Model, Models};
 use crate::nearest::nearest;
 use crate::position::Position;
 use crate::session::Session;
@@ -176,14 +176,14 @@ fn check_model(
         return found;
     }
     check_head(model, &schema, known, models, &mut found);
-    let view = *model.materialization() == Materialization::View;
+    let view = !model.materialization().is_stored();
     if !view {
         found.extend(unfit_columns(&schema).into_iter().map(|UnfitColumn { column, problem, hint }| {
             let at = Statement::find_word(model.text(), &column).unwrap_or_else(|| start_of_sql(model.text()));
             model.diagnostic(at, format!("column `{column}`: {problem}"), Some(hint))
         }));
     }
-    if matches!(model.materialization(), Materialization::Latest { .. })
+    if model.materialization().merges().is_some()
         && let Some(what) = lint::latest(&written, SOME_DAY)
     {
         found.push(model.diagnostic(
@@ -295,7 +295,7 @@ fn missing_column(message: &str) -> Option<&str> {
 pub(crate) fn output_schema(model: &Model, query: &Schema) -> SchemaRef {
     let mut fields: Vec<Field> =
         query.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
-    if *model.materialization() == Materialization::Partition && query.field_with_name("dt").is_err() {
+    if model.materialization().is_by_day() && query.field_with_name("dt").is_err() {
         fields.push(Field::new("dt", DataType::Date32, true));
     }
     Arc::new(Schema::new(fields))
@@ -322,10 +322,13 @@ fn check_head(
         }
     };
     let head = model.head();
-    if let Some((Materialization::Latest { by, order }, at)) = &head.materialize {
-        by.iter().chain([order]).for_each(|column| need(column, *at, found));
+    if let Some((materialize, at)) = &head.materialize
+        && let Some((by, order)) = materialize.merges()
+    {
+        by.iter().map(String::as_str).chain([order]).for_each(|column| need(column, *at, found));
     }
-    if let Some((Materialization::Partition, at)) = &head.materialize
+    if let Some((materialize, at)) = &head.materialize
+        && materialize.is_by_day()
         && schema.field_with_name("dt").is_ok_and(|field| *field.data_type() != DataType::Date32)
     {
         found.push(model.diagnostic(

@@ -17,6 +17,7 @@ use std::fmt;
 
 use catalog::{Diagnostic, TableName};
 
+use crate::materialization::{MATERIALIZATIONS, Materialization};
 use crate::nearest::nearest;
 use crate::position::Position;
 
@@ -26,39 +27,8 @@ use misread::{below, first_word, meant};
 
 /// The words that begin a setting.
 pub const SETTINGS: [&str; 5] = ["materialize", "key", "set_aside", "check", "tag"];
-/// The words that say how a model is kept.
-pub const MATERIALIZATIONS: [&str; 4] = ["view", "partition", "table", "latest"];
 /// What can be checked of rows.
 pub const CHECKS: [&str; 6] = ["not_null", "unique", "between", "length", "accepted", "references"];
-
-/// How a model is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Materialization {
-    /// Not kept: its SQL stands for it wherever it is read.
-    View,
-    /// One partition a day: `$dt` is the day, and only that day is replaced.
-    Partition,
-    /// Replaced whole.
-    Table,
-    /// The newest row of each key, over all days: rows of days that have not been merged yet meet those that are there.
-    Latest {
-        /// What makes two rows the same thing.
-        by: Vec<String>,
-        /// The greatest value wins.
-        order: String,
-    },
-}
-
-impl fmt::Display for Materialization {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::View => f.write_str("view"),
-            Self::Partition => f.write_str("partition"),
-            Self::Table => f.write_str("table"),
-            Self::Latest { by, order } => write!(f, "latest by {} order by {order}", by.join(", ")),
-        }
-    }
-}
 
 /// What must be true of every row; a check is a query that returns the rows of which it is not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -38,12 +38,12 @@ async fn a_failed_check_shows_the_rows_and_publishes_nothing() {
       | z4 | 105 |
       +----+-----+
     unique(id) found 1 bad row
-      select id, count(*) as copies from staging.daily where id is not null group by id having count(*) > 1
-      +----+--------+
-      | id | copies |
-      +----+--------+
-      | a  | 2      |
-      +----+--------+
+      select id, dt, count(*) as copies from staging.daily where id is not null and dt is not null group by id, dt having count(*) > 1
+      +----+------------+--------+
+      | id | dt         | copies |
+      +----+------------+--------+
+      | a  | 2026-10-01 | 2      |
+      +----+------------+--------+
     ");
     assert_eq!(
         error.hint().unwrap(),
@@ -140,7 +140,8 @@ async fn a_nan_is_refused_where_it_would_be_stored() {
 async fn a_table_takes_another_shape_as_a_whole() {
     let house = House::new("reshaped").await;
     let project = |daily: &str, total: &str| models(&[("x/staging/daily.sql", daily), ("x/marts/total.sql", total)]);
-    let daily = "-- materialize: partition\nselect id, n from raw.things where dt = $dt";
+    // Its key names a row of a day, and is there on each.
+    let daily = "-- materialize: partition\n-- key: id\nselect id, n from raw.things where dt = $dt";
     let total = "-- materialize: table\nselect sum(n) as n from staging.daily";
     let before = project(daily, total);
     for (dt, n) in [("2026-09-30", 1), (DAY, 2)] {
@@ -277,4 +278,42 @@ async fn a_build_that_fails_adds_no_column() {
         assert!(matches!(done, Outcome::Built { .. }), "{kind}: {done:?}");
         assert_eq!(columns().await, [before, vec!["n".to_owned()]].concat(), "{kind}");
     }
+}
+
+#[tokio::test]
+async fn a_day_that_is_no_longer_selected_is_a_column_as_any_other() {
+    let house = House::new("dt_dropped").await;
+    house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z")]).await;
+    for (table, kind) in [("staging.whole", "table"), ("staging.newest", "latest by id order by at")] {
+        let project = |columns: &str| {
+            let sql = format!("-- materialize: {kind}\nselect {columns} from raw.things where dt = $dt");
+            models(&[(&format!("x/{}.sql", table.replace('.', "/")), &sql)])
+        };
+        house.build(&project("id, n, _fetched_at as at, dt"), table, DAY).await.unwrap();
+        let outcome = house.build(&project("id, n + 1 as n, _fetched_at as at"), table, DAY).await.unwrap();
+        assert!(matches!(outcome, Outcome::Built { rows: 1, .. }), "{kind}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reference_is_checked_whatever_the_columns_are_called() {
+    let house = House::new("references_t").await;
+    house.things(DAY, &[("a", 1, "2026-10-01T00:00:00Z"), ("b", 2, "2026-10-01T00:00:00Z")]).await;
+    let project = |key: &str| {
+        models(&[
+            (
+                "x/staging/o.sql",
+                &format!("-- materialize: table\nselect {key} as id, n as t, n as o from raw.things where dt = $dt"),
+            ),
+            (
+                "x/staging/kept.sql",
+                "-- materialize: table\n-- check: references(id, staging.o)\nselect id, n as t, n as o from raw.things where dt = $dt",
+            ),
+        ])
+    };
+    house.build_all(&project("id"), DAY).await;
+    let lacking = project("nullif(id, 'b')");
+    house.build(&lacking, "staging.o", DAY).await.unwrap();
+    let error = house.build(&lacking, "staging.kept", DAY).await.unwrap_err();
+    assert!(matches!(error, Error::CheckFailed { .. }), "{error}");
 }

@@ -4,7 +4,8 @@ use catalog::Diagnostic;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
-use super::{CHECKS, MATERIALIZATIONS, SETTINGS};
+use super::{CHECKS, SETTINGS};
+use crate::materialization::MATERIALIZATIONS;
 use crate::nearest::nearest;
 use crate::position::Position;
 
