@@ -11,7 +11,8 @@ use arrow::datatypes::{DataType, Field};
 use benches::{headline, put};
 use catalog::{Lake, TableName};
 use enrich::{Llm as _, Local};
-use load::{Postgres, PostgresOptions, Rules, Serving, SinkKind, SyncTarget, VectorColumn};
+use load::sink::postgres::{Postgres, PostgresOptions};
+use load::{Rules, Serving, SinkKind, SyncTarget, VectorColumn};
 use replica::{Replica, ReplicaOptions};
 
 const PLACES: usize = 100_000;

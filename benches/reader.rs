@@ -34,6 +34,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the client can't be started.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own, beside the runtime that is measured")]
     pub fn start(mut client: Command, question: &str) -> anyhow::Result<Self> {
         let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting a reader")?;
         let mut asks = client.stdin.take().context("no way to ask")?;

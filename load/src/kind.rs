@@ -39,6 +39,11 @@ impl SinkKind {
         }
     }
 
+    /// Whether questions are asked of it on a server, whatever lies in the lake's own folder.
+    pub const fn answers_elsewhere(self) -> bool {
+        matches!(self, Self::Postgres)
+    }
+
     /// Whether it is a folder of ours, with a lock of its own.
     pub fn is_embedded(self) -> bool {
         Self::EMBEDDED.contains(&self)

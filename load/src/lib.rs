@@ -35,7 +35,5 @@ pub use kind::SinkKind;
 pub use reconcile::{Compared, Differing, NAMED, Orphan, compare, drop_orphan, orphans, repair};
 pub use search::{QueryEmbedder, Search, SearchSettings};
 pub use serving::{Serving, serving_hash};
-pub use sink::mysql::{Mysql, MysqlOptions};
-pub use sink::postgres::{Postgres, PostgresOptions};
-pub use sync::{Rules, SinkSynced, SyncProgress, Synced, sync};
+pub use sync::{Rules, SinkSynced, SyncProgress, Synced, behind, sync};
 pub use target::{Cursor, Entity, SyncTarget, VectorColumn};

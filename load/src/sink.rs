@@ -44,6 +44,16 @@ pub(crate) const fn member(kind: SinkKind) -> &'static Member {
     }
 }
 
+/// Whether the sinks of a target can have a table of these columns: known before any of them is asked.
+///
+/// # Errors
+/// [`Error::Config`] with the first name that one of them refuses.
+pub fn can_have(target: &SyncTarget, schema: &Schema) -> Result<()> {
+    let schema = Arc::new(schema.clone());
+    let refused = target.sinks.iter().find_map(|kind| (member(*kind).refused)(target, &schema));
+    refused.map_or(Ok(()), |fault| Err(target.config(fault.to_string(), fault.hint().unwrap_or_default())))
+}
+
 /// One kind of sink, as the rest of this crate needs to know it.
 pub(crate) struct Member {
     /// Where it is.
@@ -234,4 +244,43 @@ pub(crate) fn counted(found: u64, cursor: &Cursor) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("expected {} rows at the end of the change, found {found}; nothing of it was published", cursor.rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field};
+
+    use super::*;
+
+    #[test]
+    fn names_that_a_sink_can_not_have_are_told_before_it_is_asked() {
+        let long = "n".repeat(64);
+        let of = |sink: SinkKind, names: &[&str]| {
+            let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
+            let target = SyncTarget {
+                table: "marts.rooms".parse().unwrap(),
+                key: names[0].to_owned(),
+                sinks: vec![sink],
+                texts: vec![],
+                title: None,
+                entity: None,
+                vector: None,
+            };
+            can_have(&target, &Schema::new(fields)).map_err(|error| error.to_string())
+        };
+        for sink in SinkKind::ALL {
+            assert_eq!(of(sink, &["id", &long[..63]]), Ok(()));
+        }
+        for (sink, names, word) in [
+            (SinkKind::Postgres, ["id", long.as_str()], "at most 63 bytes"),
+            (SinkKind::Postgres, ["id", "ctid"], "the server's own"),
+            (SinkKind::Sqlite, ["id", "rowid"], "SQLite's own"),
+            (SinkKind::Sqlite, ["id", "ID"], "upper and lower case"),
+            (SinkKind::Mysql, ["id", "Id"], "upper and lower case"),
+            (SinkKind::Mysql, ["id", "price "], "no blank at the end"),
+        ] {
+            assert!(of(sink, &names).unwrap_err().contains(word), "{sink:?} {names:?}");
+            assert_eq!(of(SinkKind::Keywords, &names), Ok(()), "{names:?}");
+        }
+    }
 }

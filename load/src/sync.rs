@@ -154,6 +154,17 @@ pub async fn sync(
     Syncing { scope: SyncScope::Behind, lake, target, serving, rules, progress }.run().await
 }
 
+/// The sinks of `target` that a sync would bring to the newest version of its mart. Nothing is written.
+///
+/// # Errors
+/// If a sink can't be asked, or its table follows another lake.
+pub async fn behind(lake: &Lake, target: &SyncTarget, serving: &Serving) -> Result<Vec<SinkKind>> {
+    let (rules, progress) = (Rules::default(), |_| {});
+    let syncing = Syncing { scope: SyncScope::Behind, lake, target, serving, rules: &rules, progress: &progress };
+    let snapshot = lake.snapshot(&target.table).await?;
+    Ok(syncing.behind(&snapshot).await?.into_iter().map(|it| it.sink.kind()).collect())
+}
+
 /// A sync of one target.
 pub(crate) struct Syncing<'a> {
     pub(crate) scope: SyncScope,

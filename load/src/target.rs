@@ -1,14 +1,11 @@
 //! What is synced where: a table, its key, and what each of its columns is to a search.
 
-use std::sync::Arc;
-
 use arrow::datatypes::Schema;
 use catalog::{Snapshot, TableName, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kind::SinkKind;
-use crate::sink;
 use rows::Kind;
 
 /// A table that is served, and how.
@@ -105,7 +102,7 @@ impl SyncTarget {
         (&self.key, &self.texts, &self.title, &self.entity, &self.vector)
     }
 
-    /// Whether a table of these columns has what the target names, and whether its sinks can have one of these names.
+    /// Whether a table of these columns has what the target names.
     ///
     /// # Errors
     /// [`Error::Config`] with the first that it has not, or has as another type.
@@ -136,12 +133,6 @@ impl SyncTarget {
                 "rename it in the model",
             ));
         }
-        let schema = Arc::new(schema.clone());
-        for kind in &self.sinks {
-            if let Some(fault) = (sink::member(*kind).refused)(self, &schema) {
-                return Err(self.config(fault.to_string(), fault.hint().unwrap_or_default()));
-            }
-        }
         Ok(())
     }
 
@@ -164,44 +155,5 @@ impl SyncTarget {
 
     pub(crate) fn config(&self, message: String, hint: &str) -> Error {
         Error::Config { table: self.table.clone(), message, hint: Some(hint.to_owned()) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::datatypes::{DataType, Field};
-
-    use super::*;
-
-    #[test]
-    fn names_that_a_sink_can_not_have_are_told_before_it_is_asked() {
-        let long = "n".repeat(64);
-        let of = |sink: SinkKind, names: &[&str]| {
-            let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
-            let target = SyncTarget {
-                table: "marts.rooms".parse().unwrap(),
-                key: names[0].to_owned(),
-                sinks: vec![sink],
-                texts: vec![],
-                title: None,
-                entity: None,
-                vector: None,
-            };
-            target.check(&Schema::new(fields)).map_err(|error| error.to_string())
-        };
-        for sink in SinkKind::ALL {
-            assert_eq!(
-                of(sink, &["id", &long[..63]]),
-                if sink == SinkKind::Vectors { of(sink, &["id"]) } else { Ok(()) }
-            );
-        }
-        for (sink, names, word) in [
-            (SinkKind::Postgres, ["id", long.as_str()], "at most 63 bytes"),
-            (SinkKind::Mysql, ["id", "Id"], "upper and lower case"),
-            (SinkKind::Mysql, ["id", "price "], "no blank at the end"),
-        ] {
-            assert!(of(sink, &names).unwrap_err().contains(word), "{sink:?} {names:?}");
-            assert_eq!(of(SinkKind::Sqlite, &names), Ok(()), "{names:?}");
-        }
     }
 }

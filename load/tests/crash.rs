@@ -18,9 +18,9 @@ mod kill {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use enrich::{Context, Enrichment, Local, enrich};
     use futures::TryStreamExt as _;
+    use load::sink::postgres::{Postgres, PostgresOptions};
     use load::{
-        Entity, Postgres, PostgresOptions, Rules, Search, SearchSettings, Serving, SinkKind, SyncTarget, VectorColumn,
-        compare, serving_hash, sync,
+        Entity, Rules, Search, SearchSettings, Serving, SinkKind, SyncTarget, VectorColumn, compare, serving_hash, sync,
     };
     use rows::Value;
     use tempfile::TempDir;

@@ -14,7 +14,8 @@ mod kill {
         CommitInfo, Lake, RunId, Scope, TableName, TableSpec, Timestamp, Txn, TxnRule, WriteOptions, failpoint,
     };
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-    use load::{Mysql, MysqlOptions, Rules, Serving, SinkKind, SyncTarget, compare, sync};
+    use load::sink::mysql::{Mysql, MysqlOptions};
+    use load::{Rules, Serving, SinkKind, SyncTarget, compare, sync};
     use tempfile::TempDir;
 
     const POINTS: [&str; 3] = ["load.mysql.written", "load.mysql.before", "load.mysql.after"];

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use load::SinkKind;
 use load::sink::Sink;
-use load::{Mysql, MysqlOptions, SinkKind};
+use load::sink::mysql::{Mysql, MysqlOptions};
 use serde::Deserialize;
 
 use super::SecretRef;

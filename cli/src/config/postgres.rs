@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use load::SinkKind;
 use load::sink::Sink;
-use load::{Postgres, PostgresOptions, SinkKind};
+use load::sink::postgres::{Postgres, PostgresOptions};
 use serde::Deserialize;
 
 use super::SecretRef;

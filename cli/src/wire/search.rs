@@ -1,8 +1,8 @@
 //! The serving side for questions, and what `[search]` says of it.
 
 use catalog::Lake;
+use load::SyncTarget;
 use load::search::{QueryEmbedder, QueryWords, Search, SearchSettings, SearchedTarget};
-use load::{SinkKind, SyncTarget};
 
 use super::{llm, serving, target};
 use crate::config::{Config, search};
@@ -20,7 +20,7 @@ pub(crate) fn search(project: &Project, lake: &Lake) -> anyhow::Result<Search> {
         return Err(Failure::usage("expected a table of `[sync]` with texts or a vector, found none", hint).into());
     }
     let serving = serving(project, lake)?;
-    let is_database = |it: &SearchedTarget| it.target.sinks.contains(&SinkKind::Postgres);
+    let is_database = |it: &SearchedTarget| it.target.sinks.iter().any(|kind| kind.answers_elsewhere());
     if !serving.dir().exists() && !settings.targets.iter().any(is_database) {
         let message = format!("expected a serving side below `{}`, found none", serving.dir().display());
         return Err(Failure::failed(message, "`onggi run` builds and syncs it").into());

@@ -15,6 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use super::parts::parts;
 use super::{Apply, Contents, Member, Roles, Rows, Sink, SinkKind, SinkPlace, Start, counted};
 use crate::error::{Error, Result, blocking};
+use crate::fault::SinkFault;
 use crate::keys::Hashes;
 use crate::target::{Cursor, SyncTarget};
 use rows::RowHash;
@@ -27,9 +28,25 @@ use layout::{SqliteLayout, exists};
 
 pub(super) const MEMBER: Member = Member {
     place: SinkPlace::Folder(|dir| Arc::new(Sqlite::new(path(dir)))),
-    refused: |_, _| None,
+    refused,
     roles: |target, schema| Ok(Roles::whole(schema, format!("key={}", target.key))),
 };
+
+/// Why a table of these columns can't be in a file, if it can't.
+fn refused(_: &SyncTarget, fields: &SchemaRef) -> Option<SinkFault> {
+    let names: Vec<String> = fields.fields().iter().map(|field| field.name().to_lowercase()).collect();
+    let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+    if let Some((at, _)) = twice {
+        let message = format!(
+            "expected columns that differ in more than upper and lower case, found `{}` twice",
+            fields.field(at).name()
+        );
+        return Some(SinkFault::new(message, "rename one of them in the model"));
+    }
+    let own = names.iter().find(|name| matches!(name.as_str(), "rowid" | "oid" | "_rowid_"))?;
+    let message = format!("expected no column of SQLite's own, found `{own}`");
+    Some(SinkFault::new(message, "every table of SQLite has one of that name: give it another in the model"))
+}
 
 /// How long a statement waits for another writer before it fails (milliseconds).
 const BUSY_TIMEOUT_MS: u64 = 10_000;

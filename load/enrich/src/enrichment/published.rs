@@ -40,6 +40,10 @@ impl Published {
     pub(super) async fn read(snapshot: &Snapshot, enrichment: &Enrichment) -> Result<Self> {
         let (table, key) = (snapshot.table(), enrichment.key.as_str());
         let is_there = |column: &&str| snapshot.schema().field_with_name(column).is_ok();
+        // Another key names other entities: none of them is shown yet, and all answers are in the lake.
+        if !is_there(&key) {
+            return Ok(Self::default());
+        }
         let mut columns = vec![key, "summary_key", "embedding_key", "model", "summary", "embedding"];
         // A lake of an earlier release has not all of them.
         let later = ["texts_used", "texts_given"];

@@ -16,7 +16,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::connect::{MysqlSession, silent, within};
-use super::write::{MISFIT, kept};
 use crate::fault::SinkFault;
 
 /// How long a statement waits for more lines.
@@ -27,6 +26,9 @@ pub(super) const STALL: Duration = Duration::from_mins(10);
 const CHUNK: usize = 256 << 10;
 /// Rows of one statement, at most: what the server rolls back where it is killed.
 const MOST_ROWS: u64 = 1 << 20;
+
+/// What to do about a row that is not kept as it is.
+pub(super) const MISFIT: &str = "correct the model, and check its column";
 
 /// Rows as lines of a file, and how many.
 #[derive(Debug)]
@@ -100,6 +102,14 @@ pub(super) async fn load(session: &mut MysqlSession, statement: &str, file: Line
         format!("expected {count} rows to be kept as they are, found {written}: {}", warnings(connection).await?),
         MISFIT,
     ))
+}
+
+/// Holds a statement to the rows that it was given.
+pub(super) fn kept(expected: u64, found: u64) -> Result<(), SinkFault> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(SinkFault::new(format!("expected {expected} rows to be kept as they are, found {found}"), MISFIT))
 }
 
 /// Waits as long as parts are taken.

@@ -6,7 +6,7 @@ use mysql_async::prelude::Queryable as _;
 use super::cell::Cells;
 use super::column::MysqlColumn;
 use super::connect::{MysqlSession, within};
-use super::lines::{Lines, STALL};
+use super::lines::{Lines, STALL, kept};
 use super::sql;
 use crate::fault::{Cause, SinkFault};
 use crate::sink::Rows;
@@ -16,9 +16,6 @@ use crate::sink::Rows;
 const MAX_CELLS: usize = u16::MAX as usize;
 const MAX_ROWS: usize = 500;
 const MAX_BYTES: usize = 4 << 20;
-
-/// What to do about a row that is not kept as it is.
-pub(super) const MISFIT: &str = "correct the model, and check its column";
 
 /// Rows on their way.
 pub(super) enum MysqlRows {
@@ -74,12 +71,4 @@ async fn send(
     let connection = session.get()?;
     within(STALL, connection.exec_drop(statement, cells)).await?;
     kept(expected, connection.affected_rows())
-}
-
-/// Holds a statement to the rows that it was given.
-pub(super) fn kept(expected: u64, found: u64) -> Result<(), SinkFault> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(SinkFault::new(format!("expected {expected} rows to be kept as they are, found {found}"), MISFIT))
 }

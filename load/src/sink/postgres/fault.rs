@@ -34,6 +34,12 @@ fn advice(code: &str) -> (Option<&'static str>, bool) {
             ),
             false,
         ),
+        "42P07" => (
+            Some(
+                "something of that name stands in the schema: a table that was renamed keeps its indexes under their old names;                  rename them too, or drop what is no longer needed",
+            ),
+            false,
+        ),
         "22021" | "22P05" => (
             Some(
                 "Postgres stores no NUL character and only UTF-8: strip it in the model (`replace(column, chr(0), '')`)",

@@ -20,6 +20,8 @@ use rows::content_hash;
 
 /// The longest name that Postgres keeps whole (bytes).
 const MAX_NAME: usize = 63;
+/// What every table has anyway.
+const SYSTEM: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
 /// For statements about all rows.
 pub(super) const LONG: Duration = Duration::from_hours(12);
 
@@ -123,6 +125,12 @@ impl PostgresLayout {
         vectors: Option<String>,
     ) -> Result<Self, SinkFault> {
         let relation = relation(&target.table);
+        if let Some(field) = fields.fields().iter().find(|field| SYSTEM.contains(&field.name().as_str())) {
+            return Err(SinkFault::new(
+                format!("expected no column of the server's own, found `{}`", field.name()),
+                "every table of Postgres has one of that name: give it another in the model",
+            ));
+        }
         let long = fields.fields().iter().map(|f| f.name()).chain([&relation]).find(|name| name.len() > MAX_NAME);
         if let Some(name) = long {
             return Err(SinkFault::new(

@@ -293,3 +293,24 @@ fn nothing_is_due_before_it_was_tried() {
     let aside = super::super::aside::Aside { refusal: crate::llm::Refusal::new(RefusalKind::Empty, ""), tries: 1, at };
     assert!(!aside.is_due(at));
 }
+
+#[tokio::test]
+async fn another_key_shows_the_same_answers_under_other_entities() {
+    let (world, replica) = (world(3).await, replica(Switches::default()).await);
+    go(&world, settings(&replica), "r1").await.unwrap();
+    let asked = replica.stats().calls;
+    let from = world.lake.table(&name("marts.place_reviews")).await.unwrap().snapshot().await.unwrap();
+    let rows: Vec<RecordBatch> = from.scan(None).await.unwrap().try_collect().await.unwrap();
+    let renamed = rows.iter().map(|batch| {
+        let columns = batch.schema();
+        let names = columns.fields().iter().map(|field| if field.name() == "place_id" { "shop" } else { field.name() });
+        RecordBatch::try_from_iter_with_nullable(names.zip(batch.columns()).map(|(n, c)| (n, Arc::clone(c), true)))
+    });
+    world.put("marts.shop_reviews", renamed.map(std::result::Result::unwrap).next().unwrap()).await;
+    let other = Enrichment { from: name("marts.shop_reviews"), key: "shop".into(), ..enrichment() };
+    let openai = OpenAi::new(settings(&replica)).unwrap();
+    let id: RunId = "r2".parse().unwrap();
+    let done = enrich(&world.lake, &other, &openai, &context(&id)).await.unwrap();
+    assert_eq!((done.summarised, done.wait, replica.stats().calls), (0, None, asked), "all answers are there");
+    assert_eq!(shown(&world).await.1, 3);
+}

@@ -65,7 +65,11 @@ async fn what_another_run_spends_meanwhile_counts() {
     let ours = go(&world, rich, "ours");
     // As soon as there is a commit of ours, another run has spent what the day has.
     let others = async {
-        while world.lake.find(&name("ops.llm_results")).await.unwrap().is_none() {
+        let stored = async || {
+            let Some(table) = world.lake.find(&name("ops.llm_results")).await.unwrap() else { return 0 };
+            table.snapshot().await.unwrap().row_count().unwrap()
+        };
+        while stored().await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let row = CostRow {
