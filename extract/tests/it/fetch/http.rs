@@ -322,7 +322,8 @@ async fn a_host_that_answers_nothing_is_asked_for_each_key_once() {
 #[tokio::test]
 async fn a_site_that_gives_fewer_than_it_is_asked_for_is_asked_for_what_follows() {
     let (base, asked) = egress::site(|path| {
-        let offset = path.split("o=").nth(1).and_then(|rest| rest.split('&').next()?.parse::<usize>().ok()).unwrap();
+        let offset = path.split("o=").nth(1).and_then(|rest| rest.split('&').next()?.parse::<usize>().ok());
+        let Some(offset) = offset else { return egress::plain("404 No", "", "") };
         let list: Vec<_> = (offset..7.min(offset + 2)).map(|id| serde_json::json!({"id": id.to_string()})).collect();
         egress::plain("200 OK", "", &serde_json::json!({"list": list}).to_string())
     })
@@ -333,5 +334,6 @@ async fn a_site_that_gives_fewer_than_it_is_asked_for_is_asked_for_what_follows(
     );
     let found = egress::harvested(&egress::fetchers_at(&base), &source.unwrap(), "a").await.unwrap();
     assert_eq!((found.fetched, found.duplicates), (7, 0));
-    assert_eq!(asked.lock().unwrap().len(), 5, "the last one makes sure");
+    let pages = asked.lock().unwrap().iter().filter(|request| request.contains("/l?")).count();
+    assert_eq!(pages, 5, "the last one makes sure");
 }
