@@ -180,6 +180,10 @@ impl Config {
                 format!("expected a project in `{}`, found no {FILE}", folder.display()),
                 "name the project's folder with `--project DIR`, or make a project with `onggi --project DIR init`",
             ),
+            std::io::ErrorKind::InvalidData => Failure::usage(
+                format!("expected `{}` in UTF-8, found another encoding", path.display()),
+                "save it as UTF-8",
+            ),
             _ => Failure::failed(format!("reading `{}`: {error}", path.display()), "check the file's permissions"),
         })?;
         Self::parse(&path.display().to_string(), &text)

@@ -101,7 +101,7 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
 }
 
 /// The way out of a data file that is gone or cut.
-pub(crate) const DAMAGED_HINT: &str = "put the file back from a copy of the lake; or remove its table's folder: the next run makes the table anew, and asks its source again for what can still be had";
+pub(crate) const DAMAGED_HINT: &str = "put the file back from a copy of the lake; the folder of a table that a model makes may be removed instead, and the next run makes it anew; with that of a raw table all its days go, and only what its source still shows comes back";
 
 /// What the engine says of a data file that is not as it was written.
 struct Damage {

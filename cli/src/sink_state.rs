@@ -43,9 +43,9 @@ impl SinkState {
         self.orphans.iter().map(line).chain(unasked).collect()
     }
 
-    /// An object for each table that nobody asks for.
+    /// An object for each table that nobody asks for, and one where not every sink could say what it holds.
     pub(crate) fn objects(&self) -> impl Iterator<Item = Value> {
-        self.orphans.iter().map(object)
+        self.orphans.iter().map(object).chain(self.unasked.iter().map(|why| json!({ "unasked": why })))
     }
 }
 

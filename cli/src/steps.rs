@@ -10,7 +10,7 @@ use enrich::Enrichment;
 use extract::Source;
 use extract::source::Keys;
 use load::SyncTarget;
-use transform::{Graph, GraphError, Materialization, Model, Node, Selector};
+use transform::{Graph, GraphError, Model, Node, Selector};
 
 use crate::config;
 use crate::exit::Failure;
@@ -206,7 +206,7 @@ pub(crate) fn made_of(project: &Project, table: &TableName) -> BTreeSet<TableNam
 }
 
 fn is_view(step: &Step<'_>) -> bool {
-    matches!(step, Step::Build(model) if matches!(model.materialization(), Materialization::View))
+    matches!(step, Step::Build(model) if !model.materialization().is_stored())
 }
 
 fn has_nothing_to_do(step: &Step<'_>) -> bool {

@@ -90,9 +90,9 @@ fn columns(project: &Project, schemas: &BTreeMap<TableName, SchemaRef>) -> Vec<D
         }
     }
     for target in targets(project) {
-        if let Some(schema) = known(&target.table)
-            && let Err(load::Error::Config { message, hint, .. }) = target.check(schema)
-        {
+        let Some(schema) = known(&target.table) else { continue };
+        let said = [target.check(schema), load::sink::can_have(&target, schema)];
+        if let Some(load::Error::Config { message, hint, .. }) = said.into_iter().find_map(Result::err) {
             report(&target.table, message, hint);
         }
     }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use athena::Published;
-use transform::Materialization;
 
 use crate::args::{Global, Publish};
 use crate::exit::Exit;
@@ -44,7 +43,7 @@ pub(crate) async fn publish(global: &Global, args: &Publish) -> anyhow::Result<E
 
 /// The models that are no tables of the lake: their SQL is this program's, so Athena can't have them.
 fn views(project: &Project) -> Vec<String> {
-    let views = project.models.iter().filter(|model| *model.materialization() == Materialization::View);
+    let views = project.models.iter().filter(|model| !model.materialization().is_stored());
     views.map(|model| model.name().to_string()).collect()
 }
 

@@ -107,7 +107,7 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> anyhow::Result<Exit> {
         farewell(&args.dir, global);
     }
     if args.keeps_site {
-        out::line(format_args!("the site stays at {} until Ctrl-C", site.url()));
+        out::note(format_args!("the site stays at {} until Ctrl-C", site.url()));
         tokio::signal::ctrl_c().await?;
     }
     site.stop().await;

@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use catalog::without_user;
-use extract::source::FetchKind;
 
 use crate::args::Global;
 use crate::config::{Provider, SecretRef, ServerSection};
@@ -49,7 +48,7 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
     match Project::open(global) {
         Err(error) => findings.push(Finding::missing("project", first_line(&error), hint(&error))),
         Ok(project) => {
-            if project.sources.iter().any(|source| source.fetch_kind() == FetchKind::Browser) {
+            if project.sources.iter().any(|source| source.fetch_kind().needs_browser()) {
                 findings.push(browser(project.config.crawl.chromium.as_deref()).await);
             }
             let text = format!(
@@ -59,6 +58,11 @@ pub(crate) async fn doctor(global: &Global) -> anyhow::Result<Exit> {
                 counted(project.models.len() as u64, "model")
             );
             findings.push(Finding::fine("project", text));
+            findings.extend(project.sources.iter().filter_map(|source| {
+                let (name, reference) = source.secrets().missing()?;
+                let text = format!("`{}` expects `{name}` at {reference}, found nothing", source.name());
+                Some(Finding::missing("secret", text, "put it there".to_owned()))
+            }));
             findings.extend(models(&project));
             let lake = wire::lake_to_come(&project, global).await;
             findings.push(identity(&project, lake.as_ref().ok()).await);

@@ -5,8 +5,9 @@ mod money;
 use std::collections::BTreeSet;
 
 use catalog::schema::SchemaDifference;
-use catalog::{Date, Lake, TableName};
+use catalog::{Date, Lake, TableName, without_user};
 use extract::ledger::Ledger;
+use load::{SinkKind, SyncTarget};
 use serde::Serialize;
 use transform::LakeState;
 
@@ -14,7 +15,7 @@ use crate::args::{Global, RunArgs};
 use crate::clock;
 use crate::config::Provider;
 use crate::count::counted;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::keys;
 use crate::lake_state;
 use crate::out;
@@ -253,13 +254,29 @@ async fn steps_of(
                 {
                     ("sync", format!("there is no serving side yet; all rows go to {}", sinks.join(", ")))
                 } else {
-                    ("keep", format!("compares versions with {}", sinks.join(", ")))
+                    behind(project, lake, target).await
                 }
             }
         };
         lines.push(Line { dt, step: step.verb(), name: step.name(), action, why, money });
     }
     Ok(lines)
+}
+
+/// What a sync would do to sinks whose mart stays as it is: they may have lost their tables, or stand where an older copy left them.
+async fn behind(project: &Project, lake: &Lake, target: &SyncTarget) -> (&'static str, String) {
+    let asked = match wire::serving(project, lake) {
+        Ok(serving) => load::behind(lake, target, &serving).await.map_err(anyhow::Error::from),
+        Err(error) => Err(error),
+    };
+    let list = |sinks: &[SinkKind]| sinks.iter().map(|sink| sink.name()).collect::<Vec<_>>().join(", ");
+    match asked {
+        Ok(behind) if behind.is_empty() => ("keep", format!("{}: at its newest version", list(&target.sinks))),
+        Ok(behind) => ("sync", format!("changed rows go to {}, not at its newest version", list(&behind))),
+        Err(error) => {
+            ("sync", format!("not every sink could be asked: {}", without_user(&exit::causes(&error).join(": "))))
+        }
+    }
 }
 
 /// Whether the source has columns that its table has not: a run adds them, also where nothing is to be fetched.

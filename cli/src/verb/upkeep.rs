@@ -162,7 +162,7 @@ mod tests {
         insta::assert_snapshot!(text(&report, &FreedFolders::default()), @r"
         nothing is to be removed
         damaged: raw.t: `raw/t/a` is not there
-        hint: put the file back from a copy of the lake; or remove its table's folder: the next run makes the table anew, and asks its source again for what can still be had
+        hint: put the file back from a copy of the lake; the folder of a table that a model makes may be removed instead, and the next run makes it anew; with that of a raw table all its days go, and only what its source still shows comes back
         ");
     }
 }

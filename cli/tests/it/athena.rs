@@ -9,6 +9,7 @@ use std::process::{Child, Output, Stdio};
 use serde_json::{Value, json};
 use services::Aws;
 
+use crate::shapes;
 use crate::support::{Project, last_object, text};
 
 /// A project of two models that need no source, whose lake is said to be on S3.
@@ -36,6 +37,7 @@ fn project(aws: &Aws, prefix: &str) -> Project {
 /// `onggi catalog publish --json` that must end with this exit code.
 fn publish(project: &Project, options: &[&str], code: i32) -> Value {
     let output = project.onggi(&[&["catalog", "publish", "--json"], options].concat());
+    shapes::hold("catalog", &output);
     assert_eq!(output.status.code(), Some(code), "{}", text(&output));
     last_object(&output)
 }

@@ -50,6 +50,7 @@ fn every_document_that_is_expected_is_there_and_can_be_reached_from_the_readme()
         "docs/benchmarks.md",
         "docs/configuration.md",
         "docs/format.md",
+        "docs/json.md",
         "docs/models.md",
         "docs/operating.md",
         "docs/sources.md",
@@ -237,18 +238,29 @@ const TESTS: &str = "#[cfg(test)]\nmod tests {";
 #[test]
 fn every_file_that_names_the_members_of_a_set_is_in_the_list_of_that_set() {
     let adding = page("docs/adding.md");
-    for (head, member, own) in [
-        ("File of a sink", "SinkKind::", "load/src/sink"),
-        ("File of a materialization", "Materialization::", "transform/src/materialize"),
-        ("File of a source kind", "FetchKind::", "extract/src/fetch/"),
-        ("File of a verb", "Verb::", "cli/src/verb/"),
+    for (head, members, own, most) in [
+        (
+            "File of a sink",
+            &["SinkKind::"][..],
+            &["load/src/sink/", "load/src/search/", "cli/src/config/"][..],
+            Some(4),
+        ),
+        ("File of a materialization", &["Materialization::"], &["transform/src/materialization/"], Some(4)),
+        (
+            "File of a source kind",
+            &["FetchKind::", " Recipe::", "(Recipe::"],
+            &["extract/src/fetch/", "extract/src/source/parse/recipe/"],
+            Some(4),
+        ),
+        ("File of a verb", &["Verb::"], &["cli/src/verb/"], None),
     ] {
         let lines = adding.prose().skip_while(|(_, line)| !line.starts_with(&format!("| {head} |"))).skip(2);
         let cells = lines.take_while(|(_, line)| line.starts_with('|')).filter_map(|(_, line)| line.split('|').nth(1));
         let told: BTreeSet<String> = cells.flat_map(page::code).collect();
         assert!(told.len() > 3, "the list `{head}` was not found");
+        assert!(most.is_none_or(|most| told.len() <= most), "`{head}` is longer than it may be: {told:?}");
         // Who goes over all of a set names none of it.
-        let names = |text: &str| {
+        let names = |text: &str, member: &str| {
             let text = text.split(TESTS).next().unwrap_or_default();
             ["ALL", "EMBEDDED"]
                 .into_iter()
@@ -256,8 +268,9 @@ fn every_file_that_names_the_members_of_a_set_is_in_the_list_of_that_set() {
                 .contains(member)
         };
         for (file, text) in product() {
-            let is_listed = told.contains(&file) || file.starts_with(own);
-            assert!(is_listed || !names(&text), "{file} names `{member}`: docs/adding.md, `{head}`");
+            let is_listed = told.contains(&file) || own.iter().any(|own| file.starts_with(own));
+            let named = members.iter().find(|member| names(&text, member));
+            assert!(is_listed || named.is_none(), "{file} names `{named:?}`: docs/adding.md, `{head}`");
         }
     }
 }

@@ -79,9 +79,8 @@ vector = \"embedding\"
 noun = [\"film\", \"films\"]
 ";
 
-#[test]
-fn films_go_from_their_site_to_summaries_and_search() {
-    let service = Service::new(Switches::default());
+/// The whole project, with summaries that the service writes.
+pub(crate) fn whole(service: &Service) -> Project {
     let project = project(&format!("{}{ENRICH}", service.section("")));
     project.put("llm.key", KEY);
     project.put(
@@ -93,6 +92,13 @@ fn films_go_from_their_site_to_summaries_and_search() {
         "-- materialize: table\n-- key: film\nselect id as film, name, said as plot, summary, mood, stars, embedding from raw.films \
          left join staging.film_summaries on id = film where _error is null and about = ''\n",
     );
+    project
+}
+
+#[test]
+fn films_go_from_their_site_to_summaries_and_search() {
+    let service = Service::new(Switches::default());
+    let project = whole(&service);
     let report = project.run(0);
     assert_eq!((&report["summarised"], &report["embedded"]), (&Value::from(2), &Value::from(2)), "{report}");
     let told = || {

@@ -175,7 +175,11 @@ fn what_is_set_aside_is_said_counts_in_the_exit_code_and_is_asked_for_on_request
         (3, &Value::from("partial"), &Value::from(3)),
         "{shown}"
     );
-    assert!(shown.contains("2 answers set aside (did not fit into `output_tokens`): asked for again from "), "{shown}");
+    assert!(
+        shown.contains("2 answers set aside (did not fit into `output_tokens`, the first since: ")
+            && shown.contains("): asked for again from "),
+        "{shown}"
+    );
     assert!(shown.contains("hint: raise `output_tokens` in [llm]"), "{shown}");
     let asked = service.stats().calls;
     let (code, _, shown) = run(&project);

@@ -25,6 +25,7 @@ mod postgres;
 mod questions;
 mod reconcile;
 mod search;
+mod shapes;
 mod side_by_side;
 mod support;
 mod terminal;

@@ -69,7 +69,10 @@ fn told_and_repaired(project: &Project, sink: &str, others: &[Value], change: im
     assert!(project.onggi(&["reconcile", "--mend"]).status.success(), "the word that it was called by is still known");
     assert_eq!(reconcile(project), (Some(0), equal.clone()));
     change("drop table MENU");
+    let planned = text(&project.onggi(&["plan"]));
+    assert!(planned.contains(&format!("changed rows go to {sink}, not at its newest version")), "{planned}");
     assert_eq!(project.run(0)["synced"], 3);
+    assert!(text(&project.onggi(&["plan"])).contains("nothing is to be done"));
     assert_eq!(reconcile(project), (Some(0), equal));
 }
 

@@ -171,3 +171,19 @@ fn a_key_that_nothing_was_hashed_with_is_not_missed() {
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     }
 }
+
+#[test]
+fn a_secret_that_is_not_there_and_a_file_in_another_encoding() {
+    let project = Project::own("");
+    project.put(
+        "sources/rows.toml",
+        "name = \"rows\"\nfetch = \"http\"\nevery = \"1d\"\nkeys.list = [\"a\"]\n[secrets]\nTOKEN = \"env:ONGGI_NOT_THERE\"\n\
+         [http]\nurl = \"https://rows.example/l?key={key}&api_key={secret:TOKEN}\"\n[items]\npath = \"/list\"\nkey = \"id\"\n\
+         [fields]\nid = { path = \"/id\", type = \"id\" }\n",
+    );
+    let output = project.onggi(&["doctor"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("expects `TOKEN` at env:ONGGI_NOT_THERE, found nothing"), "{}", text(&output));
+    std::fs::write(project.folder.join("onggi.toml"), b"# caf\xe9\n").unwrap();
+    assert!(fails(&project, &["check"], 2).contains("onggi.toml` in UTF-8"));
+}

@@ -154,7 +154,7 @@ mod tests {
                 "onggi-chromium-elsewhere",
                 "onggi-chromium-running",
                 "onggi-chromium-young",
-                "onggi-spill",
+                "onggi-spill-1000",
                 "org.chromium.theirs"
             ]
         );
