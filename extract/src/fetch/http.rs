@@ -305,8 +305,7 @@ impl Fetch for Http {
             }
         }
         if recipe.is_paged() {
-            let may = if only_makes_sure { "may have" } else { "has" };
-            return Err(FetchError::Cut { why: format!("it {may} more than {pages} pages, [http] max_pages") });
+            return Err(FetchError::Cut { why: format!("it may have more than {pages} pages, [http] max_pages") });
         }
         Ok(())
     }
